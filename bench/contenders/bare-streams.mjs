@@ -1,0 +1,130 @@
+import { createRequire } from 'node:module'
+import { Redis } from 'ioredis'
+import { withResolvers } from '../lib/child.mjs'
+import { nowMs } from '../lib/clock.mjs'
+import { indexOf } from '../lib/payload.mjs'
+
+const GROUP = 'group'
+const CONSUMER = 'consumer'
+const OUT = 'out'
+const BULK = 500
+const BLOCK_MS = 250
+
+const connect = (port) => new Redis(port, '127.0.0.1', { maxRetriesPerRequest: null })
+
+const openProducer = async ({ port, queue }) => {
+  const redis = connect(port)
+  return {
+    send: (_index, payload) => redis.xadd(queue, '*', 'data', payload),
+    sendMany: async (from, to, payloadOf) => {
+      for (let begin = from; begin < to; begin += BULK) {
+        const pipeline = redis.pipeline()
+        for (let index = begin; index < Math.min(to, begin + BULK); index++)
+          pipeline.xadd(queue, '*', 'data', payloadOf(index))
+        await pipeline.exec()
+      }
+    },
+    close: () => redis.quit(),
+  }
+}
+
+const newIds = (queues) => queues.map(() => '>')
+
+// While there is work: [XACK, XDEL of the last batch + the next read] in one write. When there is none: one blocking read over all
+// streams on a connection of its own.
+const startWorker = async ({ port, queues, concurrency, chunk, onStart, onEnd }) => {
+  const commands = connect(port)
+  const blocking = connect(port)
+  for (const queue of queues) {
+    await commands.xgroup('CREATE', queue, GROUP, '0', 'MKSTREAM').catch((error) => {
+      if (!error.message.startsWith('BUSYGROUP')) throw error
+    })
+  }
+  const read = ['GROUP', GROUP, CONSUMER, 'COUNT', concurrency]
+  const streams = ['STREAMS', ...queues, ...newIds(queues)]
+
+  const handle = async ([, [, payload]]) => {
+    onStart(indexOf(payload))
+    if (chunk) await commands.xadd(OUT, 'MAXLEN', '~', 1000, '*', 'type', 'chunk', 'data', payload)
+    return { ok: 1 }
+  }
+  const run = async (batches) => {
+    const pipeline = commands.pipeline()
+    for (const [queue, entries] of batches) {
+      await Promise.all(entries.map(handle))
+      const ids = entries.map(([id]) => id)
+      if (chunk) for (const [id] of entries) pipeline.xadd(OUT, 'MAXLEN', '~', 1000, '*', 'type', 'done', 'data', id)
+      pipeline.xack(queue, GROUP, ...ids)
+      pipeline.xdel(queue, ...ids)
+    }
+    pipeline.xreadgroup(...read, ...streams)
+    const answers = await pipeline.exec()
+    for (const [error] of answers) if (error) throw error
+    for (const [, entries] of batches) for (const [, [, payload]] of entries) onEnd(indexOf(payload))
+    return answers.at(-1)[1]
+  }
+  let stopping = false
+  const loop = async () => {
+    while (!stopping) {
+      let batches = await blocking.xreadgroup(...read, 'BLOCK', BLOCK_MS, ...streams)
+      while (batches) batches = await run(batches)
+    }
+  }
+  const running = loop()
+  return {
+    stop: async () => {
+      stopping = true
+      await running
+      commands.disconnect()
+      blocking.disconnect()
+    },
+  }
+}
+
+const openAsker = async ({ port, queues }) => {
+  const commands = connect(port)
+  const reader = connect(port)
+  let chunk
+  let done
+  let closing = false
+  const follow = async () => {
+    let last = '0'
+    while (!closing) {
+      const answer = await reader.xread('BLOCK', BLOCK_MS, 'STREAMS', OUT, last)
+      for (const [id, [, type]] of answer?.[0][1] ?? []) {
+        last = id
+        if (type === 'chunk') chunk.resolve(nowMs())
+        else done.resolve()
+      }
+    }
+  }
+  const following = follow()
+  return {
+    ask: async (queueIndex, payload) => {
+      chunk = withResolvers()
+      done = withResolvers()
+      await commands.xadd(queues[queueIndex], '*', 'data', payload)
+      return { chunkMs: await chunk.promise, done: done.promise }
+    },
+    close: async () => {
+      closing = true
+      await following
+      commands.disconnect()
+      reader.disconnect()
+    },
+  }
+}
+
+export const contender = {
+  id: 'bare-streams',
+  title: 'bare Streams loop',
+  version: () => `ioredis ${createRequire(import.meta.url)('ioredis/package.json').version}`,
+  promises:
+    'none beyond the group: no record, no fence, no event, no recovery, no retry; the physical floor of XADD, XREADGROUP, XACK, XDEL',
+  variants: {},
+  openProducer,
+  startWorker,
+  openAsker,
+  remaining: (redis, queue) => redis.xlen(queue),
+  countEnds: async (_redis, { report }) => ({ ended: report.ended - report.endedTwice, repeated: report.endedTwice }),
+}

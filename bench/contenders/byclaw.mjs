@@ -1,0 +1,139 @@
+import { createRequire } from 'node:module'
+import { withResolvers } from '../lib/child.mjs'
+import { nowMs } from '../lib/clock.mjs'
+import { indexOf } from '../lib/payload.mjs'
+import { importSdk } from '../lib/sdk.mjs'
+
+const { GatewayClient, GatewayWorker, runWorker } = await importSdk()
+
+const SHARED = { id: 'shared', title: '100 sessions', sessions: 100 }
+const OWN = { id: 'own', title: 'a session per task', sessions: Number.POSITIVE_INFINITY }
+const IN_FLIGHT = 500
+const SCAN_BATCH = 500
+const ASK_SESSION = 'asking'
+
+const urlOf = (port) => `redis://127.0.0.1:${port}/0`
+const sessionOf = (index, { sessions = SHARED.sessions } = {}) => `s-${index % sessions}`
+
+const mustBeSent = (sent) => {
+  if (!sent.success) throw new Error(`send refused: ${sent.status} ${sent.error}`)
+  return sent
+}
+
+const openProducer = async ({ port, queue, variant }) => {
+  const client = new GatewayClient({ redis: urlOf(port) })
+  const send = async (index, payload) =>
+    mustBeSent(
+      await client.sendMessage({ targetAgentType: queue, sessionId: sessionOf(index, variant), content: payload }),
+    )
+  return {
+    send,
+    sendMany: async (from, to, payloadOf) => {
+      let next = from
+      const lane = async () => {
+        while (next < to) {
+          const index = next++
+          await send(index, payloadOf(index))
+        }
+      }
+      await Promise.all(Array.from({ length: IN_FLIGHT }, lane))
+    },
+    close: () => client.close(),
+  }
+}
+
+const startWorker = async ({ port, queues, concurrency, variant, chunk, onStart }) => {
+  class BenchAgent extends GatewayWorker {
+    getCapabilities() {
+      return queues
+    }
+
+    async processCommand(command, context) {
+      onStart(indexOf(command.content))
+      if (chunk) await context.emitChunk('chunk')
+      return { ok: 1 }
+    }
+  }
+  const worker = await runWorker({
+    workerClass: BenchAgent,
+    redis: urlOf(port),
+    maxConcurrency: concurrency,
+    ...variant.workerOptions,
+  })
+  return { stop: () => worker.stop() }
+}
+
+const openAsker = async ({ port, queues }) => {
+  const client = new GatewayClient({ redis: urlOf(port) })
+  const stop = new AbortController()
+  let chunk
+  let done
+  const follow = async () => {
+    for await (const event of client.subscribe(ASK_SESSION, { after: '0', signal: stop.signal })) {
+      if (event.type === 'chunk') chunk.resolve(nowMs())
+      else if (event.type === 'done') done.resolve()
+    }
+  }
+  const following = follow().catch((error) => {
+    if (!stop.signal.aborted) throw error
+  })
+  return {
+    ask: async (queueIndex, payload) => {
+      chunk = withResolvers()
+      done = withResolvers()
+      const sent = client.sendMessage({ targetAgentType: queues[queueIndex], sessionId: ASK_SESSION, content: payload })
+      const chunkMs = await chunk.promise
+      mustBeSent(await sent)
+      return { chunkMs, done: done.promise }
+    },
+    close: async () => {
+      stop.abort()
+      await following
+      await client.close()
+    },
+  }
+}
+
+/** Every `done` event in Redis by message, read from the streams themselves rather than through the SDK. */
+const doneEvents = async (redis, sessions) => {
+  const counts = new Map()
+  for (let begin = 0; begin < sessions.length; begin += SCAN_BATCH) {
+    const pipeline = redis.pipeline()
+    for (const session of sessions.slice(begin, begin + SCAN_BATCH))
+      pipeline.xrange(`queue:data:stream:{${session}}`, '-', '+')
+    for (const [error, entries] of await pipeline.exec()) {
+      if (error) throw error
+      for (const [, fields] of entries) {
+        const event = JSON.parse(fields[fields.indexOf('data') + 1])
+        if (event.event_type === 'done') counts.set(event.message_id, (counts.get(event.message_id) ?? 0) + 1)
+      }
+    }
+  }
+  return counts
+}
+
+/** Its scripts by their SHA, to name them in a profile. */
+const scriptNames = async () => {
+  const { LUA } = await import('../../dist/redis/lua.generated.js')
+  return Object.fromEntries(Object.entries(LUA).map(([name, { sha }]) => [sha, name]))
+}
+
+export const contender = {
+  id: 'byclaw',
+  title: 'byclaw-gateway-sdk',
+  version: () => createRequire(new URL('../../package.json', import.meta.url))('./package.json').version,
+  promises:
+    'record with state, epoch and result kept until its TTL, every write fenced by epoch, exactly one `done` event in the session’s data ' +
+    'stream, entry acked and deleted, history saved; recovery after a crash within 5 s',
+  variants: { drain: [SHARED, OWN], growth: [{ ...OWN, workerOptions: {} }] },
+  openProducer,
+  startWorker,
+  openAsker,
+  scriptNames,
+  remaining: (redis, queue) => redis.xlen(`queue:ctrl:${queue}`),
+  countEnds: async (redis, { from = 0, tasks, variant }) => {
+    const sessions = new Set(Array.from({ length: tasks }, (_, offset) => sessionOf(from + offset, variant)))
+    const counts = await doneEvents(redis, [...sessions])
+    return { ended: counts.size, repeated: [...counts.values()].filter((count) => count > 1).length }
+  },
+}

@@ -1,0 +1,48 @@
+import { parseArgs } from 'node:util'
+
+const help = `node bench/run.mjs [options]
+
+  --quick               smaller sizes, under a minute; fails (exit 1) when a budget of thresholds.mjs is broken
+  --only <scenario>     drain, enqueue, latency or growth; several with commas
+  --contender <id>      byclaw, bullmq or bare-streams; several with commas (default: all)
+  --rounds <n>          rounds per case, contenders interleaved within each (default: 5, quick: 2)
+  --json <file>         write every sample as JSON
+  --profile             cpu profile of each drain worker into bench/out, and Redis time by script
+  --write-readme        replace the table in bench/README.md
+`
+
+const list = (text) =>
+  text
+    ?.split(',')
+    .map((part) => part.trim())
+    .filter(Boolean)
+
+/** The run's options, from the command line. */
+export const readArgs = (argv) => {
+  const { values } = parseArgs({
+    args: argv,
+    options: {
+      quick: { type: 'boolean', default: false },
+      only: { type: 'string' },
+      contender: { type: 'string' },
+      rounds: { type: 'string' },
+      json: { type: 'string' },
+      profile: { type: 'boolean', default: false },
+      'write-readme': { type: 'boolean', default: false },
+      help: { type: 'boolean', default: false },
+    },
+  })
+  if (values.help) return { help }
+  const rounds = Number(values.rounds ?? (values.quick ? 2 : 5))
+  if (!Number.isInteger(rounds) || rounds < 1)
+    throw new Error(`--rounds must be a whole number above 0, not ${values.rounds}`)
+  return {
+    quick: values.quick,
+    only: list(values.only),
+    contenders: list(values.contender),
+    rounds,
+    json: values.json,
+    profile: values.profile,
+    writeReadme: values['write-readme'],
+  }
+}

@@ -1,0 +1,136 @@
+import { writeFile } from 'node:fs/promises'
+import { scenario as drain } from '../scenarios/drain.mjs'
+import { scenario as enqueue } from '../scenarios/enqueue.mjs'
+import { scenario as growth } from '../scenarios/growth.mjs'
+import { scenario as latency } from '../scenarios/latency.mjs'
+import { thresholds } from '../thresholds.mjs'
+import { brokenBudgets } from './budget.mjs'
+import { loadContenders } from './contenders.mjs'
+import { describeMachine } from './machine.mjs'
+import { describeProfiles } from './profile.mjs'
+import { writeReadme } from './readme.mjs'
+import { describeCommands } from './scripts.mjs'
+import { startServer } from './server.mjs'
+import { groupTable, summarise } from './summary.mjs'
+
+const SCENARIOS = [drain, enqueue, latency, growth]
+
+const chosenScenarios = (only) => {
+  if (only === undefined) return SCENARIOS
+  return only.map((id) => {
+    const scenario = SCENARIOS.find((each) => each.id === id)
+    if (scenario === undefined)
+      throw new Error(`no scenario ${id}; there are ${SCENARIOS.map((each) => each.id).join(', ')}`)
+    return scenario
+  })
+}
+
+const attempt = async (scenario, row, environment) => {
+  try {
+    return await scenario.measure(row, environment)
+  } catch (error) {
+    console.error(error)
+    return { void: error.message.split('\n')[0] }
+  }
+}
+
+/** All rows of a group side by side: in each round every contender once, each round beginning with another one. */
+const runGroup = async (scenario, group, environment) => {
+  const rows = group.rows.map((row) => ({ row, samples: [] }))
+  const rounds = scenario.once ? 1 : environment.rounds
+  for (let round = 0; round < rounds; round++) {
+    for (let turn = 0; turn < rows.length; turn++) {
+      const { row, samples } = rows[(round + turn) % rows.length]
+      const begin = performance.now()
+      const sample = await attempt(scenario, row, environment)
+      samples[round] = sample
+      const seconds = ((performance.now() - begin) / 1000).toFixed(1)
+      process.stderr.write(
+        `  ${group.id} ${round + 1}/${rounds} ${row.id} (${seconds} s)${sample.void ? ` VOID: ${sample.void}` : ''}\n`,
+      )
+      for (const line of sample.lines ?? []) process.stderr.write(`    ${line}\n`)
+    }
+  }
+  return { ...group, rows }
+}
+
+const runScenario = async (scenario, contenders, environment) => {
+  console.log(`\n## ${scenario.title}\n\n${scenario.note}`)
+  const results = []
+  for (const group of scenario.groups(contenders, environment)) {
+    if (group.rows.length === 0) continue
+    const measured = await runGroup(scenario, group, environment)
+    const summaries = summarise(scenario, measured)
+    const text = groupTable(scenario, summaries)
+    console.log(`\n**${group.title}**\n\n${text}`)
+    results.push({ ...measured, scenario, summaries, text })
+  }
+  return results
+}
+
+const asMarkdown = (heading, groups, contenders) => {
+  const parts = [heading]
+  for (const [position, { scenario, title, text, rows }] of groups.entries()) {
+    if (groups[position - 1]?.scenario !== scenario) parts.push(`### ${scenario.title}`, scenario.note)
+    parts.push(`**${title}**`, text)
+    const lines = rows.flatMap(({ row, samples }) => samples.flatMap(({ lines = [] }) => [row.title, ...lines]))
+    if (lines.some((line) => line.includes('tasks:'))) parts.push(`\`\`\`\n${lines.join('\n')}\n\`\`\``)
+  }
+  parts.push(
+    'What a finished task means:',
+    contenders.map(({ title, promises }) => `- **${title}**: ${promises}`).join('\n'),
+  )
+  return parts.join('\n\n')
+}
+
+const asJson = (heading, groups) =>
+  JSON.stringify(
+    {
+      heading,
+      groups: groups.map(({ id, title, rows, summaries }) => ({
+        id,
+        title,
+        summaries,
+        samples: rows.map(({ row, samples }) => ({ row: row.id, samples })),
+      })),
+    },
+    null,
+    2,
+  )
+
+const describeRedisTime = async (groups) => {
+  const rows = groups.flatMap(({ id, rows: each }) => each.map((row) => ({ ...row, id })))
+  const texts = rows.map(async ({ id, row, samples }) => {
+    const details = samples.findLast((sample) => sample.details?.scripts !== undefined)?.details
+    return details && describeCommands(`${id} ${row.id}`, details, (await row.contender.scriptNames?.()) ?? {})
+  })
+  return (await Promise.all(texts)).filter(Boolean).join('\n\n')
+}
+
+/** Runs what the options ask for; resolves with the exit code. */
+export const runBench = async (options) => {
+  const contenders = await loadContenders(options.contenders)
+  const scenarios = chosenScenarios(options.only)
+  const server = await startServer()
+  try {
+    const versions = contenders.map(({ title, version }) => `${title} ${version()}`).join(', ')
+    const command = ['node bench/run.mjs', ...process.argv.slice(2).filter((word) => word !== '--write-readme')].join(
+      ' ',
+    )
+    const heading = `${versions}. ${await describeMachine(server.redis)}. ${options.rounds} rounds; median (lowest–highest). \`${command}\``
+    console.log(heading)
+    const groups = []
+    for (const scenario of scenarios) groups.push(...(await runScenario(scenario, contenders, { ...options, server })))
+    if (options.profile) console.log(`\n${await describeProfiles()}\n\n${await describeRedisTime(groups)}`)
+    if (options.json) await writeFile(options.json, asJson(heading, groups))
+    if (options.writeReadme) await writeReadme(asMarkdown(heading, groups, contenders))
+    const voided = groups.flatMap(({ id, summaries }) =>
+      summaries.flatMap((row) => row.voided.map((reason) => `${id} ${row.id}: void (${reason})`)),
+    )
+    const broken = options.quick ? brokenBudgets(groups, thresholds) : []
+    for (const sentence of new Set([...voided, ...broken])) console.error(`budget: ${sentence}`)
+    return voided.length + broken.length > 0 ? 1 : 0
+  } finally {
+    await server.stop()
+  }
+}

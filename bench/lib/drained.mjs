@@ -1,0 +1,32 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+
+const GRACE_MS = 3000
+const STUCK_MS = 15_000
+
+/** Resolves as soon as nothing of the queue waits or runs; throws when it stops getting less. */
+export const untilDrained = async (redis, contender, queue, { pauseMs = 0 } = {}) => {
+  let least = Number.POSITIVE_INFINITY
+  let since = Date.now()
+  for (;;) {
+    const left = await contender.remaining(redis, queue)
+    if (left === 0) return
+    if (left < least) {
+      least = left
+      since = Date.now()
+    } else if (Date.now() - since > STUCK_MS) throw new Error(`stuck with ${left} tasks in ${queue}`)
+    if (pauseMs > 0) await sleep(pauseMs)
+  }
+}
+
+/** Ends counted until they are complete or nothing more can come. */
+export const settledEnds = async (redis, row, worker, options) => {
+  const deadline = Date.now() + GRACE_MS
+  for (;;) {
+    const report = await worker.call('report')
+    const ends = await row.contender.countEnds(redis, { ...options, variant: row.variant, report })
+    if (ends.ended >= options.tasks || Date.now() > deadline) {
+      return { report, lost: options.tasks - ends.ended, repeated: ends.repeated + report.startedTwice }
+    }
+    await sleep(50)
+  }
+}
