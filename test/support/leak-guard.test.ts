@@ -34,6 +34,8 @@ test('fails a file that leaves something open, names it, and lets the others pas
     socket: expect.stringMatching(/^failed .*leaves open what it opened: 1 × TCPSocketWrap$/),
     timer: expect.stringMatching(/^failed .*leaves open what it opened: 1 × Timeout$/),
     thread: expect.stringMatching(/^failed .*leaves open what it opened: 1 × MessagePort, worker thread \d+$/),
-    server: expect.stringMatching(/^failed .*: child process \d+ \(\/bin\/sh\), child process \d+ \(.*(redis|valkey)-server\)$/),
+    server: expect.stringMatching(
+      /^failed .*: child process \d+ \(\/bin\/sh\), child process \d+ \(.*(redis|valkey)-server\)$/,
+    ),
   })
 })

@@ -8,15 +8,17 @@ import { findBinary } from '../../src/testing/servers/find-binary.ts'
 import { type LocalPostgres, startLocalPostgres } from '../../src/testing/servers/postgres.ts'
 import { waitFor } from '../../src/testing/wait-for.ts'
 import { isAlive } from '../support/processes.ts'
+import { bringPrograms, INSTALL_TIMEOUT_MS } from '../support/programs.ts'
 
 let psql: string
 
 beforeAll(async () => {
+  await bringPrograms()
   // Comes with the server's package, in PATH or beside the server.
   const versions = await readdir('/usr/lib/postgresql').catch(() => [])
   const folders = versions.map((version) => join('/usr/lib/postgresql', version, 'bin'))
   psql = (await findBinary({ names: ['psql'], env: process.env, folders })) ?? 'psql'
-})
+}, INSTALL_TIMEOUT_MS)
 
 async function query(postgres: LocalPostgres, sql: string): Promise<string> {
   const { stdout } = await promisify(execFile)(psql, [

@@ -3,9 +3,10 @@ import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
-import { expect, onTestFinished, test } from 'vitest'
+import { beforeAll, expect, onTestFinished, test } from 'vitest'
 import { waitFor } from '../../src/testing/wait-for.ts'
 import { isAlive } from '../support/processes.ts'
+import { bringPrograms, INSTALL_TIMEOUT_MS } from '../support/programs.ts'
 
 const PARENT = fileURLToPath(new URL('fixtures/parent.ts', import.meta.url))
 
@@ -14,6 +15,8 @@ interface Servers {
   readonly pids: number[]
   readonly folders: string[]
 }
+
+beforeAll(bringPrograms, INSTALL_TIMEOUT_MS)
 
 /** A process with a Redis and a Postgres of its own. */
 async function startParent(ending: string): Promise<Servers> {
