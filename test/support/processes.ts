@@ -1,17 +1,19 @@
-import { readdirSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { readFileSync } from 'node:fs'
 
-/** Whether a process of this id is there; a zombie counts as there. */
+/** Whether a process of this id runs; one that has ended and only waits for somebody to take notice does not. */
 export function isAlive(pid: number): boolean {
   try {
     process.kill(pid, 0)
-    return true
   } catch {
     return false
   }
+  return process.platform !== 'linux' || !isZombie(pid)
 }
 
-/** The private folders of local servers, of whatever process, that are there now. */
-export function serverFolders(): string[] {
-  return readdirSync(tmpdir()).filter((name) => /^byclaw-(redis|postgres)-/.test(name))
+function isZombie(pid: number): boolean {
+  try {
+    return /\) Z /.test(readFileSync(`/proc/${pid}/stat`, 'utf8'))
+  } catch {
+    return true // gone in the meantime
+  }
 }

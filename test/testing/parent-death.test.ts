@@ -18,9 +18,9 @@ interface Servers {
 
 beforeAll(bringPrograms, INSTALL_TIMEOUT_MS)
 
-/** A process with a Redis and a Postgres of its own. */
-async function startParent(ending: string): Promise<Servers> {
-  const parent = spawn(process.execPath, ['--import', 'tsx', PARENT, ending], {
+/** A process with servers of its own. */
+async function startParent(ending: string, kinds = 'redis'): Promise<Servers> {
+  const parent = spawn(process.execPath, ['--import', 'tsx', PARENT, ending, kinds], {
     stdio: ['ignore', 'pipe', 'inherit'],
     detached: true,
   })
@@ -36,7 +36,7 @@ async function expectNothingLeft({ pids, folders }: Servers): Promise<void> {
 }
 
 test('a parent killed by SIGKILL leaves no server and no folder behind', async () => {
-  const servers = await startParent('wait')
+  const servers = await startParent('wait', 'redis,postgres')
   expect(servers.pids.filter(isAlive)).toHaveLength(2)
   expect(servers.folders.filter((folder) => existsSync(folder))).toHaveLength(2)
   servers.parent.kill('SIGKILL')

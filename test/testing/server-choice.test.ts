@@ -1,4 +1,4 @@
-import { chmod, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, mkdtemp, readdir, rm, symlink, writeFile } from 'node:fs/promises'
 import { createServer, type Server } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -7,7 +7,6 @@ import { findBinary } from '../../src/testing/servers/find-binary.ts'
 import { findFreePort } from '../../src/testing/servers/free-port.ts'
 import type { LocalServerOptions } from '../../src/testing/servers/local-server.ts'
 import { type LocalRedis, startLocalRedis } from '../../src/testing/servers/redis.ts'
-import { serverFolders } from '../support/processes.ts'
 import { testRedisUrl } from '../support/redis.ts'
 
 // As on a machine without the development packages; so no test here really starts a container.
@@ -92,13 +91,15 @@ describe('a program', () => {
   })
 
   test('that ends before it is ready shows the end of its log, and leaves no folder', async () => {
-    const before = serverFolders()
     const path = await folderWith({ 'redis-server': 'echo one; echo something is wrong >&2; exit 7' })
+    const temporary = await folderWith({})
+    vi.stubEnv('TMPDIR', temporary)
+    onTestFinished(() => void vi.unstubAllEnvs())
     const attempt = startLocalRedis({ env: { PATH: path } })
     await expect(attempt).rejects.toThrow(
       /ended with 7 before it was ready; its log ends with:\none\nsomething is wrong$/,
     )
-    expect(serverFolders().filter((folder) => !before.includes(folder))).toEqual([])
+    expect(await readdir(temporary)).toEqual([])
   })
 
   test('that never gets ready is given up in time', async () => {
