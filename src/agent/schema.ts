@@ -1,0 +1,50 @@
+/**
+ * A schema of any library that speaks Standard Schema v1 (standardschema.dev): zod 4, Valibot, ArkType and others. Only
+ * what is used here is declared.
+ */
+export interface Schema<Input = unknown, Output = Input> {
+  readonly '~standard': {
+    readonly version: 1
+    readonly vendor: string
+    readonly validate: (value: unknown) => SchemaResult<Output> | Promise<SchemaResult<Output>>
+    readonly types?: { readonly input: Input; readonly output: Output } | undefined
+  }
+}
+
+export type SchemaResult<Output> =
+  | { readonly value: Output; readonly issues?: undefined }
+  | { readonly issues: readonly SchemaIssue[] }
+
+export interface SchemaIssue {
+  readonly message: string
+  readonly path?: readonly (PropertyKey | { readonly key: PropertyKey })[] | undefined
+}
+
+/** What a schema makes of a valid value. */
+export type SchemaOutput<S> = S extends { readonly '~standard': { readonly types?: infer T } }
+  ? NonNullable<T> extends { readonly output: infer Output }
+    ? Output
+    : unknown
+  : unknown
+
+/** What a schema accepts. */
+export type SchemaInput<S> = S extends { readonly '~standard': { readonly types?: infer T } }
+  ? NonNullable<T> extends { readonly input: infer Input }
+    ? Input
+    : unknown
+  : unknown
+
+/** A value that fits its schema (as the schema made it), or the reason why it does not, with paths. */
+export type Checked<T> = { readonly ok: true; readonly value: T } | { readonly ok: false; readonly reason: string }
+
+export async function checkSchema<S extends Schema>(schema: S, value: unknown): Promise<Checked<SchemaOutput<S>>> {
+  const result = await schema['~standard'].validate(value)
+  if (result.issues === undefined) return { ok: true, value: result.value as SchemaOutput<S> }
+  return { ok: false, reason: result.issues.map(describeIssue).join('; ') }
+}
+
+function describeIssue({ path, message }: SchemaIssue): string {
+  if (path === undefined || path.length === 0) return message
+  const keys = path.map((step) => String(typeof step === 'object' ? step.key : step))
+  return `${keys.join('.')}: ${message}`
+}

@@ -1,0 +1,319 @@
+import type { AgentContract, ContractResult } from '../agent/contract.ts'
+import { Dispatcher, refused, type SendAnswer } from '../dispatch/send.ts'
+import { GatewayError } from '../errors.ts'
+import type { GatewayCommand } from '../protocol/command.ts'
+import type { SessionEvent, TaskFault } from '../protocol/event.ts'
+import { capabilityFault, checkId, idFault, newMessageId, newTraceId, type TaskRef } from '../protocol/ids.ts'
+import { isTerminal, type TaskStatus, type TerminalStatus } from '../protocol/status.ts'
+import { RedisConnections } from '../redis/connections.ts'
+import { Keys } from '../redis/keys.ts'
+import { isEntryId } from '../redis/streams.ts'
+import { ControlWriter } from '../store/control-streams.ts'
+import { DataReader } from '../store/data-streams.ts'
+import { type DeadLetter, DeadLetters } from '../store/dead-letters.ts'
+import { Presence, type WorkerInfo } from '../store/presence.ts'
+import { type TaskEnd, type TaskInfo, TaskRecords } from '../store/task-records.ts'
+import { type GatewayClientOptions, resolveClientOptions } from './options.ts'
+import { type CheckedRequest, checkRequest, type SendContractRequest, type SendMessageRequest } from './request.ts'
+import { SessionFeeds } from './session-feeds.ts'
+import { type SubscribeOptions, Subscription } from './subscription.ts'
+
+/** How a task ended. A task that failed or was cancelled is a result too. */
+export interface TaskResult<Data = unknown> {
+  readonly status: TerminalStatus
+  /** What the handler returned; null unless the status is `COMPLETED`. */
+  readonly data: Data
+  /** The answer in words: the result if it is a text, its `content` if it has one, else the streamed text. */
+  readonly content: string
+  readonly error?: TaskFault
+  readonly attempts: number
+  readonly messageId: string
+}
+
+export interface ResultOptions extends TaskRef {
+  /** How long to wait, in ms. Default for ever. */
+  readonly timeoutMs?: number
+  readonly signal?: AbortSignal
+}
+
+/** What an ask may do besides sending. */
+export interface AskOptions {
+  /** Called with each event of the task, in order. */
+  readonly onEvent?: (event: SessionEvent) => void
+  /** How long to wait for the end, in ms. Default for ever. */
+  readonly timeoutMs?: number
+  readonly signal?: AbortSignal
+}
+
+export interface ListTasksOptions {
+  /** Only the tasks of this session; without it the key space is walked, which is for operators only. */
+  readonly sessionId?: string
+  readonly status?: TaskStatus
+  /** Default 100. */
+  readonly limit?: number
+}
+
+/**
+ * The backend's side: sends messages to agents, follows sessions, reads results. Opens its connections when they are
+ * first needed: one for commands, one for pushes, however many sessions are followed.
+ */
+export class GatewayClient implements AsyncDisposable {
+  readonly #connections: RedisConnections
+  readonly #dispatcher: Dispatcher
+  readonly #records: TaskRecords
+  readonly #presence: Presence
+  readonly #deadLetters: DeadLetters
+  readonly #reader: DataReader
+  readonly #feeds: SessionFeeds
+  readonly #subscriptions = new Set<Subscription>()
+  #closed = false
+
+  /** @throws GatewayError `GW_INVALID_ARGUMENT` that names the option. */
+  constructor(options: GatewayClientOptions = {}) {
+    const { redis, keyPrefix, maxPayloadBytes, workerTtlMs, logger } = resolveClientOptions(options)
+    const keys = new Keys(keyPrefix)
+    this.#connections = new RedisConnections(redis, logger)
+    const commands = this.#connections.client('prompt')
+    this.#records = new TaskRecords(commands, keys)
+    this.#presence = new Presence(commands, keys, workerTtlMs)
+    this.#deadLetters = new DeadLetters(commands, keys)
+    this.#reader = new DataReader(commands, keys)
+    this.#feeds = new SessionFeeds(this.#connections, this.#reader, logger)
+    this.#dispatcher = new Dispatcher({
+      control: new ControlWriter(commands, keys),
+      records: this.#records,
+      presence: this.#presence,
+      maxPayloadBytes,
+      isCluster: this.#connections.isCluster,
+    })
+  }
+
+  /**
+   * Sends a message to an agent. Resolves with `QUEUED` only once the task is on the control stream; a request that is
+   * at fault is answered with `REJECTED`, and nothing is written.
+   *
+   * @throws GatewayError `GW_REDIS_FAILED` when Redis did not take it, `GW_CLOSED` after `close()`.
+   */
+  sendMessage(request: SendMessageRequest): Promise<SendAnswer>
+  sendMessage<Contract extends AgentContract>(request: SendContractRequest<Contract>): Promise<SendAnswer>
+  async sendMessage(request: SendMessageRequest | SendContractRequest): Promise<SendAnswer> {
+    this.#requireOpen()
+    const checked = this.#check(request)
+    if (checked instanceof GatewayError) {
+      const { messageId = newMessageId(), traceId = newTraceId() } = request
+      return refused('REJECTED', checked, { messageId, traceId, timestamp: Date.now() })
+    }
+    const { command, contract, requireOnlineWorker } = checked
+    return this.#dispatcher.send(command, { contract, requireOnlineWorker })
+  }
+
+  /** Sends a prepared command to the agents of its header's `targetAgentType`; answers like {@link sendMessage}. */
+  async sendCommand(command: GatewayCommand, options: { requireOnlineWorker?: boolean } = {}): Promise<SendAnswer> {
+    this.#requireOpen()
+    const { messageId, sessionId, traceId } = command.header
+    for (const [field, value] of Object.entries({ messageId, sessionId })) {
+      const reason = idFault(value)
+      if (reason === null) continue
+      const error = new GatewayError('GW_INVALID_ARGUMENT', { field: `header.${field}`, value, reason })
+      return refused('REJECTED', error, { messageId, traceId, timestamp: Date.now() })
+    }
+    return this.#dispatcher.send(command, options)
+  }
+
+  /**
+   * Follows a session: an async iterable that starts at any event and never skips or repeats one. Leaving the loop ends
+   * the subscription.
+   *
+   * @throws GatewayError `GW_INVALID_ARGUMENT` for a bad session, message or event id.
+   */
+  subscribe(sessionId: string, options: SubscribeOptions = {}): Subscription {
+    this.#requireOpen()
+    checkId('sessionId', sessionId)
+    if (options.messageId !== undefined) checkId('messageId', options.messageId)
+    const { after, idleTimeoutMs } = options
+    if (after !== undefined && after !== '$' && !isEntryId(after)) {
+      const reason = "must be an event's id, '0' or '$'"
+      throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'after', value: after, reason })
+    }
+    if (idleTimeoutMs !== undefined && !(idleTimeoutMs > 0)) {
+      const reason = 'must be a positive number of milliseconds'
+      throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'idleTimeoutMs', value: idleTimeoutMs, reason })
+    }
+    const resources = { feeds: this.#feeds, reader: this.#reader, records: this.#records }
+    const subscription = new Subscription(resources, sessionId, options, () => this.#subscriptions.delete(subscription))
+    this.#subscriptions.add(subscription)
+    return subscription
+  }
+
+  /**
+   * Waits for the end of a task, whenever it was sent. A failed or cancelled task resolves too.
+   *
+   * @throws GatewayError `GW_TIMEOUT` when the end does not come in time.
+   */
+  async result<Data = unknown>(options: ResultOptions): Promise<TaskResult<Data>> {
+    const { sessionId, messageId, timeoutMs, signal } = options
+    checkId('messageId', messageId)
+    const limit = timeLimit(timeoutMs, signal)
+    const subscription = this.subscribe(sessionId, { messageId, after: '$', signal: limit.signal })
+    try {
+      await subscription.opened()
+      const end = await this.#records.getEnd({ sessionId, messageId })
+      if (isEnd(end)) return toResult<Data>(end)
+      for await (const _ of subscription) limit.signal.throwIfAborted()
+      limit.signal.throwIfAborted()
+      return await this.#readResult<Data>({ sessionId, messageId })
+    } catch (error) {
+      if (!limit.timedOut()) throw error
+      throw new GatewayError('GW_TIMEOUT', { what: `the end of ${messageId}`, timeoutMs }, { cause: error })
+    } finally {
+      limit.clear()
+      await subscription.return()
+    }
+  }
+
+  /**
+   * Sends a message and waits for the end of its task.
+   *
+   * @throws GatewayError like {@link sendMessage} and {@link result}; a refused send is thrown as `GW_SEND_REFUSED`.
+   */
+  ask<Contract extends AgentContract>(
+    request: SendContractRequest<Contract> & AskOptions,
+  ): Promise<TaskResult<ContractResult<Contract>>>
+  ask<Data = unknown>(request: SendMessageRequest & AskOptions): Promise<TaskResult<Data>>
+  async ask(request: (SendMessageRequest | SendContractRequest) & AskOptions): Promise<TaskResult> {
+    const { onEvent, timeoutMs, signal, ...message } = request
+    const messageId = message.messageId ?? newMessageId()
+    const limit = timeLimit(timeoutMs, signal)
+    const { sessionId } = message
+    const isKnown = message.messageId !== undefined
+    // Before the send, so that not even the first event has to be looked up. A message id of the caller's may have been
+    // sent earlier: then its events begin earlier too.
+    const follow = () =>
+      this.subscribe(sessionId, { messageId, after: isKnown ? undefined : '$', signal: limit.signal })
+    const early = idFault(sessionId) === null && !isKnown ? follow() : undefined
+    let subscription = early
+    try {
+      const sent = await this.sendMessage({ ...message, messageId } as SendMessageRequest)
+      if (!sent.success) throw new GatewayError('GW_SEND_REFUSED', { status: sent.status, ...sent.error })
+      subscription ??= follow()
+      for await (const event of subscription) onEvent?.(event)
+      limit.signal.throwIfAborted()
+      return await this.#readResult({ sessionId, messageId })
+    } catch (error) {
+      if (!limit.timedOut()) throw error
+      throw new GatewayError('GW_TIMEOUT', { what: `the end of ${messageId}`, timeoutMs }, { cause: error })
+    } finally {
+      limit.clear()
+      await subscription?.return()
+    }
+  }
+
+  /** What is known of a task, or null. */
+  getTask(ref: TaskRef): Promise<TaskInfo | null> {
+    this.#requireOpen()
+    return this.#records.get({ sessionId: checkId('sessionId', ref.sessionId), messageId: checkId('messageId', ref.messageId) })
+  }
+
+  /** Tasks, oldest first. */
+  async listTasks({ sessionId, status, limit = 100 }: ListTasksOptions = {}): Promise<TaskInfo[]> {
+    this.#requireOpen()
+    const tasks =
+      sessionId === undefined
+        ? await this.#records.listAll(status === undefined ? limit : Number.MAX_SAFE_INTEGER)
+        : await this.#records.listSession(checkId('sessionId', sessionId))
+    return tasks.filter((task) => status === undefined || task.status === status).slice(0, limit)
+  }
+
+  /** The live workers. */
+  listWorkers(): Promise<WorkerInfo[]> {
+    this.#requireOpen()
+    return this.#presence.list()
+  }
+
+  /** What could not be processed on a capability's stream, newest first. */
+  listDeadLetters(capability: string, { limit = 100 }: { limit?: number } = {}): Promise<DeadLetter[]> {
+    this.#requireOpen()
+    const reason = capabilityFault(capability)
+    if (reason !== null) throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'capability', value: capability, reason })
+    return this.#deadLetters.list(capability, limit)
+  }
+
+  /** Ends all subscriptions and closes the connections. What was sent stays sent. */
+  async close(): Promise<void> {
+    if (this.#closed) return
+    this.#closed = true
+    await Promise.all([...this.#subscriptions].map((subscription) => subscription.return()))
+    this.#feeds.close()
+    this.#connections.close()
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+
+  /** For subclasses with a richer form of content: makes a request plain before it is checked. */
+  protected prepare(request: SendMessageRequest | SendContractRequest): SendMessageRequest | SendContractRequest {
+    return request
+  }
+
+  #check(request: SendMessageRequest | SendContractRequest): CheckedRequest | GatewayError {
+    try {
+      return checkRequest(this.prepare(request))
+    } catch (error) {
+      if (error instanceof GatewayError) return error
+      throw error
+    }
+  }
+
+  /** The result of a task whose `done` event was seen. */
+  async #readResult<Data>(ref: TaskRef): Promise<TaskResult<Data>> {
+    this.#requireOpen()
+    const end = await this.#records.getEnd(ref)
+    if (isEnd(end)) return toResult<Data>(end)
+    throw new GatewayError('GW_RESULT_GONE', { messageId: ref.messageId })
+  }
+
+  #requireOpen(): void {
+    if (this.#closed) throw new GatewayError('GW_CLOSED', { what: 'client' })
+  }
+}
+
+function isEnd(end: TaskEnd | TaskInfo | null): end is TaskEnd {
+  return end !== null && 'endId' in end
+}
+
+function toResult<Data>({ task, result, content, error }: TaskEnd): TaskResult<Data> {
+  if (!isTerminal(task.status)) throw new TypeError(`task ${task.messageId} has an end but no terminal status`)
+  return {
+    status: task.status,
+    data: result as Data,
+    content,
+    ...(error === null ? {} : { error }),
+    attempts: task.attempt,
+    messageId: task.messageId,
+  }
+}
+
+/** A signal that aborts when the caller's does or when the time is up, and tells the two apart. */
+function timeLimit(timeoutMs: number | undefined, signal: AbortSignal | undefined) {
+  const controller = new AbortController()
+  let late = false
+  const timer =
+    timeoutMs === undefined
+      ? undefined
+      : setTimeout(() => {
+          late = true
+          controller.abort()
+        }, timeoutMs)
+  const onAbort = () => controller.abort(signal?.reason)
+  signal?.addEventListener('abort', onAbort, { once: true })
+  if (signal?.aborted) onAbort()
+  return {
+    signal: controller.signal,
+    timedOut: () => late,
+    clear: () => {
+      clearTimeout(timer)
+      signal?.removeEventListener('abort', onAbort)
+    },
+  }
+}

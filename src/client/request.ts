@@ -1,0 +1,91 @@
+import { z } from 'zod'
+import type { AgentContract, ContractInput } from '../agent/contract.ts'
+import { GatewayError } from '../errors.ts'
+import { AskAgentCommand, type CommandContent, contentFault } from '../protocol/command.ts'
+import { capabilityFault, idFault, newMessageId, newTraceId } from '../protocol/ids.ts'
+
+/** What can be said of a message besides its target and content. */
+export interface MessageOptions {
+  /** The session whose data stream the answer goes to. */
+  readonly sessionId: string
+  /** Idempotency key: sent twice, runs once. Default a new one. */
+  readonly messageId?: string
+  readonly traceId?: string
+  readonly parentMessageId?: string
+  readonly userCode?: string
+  readonly userName?: string
+  /** Handed to the agent as `context.metadata`. */
+  readonly metadata?: Record<string, unknown>
+  readonly extraPayload?: Record<string, unknown>
+  /** Answer `NO_WORKER`, and write nothing, unless a live worker offers the capability. Default false. */
+  readonly requireOnlineWorker?: boolean
+}
+
+/** A message to an agent by the name of its type. */
+export interface SendMessageRequest extends MessageOptions {
+  readonly targetAgentType: string
+  readonly content: CommandContent
+}
+
+/** A message to an agent by its contract: the content's type is inferred, and checked before it is sent. */
+export interface SendContractRequest<Contract extends AgentContract = AgentContract> extends MessageOptions {
+  readonly target: Contract
+  readonly content: ContractInput<Contract>
+}
+
+const id = z.string().refine((value) => idFault(value) === null, { error: () => idFault('') ?? '' })
+const text = z.string().optional()
+const object = z.record(z.string(), z.unknown()).optional()
+
+const schema = z.strictObject({
+  targetAgentType: z.string().refine((value) => capabilityFault(value) === null, {
+    error: ({ input }) => capabilityFault(input) ?? '',
+  }),
+  sessionId: id,
+  messageId: id.optional(),
+  traceId: z.string().min(1).optional(),
+  parentMessageId: id.optional(),
+  userCode: text,
+  userName: text,
+  metadata: object,
+  extraPayload: object,
+  requireOnlineWorker: z.boolean().optional(),
+  content: z.unknown(),
+})
+
+/** A request that passed the border: the command to send, and how. */
+export interface CheckedRequest {
+  readonly command: AskAgentCommand
+  readonly contract: AgentContract | undefined
+  readonly requireOnlineWorker: boolean
+}
+
+/** Checks a request by its form. What is wrong comes back as the error that names the field and the value. */
+export function checkRequest(request: SendMessageRequest | SendContractRequest): CheckedRequest | GatewayError {
+  const { contract, plain } = plainRequest(request)
+  const parsed = schema.safeParse(plain)
+  if (!parsed.success) {
+    const issue = parsed.error.issues[0]
+    const path = issue?.code === 'unrecognized_keys' ? issue.keys : (issue?.path ?? []).map(String)
+    const value = path.reduce<unknown>((at, key) => (at as Record<string, unknown> | undefined)?.[key], plain)
+    return new GatewayError('GW_INVALID_ARGUMENT', { field: path.join('.'), value, reason: issue?.message })
+  }
+  const { content, messageId, traceId, requireOnlineWorker = false, extraPayload, ...rest } = parsed.data
+  const fault = contentFault(content)
+  if (fault !== null) return new GatewayError('GW_INVALID_ARGUMENT', { field: 'content', value: content, reason: fault })
+  const command = new AskAgentCommand({
+    header: { ...rest, messageId: messageId ?? newMessageId(), traceId: traceId ?? newTraceId() },
+    content: content as CommandContent,
+    extraPayload,
+  })
+  return { command, contract, requireOnlineWorker }
+}
+
+function plainRequest(request: SendMessageRequest | SendContractRequest): {
+  contract: AgentContract | undefined
+  plain: Record<string, unknown>
+} {
+  if (!('target' in request)) return { contract: undefined, plain: { ...request } }
+  const { target, ...rest } = request
+  return { contract: target, plain: { ...rest, targetAgentType: target?.agentType } }
+}

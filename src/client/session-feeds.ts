@@ -1,0 +1,141 @@
+import { errorMessage } from '../errors.ts'
+import type { Logger } from '../logger.ts'
+import type { RedisConnections } from '../redis/connections.ts'
+import type { DataReader, Push } from '../store/data-streams.ts'
+
+/** Who listens to a session's channel. */
+export interface FeedListener {
+  /** A push arrived. */
+  onPush(push: Push): void
+  /** Pushes may have been missed: look at the stream. */
+  onDoubt(): void
+}
+
+type Subscriber = ReturnType<RedisConnections['subscriber']>
+
+const CHECK_EVERY_MS = 250
+/** How long a session may be silent before its stream is looked at, in case a writer does not push. */
+const DOUBT_AFTER_MS = 2_000
+/** The same for sessions in which entries were found that nobody pushed. */
+const FOREIGN_DOUBT_AFTER_MS = 100
+
+interface Feed {
+  readonly listeners: Set<FeedListener>
+  subscribed: Promise<void>
+  doubtAt: number
+  foreign: boolean
+}
+
+/**
+ * The doorbell of all sessions that this process reads: one pub/sub connection, one channel per session that somebody
+ * reads. A push is parsed once for all its listeners. The stream is the truth: after a reconnect, and now and then when
+ * a session is silent, the listeners are told to look at it.
+ */
+export class SessionFeeds {
+  readonly #connections: RedisConnections
+  readonly #reader: DataReader
+  readonly #logger: Logger
+  readonly #feeds = new Map<string, Feed>()
+  #subscriber: Subscriber | undefined
+  #timer: NodeJS.Timeout | undefined
+  #closed = false
+
+  constructor(connections: RedisConnections, reader: DataReader, logger: Logger) {
+    this.#connections = connections
+    this.#reader = reader
+    this.#logger = logger
+  }
+
+  /** Adds a listener; resolves when the channel is heard. */
+  listen(sessionId: string, listener: FeedListener): Promise<void> {
+    const channel = this.#reader.channel(sessionId)
+    let feed = this.#feeds.get(channel)
+    if (feed === undefined) {
+      const subscribed = this.#subscribe(channel)
+      feed = { listeners: new Set(), subscribed, doubtAt: performance.now() + DOUBT_AFTER_MS, foreign: false }
+      this.#feeds.set(channel, feed)
+      this.#timer ??= setInterval(() => this.#check(), CHECK_EVERY_MS)
+    }
+    feed.listeners.add(listener)
+    return feed.subscribed
+  }
+
+  /** Removes a listener; the channel is left with the last one. */
+  unlisten(sessionId: string, listener: FeedListener): void {
+    const channel = this.#reader.channel(sessionId)
+    const feed = this.#feeds.get(channel)
+    if (feed === undefined || !feed.listeners.delete(listener) || feed.listeners.size > 0) return
+    this.#feeds.delete(channel)
+    if (this.#feeds.size === 0) {
+      clearInterval(this.#timer)
+      this.#timer = undefined
+    }
+    void this.#unsubscribe(channel)
+  }
+
+  /** Says that entries were found in a session which nobody had pushed: it is looked at more often from now on. */
+  markForeign(sessionId: string): void {
+    const feed = this.#feeds.get(this.#reader.channel(sessionId))
+    if (feed !== undefined) feed.foreign = true
+  }
+
+  close(): void {
+    this.#closed = true
+    clearInterval(this.#timer)
+    this.#timer = undefined
+    this.#feeds.clear()
+  }
+
+  #connect(): Subscriber {
+    if (this.#subscriber !== undefined) return this.#subscriber
+    const subscriber = this.#connections.subscriber()
+    const onMessage = (channel: string, payload: string) => this.#onMessage(channel, payload)
+    subscriber.on('message', onMessage)
+    subscriber.on('smessage', onMessage)
+    // ioredis subscribes again by itself; what was said in between is in the stream.
+    let wasReady = false
+    subscriber.on('ready', () => {
+      if (wasReady) for (const feed of this.#feeds.values()) this.#doubt(feed)
+      wasReady = true
+    })
+    this.#subscriber = subscriber
+    return subscriber
+  }
+
+  async #subscribe(channel: string): Promise<void> {
+    const subscriber = this.#connect()
+    await (this.#connections.isCluster ? subscriber.ssubscribe(channel) : subscriber.subscribe(channel))
+  }
+
+  async #unsubscribe(channel: string): Promise<void> {
+    const subscriber = this.#connect()
+    try {
+      await (this.#connections.isCluster ? subscriber.sunsubscribe(channel) : subscriber.unsubscribe(channel))
+      // Somebody may have come while we left: his subscription went out before our leave-taking was answered.
+      if (this.#feeds.has(channel)) await this.#subscribe(channel)
+    } catch (error) {
+      if (!this.#closed) this.#logger.debug({ channel, reason: errorMessage(error) }, 'a channel could not be left')
+    }
+  }
+
+  #onMessage(channel: string, payload: string): void {
+    const feed = this.#feeds.get(channel)
+    if (feed === undefined) return
+    feed.doubtAt = performance.now() + DOUBT_AFTER_MS
+    feed.foreign = false
+    const push = this.#reader.parsePush(payload)
+    for (const listener of feed.listeners) listener.onPush(push)
+  }
+
+  #check(): void {
+    const now = performance.now()
+    for (const feed of this.#feeds.values()) if (feed.doubtAt <= now) this.#doubt(feed)
+  }
+
+  #doubt(feed: Feed): void {
+    // Spread over time, so that ten thousand silent sessions do not all ask at once.
+    const pause = feed.foreign ? FOREIGN_DOUBT_AFTER_MS : DOUBT_AFTER_MS * (1 + Math.random())
+    feed.doubtAt = performance.now() + pause
+    for (const listener of feed.listeners) listener.onDoubt()
+  }
+}

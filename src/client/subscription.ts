@@ -1,0 +1,266 @@
+import { GatewayError } from '../errors.ts'
+import type { SessionEvent } from '../protocol/event.ts'
+import { compareEntryIds } from '../redis/streams.ts'
+import type { DataReader, Push } from '../store/data-streams.ts'
+import type { TaskEnd, TaskRecords } from '../store/task-records.ts'
+import { type Deferred, deferred } from '../util/deferred.ts'
+import type { FeedListener, SessionFeeds } from './session-feeds.ts'
+
+/** How to follow a session. */
+export interface SubscribeOptions {
+  /**
+   * Id of the last event already known: an id, `'0'` (from the beginning) or `'$'` (from now on). Default `'$'`; with
+   * `messageId` the beginning of that task.
+   */
+  readonly after?: string
+  /** Only this task's events; the subscription ends after its `done`. */
+  readonly messageId?: string
+  /** With `messageId`: also the events of the agents that the task called. Default false. */
+  readonly tree?: boolean
+  /** Ends the subscription when it aborts. */
+  readonly signal?: AbortSignal
+  /** Ends the subscription when nothing came for this long, in ms. Default never. */
+  readonly idleTimeoutMs?: number
+  /** False: end at the present end of the stream. Default true. */
+  readonly follow?: boolean
+}
+
+/** What the subscriptions of one client share. */
+export interface SubscriptionResources {
+  readonly feeds: SessionFeeds
+  readonly reader: DataReader
+  readonly records: TaskRecords
+}
+
+const PAGE = 256
+/** Events kept for a consumer that is slower than the stream; beyond that it reads from the stream again. */
+const BUFFER = 512
+/** How much earlier than its record a task's first event can lie: the clocks of a failed-over pair of servers differ. */
+const CLOCK_MARGIN_MS = 60_000
+
+/**
+ * One reader of a session. Its truth is `cursor`, the id of the last event that went into the buffer. While `live`, a
+ * push whose predecessor is at or before the cursor is appended; any other push, a doubt, or a full buffer makes it
+ * `behind`, and then the consumer's next call reads pages from the stream until it has caught up. So nothing is skipped
+ * or repeated, and a slow consumer costs a bounded buffer.
+ */
+export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedListener {
+  readonly #resources: SubscriptionResources
+  readonly #sessionId: string
+  readonly #options: SubscribeOptions
+  readonly #opened: Promise<void>
+  readonly #follow: boolean
+  #buffer: SessionEvent[] = []
+  #cursor = '0-0'
+  /** The cursor is an estimate that lies before the first event wanted: what is missing after it is no gap. */
+  #estimated = false
+  #live = false
+  #doubted = false
+  /** The task's record is to be looked at once the stream has nothing more. */
+  #checkRecord: boolean
+  readonly #members = new Set<string>()
+  #ended = false
+  #done = false
+  #wake: Deferred<void> | undefined
+  #turn: Promise<unknown> = Promise.resolve()
+
+  readonly #onEnd: () => void
+
+  constructor(resources: SubscriptionResources, sessionId: string, options: SubscribeOptions, onEnd: () => void) {
+    this.#resources = resources
+    this.#onEnd = onEnd
+    this.#sessionId = sessionId
+    this.#options = options
+    this.#follow = options.follow ?? true
+    this.#checkRecord = options.messageId !== undefined
+    if (options.messageId !== undefined) this.#members.add(options.messageId)
+    this.#opened = this.#open()
+    // Whoever iterates is told of the failure; here it only means that there is nothing to listen to any more.
+    this.#opened.catch(() => this.#end())
+    options.signal?.addEventListener('abort', this.#onAbort, { once: true })
+    if (options.signal?.aborted) this.#end()
+  }
+
+  /** Resolves when the position is fixed and the session is heard: no event written from then on is missed. */
+  opened(): Promise<void> {
+    return this.#opened
+  }
+
+  next(): Promise<IteratorResult<SessionEvent>> {
+    // Calls that overlap are answered one after the other, as a generator does.
+    const answer = this.#turn.then(() => this.#next())
+    this.#turn = answer.catch(() => {})
+    return answer
+  }
+
+  async return(): Promise<IteratorResult<SessionEvent>> {
+    this.#end()
+    return { done: true, value: undefined }
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this
+  }
+
+  onPush({ before, events }: Push): void {
+    if (!this.#live) return
+    if (compareEntryIds((events.at(-1) as SessionEvent).id, this.#cursor) <= 0) return
+    if (this.#buffer.length + events.length > BUFFER || compareEntryIds(before, this.#cursor) > 0) {
+      this.#live = false
+    } else {
+      this.#append(events.filter(({ id }) => compareEntryIds(id, this.#cursor) > 0))
+    }
+    this.#wake?.resolve()
+  }
+
+  onDoubt(): void {
+    this.#live = false
+    this.#doubted = true
+    this.#checkRecord = this.#options.messageId !== undefined
+    this.#wake?.resolve()
+  }
+
+  async #next(): Promise<IteratorResult<SessionEvent>> {
+    await this.#opened
+    const { idleTimeoutMs } = this.#options
+    const deadline = idleTimeoutMs === undefined ? undefined : performance.now() + idleTimeoutMs
+    for (;;) {
+      const event = this.#take()
+      if (event !== undefined) return { done: false, value: event }
+      if (this.#ended || this.#done) {
+        this.#end()
+        return { done: true, value: undefined }
+      }
+      if (!this.#live) await this.#catchUp()
+      else if (!this.#follow || !(await this.#wait(deadline))) this.#end()
+    }
+  }
+
+  #take(): SessionEvent | undefined {
+    while (this.#buffer.length > 0 && !this.#ended) {
+      const event = this.#buffer.shift() as SessionEvent
+      const { messageId, tree } = this.#options
+      if (messageId === undefined || event.type === 'gap') return event
+      if (tree && this.#members.has(event.parentMessageId)) this.#members.add(event.messageId)
+      if (!this.#members.has(event.messageId)) continue
+      this.#done ||= event.type === 'done' && event.messageId === messageId
+      return event
+    }
+    return undefined
+  }
+
+  async #open(): Promise<void> {
+    const { feeds } = this.#resources
+    const listening = this.#follow ? feeds.listen(this.#sessionId, this) : undefined
+    // Asked for in the same breath: what this client sends after it has subscribed comes after the position.
+    const position = this.#position()
+    await Promise.all([listening, position])
+    this.#cursor = await position
+    if (this.#ended) feeds.unlisten(this.#sessionId, this)
+  }
+
+  #position(): Promise<string> | string {
+    const { after, messageId } = this.#options
+    if (after === '$' || (after === undefined && messageId === undefined)) {
+      return this.#resources.reader.lastId(this.#sessionId)
+    }
+    if (after === undefined) return this.#taskStart()
+    return after === '0' ? '0-0' : after
+  }
+
+  /** An id before the first event of the task, from the time at which Redis made its record. */
+  async #taskStart(): Promise<string> {
+    this.#estimated = true
+    const messageId = this.#options.messageId as string
+    const task = await this.#resources.records.get({ sessionId: this.#sessionId, messageId })
+    return task === null ? '0-0' : `${Math.max(0, task.createdAt - CLOCK_MARGIN_MS)}-0`
+  }
+
+  async #catchUp(): Promise<void> {
+    const { reader, feeds } = this.#resources
+    const doubted = this.#doubted
+    this.#doubted = false
+    this.#live = true
+    const from = this.#cursor
+    const page = await reader.page(this.#sessionId, from, PAGE)
+    if (!page.contiguous) await this.#lookForGap(from)
+    // What was pushed meanwhile is in the buffer already; the page goes on from there.
+    this.#append(page.events.filter(({ id }) => compareEntryIds(id, this.#cursor) > 0))
+    if (page.events.length === PAGE) this.#live = false
+    if (doubted && page.events.length > 0) feeds.markForeign(this.#sessionId)
+    if (this.#checkRecord && page.events.length === 0) await this.#lookAtRecord()
+  }
+
+  async #lookForGap(from: string): Promise<void> {
+    if (this.#estimated) {
+      this.#estimated = false
+      return
+    }
+    const first = await this.#resources.reader.trimmedUpTo(this.#sessionId)
+    if (compareEntryIds(first, from) > 0) this.#buffer.push(this.#gap(from, first))
+  }
+
+  /** A task whose `done` event was trimmed or has expired still has its end in its record. */
+  async #lookAtRecord(): Promise<void> {
+    this.#checkRecord = false
+    const { messageId } = this.#options
+    if (messageId === undefined || this.#buffer.length > 0) return
+    const { records, reader } = this.#resources
+    const end = await records.getEnd({ sessionId: this.#sessionId, messageId })
+    if (end === null || !('endId' in end)) return
+    const isAhead = compareEntryIds(end.endId, this.#cursor) > 0
+    if (isAhead && compareEntryIds(end.endId, await reader.lastId(this.#sessionId)) <= 0) {
+      // Written between our page and this look, or trimmed by now: the next page tells.
+      this.#live = false
+      this.#checkRecord = true
+      return
+    }
+    this.#append([doneEvent(end)])
+  }
+
+  #append(events: readonly SessionEvent[]): void {
+    if (events.length === 0) return
+    this.#buffer.push(...events)
+    this.#cursor = (events.at(-1) as SessionEvent).id
+  }
+
+  /** Waits for something to do; false when the idle time is up. */
+  async #wait(deadline: number | undefined): Promise<boolean> {
+    if (this.#buffer.length > 0 || !this.#live || this.#ended) return true
+    const wake = deferred()
+    this.#wake = wake
+    const left = deadline === undefined ? undefined : Math.max(0, deadline - performance.now())
+    const timer = left === undefined ? undefined : setTimeout(() => wake.resolve(), left)
+    await wake.promise
+    clearTimeout(timer)
+    this.#wake = undefined
+    return this.#buffer.length > 0 || !this.#live || deadline === undefined || performance.now() < deadline
+  }
+
+  #gap(fromId: string, id: string): SessionEvent {
+    const nobody = { messageId: '', parentMessageId: '', agentType: '', traceId: '', attempt: 0, timestamp: 0, metadata: {} }
+    return { ...nobody, id, type: 'gap', sessionId: this.#sessionId, fromId }
+  }
+
+  readonly #onAbort = () => this.#end()
+
+  #end(): void {
+    if (this.#ended) return
+    this.#ended = true
+    this.#options.signal?.removeEventListener('abort', this.#onAbort)
+    this.#resources.feeds.unlisten(this.#sessionId, this)
+    this.#wake?.resolve()
+    this.#onEnd()
+  }
+}
+
+function doneEvent({ task, result, error, endId }: TaskEnd): SessionEvent {
+  if (task.finishedAt === null) throw new GatewayError('GW_CLOSED', { what: 'record of an unfinished task' })
+  const { sessionId, messageId, parentMessageId, agentType, traceId, attempt } = task
+  return {
+    ...{ id: endId, type: 'done', sessionId, messageId, parentMessageId, agentType, traceId, attempt, metadata: {} },
+    timestamp: task.finishedAt,
+    status: task.status as 'COMPLETED' | 'FAILED' | 'CANCELLED' | 'EXPIRED',
+    ...(error === null ? { result } : { error }),
+  }
+}

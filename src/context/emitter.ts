@@ -1,0 +1,157 @@
+import { errorMessage, GatewayError } from '../errors.ts'
+import { type EventBody, eventEncoder } from '../protocol/event.ts'
+import type { MessageHeader } from '../protocol/header.ts'
+import type { TerminalStatus } from '../protocol/status.ts'
+import type { Commit, CommitAnswer, DataWriter } from '../store/data-streams.ts'
+import { type Deferred, deferred } from '../util/deferred.ts'
+
+/** Ownership of a task by one attempt, as far as writing needs it. */
+export interface Ownership {
+  readonly fence: string
+  readonly attempt: number
+  /** Events that earlier attempts of the task have written. */
+  readonly written: number
+}
+
+type End = NonNullable<Commit['end']>
+
+interface Pending {
+  readonly json: string
+  readonly end: End | undefined
+  readonly settled: Deferred<void>
+}
+
+const MAX_EVENTS_PER_COMMIT = 256
+const REARM_EVERY_MS = 60_000
+/** Text beyond this is not kept as the task's content; whoever wants it reads the stream. */
+const MAX_TEXT_LENGTH = 262_144
+
+/**
+ * What one attempt says, in order. One commit of a task is under way at a time; what is said meanwhile goes out
+ * together with the next, so order needs no waiting and a burst makes its own batches.
+ */
+export class Emitter {
+  readonly #writer: DataWriter
+  readonly #header: MessageHeader
+  readonly #ownership: Ownership
+  readonly #encode: ReturnType<typeof eventEncoder>
+  readonly #onLost: (error: GatewayError) => void
+  #queue: Pending[] = []
+  #sending = false
+  #next: number
+  #armedAt = Number.NEGATIVE_INFINITY
+  #closed: GatewayError | undefined
+  #text = ''
+
+  constructor(options: {
+    writer: DataWriter
+    header: MessageHeader
+    agentType: string
+    ownership: Ownership
+    /** Told once when a write was refused because the attempt does not own its task any more. */
+    onLost: (error: GatewayError) => void
+  }) {
+    this.#writer = options.writer
+    this.#header = options.header
+    this.#ownership = options.ownership
+    this.#onLost = options.onLost
+    this.#encode = eventEncoder(options.header, options.agentType)
+    this.#next = options.ownership.written + 1
+    // An earlier attempt has spoken and did not finish: this one speaks afresh.
+    if (options.ownership.written > 0) this.emit({ type: 'rewind', toId: '0-0' })
+  }
+
+  /** The text of all chunks of this attempt, cut off at 256 Ki characters. */
+  get text(): string {
+    return this.#text
+  }
+
+  /** Resolves when Redis has the event. */
+  emit(body: EventBody, metadata?: Record<string, unknown>): Promise<void> {
+    if (body.type === 'chunk' && this.#text.length < MAX_TEXT_LENGTH) this.#text += body.content
+    return this.#add(body, undefined, metadata)
+  }
+
+  /** Says the last word: the `done` event together with the task's end; nothing can be said after it. */
+  end(done: EventBody & { type: 'done' }, fields: Record<string, string>): Promise<void> {
+    const ended = this.#add(done, { status: done.status satisfies TerminalStatus, fields })
+    this.#closed ??= new GatewayError('GW_CLOSED', { what: `task ${this.#header.messageId}` })
+    return ended
+  }
+
+  #add(body: EventBody, end: End | undefined, metadata?: Record<string, unknown>): Promise<void> {
+    const settled = deferred()
+    // A handler need not await each emit; the refusal reaches it by its signal, and the executor by `end`.
+    settled.promise.catch(() => {})
+    if (this.#closed !== undefined) {
+      settled.reject(this.#closed)
+      return settled.promise
+    }
+    try {
+      this.#queue.push({ json: this.#encode(body, this.#ownership.attempt, metadata), end, settled })
+    } catch (cause) {
+      // Cycles and BigInts, which JSON cannot carry.
+      const reason = errorMessage(cause)
+      settled.reject(new GatewayError('GW_INVALID_ARGUMENT', { field: `the ${body.type} event`, reason }, { cause }))
+      return settled.promise
+    }
+    if (!this.#sending) void this.#pump()
+    return settled.promise
+  }
+
+  async #pump(): Promise<void> {
+    this.#sending = true
+    // What is said in the same turn of the event loop belongs to the same commit.
+    await Promise.resolve()
+    while (this.#queue.length > 0) {
+      const batch = this.#queue.splice(0, MAX_EVENTS_PER_COMMIT)
+      try {
+        const answer = await this.#writer.commit(this.#toCommit(batch))
+        this.#settle(batch, answer)
+      } catch (error) {
+        this.#fail(batch, error)
+      }
+    }
+    this.#sending = false
+  }
+
+  #toCommit(batch: readonly Pending[]): Commit {
+    const first = this.#next
+    this.#next += batch.length
+    const now = performance.now()
+    const arm = now - this.#armedAt > REARM_EVERY_MS
+    if (arm) this.#armedAt = now
+    const end = batch.at(-1)?.end
+    return {
+      sessionId: this.#header.sessionId,
+      messageId: this.#header.messageId,
+      fence: this.#ownership.fence,
+      first,
+      events: batch.map(({ json }) => json),
+      arm,
+      ...(end === undefined ? {} : { end }),
+    }
+  }
+
+  #settle(batch: readonly Pending[], answer: CommitAnswer): void {
+    if (answer.ok) {
+      for (const { settled } of batch) settled.resolve()
+      return
+    }
+    const lost = new GatewayError('GW_LEASE_LOST', { messageId: this.#header.messageId, holder: answer.holder || 'nobody' })
+    this.#fail(batch, lost)
+    this.#onLost(lost)
+  }
+
+  #fail(batch: readonly Pending[], error: unknown): void {
+    const reason =
+      error instanceof GatewayError
+        ? error
+        : new GatewayError('GW_REDIS_FAILED', { operation: 'an emit', reason: errorMessage(error) }, { cause: error })
+    this.#closed = reason
+    const rest = this.#queue
+    this.#queue = []
+    for (const { settled } of batch) settled.reject(reason)
+    for (const { settled } of rest) settled.reject(reason)
+  }
+}

@@ -1,0 +1,131 @@
+import type { ActiveWorker, AgentContext, EmitOptions, Workspace } from '../agent/context.ts'
+import { GatewayError } from '../errors.ts'
+import type { Logger } from '../logger.ts'
+import type { Artifact } from '../protocol/event.ts'
+import type { MessageHeader } from '../protocol/header.ts'
+import type { Presence } from '../store/presence.ts'
+import type { Emitter, Ownership } from './emitter.ts'
+import type { TaskSignal } from './task-signal.ts'
+import type { Toolbox } from './toolbox.ts'
+import { TaskWorkspace } from './workspace.ts'
+
+/** What all contexts of a worker share. */
+export interface ContextResources {
+  readonly workerId: string
+  readonly workspaceDir: string
+  readonly toolbox: Toolbox
+  readonly presence: Presence
+  readonly logger: Logger
+}
+
+/** The context of one attempt; see {@link AgentContext}. What is costly to make is made when it is asked for. */
+export class TaskContext implements AgentContext {
+  readonly sessionId: string
+  readonly messageId: string
+  readonly traceId: string
+  readonly agentType: string
+  readonly workerId: string
+  readonly attempt: number
+  readonly fencingToken: number
+  readonly metadata: Readonly<Record<string, unknown>>
+  readonly userCode: string
+  readonly #resources: ContextResources
+  readonly #emitter: Emitter
+  readonly #signal: TaskSignal
+  #logger: Logger | undefined
+  #workspace: TaskWorkspace | undefined
+
+  constructor(options: {
+    resources: ContextResources
+    header: MessageHeader
+    agentType: string
+    ownership: Ownership & { readonly epoch: number }
+    emitter: Emitter
+    signal: TaskSignal
+  }) {
+    const { header, ownership, resources } = options
+    this.sessionId = header.sessionId
+    this.messageId = header.messageId
+    this.traceId = header.traceId
+    this.metadata = header.metadata
+    this.userCode = header.userCode
+    this.agentType = options.agentType
+    this.workerId = resources.workerId
+    this.attempt = ownership.attempt
+    this.fencingToken = ownership.epoch
+    this.#resources = resources
+    this.#emitter = options.emitter
+    this.#signal = options.signal
+  }
+
+  get signal(): AbortSignal {
+    return this.#signal.signal
+  }
+
+  get isCancelled(): boolean {
+    return this.#signal.reason !== undefined
+  }
+
+  throwIfCancelled(): void {
+    if (this.#signal.reason !== undefined) throw this.#signal.reason
+  }
+
+  async emitChunk(chunk: string | { content: string; role?: string }, options?: EmitOptions): Promise<void> {
+    const body = typeof chunk === 'string' ? { content: chunk } : { content: chunk?.content, role: chunk?.role }
+    requireText('chunk', body.content)
+    await this.#emitter.emit({ type: 'chunk', ...body }, options?.metadata)
+  }
+
+  async emitState(state: string | { state: string; detail?: unknown }, options?: EmitOptions): Promise<void> {
+    const body = typeof state === 'string' ? { state } : { state: state?.state, detail: state?.detail }
+    requireText('state', body.state)
+    await this.#emitter.emit({ type: 'state', ...body }, options?.metadata)
+  }
+
+  async emitArtifact(artifact: Artifact, options?: EmitOptions): Promise<void> {
+    requireText('artifact.name', artifact?.name)
+    await this.#emitter.emit({ type: 'artifact', artifact }, options?.metadata)
+  }
+
+  emitData(data: unknown, options?: EmitOptions): Promise<void> {
+    return this.#emitter.emit({ type: 'data', data }, options?.metadata)
+  }
+
+  // biome-ignore lint/suspicious/noExplicitAny: see AgentContext
+  async callTool<Output = any>(name: string, args: unknown): Promise<Output> {
+    const { signal, sessionId, messageId, logger } = this
+    return (await this.#resources.toolbox.call(name, args, { signal, sessionId, messageId, logger })) as Output
+  }
+
+  get workspace(): Workspace {
+    this.#workspace ??= new TaskWorkspace(this.#resources.workspaceDir, this)
+    return this.#workspace
+  }
+
+  async getActiveWorkers(): Promise<ActiveWorker[]> {
+    const workers = await this.#resources.presence.list()
+    return workers.map(({ workerId, capabilities, running, maxConcurrency, host }) => ({
+      ...{ workerId, capabilities, running, maxConcurrency, host },
+    }))
+  }
+
+  get logger(): Logger {
+    this.#logger ??= this.#resources.logger.child({
+      sessionId: this.sessionId,
+      messageId: this.messageId,
+      traceId: this.traceId,
+      attempt: this.attempt,
+    })
+    return this.#logger
+  }
+
+  /** Frees what the attempt has on disk. */
+  async dispose(): Promise<void> {
+    await this.#workspace?.remove()
+  }
+}
+
+function requireText(field: string, value: unknown): void {
+  if (typeof value === 'string') return
+  throw new GatewayError('GW_INVALID_ARGUMENT', { field, value, reason: 'must be a text' })
+}

@@ -1,0 +1,38 @@
+import type { GatewayError } from '../errors.ts'
+
+/**
+ * The one AbortSignal of an attempt. It is made when somebody asks for it, because most short tasks never do; aborting
+ * works before as well as after.
+ */
+export class TaskSignal {
+  #controller: AbortController | undefined
+  #reason: GatewayError | undefined
+  readonly #listeners = new Set<(reason: GatewayError) => void>()
+
+  get signal(): AbortSignal {
+    if (this.#controller === undefined) {
+      this.#controller = new AbortController()
+      if (this.#reason !== undefined) this.#controller.abort(this.#reason)
+    }
+    return this.#controller.signal
+  }
+
+  get reason(): GatewayError | undefined {
+    return this.#reason
+  }
+
+  /** The first reason stays. */
+  abort(reason: GatewayError): void {
+    if (this.#reason !== undefined) return
+    this.#reason = reason
+    this.#controller?.abort(reason)
+    for (const listener of this.#listeners) listener(reason)
+    this.#listeners.clear()
+  }
+
+  /** Calls `listener` once on abort, at once if that has happened already. */
+  onAbort(listener: (reason: GatewayError) => void): void {
+    if (this.#reason !== undefined) listener(this.#reason)
+    else this.#listeners.add(listener)
+  }
+}

@@ -1,0 +1,71 @@
+import { createHash } from 'node:crypto'
+import { mkdirSync, realpathSync } from 'node:fs'
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
+import path from 'node:path'
+import type { Workspace } from '../agent/context.ts'
+import { GatewayError } from '../errors.ts'
+import type { TaskRef } from '../protocol/ids.ts'
+
+/** A task's private folder under the worker's `workspaceDir`, made on first use. */
+export class TaskWorkspace implements Workspace {
+  readonly #folder: string
+  #made = false
+
+  constructor(parent: string, { sessionId, messageId }: TaskRef) {
+    this.#folder = path.join(path.resolve(parent), folderName(sessionId), folderName(messageId))
+  }
+
+  get path(): string {
+    if (!this.#made) {
+      mkdirSync(this.#folder, { recursive: true, mode: 0o700 })
+      this.#made = true
+    }
+    return this.#folder
+  }
+
+  resolve(relativePath: string): string {
+    const root = realpathSync(this.path)
+    const target = path.resolve(root, relativePath)
+    if (!isInside(root, target) || !isInside(root, realpathOfExisting(target))) {
+      throw new GatewayError('GW_PATH_OUTSIDE_WORKSPACE', { path: relativePath })
+    }
+    return target
+  }
+
+  async write(relativePath: string, content: string | Uint8Array): Promise<string> {
+    const target = this.resolve(relativePath)
+    await mkdir(path.dirname(target), { recursive: true })
+    await writeFile(target, content)
+    return target
+  }
+
+  async read(relativePath: string): Promise<Buffer> {
+    return readFile(this.resolve(relativePath))
+  }
+
+  /** Removes the folder with all that is in it, if it was ever made. */
+  async remove(): Promise<void> {
+    if (this.#made) await rm(this.#folder, { recursive: true, force: true })
+  }
+}
+
+/** Ids may hold anything printable, folder names may not: a readable part, and a hash that tells equals apart. */
+function folderName(id: string): string {
+  const readable = id.replace(/[^\w-]/g, '_').slice(0, 40)
+  return `${readable}-${createHash('sha256').update(id).digest('hex').slice(0, 16)}`
+}
+
+function isInside(root: string, target: string): boolean {
+  const relative = path.relative(root, target)
+  return relative === '' || !(relative === '..' || relative.startsWith(`..${path.sep}`) || path.isAbsolute(relative))
+}
+
+/** Where the path really leads, as far as it exists: a symbolic link on the way must not lead out. */
+function realpathOfExisting(target: string): string {
+  try {
+    return realpathSync(target)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+    return path.join(realpathOfExisting(path.dirname(target)), path.basename(target))
+  }
+}

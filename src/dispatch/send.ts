@@ -1,0 +1,132 @@
+import type { AgentContract } from '../agent/contract.ts'
+import { checkSchema } from '../agent/schema.ts'
+import { errorMessage, GatewayError, type GatewayErrorCode } from '../errors.ts'
+import { encodeCommand } from '../protocol/codec.ts'
+import { AskAgentCommand, type GatewayCommand } from '../protocol/command.ts'
+import { checkCapability } from '../protocol/ids.ts'
+import type { ControlWriter } from '../store/control-streams.ts'
+import type { Presence } from '../store/presence.ts'
+import type { TaskAdmission, TaskRecords } from '../store/task-records.ts'
+import { Batcher } from '../util/batcher.ts'
+
+/** What became of a send. Anything but `QUEUED` wrote nothing. */
+export type SendAnswer =
+  | {
+      readonly success: true
+      readonly status: 'QUEUED'
+      readonly messageId: string
+      readonly traceId: string
+      /** Unix ms, by this process' clock. */
+      readonly timestamp: number
+    }
+  | {
+      readonly success: false
+      /** `NO_WORKER`: nobody offers the capability now. `REJECTED`: the request itself is at fault. */
+      readonly status: 'NO_WORKER' | 'REJECTED'
+      readonly messageId: string
+      readonly traceId: string
+      readonly timestamp: number
+      readonly error: { readonly code: GatewayErrorCode; readonly message: string }
+    }
+
+export interface DispatchOptions {
+  /** Refuse with `NO_WORKER` unless a live worker offers the capability. Default false. */
+  readonly requireOnlineWorker?: boolean
+  /** Contract that the content must fit. */
+  readonly contract?: AgentContract
+}
+
+/** The one door to the control streams: checks a command, writes its entry and then its record. */
+export class Dispatcher {
+  readonly #presence: Presence
+  readonly #maxPayloadBytes: number
+  readonly #batcher: Batcher<{ task: TaskAdmission; data: string }, undefined>
+
+  constructor(options: {
+    control: ControlWriter
+    records: TaskRecords
+    presence: Presence
+    maxPayloadBytes: number
+    isCluster: boolean
+  }) {
+    const { control, records, isCluster } = options
+    this.#presence = options.presence
+    this.#maxPayloadBytes = options.maxPayloadBytes
+    this.#batcher = new Batcher({
+      maxItems: 100,
+      maxInFlight: 4,
+      weigh: ({ data }) => data.length,
+      run: async (batch) => {
+        // The entry first: without a record it is still a task (`begin` admits it), whereas a record without an entry
+        // would wait for ever. On one Redis both go out in one write; on a Cluster one waits for the other.
+        const entries = control.enqueue(batch.map(({ task, data }) => ({ capability: task.agentType, data })))
+        if (isCluster) await entries
+        await Promise.all([entries, records.admit(batch.map(({ task }) => task))])
+        return batch.map(() => undefined)
+      },
+    })
+  }
+
+  /**
+   * Sends a command to the agents of its header's `targetAgentType`. Resolves with `QUEUED` once the task is on the
+   * control stream.
+   *
+   * @throws GatewayError `GW_REDIS_FAILED` when Redis did not take it.
+   */
+  async send(command: GatewayCommand, options: DispatchOptions = {}): Promise<SendAnswer> {
+    const { messageId, traceId, targetAgentType } = command.header
+    const about = { messageId, traceId, timestamp: Date.now() }
+    const data = await this.#encode(command, options.contract)
+    if (data instanceof GatewayError) return refused('REJECTED', data, about)
+    try {
+      if (options.requireOnlineWorker && (await this.#presence.online(targetAgentType)).length === 0) {
+        return refused('NO_WORKER', new GatewayError('GW_NO_ONLINE_WORKER', { agentType: targetAgentType }), about)
+      }
+      await this.#batcher.add({ task: toAdmission(command), data })
+    } catch (cause) {
+      throw new GatewayError(
+        'GW_REDIS_FAILED',
+        { operation: `the send of ${messageId} to '${targetAgentType}'`, reason: errorMessage(cause) },
+        { cause },
+      )
+    }
+    return { success: true, status: 'QUEUED', ...about }
+  }
+
+  async #encode(command: GatewayCommand, contract: AgentContract | undefined): Promise<string | GatewayError> {
+    try {
+      checkCapability('targetAgentType', command.header.targetAgentType)
+      if (contract !== undefined && command instanceof AskAgentCommand) {
+        const checked = await checkSchema(contract.input, command.content)
+        if (!checked.ok) {
+          throw new GatewayError('GW_CONTRACT_VIOLATION', { agentType: contract.agentType, reason: checked.reason })
+        }
+      }
+      const data = encodeCommand(command)
+      const bytes = Buffer.byteLength(data)
+      if (bytes > this.#maxPayloadBytes) {
+        throw new GatewayError('GW_PAYLOAD_TOO_LARGE', { field: 'the command', bytes, limit: this.#maxPayloadBytes })
+      }
+      return data
+    } catch (error) {
+      if (error instanceof GatewayError) return error
+      // JSON.stringify refuses cycles and BigInts; a schema of another library may throw as well.
+      return new GatewayError('GW_INVALID_ARGUMENT', { field: 'content', reason: errorMessage(error) }, { cause: error })
+    }
+  }
+}
+
+/** A send that was refused before anything was written. */
+export function refused(
+  status: 'NO_WORKER' | 'REJECTED',
+  error: GatewayError,
+  about: { messageId: string; traceId: string; timestamp: number },
+): SendAnswer {
+  return { success: false, status, ...about, error: { code: error.code, message: error.message } }
+}
+
+/** What a task's record says of the command that made it. */
+export function toAdmission({ header }: GatewayCommand, agentType = header.targetAgentType): TaskAdmission {
+  const { sessionId, messageId, traceId, parentMessageId, userCode } = header
+  return { sessionId, messageId, traceId, parentMessageId, userCode, agentType }
+}

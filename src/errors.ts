@@ -1,0 +1,103 @@
+import { brand } from './util/brand.ts'
+
+/**
+ * Every error of this library, by its code: how its details become one clear line. A code stands here, is thrown
+ * somewhere in `src`, and stands in the README; a test holds the three together.
+ */
+const CATALOGUE = {
+  GW_INVALID_ARGUMENT: (d) => `${d.field} is invalid: ${d.reason}${d.value === undefined ? '' : ` (got ${show(d.value)})`}`,
+  GW_CONTRACT_VIOLATION: (d) => `${d.direction ?? 'content'} does not fit the contract of '${d.agentType}': ${d.reason}`,
+  GW_PAYLOAD_TOO_LARGE: (d) => `${d.field} has ${d.bytes} bytes, the limit is ${d.limit}`,
+  GW_NO_ONLINE_WORKER: (d) => `no live worker offers '${d.agentType}'`,
+  GW_REDIS_UNREACHABLE: (d) => `Redis at ${d.target} cannot be reached: ${d.reason}`,
+  GW_REDIS_UNSUPPORTED: (d) => `Redis ${d.version} is too old, this library needs ${d.needed} or newer`,
+  GW_REDIS_FAILED: (d) => `Redis did not carry out ${d.operation}: ${d.reason}`,
+  GW_WORKER_ID_TAKEN: (d) => `worker id '${d.workerId}' is in use by a live worker (host ${d.host}, pid ${d.pid})`,
+  GW_WORKER_NOT_LOADED: (d) => `${d.spec}: ${d.reason}`,
+  GW_SEND_REFUSED: (d) => `the message was refused (${d.status}): ${d.message}`,
+  GW_RESULT_GONE: (d) => `the result of ${d.messageId} is not kept any more`,
+  GW_CLOSED: (d) => `the ${d.what} is closed`,
+  GW_TIMEOUT: (d) => `${d.what} did not come within ${d.timeoutMs} ms`,
+  GW_TOOL_NOT_FOUND: (d) => `there is no tool '${d.tool}' (known: ${d.known})`,
+  GW_TOOL_INPUT_INVALID: (d) => `input of tool '${d.tool}' is invalid: ${d.reason}`,
+  GW_TOOL_OUTPUT_INVALID: (d) => `output of tool '${d.tool}' is invalid: ${d.reason}`,
+  GW_TOOL_TIMEOUT: (d) => `tool '${d.tool}' took longer than ${d.timeoutMs} ms`,
+  GW_PATH_OUTSIDE_WORKSPACE: (d) => `path '${d.path}' leaves the task's workspace`,
+  GW_TASK_TIMEOUT: (d) => `the attempt took longer than ${d.timeoutMs} ms`,
+  GW_TASK_CANCELLED: (d) => `the task was cancelled${d.reason ? `: ${d.reason}` : ''}`,
+  GW_LEASE_LOST: (d) => `the attempt lost its task ${d.messageId} to another owner (now ${d.holder})`,
+  GW_SHUTDOWN: (d) => `worker '${d.workerId}' is shutting down`,
+  GW_TASK_FAILED: (d) => `${d.reason}`,
+  GW_POISON: (d) => `the message cannot be processed: ${d.reason}`,
+} as const satisfies Record<string, (details: Record<string, unknown>) => string>
+
+/** The codes of {@link GatewayError}, as a closed union. */
+export type GatewayErrorCode = keyof typeof CATALOGUE
+
+/** All codes, for documentation and tests. */
+export const GATEWAY_ERROR_CODES = Object.keys(CATALOGUE) as GatewayErrorCode[]
+
+/** An error of this library: `code` is for programs, `message` for people, `details` for logs. */
+export class GatewayError extends Error {
+  readonly code: GatewayErrorCode
+  readonly details: Readonly<Record<string, unknown>>
+
+  constructor(code: GatewayErrorCode, details: Record<string, unknown> = {}, options?: ErrorOptions) {
+    super(CATALOGUE[code](details), options)
+    this.name = new.target.name
+    this.code = code
+    this.details = details
+  }
+}
+brand(GatewayError, 'GatewayError')
+
+/** Thrown by a handler: the task fails now, whatever its retry policy says. */
+export class TerminalError extends Error {
+  override readonly name = 'TerminalError'
+}
+brand(TerminalError, 'TerminalError')
+
+/** Thrown by a handler: the attempt fails and the next one starts after `delayMs`, as far as attempts are left. */
+export class RetryableError extends Error {
+  override readonly name = 'RetryableError'
+  readonly delayMs: number | undefined
+
+  constructor(message: string, options: ErrorOptions & { delayMs?: number } = {}) {
+    super(message, options)
+    this.delayMs = options.delayMs
+  }
+}
+brand(RetryableError, 'RetryableError')
+
+/** `context.callTool` was given a name that neither the worker nor a plugin offers. */
+export class ToolNotFoundError extends GatewayError {
+  constructor(tool: string, known: readonly string[]) {
+    super('GW_TOOL_NOT_FOUND', { tool, known: known.join(', ') || 'none' })
+  }
+}
+brand(ToolNotFoundError, 'ToolNotFoundError')
+
+/** `context.callTool` was given arguments that the tool's schema refuses; the message names the path. */
+export class ToolInputError extends GatewayError {
+  constructor(tool: string, reason: string) {
+    super('GW_TOOL_INPUT_INVALID', { tool, reason })
+  }
+}
+brand(ToolInputError, 'ToolInputError')
+
+/** The text of anything that was thrown. */
+export function errorMessage(error: unknown): string {
+  if (error instanceof Error) return error.message || error.name
+  return typeof error === 'string' ? error : show(error)
+}
+
+function show(value: unknown): string {
+  let text: string | undefined
+  try {
+    text = JSON.stringify(value)
+  } catch {
+    text = undefined // cyclic or a BigInt: its plain form has to do
+  }
+  text ??= String(value)
+  return text.length > 80 ? `${text.slice(0, 77)}...` : text
+}

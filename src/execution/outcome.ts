@@ -1,0 +1,46 @@
+import { errorMessage, GatewayError } from '../errors.ts'
+import type { TaskFault } from '../protocol/event.ts'
+
+/** How an attempt came out: with a result (as JSON), with a fault, or not at all because it may not say. */
+export type Outcome =
+  | { readonly status: 'COMPLETED'; readonly result: unknown; readonly resultJson: string }
+  | { readonly status: 'FAILED'; readonly fault: TaskFault; readonly cause: unknown }
+  /** The attempt lost its task, or its worker hands it over: somebody else will end it. */
+  | { readonly status: 'RELINQUISHED'; readonly reason: GatewayError }
+
+/** What a handler returned, as a result that can be recorded; what cannot be recorded is a fault. */
+export function completed(value: unknown, maxBytes: number): Outcome {
+  let json: string
+  try {
+    json = JSON.stringify(value ?? null) ?? 'null'
+  } catch (cause) {
+    const error = new GatewayError('GW_INVALID_ARGUMENT', {
+      field: 'the result of processCommand',
+      reason: errorMessage(cause),
+    })
+    return failed(error)
+  }
+  if (json.length * 3 > maxBytes && Buffer.byteLength(json) > maxBytes) {
+    const bytes = Buffer.byteLength(json)
+    return failed(new GatewayError('GW_PAYLOAD_TOO_LARGE', { field: 'the result of processCommand', bytes, limit: maxBytes }))
+  }
+  return { status: 'COMPLETED', result: value ?? null, resultJson: json }
+}
+
+/** What was thrown, as a fault: its own code if it has one of ours, else `GW_TASK_FAILED`. */
+export function failed(error: unknown): Outcome {
+  if (error instanceof GatewayError && (error.code === 'GW_LEASE_LOST' || error.code === 'GW_SHUTDOWN')) {
+    return { status: 'RELINQUISHED', reason: error }
+  }
+  const code = error instanceof GatewayError ? error.code : 'GW_TASK_FAILED'
+  return { status: 'FAILED', fault: { code, message: errorMessage(error) }, cause: error }
+}
+
+/** The text of a result, for those who want words: the result itself, or its `content`, or what was streamed. */
+export function contentOfResult(result: unknown, streamed: string): string {
+  if (typeof result === 'string') return result
+  if (typeof result === 'object' && result !== null && 'content' in result && typeof result.content === 'string') {
+    return result.content
+  }
+  return streamed
+}

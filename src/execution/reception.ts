@@ -1,0 +1,126 @@
+import { GatewayError } from '../errors.ts'
+import type { Logger } from '../logger.ts'
+import { DATA_FIELD, type DecodedCommand, decodeCommand } from '../protocol/codec.ts'
+import { CancelTaskCommand, type GatewayCommand } from '../protocol/command.ts'
+import type { MessageHeader } from '../protocol/header.ts'
+import { entryField } from '../redis/streams.ts'
+import type { TakenEntry } from '../store/control-streams.ts'
+import type { DeadLetters } from '../store/dead-letters.ts'
+import type { BeginAnswer, TaskRecords } from '../store/task-records.ts'
+import type { Assignment } from './execution.ts'
+
+/** What is to be done with an entry: run its task, or settle it, because there is nothing to run. */
+export type Received =
+  | { readonly entry: TakenEntry; readonly assignment: Assignment }
+  | { readonly entry: TakenEntry; readonly assignment: null }
+
+/** An entry that names a task, whether its command can be understood or not. */
+interface Named {
+  readonly entry: TakenEntry
+  readonly header: MessageHeader
+  readonly command: GatewayCommand | GatewayError
+}
+
+/**
+ * From taken entries to begun tasks: decode → dead-letter what cannot be understood → begin, all in one call. A command
+ * that cannot be understood but says whose it is still becomes a task, so that it ends as FAILED for whoever waits.
+ */
+export class Reception {
+  readonly #records: TaskRecords
+  readonly #deadLetters: DeadLetters
+  readonly #workerId: string
+  readonly #maxPayloadBytes: number
+  readonly #logger: Logger
+
+  constructor(options: {
+    records: TaskRecords
+    deadLetters: DeadLetters
+    workerId: string
+    maxPayloadBytes: number
+    logger: Logger
+  }) {
+    this.#records = options.records
+    this.#deadLetters = options.deadLetters
+    this.#workerId = options.workerId
+    this.#maxPayloadBytes = options.maxPayloadBytes
+    this.#logger = options.logger
+  }
+
+  async receive(entries: readonly TakenEntry[]): Promise<Received[]> {
+    const named: Named[] = []
+    const nameless: Received[] = []
+    for (const entry of entries) {
+      const decoded = this.#decode(entry)
+      if (decoded.ok) {
+        named.push({ entry, header: decoded.command.header, command: decoded.command })
+        continue
+      }
+      await this.#bury(entry, decoded)
+      const { header, detail: reason } = decoded
+      if (header === undefined) nameless.push({ entry, assignment: null })
+      else named.push({ entry, header, command: new GatewayError('GW_POISON', { reason }) })
+    }
+    if (named.length === 0) return nameless
+    const answers = await this.#begin(named)
+    return [...nameless, ...named.map((task, index) => this.#assign(task, answers[index] as BeginAnswer))]
+  }
+
+  #decode({ raw }: TakenEntry): DecodedCommand {
+    const decoded = decodeCommand(entryField(raw, DATA_FIELD), this.#maxPayloadBytes)
+    if (!decoded.ok || !(decoded.command instanceof CancelTaskCommand)) return decoded
+    const detail = 'CANCEL_TASK is no task; it belongs on the stream of the worker that runs the task'
+    return { ok: false, reason: 'unknown-action', detail }
+  }
+
+  async #bury(entry: TakenEntry, poison: DecodedCommand & { ok: false }): Promise<void> {
+    const { sessionId = '', messageId = '' } = poison.header ?? {}
+    const { id: entryId, stream } = entry
+    const { reason, detail } = poison
+    await this.#deadLetters.add({
+      ...{ capability: stream.capability, reason, detail, entryId, sessionId, messageId },
+      data: entryField(entry.raw, DATA_FIELD) ?? '',
+      workerId: this.#workerId,
+    })
+    this.#logger.error(
+      { capability: stream.capability, entryId, sessionId, messageId, reason, detail },
+      'message sent to the dead letters',
+    )
+  }
+
+  /** Begins all tasks; those without a record (from a foreign writer) are admitted first. */
+  async #begin(named: readonly Named[]): Promise<readonly BeginAnswer[]> {
+    const requests = named.map(({ entry, header }) => ({
+      sessionId: header.sessionId,
+      messageId: header.messageId,
+      entryId: entry.id,
+    }))
+    const answers = [...(await this.#records.begin(this.#workerId, requests))]
+    const missing = answers.flatMap(({ status }, index) => (status === 'missing' ? [index] : []))
+    if (missing.length === 0) return answers
+    await this.#records.admit(
+      missing.map((index) => {
+        const { header, entry } = named[index] as Named
+        return { ...header, agentType: entry.stream.capability }
+      }),
+    )
+    const again = await this.#records.begin(
+      this.#workerId,
+      missing.map((index) => requests[index] as (typeof requests)[number]),
+    )
+    missing.forEach((index, position) => {
+      answers[index] = again[position] as BeginAnswer
+    })
+    return answers
+  }
+
+  #assign({ entry, header, command }: Named, answer: BeginAnswer): Received {
+    if (answer.status !== 'begun') {
+      const { sessionId, messageId } = header
+      this.#logger.debug({ sessionId, messageId, entryId: entry.id, status: answer.status }, 'entry has nothing to run')
+      return { entry, assignment: null }
+    }
+    const { epoch, fence, written } = answer
+    const agentType = entry.stream.capability
+    return { entry, assignment: { header, agentType, command, ownership: { epoch, fence, written, attempt: epoch } } }
+  }
+}

@@ -1,0 +1,111 @@
+import { z } from 'zod'
+import { idFault } from './ids.ts'
+
+/** What is needed to make a {@link MessageHeader}; all but the three ids may be left out. */
+export interface MessageHeaderInit {
+  readonly messageId: string
+  readonly sessionId: string
+  readonly traceId: string
+  /** Non-empty: an agent of this type waits for the answer. */
+  readonly sourceAgentType?: string
+  readonly targetAgentType?: string
+  readonly parentMessageId?: string
+  readonly taskGroupId?: string
+  readonly userCode?: string
+  readonly userName?: string
+  readonly metadata?: Record<string, unknown>
+  readonly traceParentSpanId?: string
+  readonly langfuseParentObservationId?: string
+}
+
+/** Who sends what to whom, in which session; the same in every command. */
+export class MessageHeader implements Required<MessageHeaderInit> {
+  readonly messageId: string
+  readonly sessionId: string
+  readonly traceId: string
+  readonly sourceAgentType: string
+  readonly targetAgentType: string
+  readonly parentMessageId: string
+  readonly taskGroupId: string
+  readonly userCode: string
+  readonly userName: string
+  readonly metadata: Record<string, unknown>
+  readonly traceParentSpanId: string
+  readonly langfuseParentObservationId: string
+
+  constructor(init: MessageHeaderInit) {
+    this.messageId = init.messageId
+    this.sessionId = init.sessionId
+    this.traceId = init.traceId
+    this.sourceAgentType = init.sourceAgentType ?? ''
+    this.targetAgentType = init.targetAgentType ?? ''
+    this.parentMessageId = init.parentMessageId ?? ''
+    this.taskGroupId = init.taskGroupId ?? ''
+    this.userCode = init.userCode ?? ''
+    this.userName = init.userName ?? ''
+    this.metadata = init.metadata ?? {}
+    this.traceParentSpanId = init.traceParentSpanId ?? ''
+    this.langfuseParentObservationId = init.langfuseParentObservationId ?? ''
+  }
+}
+
+const id = z.string().refine((value) => idFault(value) === null, { error: () => idFault('') ?? '' })
+const text = z.string().default('')
+
+/** The header on the wire: all twelve keys are written; a reader needs the first three. */
+const wireHeader = z.object({
+  message_id: id,
+  session_id: id,
+  trace_id: z.string().min(1),
+  source_agent_type: text,
+  source_agent_id: z.string().optional(), // how the first release of the older SDK spelled it
+  target_agent_type: text,
+  parent_message_id: text,
+  task_group_id: text,
+  user_code: text,
+  user_name: text,
+  metadata: z.record(z.string(), z.unknown()).default({}),
+  trace_parent_span_id: text,
+  langfuse_parent_observation_id: text,
+})
+
+export function headerToWire(header: MessageHeader): Record<string, unknown> {
+  return {
+    message_id: header.messageId,
+    session_id: header.sessionId,
+    trace_id: header.traceId,
+    source_agent_type: header.sourceAgentType,
+    target_agent_type: header.targetAgentType,
+    parent_message_id: header.parentMessageId,
+    task_group_id: header.taskGroupId,
+    user_code: header.userCode,
+    user_name: header.userName,
+    metadata: header.metadata,
+    trace_parent_span_id: header.traceParentSpanId,
+    langfuse_parent_observation_id: header.langfuseParentObservationId,
+  }
+}
+
+/** The header of a received command, or the reason why it is none, with the path of the field. */
+export function headerFromWire(value: unknown): MessageHeader | { readonly fault: string } {
+  const parsed = wireHeader.safeParse(value)
+  if (!parsed.success) {
+    const issue = parsed.error.issues[0]
+    return { fault: `${['header', ...(issue?.path ?? [])].join('.')}: ${issue?.message}` }
+  }
+  const wire = parsed.data
+  return new MessageHeader({
+    messageId: wire.message_id,
+    sessionId: wire.session_id,
+    traceId: wire.trace_id,
+    sourceAgentType: wire.source_agent_type || wire.source_agent_id || '',
+    targetAgentType: wire.target_agent_type,
+    parentMessageId: wire.parent_message_id,
+    taskGroupId: wire.task_group_id,
+    userCode: wire.user_code,
+    userName: wire.user_name,
+    metadata: wire.metadata,
+    traceParentSpanId: wire.trace_parent_span_id,
+    langfuseParentObservationId: wire.langfuse_parent_observation_id,
+  })
+}

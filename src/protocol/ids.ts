@@ -1,0 +1,52 @@
+import { randomBytes, randomUUID } from 'node:crypto'
+import { GatewayError } from '../errors.ts'
+
+/** Names one task. */
+export interface TaskRef {
+  readonly sessionId: string
+  readonly messageId: string
+}
+
+const CAPABILITY = /^[A-Za-z0-9_.-]{1,128}$/
+// Printable, no spaces, and no braces: those mark the hash tag of a Cluster key.
+const ID = /^[^\s{}\p{C}\p{Z}]{1,256}$/u
+
+/** `queue:ctrl:worker:<id>` belongs to the workers' own streams, so no capability may bear that name. */
+const RESERVED_CAPABILITY = 'worker'
+
+/** Why `value` cannot be a capability, or null if it can. */
+export function capabilityFault(value: unknown): string | null {
+  if (typeof value !== 'string' || !CAPABILITY.test(value)) return '1 to 128 of letters, digits, _ - . are allowed'
+  return value === RESERVED_CAPABILITY ? 'this name is reserved' : null
+}
+
+/** Why `value` cannot be a session, message or worker id, or null if it can. */
+export function idFault(value: unknown): string | null {
+  if (typeof value === 'string' && ID.test(value)) return null
+  return '1 to 256 printable characters without { } and spaces are allowed'
+}
+
+/** @throws GatewayError `GW_INVALID_ARGUMENT` naming `field`. */
+export function checkCapability(field: string, value: unknown): string {
+  return checked(field, value, capabilityFault(value))
+}
+
+/** @throws GatewayError `GW_INVALID_ARGUMENT` naming `field`. */
+export function checkId(field: string, value: unknown): string {
+  return checked(field, value, idFault(value))
+}
+
+function checked(field: string, value: unknown, fault: string | null): string {
+  if (fault !== null) throw new GatewayError('GW_INVALID_ARGUMENT', { field, value, reason: fault })
+  return value as string
+}
+
+/** A new message id with full entropy; never from a counter in Redis, which a failover could set back. */
+export function newMessageId(): string {
+  return `msg-${randomUUID()}`
+}
+
+/** A new trace id: 32 hex digits, the form of W3C Trace Context. */
+export function newTraceId(): string {
+  return randomBytes(16).toString('hex')
+}

@@ -1,0 +1,52 @@
+import { GatewayError } from '../errors.ts'
+import { isObject } from './json.ts'
+
+export type RichRole = 'user' | 'assistant' | 'system' | 'tool-call' | 'tool-response' | 'response-to-sub-agent'
+
+export interface RichFile {
+  readonly fileId: number
+  readonly fileUrl: string
+  readonly fileType: 'image' | 'file' | 'video' | 'audio'
+  readonly fileName: string
+}
+
+export interface RichResource {
+  readonly resourceId: string
+  readonly resourceName: string
+  readonly resourceType: string
+  readonly id?: string
+  readonly path?: string
+  readonly resourceDesc?: string
+  readonly resourceMetaData?: unknown
+}
+
+/** A message with text, files and resources; what is left out is empty. */
+export interface RichMessage {
+  readonly role: RichRole
+  readonly content:
+    | string
+    | { readonly text?: string; readonly files?: readonly RichFile[]; readonly resources?: readonly RichResource[] }
+}
+
+const ROLES: readonly string[] = ['user', 'assistant', 'system', 'tool-call', 'tool-response', 'response-to-sub-agent']
+
+/**
+ * Puts rich messages into their full form: `text`, `files` and `resources` are always there. Items that are no
+ * messages (neither role nor content) pass as they are.
+ *
+ * @throws GatewayError `GW_INVALID_ARGUMENT` for an unknown role or content of another form, with its path.
+ */
+export function normalizeRichContent(content: readonly unknown[]): unknown[] {
+  return content.map((item, index) => {
+    if (!isObject(item) || (item.role === undefined && item.content === undefined)) return item
+    const { role, content: said } = item
+    if (typeof role !== 'string' || !ROLES.includes(role)) {
+      throw new GatewayError('GW_INVALID_ARGUMENT', { field: `content.${index}.role`, value: role, reason: `must be one of ${ROLES.join(', ')}` })
+    }
+    if (typeof said === 'string') return item
+    if (!isObject(said)) {
+      throw new GatewayError('GW_INVALID_ARGUMENT', { field: `content.${index}.content`, value: said, reason: 'must be a text or { text, files, resources }' })
+    }
+    return { ...item, content: { text: '', files: [], resources: [], ...said } }
+  })
+}

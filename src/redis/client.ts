@@ -1,0 +1,77 @@
+import type { Cluster, Redis } from 'ioredis'
+import calculateSlot from 'cluster-key-slot'
+import { LUA } from './lua.generated.ts'
+
+/** A script, by its file name in camelCase. */
+export type ScriptName = keyof typeof LUA
+
+export type RedisValue = string | number
+
+/** One connection (on a Cluster: one set of connections) with what the stores need of it. */
+export class RedisClient {
+  readonly isCluster: boolean
+  readonly #redis: Redis | Cluster
+
+  constructor(redis: Redis | Cluster, isCluster: boolean) {
+    this.#redis = redis
+    this.isCluster = isCluster
+  }
+
+  /** Carries out one command; the shape of its reply is the caller's knowledge. */
+  async call<Reply>(command: string, ...args: RedisValue[]): Promise<Reply> {
+    return (await this.#redis.call(command, ...args)) as Reply
+  }
+
+  /** Carries out commands in one write where the server allows it; the first that fails rejects. */
+  async all<Reply>(commands: readonly (readonly [string, ...RedisValue[]])[]): Promise<Reply[]> {
+    return (await Promise.all(commands.map(([name, ...args]) => this.#redis.call(name, ...args)))) as Reply[]
+  }
+
+  /**
+   * Runs a script; a server that does not know it yet (new, restarted, failed over) is given its source. All keys must
+   * lie in one slot on a Cluster: see {@link bySlot}.
+   */
+  async script<Reply>(name: ScriptName, keys: readonly string[], args: readonly RedisValue[]): Promise<Reply> {
+    const { sha, source } = LUA[name]
+    try {
+      return (await this.#redis.evalsha(sha, keys.length, ...keys, ...args)) as Reply
+    } catch (error) {
+      if (!(error instanceof Error && error.message.startsWith('NOSCRIPT'))) throw error
+      return (await this.#redis.eval(source, keys.length, ...keys, ...args)) as Reply
+    }
+  }
+
+  /**
+   * Runs `run` once per slot that the items' keys lie in (on one Redis: once) and puts the results back in the items'
+   * order.
+   */
+  async bySlot<Item, Result>(
+    items: readonly Item[],
+    keyOf: (item: Item) => string,
+    run: (items: readonly Item[]) => Promise<readonly Result[]>,
+  ): Promise<readonly Result[]> {
+    if (!this.isCluster || items.length < 2) return run(items)
+    const groups = groupBySlot(items, keyOf)
+    const results = new Array<Result>(items.length)
+    await Promise.all(
+      [...groups.values()].map(async (indexes) => {
+        const part = await run(indexes.map((index) => items[index] as Item))
+        indexes.forEach((index, position) => {
+          results[index] = part[position] as Result
+        })
+      }),
+    )
+    return results
+  }
+}
+
+function groupBySlot<Item>(items: readonly Item[], keyOf: (item: Item) => string): Map<number, number[]> {
+  const groups = new Map<number, number[]>()
+  items.forEach((item, index) => {
+    const slot = calculateSlot(keyOf(item))
+    const indexes = groups.get(slot)
+    if (indexes === undefined) groups.set(slot, [index])
+    else indexes.push(index)
+  })
+  return groups
+}

@@ -1,0 +1,72 @@
+/** Lanes of a control stream; `normal` is the stream without a suffix. */
+export type Priority = 'high' | 'normal' | 'low'
+
+/**
+ * Every key and channel this library uses, spelled here and nowhere else. `{…}` is the hash tag of Redis Cluster: all
+ * that belongs to one session lies in one slot, so that one script may touch it together; control streams lie
+ * elsewhere, and no script touches both kinds.
+ */
+export class Keys {
+  readonly prefix: string
+
+  constructor(prefix: string) {
+    this.prefix = prefix
+  }
+
+  /** Stream of tasks that are ready to run. */
+  control(capability: string, priority: Priority = 'normal'): string {
+    return `${this.prefix}:ctrl:${capability}${priority === 'normal' ? '' : `:${priority}`}`
+  }
+
+  /** Stream of what could not be processed. */
+  dead(capability: string): string {
+    return `${this.prefix}:dead:${capability}`
+  }
+
+  /** Hash: the record of one task. */
+  task(sessionId: string, messageId: string): string {
+    return `${this.prefix}:task:{${sessionId}}:${messageId}`
+  }
+
+  /** Glob over the records of all tasks, for operators' listings only. */
+  taskPattern(): string {
+    return `${escapeGlob(this.prefix)}:task:{*}:*`
+  }
+
+  /** The ids inside the key of a record, or null if it is none. */
+  parseTask(key: string): { sessionId: string; messageId: string } | null {
+    const head = `${this.prefix}:task:{`
+    const end = key.indexOf('}:', head.length)
+    if (!key.startsWith(head) || end < 0) return null
+    return { sessionId: key.slice(head.length, end), messageId: key.slice(end + 2) }
+  }
+
+  /** Sorted set: the tasks of a session, scored by the time at which their record expires (`+inf`: unfinished). */
+  session(sessionId: string): string {
+    return `${this.prefix}:session:{${sessionId}}`
+  }
+
+  /** Stream of what the agents say in a session; also the name of the session's push channel. */
+  data(sessionId: string): string {
+    return `${this.prefix}:data:stream:{${sessionId}}`
+  }
+
+  /** Hash with a TTL: a live worker. */
+  worker(workerId: string): string {
+    return `${this.prefix}:worker:${workerId}`
+  }
+
+  /** Sorted set: all workers by their last heartbeat. */
+  workers(): string {
+    return `${this.prefix}:workers`
+  }
+
+  /** Sorted set: the workers that offer a capability, by their last heartbeat. */
+  capability(capability: string): string {
+    return `${this.prefix}:capability:${capability}`
+  }
+}
+
+function escapeGlob(text: string): string {
+  return text.replace(/[*?[\]\\]/g, '\\$&')
+}

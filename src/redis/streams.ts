@@ -1,0 +1,33 @@
+/** One entry of a stream: its id and its fields. */
+export interface StreamEntry {
+  readonly id: string
+  readonly fields: ReadonlyMap<string, string>
+}
+
+/** An entry as Redis sends it; the fields are null where the entry was deleted while it was pending. */
+export type RawEntry = [id: string, fields: string[] | null]
+
+export function parseEntry([id, fields]: RawEntry): StreamEntry {
+  const map = new Map<string, string>()
+  for (let i = 0; fields !== null && i + 1 < fields.length; i += 2) map.set(fields[i] as string, fields[i + 1] as string)
+  return { id, fields: map }
+}
+
+/** The value of one field of a raw entry, without a map in between. */
+export function entryField([, fields]: RawEntry, name: string): string | undefined {
+  for (let i = 0; fields !== null && i + 1 < fields.length; i += 2) if (fields[i] === name) return fields[i + 1]
+  return undefined
+}
+
+/** Orders two entry ids (`<ms>-<seq>`): negative, zero or positive like `a - b`. */
+export function compareEntryIds(a: string, b: string): number {
+  if (a === b) return 0
+  const [aMs = 0, aSeq = 0] = a.split('-').map(Number)
+  const [bMs = 0, bSeq = 0] = b.split('-').map(Number)
+  return aMs === bMs ? aSeq - bSeq : aMs - bMs
+}
+
+/** True for `<ms>` and `<ms>-<seq>`. */
+export function isEntryId(text: string): boolean {
+  return /^\d{1,16}(-\d{1,16})?$/.test(text)
+}

@@ -1,0 +1,145 @@
+import type { RedisClient } from '../redis/client.ts'
+import type { Keys, Priority } from '../redis/keys.ts'
+import type { RawEntry } from '../redis/streams.ts'
+
+/** An envelope for a control stream. */
+export interface Outgoing {
+  readonly capability: string
+  readonly data: string
+  readonly priority?: Priority
+}
+
+/** The sender's end of the control streams. */
+export class ControlWriter {
+  readonly #redis: RedisClient
+  readonly #keys: Keys
+
+  constructor(redis: RedisClient, keys: Keys) {
+    this.#redis = redis
+    this.#keys = keys
+  }
+
+  /** Puts envelopes on their streams, all in one call per slot; answers the entries' ids. */
+  enqueue(items: readonly Outgoing[]): Promise<readonly string[]> {
+    const keyOf = ({ capability, priority }: Outgoing) => this.#keys.control(capability, priority)
+    return this.#redis.bySlot(items, keyOf, (part) =>
+      this.#redis.script<string[]>(
+        'enqueue',
+        part.map(keyOf),
+        part.map(({ data }) => data),
+      ),
+    )
+  }
+}
+
+/** One control stream as its reader sees it. */
+export interface ControlStream {
+  readonly key: string
+  readonly capability: string
+}
+
+/** An entry that was taken from a control stream and is now pending for this consumer. */
+export interface TakenEntry {
+  readonly stream: ControlStream
+  readonly id: string
+  readonly raw: RawEntry
+}
+
+/** Entries to ack and delete, by the key of their stream. */
+export type Settled = ReadonlyMap<string, readonly string[]>
+
+/**
+ * The worker's end of the control streams of one slot: reads through the consumer group, acks, gives back. All streams
+ * handed in must lie in one slot on a Cluster.
+ */
+export class ControlReader {
+  readonly streams: readonly ControlStream[]
+  readonly #redis: RedisClient
+  readonly #blocking: RedisClient
+  readonly #group: string
+  readonly #consumer: string
+  readonly #byKey: ReadonlyMap<string, ControlStream>
+  readonly #keys: string[]
+  #blockingId: Promise<number | undefined> | undefined
+
+  constructor(options: {
+    redis: RedisClient
+    blocking: RedisClient
+    streams: readonly ControlStream[]
+    group: string
+    consumer: string
+  }) {
+    this.streams = options.streams
+    this.#redis = options.redis
+    this.#blocking = options.blocking
+    this.#group = options.group
+    this.#consumer = options.consumer
+    this.#byKey = new Map(options.streams.map((stream) => [stream.key, stream]))
+    this.#keys = options.streams.map(({ key }) => key)
+  }
+
+  /** Makes the consumer groups that are missing; they start at 0, so that what was sent before counts too. */
+  async ensureGroups(): Promise<void> {
+    await Promise.all(
+      this.#keys.map((key) =>
+        this.#redis.call('XGROUP', 'CREATE', key, this.#group, '0', 'MKSTREAM').catch((error: unknown) => {
+          if (!(error instanceof Error && error.message.startsWith('BUSYGROUP'))) throw error
+        }),
+      ),
+    )
+  }
+
+  /** Acks and deletes what ended and takes at most `count` entries over all streams, in one call. */
+  async turn(settled: Settled, count: number): Promise<TakenEntry[]> {
+    const args: (string | number)[] = [this.#group, this.#consumer, count]
+    for (const key of this.#keys) {
+      const ids = settled.get(key) ?? []
+      args.push(ids.length, ...ids)
+    }
+    const reply = await this.#redis.script<[number, RawEntry[]][]>('turn', this.#keys, args)
+    return reply.flatMap(([index, entries]) => this.#taken(this.streams[index - 1] as ControlStream, entries))
+  }
+
+  /**
+   * Waits up to `blockMs` for entries on any of the streams. `countPerStream` bounds each stream, not their sum: the
+   * caller gives back what is too much.
+   */
+  async block(countPerStream: number, blockMs: number): Promise<TakenEntry[]> {
+    if (this.#blockingId === undefined) this.#identify()
+    try {
+      const reply = await this.#blocking.call<[string, RawEntry[]][] | null>(
+        'XREADGROUP',
+        ...['GROUP', this.#group, this.#consumer, 'COUNT', countPerStream, 'BLOCK', blockMs, 'STREAMS'],
+        ...this.#keys,
+        ...this.#keys.map(() => '>'),
+      )
+      return (reply ?? []).flatMap(([key, entries]) => this.#taken(this.#byKey.get(key) as ControlStream, entries))
+    } catch (error) {
+      this.#blockingId = undefined // the connection that comes next has another id
+      throw error
+    }
+  }
+
+  /** Makes a blocked {@link block} return at once; false if none was, or the server does not let us. */
+  async unblock(): Promise<boolean> {
+    const id = await this.#blockingId
+    if (id === undefined || this.#redis.isCluster) return false
+    return (await this.#redis.call<number>('CLIENT', 'UNBLOCK', id)) === 1
+  }
+
+  /** Gives entries back that were taken and never begun, for any worker to take. */
+  async release(entries: readonly TakenEntry[]): Promise<void> {
+    const byKey = new Map<string, string[]>()
+    for (const { stream, id } of entries) byKey.set(stream.key, [...(byKey.get(stream.key) ?? []), id])
+    await Promise.all([...byKey].map(([key, ids]) => this.#redis.script('release', [key], [this.#group, ...ids])))
+  }
+
+  /** Asks for the blocking connection's id, in the same write as the read that follows. */
+  #identify(): void {
+    this.#blockingId = this.#blocking.call<number>('CLIENT', 'ID').catch(() => undefined) // the read fails likewise
+  }
+
+  #taken(stream: ControlStream, entries: RawEntry[]): TakenEntry[] {
+    return entries.map((raw) => ({ stream, id: raw[0], raw }))
+  }
+}

@@ -1,0 +1,160 @@
+import { DATA_FIELD } from '../protocol/codec.ts'
+import { decodeEvent, type SessionEvent } from '../protocol/event.ts'
+import type { TaskRef } from '../protocol/ids.ts'
+import type { TerminalStatus } from '../protocol/status.ts'
+import type { RedisClient } from '../redis/client.ts'
+import type { Keys } from '../redis/keys.ts'
+import { entryField, type RawEntry } from '../redis/streams.ts'
+import { Batcher } from '../util/batcher.ts'
+import { TERMINAL_LETTER } from './task-records.ts'
+
+/** What one attempt appends to its session's stream, and perhaps its task's end. */
+export interface Commit extends TaskRef {
+  /** The packed ownership that must still hold; see task-records.ts. */
+  readonly fence: string
+  /** Number of the first event within the task; numbers go on from attempt to attempt. */
+  readonly first: number
+  /** Events as JSON. */
+  readonly events: readonly string[]
+  /** Re-arm the stream's TTL. */
+  readonly arm: boolean
+  /** With an end the last event must be `done`; result and error are stored in the record, as JSON. */
+  readonly end?: { readonly status: TerminalStatus; readonly fields: Readonly<Record<string, string>> }
+}
+
+/** What became of a commit: written, or refused because `holder` is the ownership that holds now. */
+export type CommitAnswer = { readonly ok: true; readonly lastId: string } | { readonly ok: false; readonly holder: string }
+
+/** How long what a task leaves behind is kept, in ms and entries. */
+export interface Retention {
+  /** A finished task's record. */
+  readonly resultTtlMs: number
+  /** A session's data stream after its last sign of life. */
+  readonly streamTtlMs: number
+  /** About how many events a session's stream keeps. */
+  readonly streamMaxLength: number
+}
+
+/** The writer's end of the data streams: fenced, numbered, many tasks in one call, in the order of the calls. */
+export class DataWriter {
+  readonly #redis: RedisClient
+  readonly #keys: Keys
+  readonly #header: readonly (string | number)[]
+  readonly #batcher: Batcher<Commit, CommitAnswer>
+
+  constructor(redis: RedisClient, keys: Keys, retention: Retention) {
+    this.#redis = redis
+    this.#keys = keys
+    const publish = redis.isCluster ? 'SPUBLISH' : 'PUBLISH'
+    this.#header = [retention.resultTtlMs, retention.streamTtlMs, retention.streamMaxLength, publish]
+    this.#batcher = new Batcher<Commit, CommitAnswer>({
+      maxItems: 64,
+      weigh: ({ events }) => events.reduce((bytes, event) => bytes + event.length, 0),
+      maxInFlight: 2,
+      run: async (commits) => [
+        ...(await redis.bySlot(commits, ({ sessionId }) => keys.data(sessionId), (part) => this.#send(part))),
+      ],
+    })
+  }
+
+  commit(commit: Commit): Promise<CommitAnswer> {
+    return this.#batcher.add(commit)
+  }
+
+  async #send(commits: readonly Commit[]): Promise<CommitAnswer[]> {
+    const keys: string[] = []
+    const args: (string | number)[] = [...this.#header]
+    for (const commit of commits) this.#addArguments(commit, keys, args)
+    const reply = await this.#redis.script<(string | [string])[]>('commit', keys, args)
+    return reply.map((answer, index) => toCommitAnswer(answer, commits[index] as Commit))
+  }
+
+  #addArguments({ sessionId, messageId, ...commit }: Commit, keys: string[], args: (string | number)[]): void {
+    keys.push(this.#keys.task(sessionId, messageId), this.#keys.data(sessionId), this.#keys.session(sessionId))
+    args.push(commit.fence, commit.first, commit.events.length, commit.arm ? '1' : '0')
+    if (commit.end === undefined) {
+      args.push('', '', 0)
+      for (const event of commit.events) args.push(event)
+      return
+    }
+    const fields = Object.entries(commit.end.fields)
+    args.push(TERMINAL_LETTER[commit.end.status], messageId, fields.length * 2)
+    for (const event of commit.events) args.push(event)
+    for (const [name, value] of fields) args.push(name, value)
+  }
+}
+
+function toCommitAnswer(answer: string | [string], { fence, end }: Commit): CommitAnswer {
+  if (typeof answer === 'string') return { ok: true, lastId: answer }
+  const [holder] = answer
+  // The call was sent again after a lost reply, and its first copy had already ended the task: that end is ours.
+  const ended = end !== undefined && holder === TERMINAL_LETTER[end.status] + fence.slice(1)
+  return ended ? { ok: true, lastId: '' } : { ok: false, holder }
+}
+
+/** A push on a session's channel: the events of one write, and the id of the entry before them. */
+export interface Push {
+  readonly before: string
+  readonly events: readonly SessionEvent[]
+}
+
+/** A piece of a stream. */
+export interface Page {
+  readonly events: readonly SessionEvent[]
+  /** True if certainly nothing is missing between the cursor and the first event. */
+  readonly contiguous: boolean
+}
+
+/** The reader's end of the data streams: pages, the present end, and the form of a push. */
+export class DataReader {
+  readonly #redis: RedisClient
+  readonly #keys: Keys
+
+  constructor(redis: RedisClient, keys: Keys) {
+    this.#redis = redis
+    this.#keys = keys
+  }
+
+  /** Events after `afterId`, at most `count`. */
+  async page(sessionId: string, afterId: string, count: number): Promise<Page> {
+    // The entry at the cursor comes along: as long as it is there, nothing after it can have been trimmed.
+    const entries = await this.#redis.call<RawEntry[]>(
+      'XRANGE',
+      ...[this.#keys.data(sessionId), afterId, '+', 'COUNT', count + 1],
+    )
+    const contiguous = entries[0]?.[0] === afterId
+    const after = contiguous ? entries.slice(1) : entries.slice(0, count)
+    return { contiguous, events: after.map((entry) => decodeEvent(entry[0], entryField(entry, DATA_FIELD))) }
+  }
+
+  /** Id of the newest entry ever written, `0-0` if the stream does not exist. */
+  async lastId(sessionId: string): Promise<string> {
+    const newest = await this.#redis.call<RawEntry[]>('XREVRANGE', this.#keys.data(sessionId), '+', '-', 'COUNT', 1)
+    return newest[0]?.[0] ?? '0-0'
+  }
+
+  /** Id of the oldest entry that is left if others were trimmed before it, else `0-0` (also before Redis 7.0). */
+  async trimmedUpTo(sessionId: string): Promise<string> {
+    let info: unknown[]
+    try {
+      info = await this.#redis.call<unknown[]>('XINFO', 'STREAM', this.#keys.data(sessionId))
+    } catch (error) {
+      if (error instanceof Error && error.message.includes('no such key')) return '0-0'
+      throw error
+    }
+    const value = (name: string) => info[info.indexOf(name) + 1]
+    const first = value('first-entry') as RawEntry | null
+    const added = info.includes('entries-added') ? Number(value('entries-added')) : 0
+    return first !== null && added > Number(value('length')) ? first[0] : '0-0'
+  }
+
+  parsePush(payload: string): Push {
+    const [ids = '', ...bodies] = payload.split('\n')
+    const [before = '0-0', ...eventIds] = ids.split(' ')
+    return { before, events: eventIds.map((id, index) => decodeEvent(id, bodies[index])) }
+  }
+
+  channel(sessionId: string): string {
+    return this.#keys.data(sessionId)
+  }
+}

@@ -1,0 +1,170 @@
+import { GatewayError } from '../errors.ts'
+import { parseJson } from '../protocol/json.ts'
+import type { RedisClient } from '../redis/client.ts'
+import type { Keys } from '../redis/keys.ts'
+
+/** A live worker, as others see it. Times are Unix ms by Redis' clock. */
+export interface WorkerInfo {
+  readonly workerId: string
+  readonly capabilities: readonly string[]
+  /** Tasks in flight at its last heartbeat. */
+  readonly running: number
+  readonly maxConcurrency: number
+  readonly host: string
+  readonly pid: number
+  /** Version of this library. */
+  readonly version: string
+  readonly startedAt: number
+  readonly lastSeenAt: number
+}
+
+/** What a worker tells of itself. */
+export interface WorkerIdentity {
+  readonly workerId: string
+  /** New for each process that bears the id. */
+  readonly incarnation: string
+  readonly capabilities: readonly string[]
+  readonly maxConcurrency: number
+  readonly host: string
+  readonly pid: number
+  readonly version: string
+}
+
+/** The process that holds a worker id. */
+export interface WorkerHolder {
+  readonly incarnation: string
+  readonly host: string
+  readonly pid: number
+  readonly lastSeenAt: number
+  /** How long it has given no sign of life, in ms by Redis' clock. */
+  readonly silentMs: number
+}
+
+/** What a claim for a worker id met. */
+export type ClaimAnswer =
+  | { readonly status: 'claimed'; readonly startedAt: number }
+  | { readonly status: 'held'; readonly holder: WorkerHolder }
+
+/** Both ends of the workers' presence: who is alive, what he can do, how loaded he is. */
+export class Presence {
+  readonly #redis: RedisClient
+  readonly #keys: Keys
+  readonly #ttlMs: number
+
+  /** @param ttlMs - After this much silence a worker counts as gone. */
+  constructor(redis: RedisClient, keys: Keys, ttlMs: number) {
+    this.#redis = redis
+    this.#keys = keys
+    this.#ttlMs = ttlMs
+  }
+
+  /**
+   * Claims a worker id.
+   *
+   * @param knownDead - Incarnation whose process is known to be gone; it does not stand in the way.
+   */
+  async claim(identity: WorkerIdentity, knownDead = ''): Promise<ClaimAnswer> {
+    const reply = await this.#redis.script<[1, string] | [0, string, string[]]>(
+      'claimWorker',
+      [this.#keys.worker(identity.workerId)],
+      [identity.incarnation, this.#ttlMs, knownDead, ...identityFields(identity), 'running', 0],
+    )
+    if (reply[0] === 1) {
+      await this.#index(identity, reply[1])
+      return { status: 'claimed', startedAt: Number(reply[1]) }
+    }
+    const fields = pairs(reply[2])
+    const lastSeenAt = Number(fields.get('last_seen_at') ?? 0)
+    return {
+      status: 'held',
+      holder: {
+        incarnation: fields.get('incarnation') ?? '',
+        host: fields.get('host') ?? '',
+        pid: Number(fields.get('pid') ?? 0),
+        lastSeenAt,
+        silentMs: Number(reply[1]) - lastSeenAt,
+      },
+    }
+  }
+
+  /**
+   * Gives a sign of life.
+   *
+   * @throws GatewayError `GW_WORKER_ID_TAKEN` when another process holds the id.
+   */
+  async beat(identity: WorkerIdentity, startedAt: number, running: number): Promise<void> {
+    const now = await this.#redis.script<string>(
+      'beat',
+      [this.#keys.worker(identity.workerId)],
+      [identity.incarnation, this.#ttlMs, ...identityFields(identity), 'running', running, 'started_at', startedAt],
+    )
+    if (now === '') {
+      throw new GatewayError('GW_WORKER_ID_TAKEN', { workerId: identity.workerId, host: 'unknown', pid: 'unknown' })
+    }
+    await this.#index(identity, now)
+  }
+
+  /** Takes the worker off all lists, unless another process bears its id by now. */
+  async leave(identity: WorkerIdentity): Promise<void> {
+    const { workerId, capabilities, incarnation } = identity
+    const removed = await this.#redis.script<number>('leave', [this.#keys.worker(workerId)], [incarnation])
+    if (removed === 0) return
+    await this.#redis.all([
+      ['ZREM', this.#keys.workers(), workerId],
+      ...capabilities.map((capability) => ['ZREM', this.#keys.capability(capability), workerId] as const),
+    ])
+  }
+
+  /** Ids of the live workers that offer a capability. */
+  online(capability: string): Promise<string[]> {
+    return this.#redis.script<string[]>('alive', [this.#keys.capability(capability)], [this.#ttlMs])
+  }
+
+  /** All live workers, by id. */
+  async list(): Promise<WorkerInfo[]> {
+    const ids = await this.#redis.script<string[]>('alive', [this.#keys.workers()], [this.#ttlMs])
+    const hashes = await this.#redis.all<string[]>(ids.map((id) => ['HGETALL', this.#keys.worker(id)] as const))
+    return hashes
+      .flatMap((flat, index) => (flat.length === 0 ? [] : [toWorkerInfo(ids[index] as string, pairs(flat))]))
+      .sort((a, b) => (a.workerId < b.workerId ? -1 : 1))
+  }
+
+  async #index({ workerId, capabilities }: WorkerIdentity, now: string): Promise<void> {
+    await this.#redis.all([
+      ['ZADD', this.#keys.workers(), now, workerId],
+      ...capabilities.map((capability) => ['ZADD', this.#keys.capability(capability), now, workerId] as const),
+    ])
+  }
+}
+
+function identityFields(identity: WorkerIdentity): (string | number)[] {
+  return [
+    ...['capabilities', JSON.stringify(identity.capabilities)],
+    ...['max_concurrency', identity.maxConcurrency],
+    ...['host', identity.host],
+    ...['pid', identity.pid],
+    ...['version', identity.version],
+  ]
+}
+
+function toWorkerInfo(workerId: string, fields: Map<string, string>): WorkerInfo {
+  const capabilities = parseJson(fields.get('capabilities') ?? '[]')
+  const number = (name: string) => Number(fields.get(name) ?? 0)
+  return {
+    workerId,
+    capabilities: capabilities.ok && Array.isArray(capabilities.value) ? capabilities.value : [],
+    running: number('running'),
+    maxConcurrency: number('max_concurrency'),
+    host: fields.get('host') ?? '',
+    pid: number('pid'),
+    version: fields.get('version') ?? '',
+    startedAt: number('started_at'),
+    lastSeenAt: number('last_seen_at'),
+  }
+}
+
+function pairs(flat: readonly string[]): Map<string, string> {
+  const map = new Map<string, string>()
+  for (let i = 0; i + 1 < flat.length; i += 2) map.set(flat[i] as string, flat[i + 1] as string)
+  return map
+}

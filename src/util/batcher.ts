@@ -1,0 +1,99 @@
+import { type Deferred, deferred } from './deferred.ts'
+
+export interface BatcherOptions<Item, Result> {
+  /** Sends one batch; answers one result per item, in order. A rejection rejects every item of the batch. */
+  readonly run: (items: Item[]) => Promise<Result[]>
+  /** Most items in a batch. Default 128. */
+  readonly maxItems?: number
+  /** Most weight in a batch (see `weigh`); an item heavier than that goes alone. Default 1 MiB. */
+  readonly maxWeight?: number
+  /** Weight of an item, for instance its bytes. Default 0. */
+  readonly weigh?: (item: Item) => number
+  /** Batches under way at once; with 1 the order of items is the order of their effects. Default 1. */
+  readonly maxInFlight?: number
+}
+
+interface Waiting<Item, Result> {
+  readonly item: Item
+  readonly settled: Deferred<Result>
+}
+
+/**
+ * Collects single items into batches: all that is added within one turn of the event loop goes out together, and what
+ * arrives while `maxInFlight` batches are under way forms the next one. So an idle caller waits for nobody, and load
+ * makes its own batches.
+ */
+export class Batcher<Item, Result> {
+  readonly #options: Required<BatcherOptions<Item, Result>>
+  #queue: Waiting<Item, Result>[] = []
+  #inFlight = 0
+  #scheduled = false
+  #idle: Deferred<void> | undefined
+
+  constructor(options: BatcherOptions<Item, Result>) {
+    this.#options = { maxItems: 128, maxWeight: 1_048_576, weigh: () => 0, maxInFlight: 1, ...options }
+  }
+
+  /** Resolves with the item's own result once its batch was answered. */
+  add(item: Item): Promise<Result> {
+    const settled = deferred<Result>()
+    this.#queue.push({ item, settled })
+    this.#schedule()
+    return settled.promise
+  }
+
+  /** Resolves when nothing is queued or under way. */
+  drained(): Promise<void> {
+    if (this.#queue.length === 0 && this.#inFlight === 0) return Promise.resolve()
+    this.#idle ??= deferred()
+    return this.#idle.promise
+  }
+
+  #schedule(): void {
+    if (this.#scheduled || this.#inFlight >= this.#options.maxInFlight) return
+    this.#scheduled = true
+    setImmediate(() => {
+      this.#scheduled = false
+      this.#flush()
+    })
+  }
+
+  #flush(): void {
+    while (this.#queue.length > 0 && this.#inFlight < this.#options.maxInFlight) this.#send(this.#nextBatch())
+  }
+
+  #nextBatch(): Waiting<Item, Result>[] {
+    const { maxItems, maxWeight, weigh } = this.#options
+    let weight = 0
+    let size = 0
+    while (size < this.#queue.length && size < maxItems) {
+      weight += weigh((this.#queue[size] as Waiting<Item, Result>).item)
+      if (size > 0 && weight > maxWeight) break
+      size += 1
+    }
+    if (size === this.#queue.length) {
+      const all = this.#queue
+      this.#queue = []
+      return all
+    }
+    return this.#queue.splice(0, size)
+  }
+
+  #send(batch: Waiting<Item, Result>[]): void {
+    this.#inFlight += 1
+    this.#options.run(batch.map((waiting) => waiting.item)).then(
+      (results) => this.#settle(batch, (waiting, index) => waiting.settled.resolve(results[index] as Result)),
+      (error: unknown) => this.#settle(batch, (waiting) => waiting.settled.reject(error)),
+    )
+  }
+
+  #settle(batch: Waiting<Item, Result>[], settle: (waiting: Waiting<Item, Result>, index: number) => void): void {
+    this.#inFlight -= 1
+    batch.forEach(settle)
+    if (this.#queue.length > 0) return this.#schedule()
+    if (this.#inFlight === 0 && this.#idle !== undefined) {
+      this.#idle.resolve()
+      this.#idle = undefined
+    }
+  }
+}

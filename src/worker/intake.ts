@@ -1,0 +1,169 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import { errorMessage } from '../errors.ts'
+import type { Assignment } from '../execution/execution.ts'
+import type { Received, Reception } from '../execution/reception.ts'
+import type { Logger } from '../logger.ts'
+import { BLOCK_MS } from '../redis/connections.ts'
+import { Service } from '../service.ts'
+import type { ControlReader, TakenEntry } from '../store/control-streams.ts'
+import { sleep } from '../util/sleep.ts'
+import { Settlement } from './settlement.ts'
+import type { Slots } from './slots.ts'
+
+const RETRY_FIRST_MS = 50
+const RETRY_MOST_MS = 1_000
+const UNBLOCK_EVERY_MS = 20
+
+/**
+ * Takes tasks from the control streams, never more than there are free slots, and settles their entries when they have
+ * their end.
+ *
+ * Two modes. `draining`: the streams had more than was asked for, so the next read follows as soon as slots are free,
+ * without blocking, in one call with the acks of what ended. `idle`: the streams were empty, so one blocking read waits
+ * over all of them. A blocking read that comes back full leads to `draining`; a read that comes back with less than
+ * asked leads to `idle`. While all slots are in use nothing is read at all.
+ */
+export class Intake extends Service {
+  readonly #reader: ControlReader
+  readonly #reception: Reception
+  readonly #slots: Slots
+  readonly #settlement: Settlement
+  readonly #run: (assignment: Assignment) => Promise<boolean>
+  readonly #fetchCount: number
+  readonly #logger: Logger
+  readonly #stopping = new AbortController()
+  #loop: Promise<void> = Promise.resolve()
+  #draining = true
+  #failures = 0
+
+  constructor(options: {
+    reader: ControlReader
+    reception: Reception
+    slots: Slots
+    /** Runs a task; resolves with true when its end is recorded, so that its entry can go. Never rejects. */
+    run: (assignment: Assignment) => Promise<boolean>
+    fetchCount: number
+    logger: Logger
+  }) {
+    super()
+    this.#reader = options.reader
+    this.#reception = options.reception
+    this.#slots = options.slots
+    this.#run = options.run
+    this.#fetchCount = options.fetchCount
+    this.#logger = options.logger
+    this.#settlement = new Settlement(options.reader, options.logger)
+  }
+
+  protected override async onStart(): Promise<void> {
+    await this.#reader.ensureGroups()
+    this.#loop = this.#consume()
+  }
+
+  /** Stops reading; what was taken goes on. Call {@link settled} after the last task has ended. */
+  protected override async onStop(): Promise<void> {
+    this.#stopping.abort()
+    this.#slots.wake()
+    const ended = this.#loop.then(() => true)
+    while (!(await Promise.race([ended, sleep(UNBLOCK_EVERY_MS).then(() => false)]))) await this.#unblock()
+  }
+
+  /** Resolves when every entry of an ended task is acked. */
+  settled(): Promise<void> {
+    return this.#settlement.flushed()
+  }
+
+  async #consume(): Promise<void> {
+    while (!this.#stopping.signal.aborted) {
+      try {
+        await this.#readOnce()
+        this.#failures = 0
+      } catch (error) {
+        if (!this.#stopping.signal.aborted) await this.#recover(error)
+      }
+    }
+  }
+
+  async #readOnce(): Promise<void> {
+    if (this.#slots.free <= 0) {
+      await this.#slots.available()
+      // Others that ended in the same turn free their slots and settle their entries too: one read for all of them.
+      await nextTurn()
+      if (this.#stopping.signal.aborted) return
+    }
+    const free = this.#slots.free
+    if (this.#draining) {
+      const entries = await this.#settlement.turn(free)
+      this.#draining = entries.length >= free
+      this.#accept(entries)
+    } else {
+      const perStream = Math.max(1, Math.min(this.#fetchCount, Math.floor(free / this.#reader.streams.length)))
+      const entries = await this.#reader.block(perStream, BLOCK_MS)
+      this.#draining = entries.length >= perStream
+      this.#accept(entries)
+    }
+  }
+
+  #accept(entries: readonly TakenEntry[]): void {
+    // A blocking read over more streams than there are slots can bring too much, and a stop may have come meanwhile.
+    const room = this.#stopping.signal.aborted ? 0 : this.#slots.free
+    const accepted = entries.slice(0, room)
+    const surplus = entries.slice(room)
+    if (surplus.length > 0) void this.#release(surplus)
+    if (accepted.length === 0) return
+    this.#slots.take(accepted.length)
+    void this.#process(accepted)
+  }
+
+  async #process(entries: readonly TakenEntry[]): Promise<void> {
+    let received: Received[]
+    try {
+      received = await this.#reception.receive(entries)
+    } catch (error) {
+      this.#logger.error({ err: error, entries: entries.map(({ id }) => id) }, 'tasks were taken but not begun')
+      await this.#release(entries)
+      this.#slots.give(entries.length)
+      return
+    }
+    for (const { entry, assignment } of received) {
+      if (assignment === null) this.#finish(entry, true)
+      else void this.#run(assignment).then((ended) => this.#finish(entry, ended))
+    }
+  }
+
+  #finish(entry: TakenEntry, ended: boolean): void {
+    if (ended) this.#settlement.add(entry)
+    this.#slots.give(1)
+  }
+
+  async #release(entries: readonly TakenEntry[]): Promise<void> {
+    try {
+      await this.#reader.release(entries)
+    } catch (error) {
+      // They stay pending under this consumer, from where they are recovered like those of a dead one.
+      this.#logger.error({ err: error, entries: entries.map(({ id }) => id) }, 'entries could not be given back')
+    }
+  }
+
+  async #unblock(): Promise<void> {
+    try {
+      await this.#reader.unblock()
+    } catch (error) {
+      this.#logger.debug({ err: error }, 'the blocking read could not be ended early')
+    }
+  }
+
+  /** Every error of the loop is one to live through: the groups may be gone, the server away. */
+  async #recover(error: unknown): Promise<void> {
+    this.#failures += 1
+    if (this.#failures === 1) this.#logger.warn({ reason: errorMessage(error) }, 'reading tasks failed, trying again')
+    const delay = Math.min(RETRY_FIRST_MS * 2 ** (this.#failures - 1), RETRY_MOST_MS)
+    await sleep(delay, this.#stopping.signal)
+    if (!errorMessage(error).includes('NOGROUP')) return
+    try {
+      await this.#reader.ensureGroups()
+    } catch (cause) {
+      this.#logger.debug({ err: cause }, 'consumer groups could not be made yet')
+    }
+  }
+}

@@ -1,0 +1,121 @@
+import { randomBytes } from 'node:crypto'
+import { hostname, tmpdir } from 'node:os'
+import path from 'node:path'
+import { z } from 'zod'
+import { GatewayWorker } from '../agent/worker.ts'
+import { GatewayError } from '../errors.ts'
+import { createLogger, type Logger } from '../logger.ts'
+import { idFault } from '../protocol/ids.ts'
+import { type RedisOption, type ResolvedRedis, resolveRedisOption } from '../redis/options.ts'
+
+const DAY_MS = 86_400_000
+
+const count = (most: number) => z.number().int().min(1).max(most)
+const ms = z.number().int().min(1)
+const workerId = z.string().refine((value) => idFault(value) === null, { error: () => idFault('') ?? '' })
+
+/** All that can be checked by its form alone. The defaults stand here and nowhere else. */
+const schema = z.strictObject({
+  workerId: workerId.default(() => `${hostname().replace(/[\s{}]/g, '_')}-${process.pid}-${randomBytes(4).toString('hex')}`),
+  keyPrefix: z.string().regex(/^[^\s{}]{1,128}$/, 'must be 1 to 128 characters without spaces and { }').default('queue'),
+  consumerGroup: z.string().min(1).default('agent_engines'),
+  // An ack names all entries of a batch in one call, and Lua's stack ends at some 8,000 values.
+  maxConcurrency: count(5_000).default(50),
+  fetchCount: count(5_000).default(10),
+  leaseMs: ms.min(100).default(5_000),
+  taskTimeoutMs: ms.optional(),
+  shutdownTimeoutMs: z.number().int().min(0).default(30_000),
+  connectTimeoutMs: ms.default(5_000),
+  workspaceDir: z.string().min(1).default(() => path.join(tmpdir(), 'byclaw-workspace')),
+  maxPayloadBytes: count(512 * 1_048_576).default(1_048_576),
+  resultTtlMs: ms.default(DAY_MS),
+  streamTtlMs: ms.default(DAY_MS),
+  streamMaxLength: count(Number.MAX_SAFE_INTEGER).default(200_000),
+  handleSignals: z.boolean().default(false),
+})
+
+/** How a worker runs; one of `worker` and `workerClass` is required, all else has a default. */
+export interface RunWorkerOptions {
+  /** The agent, as a class without constructor arguments. */
+  readonly workerClass?: new () => GatewayWorker
+  /** The agent, as an object. */
+  readonly worker?: GatewayWorker
+  /** Stable name of this worker; two live workers with one id: the second refuses to start. Default host-pid-random. */
+  readonly workerId?: string
+  /** Default `redis://127.0.0.1:6379/0`. */
+  readonly redis?: RedisOption
+  /** First part of every key. Default `queue`. */
+  readonly keyPrefix?: string
+  /** Default `agent_engines`. Workers share tasks only within one group. */
+  readonly consumerGroup?: string
+  /** Tasks in flight in this worker, at most 5,000. Default 50. */
+  readonly maxConcurrency?: number
+  /** Most entries taken by one read when idle; never more than the free slots. Default 10. */
+  readonly fetchCount?: number
+  /** A worker silent for this long counts as dead, in ms. Default 5,000. */
+  readonly leaseMs?: number
+  /** An attempt that runs longer is aborted and counts as failed, in ms. Default none. */
+  readonly taskTimeoutMs?: number
+  /** How long `stop()` lets tasks finish, in ms. Default 30,000. */
+  readonly shutdownTimeoutMs?: number
+  /** How long the start waits for Redis, in ms. Default 5,000. */
+  readonly connectTimeoutMs?: number
+  /** Parent of each task's private folder. Default `<os tmp>/byclaw-workspace`. */
+  readonly workspaceDir?: string
+  /** Largest command and largest result, in bytes. Default 1 MiB. */
+  readonly maxPayloadBytes?: number
+  /** How long a finished task's record and result are kept, in ms. Default one day. */
+  readonly resultTtlMs?: number
+  /** How long a session's data stream is kept after its last event, in ms. Default one day. */
+  readonly streamTtlMs?: number
+  /** About how many events a session's data stream keeps. Default 200,000. */
+  readonly streamMaxLength?: number
+  /** Any pino-shaped logger. Default pino. */
+  readonly logger?: Logger
+  /** Stop on SIGTERM and SIGINT. Default false; `byclaw-worker` sets it. */
+  readonly handleSignals?: boolean
+}
+
+/** {@link RunWorkerOptions}, checked, with its defaults, frozen. */
+export type ResolvedWorkerOptions = Readonly<z.infer<typeof schema>> & {
+  readonly worker: GatewayWorker
+  readonly redis: ResolvedRedis
+  readonly logger: Logger
+}
+
+/** @throws GatewayError `GW_INVALID_ARGUMENT` that names the option and the value. */
+export function resolveWorkerOptions(options: RunWorkerOptions): ResolvedWorkerOptions {
+  const { worker, workerClass, redis, logger, ...rest } = options
+  const parsed = schema.safeParse(rest)
+  if (!parsed.success) {
+    const issue = parsed.error.issues[0]
+    const field = issue?.code === 'unrecognized_keys' ? issue.keys.join(', ') : String(issue?.path[0] ?? 'options')
+    const value = (rest as Record<string, unknown>)[field]
+    throw new GatewayError('GW_INVALID_ARGUMENT', { field, value, reason: issue?.message ?? 'not understood' })
+  }
+  return Object.freeze({
+    ...parsed.data,
+    worker: resolveWorker(worker, workerClass),
+    redis: resolveRedisOption(redis),
+    logger: logger ?? createLogger(),
+  })
+}
+
+function resolveWorker(worker: unknown, workerClass: unknown): GatewayWorker {
+  const invalid = (field: string, reason: string) => new GatewayError('GW_INVALID_ARGUMENT', { field, reason })
+  if (worker !== undefined && workerClass !== undefined) {
+    throw invalid('worker and workerClass', 'only one of the two can be given')
+  }
+  if (worker !== undefined) {
+    if (worker instanceof GatewayWorker) return worker
+    throw invalid('worker', 'must be an instance of a class that extends GatewayWorker')
+  }
+  if (workerClass === undefined) throw invalid('workerClass', 'workerClass or worker must be given')
+  if (!isWorkerClass(workerClass)) throw invalid('workerClass', 'must be a class that extends GatewayWorker')
+  return new workerClass()
+}
+
+/** True for a concrete-looking class that extends GatewayWorker, also that of another copy of this package. */
+export function isWorkerClass(value: unknown): value is new () => GatewayWorker {
+  return typeof value === 'function' && (value as { prototype?: unknown }).prototype instanceof GatewayWorker
+}

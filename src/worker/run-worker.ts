@@ -1,0 +1,212 @@
+import { randomBytes } from 'node:crypto'
+import { hostname } from 'node:os'
+import type { AgentContract } from '../agent/contract.ts'
+import { Toolbox } from '../context/toolbox.ts'
+import { GatewayError } from '../errors.ts'
+import { type Assignment, Execution, type ExecutionResources } from '../execution/execution.ts'
+import { Reception } from '../execution/reception.ts'
+import type { Logger } from '../logger.ts'
+import { checkCapability } from '../protocol/ids.ts'
+import { RedisConnections } from '../redis/connections.ts'
+import type { RedisClient } from '../redis/client.ts'
+import { Keys } from '../redis/keys.ts'
+import { checkServer } from '../redis/server-check.ts'
+import { Service } from '../service.ts'
+import { ControlReader } from '../store/control-streams.ts'
+import { DataWriter } from '../store/data-streams.ts'
+import { DeadLetters } from '../store/dead-letters.ts'
+import { Presence } from '../store/presence.ts'
+import { TaskRecords } from '../store/task-records.ts'
+import { sleep } from '../util/sleep.ts'
+import { VERSION } from '../version.ts'
+import { Heartbeat } from './heartbeat.ts'
+import { Intake } from './intake.ts'
+import { type ResolvedWorkerOptions, resolveWorkerOptions, type RunWorkerOptions } from './options.ts'
+import { stopOnSignals } from './signals.ts'
+import { Slots } from './slots.ts'
+
+/** A worker counts as present for this many leases after its last sign of life. */
+const PRESENCE_LEASES = 3
+
+/** A worker that consumes. */
+export interface RunningWorker extends AsyncDisposable {
+  readonly workerId: string
+  readonly capabilities: readonly string[]
+  /** Tasks in flight now. */
+  readonly running: number
+  /** Takes nothing new, lets running tasks finish within `shutdownTimeoutMs`, then resolves. Once, however often called. */
+  stop(): Promise<void>
+  /** Resolves when the worker has stopped, for whatever reason. */
+  readonly stopped: Promise<void>
+}
+
+/**
+ * Starts a worker; resolves once it consumes.
+ *
+ * @throws GatewayError `GW_INVALID_ARGUMENT`, `GW_REDIS_UNREACHABLE`, `GW_REDIS_UNSUPPORTED` or `GW_WORKER_ID_TAKEN`;
+ * nothing stays open then.
+ */
+export async function runWorker(options: RunWorkerOptions): Promise<RunningWorker> {
+  const resolved = resolveWorkerOptions(options)
+  const runtime = new WorkerRuntime(resolved)
+  await runtime.start()
+  if (resolved.handleSignals) stopOnSignals(runtime, resolved.logger)
+  return runtime
+}
+
+/** Wires a worker's loops and starts and stops them in order. */
+class WorkerRuntime extends Service implements RunningWorker {
+  readonly workerId: string
+  readonly capabilities: readonly string[]
+  readonly stopped: Promise<void>
+  readonly #options: ResolvedWorkerOptions
+  readonly #logger: Logger
+  readonly #connections: RedisConnections
+  readonly #redis: RedisClient
+  readonly #slots: Slots
+  readonly #executions = new Set<Execution>()
+  readonly #resources: ExecutionResources
+  readonly #intake: Intake
+  readonly #heartbeat: Heartbeat
+  #markStopped!: () => void
+
+  constructor(options: ResolvedWorkerOptions) {
+    super()
+    this.#options = options
+    this.workerId = options.workerId
+    const { names, contracts } = readCapabilities(options)
+    this.capabilities = names
+    this.stopped = new Promise((resolve) => {
+      this.#markStopped = resolve
+    })
+    this.#logger = options.logger.child({ workerId: options.workerId })
+    this.#connections = new RedisConnections(options.redis, this.#logger)
+    this.#redis = this.#connections.client('patient')
+    this.#slots = new Slots(options.maxConcurrency)
+    const keys = new Keys(options.keyPrefix)
+    const presence = new Presence(this.#redis, keys, options.leaseMs * PRESENCE_LEASES)
+    this.#resources = {
+      ...{ workerId: options.workerId, worker: options.worker, workspaceDir: options.workspaceDir, presence, contracts },
+      ...{ maxPayloadBytes: options.maxPayloadBytes, taskTimeoutMs: options.taskTimeoutMs, logger: this.#logger },
+      toolbox: new Toolbox(options.worker.getTools()),
+      writer: new DataWriter(this.#redis, keys, options),
+    }
+    this.#intake = this.#makeIntake(keys)
+    this.#heartbeat = this.#makeHeartbeat(presence)
+  }
+
+  get running(): number {
+    return this.#slots.used
+  }
+
+  protected override async onStart(): Promise<void> {
+    try {
+      await this.#connections.check(this.#redis, this.#options.connectTimeoutMs)
+      const { version, warnings } = await checkServer(this.#redis)
+      for (const warning of warnings) this.#logger.warn({ target: this.#connections.target }, warning)
+      await this.#heartbeat.start()
+      await this.#options.worker.onStartup()
+      await this.#intake.start()
+      const { capabilities } = this
+      this.#logger.info({ capabilities, redis: this.#connections.target, redisVersion: version }, 'worker is consuming')
+    } catch (error) {
+      await this.#heartbeat.stop()
+      this.#connections.close()
+      this.#markStopped()
+      throw error
+    }
+  }
+
+  protected override async onStop(): Promise<void> {
+    try {
+      await this.#intake.stop()
+      await this.#drain()
+      await this.#intake.settled()
+      await this.#heartbeat.stop()
+      await this.#options.worker.onShutdown()
+    } finally {
+      this.#connections.close()
+      this.#markStopped()
+      this.#logger.info({}, 'worker has stopped')
+    }
+  }
+
+  /** Lets running tasks finish within their time; those that do not are given up, for another worker to end. */
+  async #drain(): Promise<void> {
+    const timer = new AbortController()
+    const drained = this.#slots.drained().then(() => timer.abort())
+    await sleep(this.#options.shutdownTimeoutMs, timer.signal)
+    if (!timer.signal.aborted) {
+      this.#logger.warn({ running: this.#executions.size }, 'shutdown time is up, running tasks are given up')
+      const reason = new GatewayError('GW_SHUTDOWN', { workerId: this.workerId })
+      for (const execution of this.#executions) execution.abort(reason)
+    }
+    await drained
+  }
+
+  async #run(assignment: Assignment): Promise<boolean> {
+    const execution = new Execution(this.#resources, assignment)
+    this.#executions.add(execution)
+    try {
+      return await execution.run()
+    } catch (error) {
+      const { sessionId, messageId } = assignment.header
+      this.#logger.error({ err: error, sessionId, messageId }, 'the execution of a task failed')
+      return false
+    } finally {
+      this.#executions.delete(execution)
+    }
+  }
+
+  #makeIntake(keys: Keys): Intake {
+    const { workerId, consumerGroup, maxPayloadBytes, fetchCount } = this.#options
+    const reader = new ControlReader({
+      redis: this.#redis,
+      blocking: this.#connections.client('blocking'),
+      streams: this.capabilities.map((capability) => ({ capability, key: keys.control(capability) })),
+      group: consumerGroup,
+      consumer: workerId,
+    })
+    const reception = new Reception({
+      records: new TaskRecords(this.#redis, keys),
+      deadLetters: new DeadLetters(this.#redis, keys),
+      ...{ workerId, maxPayloadBytes, logger: this.#logger },
+    })
+    const run = (assignment: Assignment) => this.#run(assignment)
+    return new Intake({ reader, reception, run, fetchCount, slots: this.#slots, logger: this.#logger })
+  }
+
+  #makeHeartbeat(presence: Presence): Heartbeat {
+    const { workerId, maxConcurrency, leaseMs } = this.#options
+    return new Heartbeat({
+      ...{ presence, leaseMs, logger: this.#logger },
+      identity: {
+        ...{ workerId, maxConcurrency, capabilities: this.capabilities, version: VERSION },
+        ...{ incarnation: randomBytes(12).toString('hex'), host: hostname(), pid: process.pid },
+      },
+      running: () => this.#slots.used,
+      onReplaced: (error) => {
+        this.#logger.error({ err: error }, 'another process took over the id of this worker, stopping')
+        void this.stop()
+      },
+    })
+  }
+}
+
+function readCapabilities({ worker }: ResolvedWorkerOptions): {
+  names: readonly string[]
+  contracts: ReadonlyMap<string, AgentContract>
+} {
+  const contracts = new Map<string, AgentContract>()
+  const names = new Set<string>()
+  for (const capability of worker.getCapabilities()) {
+    if (typeof capability === 'string') {
+      names.add(checkCapability('capability', capability))
+    } else {
+      names.add(checkCapability('capability', capability?.agentType))
+      contracts.set(capability.agentType, capability)
+    }
+  }
+  if (names.size > 0) return { names: Object.freeze([...names]), contracts }
+  throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'getCapabilities()', reason: 'at least one must be named' })
+}

@@ -1,0 +1,74 @@
+import type { Logger } from '../logger.ts'
+import type { ControlReader, TakenEntry } from '../store/control-streams.ts'
+import { sleep } from '../util/sleep.ts'
+
+const RETRY_MS = 200
+const ATTEMPTS_AT_STOP = 5
+
+/**
+ * Entries of ended tasks that wait for their ack and deletion. The next read takes them along; when none comes within
+ * the turn of the event loop, they go by themselves. An ack that failed is tried again with the next ones.
+ */
+export class Settlement {
+  readonly #reader: ControlReader
+  readonly #logger: Logger
+  #pending = new Map<string, string[]>()
+  #scheduled = false
+  readonly #underWay = new Set<Promise<unknown>>()
+
+  constructor(reader: ControlReader, logger: Logger) {
+    this.#reader = reader
+    this.#logger = logger
+  }
+
+  add({ stream, id }: TakenEntry): void {
+    this.#put(stream.key, [id])
+    if (this.#scheduled) return
+    this.#scheduled = true
+    // Two turns: a loop that waits for the freed slot reads in the first one, and takes the ack along.
+    setImmediate(() => setImmediate(() => void this.#flush()))
+  }
+
+  /** Settles what waits and takes at most `count` new entries, in one call. */
+  async turn(count: number): Promise<TakenEntry[]> {
+    const settled = this.#pending
+    this.#pending = new Map()
+    const call = this.#reader.turn(settled, count)
+    this.#underWay.add(call)
+    try {
+      return await call
+    } catch (error) {
+      for (const [key, ids] of settled) this.#put(key, ids)
+      throw error
+    } finally {
+      this.#underWay.delete(call)
+    }
+  }
+
+  /** Resolves when nothing waits any more; gives up after a few failures, because acks can be repeated by others. */
+  async flushed(): Promise<void> {
+    for (let attempt = 1; attempt <= ATTEMPTS_AT_STOP; attempt += 1) {
+      await Promise.allSettled(this.#underWay)
+      if (this.#pending.size === 0) return
+      if (!(await this.#flush())) await sleep(RETRY_MS)
+    }
+  }
+
+  async #flush(): Promise<boolean> {
+    this.#scheduled = false
+    if (this.#pending.size === 0) return true
+    try {
+      await this.turn(0)
+      return true
+    } catch (error) {
+      this.#logger.warn({ err: error }, 'ended tasks are not acked yet; they go with the next acks')
+      return false
+    }
+  }
+
+  #put(key: string, ids: readonly string[]): void {
+    const waiting = this.#pending.get(key)
+    if (waiting === undefined) this.#pending.set(key, [...ids])
+    else waiting.push(...ids)
+  }
+}
