@@ -7,7 +7,7 @@ import { importSdk } from '../lib/sdk.mjs'
 const { GatewayClient, GatewayWorker, runWorker } = await importSdk()
 
 const SHARED = { id: 'shared', title: '100 sessions', sessions: 100 }
-const OWN = { id: 'own', title: 'a session per task', sessions: Number.POSITIVE_INFINITY }
+const OWN = { id: 'own', title: 'a session per task', sessions: 1_000_000_000 }
 const IN_FLIGHT = 500
 const SCAN_BATCH = 500
 const ASK_SESSION = 'asking'

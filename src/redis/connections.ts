@@ -117,7 +117,7 @@ function behaviour(role: ConnectionRole): RedisOptions {
   const common: RedisOptions = {
     lazyConnect: true,
     keyPrefix: '',
-    replyMapping: 'legacy',
+    protocol: 2,
     enableAutoPipelining: false,
     connectTimeout: 5_000,
     maxRetriesPerRequest: null,
