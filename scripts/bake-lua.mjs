@@ -1,6 +1,7 @@
 // Bakes src/redis/lua/*.lua into src/redis/lua.generated.ts, so that a package cannot forget its scripts.
-import { readdirSync, readFileSync, writeFileSync, existsSync } from 'node:fs'
+
 import { createHash } from 'node:crypto'
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 
 const folder = new URL('../src/redis/lua/', import.meta.url)
 const target = new URL('../src/redis/lua.generated.ts', import.meta.url)

@@ -5,8 +5,10 @@ import { brand } from './util/brand.ts'
  * somewhere in `src`, and stands in the README; a test holds the three together.
  */
 const CATALOGUE = {
-  GW_INVALID_ARGUMENT: (d) => `${d.field} is invalid: ${d.reason}${d.value === undefined ? '' : ` (got ${show(d.value)})`}`,
-  GW_CONTRACT_VIOLATION: (d) => `${d.direction ?? 'content'} does not fit the contract of '${d.agentType}': ${d.reason}`,
+  GW_INVALID_ARGUMENT: (d) =>
+    `${d.field} is invalid: ${d.reason}${d.value === undefined ? '' : ` (got ${show(d.value)})`}`,
+  GW_CONTRACT_VIOLATION: (d) =>
+    `${d.direction ?? 'content'} does not fit the contract of '${d.agentType}': ${d.reason}`,
   GW_PAYLOAD_TOO_LARGE: (d) => `${d.field} has ${d.bytes} bytes, the limit is ${d.limit}`,
   GW_NO_ONLINE_WORKER: (d) => `no live worker offers '${d.agentType}'`,
   GW_REDIS_UNREACHABLE: (d) => `Redis at ${d.target} cannot be reached: ${d.reason}`,

@@ -1,18 +1,19 @@
-export { defineAgent, contentOf } from './agent/contract.ts'
-export type { AgentContract, ContractContent, ContractInput, ContractResult } from './agent/contract.ts'
 export type { ActiveWorker, AgentContext, EmitOptions, Workspace } from './agent/context.ts'
+export type { AgentContract, ContractContent, ContractInput, ContractResult } from './agent/contract.ts'
+export { contentOf, defineAgent } from './agent/contract.ts'
 export type { Schema, SchemaInput, SchemaIssue, SchemaOutput, SchemaResult } from './agent/schema.ts'
-export { tool } from './agent/tool.ts'
 export type { Tool, ToolContext, ToolInput, Tools } from './agent/tool.ts'
+export { tool } from './agent/tool.ts'
 export { GatewayWorker } from './agent/worker.ts'
-export { ByaiGatewayClient } from './client/byai-client.ts'
 export type { RichMessageRequest } from './client/byai-client.ts'
-export { GatewayClient } from './client/client.ts'
+export { ByaiGatewayClient } from './client/byai-client.ts'
 export type { AskOptions, ListTasksOptions, ResultOptions, TaskResult } from './client/client.ts'
+export { GatewayClient } from './client/client.ts'
 export type { GatewayClientOptions } from './client/options.ts'
 export type { MessageOptions, SendContractRequest, SendMessageRequest } from './client/request.ts'
 export type { SubscribeOptions, Subscription } from './client/subscription.ts'
 export type { SendAnswer } from './dispatch/send.ts'
+export type { GatewayErrorCode } from './errors.ts'
 export {
   errorMessage,
   GATEWAY_ERROR_CODES,
@@ -22,24 +23,31 @@ export {
   ToolInputError,
   ToolNotFoundError,
 } from './errors.ts'
-export type { GatewayErrorCode } from './errors.ts'
-export { createLogger } from './logger.ts'
 export type { Logger } from './logger.ts'
+export { createLogger } from './logger.ts'
+export type { CancelMode, CommandClass, CommandContent } from './protocol/command.ts'
 export {
   AskAgentCommand,
   CancelTaskCommand,
   GatewayCommand,
-  registerCommand,
   ResumeCommand,
+  registerCommand,
 } from './protocol/command.ts'
-export type { CancelMode, CommandClass, CommandContent } from './protocol/command.ts'
-export type { Artifact, EventBody, EventOrigin, EventType, GapEvent, SessionEvent, TaskFault } from './protocol/event.ts'
-export { MessageHeader } from './protocol/header.ts'
+export type {
+  Artifact,
+  EventBody,
+  EventOrigin,
+  EventType,
+  GapEvent,
+  SessionEvent,
+  TaskFault,
+} from './protocol/event.ts'
 export type { MessageHeaderInit } from './protocol/header.ts'
+export { MessageHeader } from './protocol/header.ts'
 export type { TaskRef } from './protocol/ids.ts'
 export type { RichFile, RichMessage, RichResource, RichRole } from './protocol/rich-content.ts'
-export { isTerminal, TERMINAL_STATUSES } from './protocol/status.ts'
 export type { TaskStatus, TerminalStatus } from './protocol/status.ts'
+export { isTerminal, TERMINAL_STATUSES } from './protocol/status.ts'
 export type { RedisInstance, RedisOption } from './redis/options.ts'
 export type { DeadLetter } from './store/dead-letters.ts'
 export type { WorkerInfo } from './store/presence.ts'

@@ -15,10 +15,12 @@ export interface AgentContract<Input extends Schema = Schema, Output extends Sch
 export type ContractInput<Contract> = Contract extends AgentContract<infer Input, Schema> ? SchemaInput<Input> : unknown
 
 /** The content that the handler receives: the input as its schema made it (defaults filled in, text parsed, …). */
-export type ContractContent<Contract> = Contract extends AgentContract<infer Input, Schema> ? SchemaOutput<Input> : unknown
+export type ContractContent<Contract> =
+  Contract extends AgentContract<infer Input, Schema> ? SchemaOutput<Input> : unknown
 
 /** The result that a caller receives. */
-export type ContractResult<Contract> = Contract extends AgentContract<Schema, infer Output> ? SchemaOutput<Output> : unknown
+export type ContractResult<Contract> =
+  Contract extends AgentContract<Schema, infer Output> ? SchemaOutput<Output> : unknown
 
 /**
  * Declares an agent's contract. The sender then infers the type of `content` and of the result, and bad input is

@@ -23,9 +23,9 @@ export abstract class GatewayWorker {
   }
 
   /** Called once before the first task is taken. */
-  async onStartup(): Promise<void> {}
+  onStartup?(): void | Promise<void>
 
   /** Called once after the last task has ended. */
-  async onShutdown(): Promise<void> {}
+  onShutdown?(): void | Promise<void>
 }
 brand(GatewayWorker, 'GatewayWorker')

@@ -10,7 +10,9 @@ export interface RichMessageRequest extends Omit<SendMessageRequest, 'content'> 
 
 /** A {@link GatewayClient} that takes rich messages and sends them in their full form, always as an array. */
 export class ByaiGatewayClient extends GatewayClient {
-  protected override prepare(request: SendMessageRequest | SendContractRequest): SendMessageRequest | SendContractRequest {
+  protected override prepare(
+    request: SendMessageRequest | SendContractRequest,
+  ): SendMessageRequest | SendContractRequest {
     const { content } = request
     if ('target' in request || typeof content !== 'object' || content === null) return request
     const messages = Array.isArray(content) ? content : [content]

@@ -211,7 +211,10 @@ export class GatewayClient implements AsyncDisposable {
   /** What is known of a task, or null. */
   getTask(ref: TaskRef): Promise<TaskInfo | null> {
     this.#requireOpen()
-    return this.#records.get({ sessionId: checkId('sessionId', ref.sessionId), messageId: checkId('messageId', ref.messageId) })
+    return this.#records.get({
+      sessionId: checkId('sessionId', ref.sessionId),
+      messageId: checkId('messageId', ref.messageId),
+    })
   }
 
   /** Tasks, oldest first. */
@@ -234,7 +237,8 @@ export class GatewayClient implements AsyncDisposable {
   listDeadLetters(capability: string, { limit = 100 }: { limit?: number } = {}): Promise<DeadLetter[]> {
     this.#requireOpen()
     const reason = capabilityFault(capability)
-    if (reason !== null) throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'capability', value: capability, reason })
+    if (reason !== null)
+      throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'capability', value: capability, reason })
     return this.#deadLetters.list(capability, limit)
   }
 

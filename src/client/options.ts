@@ -18,8 +18,16 @@ export interface GatewayClientOptions {
 }
 
 const schema = z.strictObject({
-  keyPrefix: z.string().regex(/^[^\s{}]{1,128}$/, 'must be 1 to 128 characters without spaces and { }').default('queue'),
-  maxPayloadBytes: z.number().int().min(1).max(512 * 1_048_576).default(1_048_576),
+  keyPrefix: z
+    .string()
+    .regex(/^[^\s{}]{1,128}$/, 'must be 1 to 128 characters without spaces and { }')
+    .default('queue'),
+  maxPayloadBytes: z
+    .number()
+    .int()
+    .min(1)
+    .max(512 * 1_048_576)
+    .default(1_048_576),
   workerTtlMs: z.number().int().min(1).default(15_000),
 })
 

@@ -72,7 +72,8 @@ export function checkRequest(request: SendMessageRequest | SendContractRequest):
   }
   const { content, messageId, traceId, requireOnlineWorker = false, extraPayload, ...rest } = parsed.data
   const fault = contentFault(content)
-  if (fault !== null) return new GatewayError('GW_INVALID_ARGUMENT', { field: 'content', value: content, reason: fault })
+  if (fault !== null)
+    return new GatewayError('GW_INVALID_ARGUMENT', { field: 'content', value: content, reason: fault })
   const command = new AskAgentCommand({
     header: { ...rest, messageId: messageId ?? newMessageId(), traceId: traceId ?? newTraceId() },
     content: content as CommandContent,

@@ -89,7 +89,7 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
   next(): Promise<IteratorResult<SessionEvent>> {
     // Calls that overlap are answered one after the other, as a generator does.
     const answer = this.#turn.then(() => this.#next())
-    this.#turn = answer.catch(() => {})
+    this.#turn = Promise.allSettled([answer])
     return answer
   }
 
@@ -238,7 +238,15 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
   }
 
   #gap(fromId: string, id: string): SessionEvent {
-    const nobody = { messageId: '', parentMessageId: '', agentType: '', traceId: '', attempt: 0, timestamp: 0, metadata: {} }
+    const nobody = {
+      messageId: '',
+      parentMessageId: '',
+      agentType: '',
+      traceId: '',
+      attempt: 0,
+      timestamp: 0,
+      metadata: {},
+    }
     return { ...nobody, id, type: 'gap', sessionId: this.#sessionId, fromId }
   }
 

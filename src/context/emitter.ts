@@ -58,7 +58,7 @@ export class Emitter {
     this.#encode = eventEncoder(options.header, options.agentType)
     this.#next = options.ownership.written + 1
     // An earlier attempt has spoken and did not finish: this one speaks afresh.
-    if (options.ownership.written > 0) this.emit({ type: 'rewind', toId: '0-0' })
+    if (options.ownership.written > 0) void this.emit({ type: 'rewind', toId: '0-0' })
   }
 
   /** The text of all chunks of this attempt, cut off at 256 Ki characters. */
@@ -82,7 +82,7 @@ export class Emitter {
   #add(body: EventBody, end: End | undefined, metadata?: Record<string, unknown>): Promise<void> {
     const settled = deferred()
     // A handler need not await each emit; the refusal reaches it by its signal, and the executor by `end`.
-    settled.promise.catch(() => {})
+    settled.promise.catch(() => undefined)
     if (this.#closed !== undefined) {
       settled.reject(this.#closed)
       return settled.promise
@@ -138,7 +138,10 @@ export class Emitter {
       for (const { settled } of batch) settled.resolve()
       return
     }
-    const lost = new GatewayError('GW_LEASE_LOST', { messageId: this.#header.messageId, holder: answer.holder || 'nobody' })
+    const lost = new GatewayError('GW_LEASE_LOST', {
+      messageId: this.#header.messageId,
+      holder: answer.holder || 'nobody',
+    })
     this.#fail(batch, lost)
     this.#onLost(lost)
   }

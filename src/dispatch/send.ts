@@ -111,7 +111,11 @@ export class Dispatcher {
     } catch (error) {
       if (error instanceof GatewayError) return error
       // JSON.stringify refuses cycles and BigInts; a schema of another library may throw as well.
-      return new GatewayError('GW_INVALID_ARGUMENT', { field: 'content', reason: errorMessage(error) }, { cause: error })
+      return new GatewayError(
+        'GW_INVALID_ARGUMENT',
+        { field: 'content', reason: errorMessage(error) },
+        { cause: error },
+      )
     }
   }
 }

@@ -22,7 +22,9 @@ export function completed(value: unknown, maxBytes: number): Outcome {
   }
   if (json.length * 3 > maxBytes && Buffer.byteLength(json) > maxBytes) {
     const bytes = Buffer.byteLength(json)
-    return failed(new GatewayError('GW_PAYLOAD_TOO_LARGE', { field: 'the result of processCommand', bytes, limit: maxBytes }))
+    return failed(
+      new GatewayError('GW_PAYLOAD_TOO_LARGE', { field: 'the result of processCommand', bytes, limit: maxBytes }),
+    )
   }
   return { status: 'COMPLETED', result: value ?? null, resultJson: json }
 }

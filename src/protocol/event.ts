@@ -154,7 +154,13 @@ function bodyFromWire(wire: Record<string, unknown>): EventBody | null {
       return { type, artifact: { ...rest, ...(mimeType === undefined ? {} : { mimeType }) } as unknown as Artifact }
     }
     case 'ask_user':
-      return { type, askId: asText(data.ask_id), prompt: asText(data.prompt), schema: data.schema, options: data.options }
+      return {
+        type,
+        askId: asText(data.ask_id),
+        prompt: asText(data.prompt),
+        schema: data.schema,
+        options: data.options,
+      }
     case 'rewind':
       return { type, toId: asText(data.to_id) }
     case 'error':

@@ -41,11 +41,19 @@ export function normalizeRichContent(content: readonly unknown[]): unknown[] {
     if (!isObject(item) || (item.role === undefined && item.content === undefined)) return item
     const { role, content: said } = item
     if (typeof role !== 'string' || !ROLES.includes(role)) {
-      throw new GatewayError('GW_INVALID_ARGUMENT', { field: `content.${index}.role`, value: role, reason: `must be one of ${ROLES.join(', ')}` })
+      throw new GatewayError('GW_INVALID_ARGUMENT', {
+        field: `content.${index}.role`,
+        value: role,
+        reason: `must be one of ${ROLES.join(', ')}`,
+      })
     }
     if (typeof said === 'string') return item
     if (!isObject(said)) {
-      throw new GatewayError('GW_INVALID_ARGUMENT', { field: `content.${index}.content`, value: said, reason: 'must be a text or { text, files, resources }' })
+      throw new GatewayError('GW_INVALID_ARGUMENT', {
+        field: `content.${index}.content`,
+        value: said,
+        reason: 'must be a text or { text, files, resources }',
+      })
     }
     return { ...item, content: { text: '', files: [], resources: [], ...said } }
   })

@@ -1,5 +1,5 @@
-import type { Cluster, Redis } from 'ioredis'
 import calculateSlot from 'cluster-key-slot'
+import type { Cluster, Redis } from 'ioredis'
 import { LUA } from './lua.generated.ts'
 
 /** A script, by its file name in camelCase. */

@@ -88,7 +88,10 @@ export class RedisConnections {
     if (resolved.kind === 'instance') {
       const { instance } = resolved
       if (instance instanceof Cluster || 'nodes' in instance) {
-        return (instance as Cluster).duplicate(undefined, clusterBehaviour(role, (instance as Cluster).options.redisOptions ?? {}))
+        return (instance as Cluster).duplicate(
+          undefined,
+          clusterBehaviour(role, (instance as Cluster).options.redisOptions ?? {}),
+        )
       }
       return instance.duplicate(own)
     }

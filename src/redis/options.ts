@@ -1,4 +1,4 @@
-import type { Cluster, ClusterNode, ClusterOptions, Redis, RedisOptions as IoRedisOptions } from 'ioredis'
+import type { Cluster, ClusterNode, ClusterOptions, RedisOptions as IoRedisOptions, Redis } from 'ioredis'
 import { z } from 'zod'
 import { GatewayError } from '../errors.ts'
 
@@ -47,7 +47,12 @@ export type ResolvedRedis =
       readonly nodes: ClusterNode[]
       readonly options: ClusterOptions
     }
-  | { readonly kind: 'instance'; readonly target: string; readonly instance: RedisInstance; readonly isCluster: boolean }
+  | {
+      readonly kind: 'instance'
+      readonly target: string
+      readonly instance: RedisInstance
+      readonly isCluster: boolean
+    }
 
 export const DEFAULT_REDIS_URL = 'redis://127.0.0.1:6379/0'
 
@@ -64,7 +69,11 @@ export function resolveRedisOption(option: RedisOption = DEFAULT_REDIS_URL): Res
     if ('cluster' in option) return fromCluster(parse(clusterSchema, option))
     return fromEndpoint(parse(standaloneSchema, option))
   }
-  throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'redis', value: option, reason: 'expected a URL or an object' })
+  throw new GatewayError('GW_INVALID_ARGUMENT', {
+    field: 'redis',
+    value: option,
+    reason: 'expected a URL or an object',
+  })
 }
 
 function fromUrl(text: string): ResolvedRedis {

@@ -9,7 +9,8 @@ export type RawEntry = [id: string, fields: string[] | null]
 
 export function parseEntry([id, fields]: RawEntry): StreamEntry {
   const map = new Map<string, string>()
-  for (let i = 0; fields !== null && i + 1 < fields.length; i += 2) map.set(fields[i] as string, fields[i + 1] as string)
+  for (let i = 0; fields !== null && i + 1 < fields.length; i += 2)
+    map.set(fields[i] as string, fields[i + 1] as string)
   return { id, fields: map }
 }
 

@@ -23,7 +23,9 @@ export interface Commit extends TaskRef {
 }
 
 /** What became of a commit: written, or refused because `holder` is the ownership that holds now. */
-export type CommitAnswer = { readonly ok: true; readonly lastId: string } | { readonly ok: false; readonly holder: string }
+export type CommitAnswer =
+  | { readonly ok: true; readonly lastId: string }
+  | { readonly ok: false; readonly holder: string }
 
 /** How long what a task leaves behind is kept, in ms and entries. */
 export interface Retention {
@@ -52,7 +54,11 @@ export class DataWriter {
       weigh: ({ events }) => events.reduce((bytes, event) => bytes + event.length, 0),
       maxInFlight: 2,
       run: async (commits) => [
-        ...(await redis.bySlot(commits, ({ sessionId }) => keys.data(sessionId), (part) => this.#send(part))),
+        ...(await redis.bySlot(
+          commits,
+          ({ sessionId }) => keys.data(sessionId),
+          (part) => this.#send(part),
+        )),
       ],
     })
   }

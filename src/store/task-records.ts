@@ -1,6 +1,6 @@
+import type { TaskFault } from '../protocol/event.ts'
 import type { TaskRef } from '../protocol/ids.ts'
 import { parseJson } from '../protocol/json.ts'
-import type { TaskFault } from '../protocol/event.ts'
 import type { TaskStatus, TerminalStatus } from '../protocol/status.ts'
 import type { RedisClient } from '../redis/client.ts'
 import type { Keys } from '../redis/keys.ts'
@@ -43,7 +43,13 @@ export interface BeginRequest extends TaskRef {
 
 /** What `begin` says: the task is ours, or why not. */
 export type BeginAnswer =
-  | { readonly status: 'begun'; readonly epoch: number; readonly written: number; readonly createdAt: number; readonly fence: string }
+  | {
+      readonly status: 'begun'
+      readonly epoch: number
+      readonly written: number
+      readonly createdAt: number
+      readonly fence: string
+    }
   | { readonly status: 'missing' | 'ended' | 'stale' }
 
 /** A task as its record tells it. Times are Unix ms by Redis' clock. */
@@ -183,7 +189,11 @@ export class TaskRecords {
   }
 }
 
-function toBeginAnswer(answer: string | [string, string, string], request: BeginRequest, workerId: string): BeginAnswer {
+function toBeginAnswer(
+  answer: string | [string, string, string],
+  request: BeginRequest,
+  workerId: string,
+): BeginAnswer {
   if (typeof answer === 'string') return { status: answer as 'missing' | 'ended' | 'stale' }
   const [epoch, written, createdAt] = answer
   return {

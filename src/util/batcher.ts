@@ -28,7 +28,6 @@ export class Batcher<Item, Result> {
   #queue: Waiting<Item, Result>[] = []
   #inFlight = 0
   #scheduled = false
-  #idle: Deferred<void> | undefined
 
   constructor(options: BatcherOptions<Item, Result>) {
     this.#options = { maxItems: 128, maxWeight: 1_048_576, weigh: () => 0, maxInFlight: 1, ...options }
@@ -40,13 +39,6 @@ export class Batcher<Item, Result> {
     this.#queue.push({ item, settled })
     this.#schedule()
     return settled.promise
-  }
-
-  /** Resolves when nothing is queued or under way. */
-  drained(): Promise<void> {
-    if (this.#queue.length === 0 && this.#inFlight === 0) return Promise.resolve()
-    this.#idle ??= deferred()
-    return this.#idle.promise
   }
 
   #schedule(): void {
@@ -90,10 +82,6 @@ export class Batcher<Item, Result> {
   #settle(batch: Waiting<Item, Result>[], settle: (waiting: Waiting<Item, Result>, index: number) => void): void {
     this.#inFlight -= 1
     batch.forEach(settle)
-    if (this.#queue.length > 0) return this.#schedule()
-    if (this.#inFlight === 0 && this.#idle !== undefined) {
-      this.#idle.resolve()
-      this.#idle = undefined
-    }
+    if (this.#queue.length > 0) this.#schedule()
   }
 }

@@ -11,12 +11,14 @@ export function brand(target: abstract new (...args: any[]) => object, name: str
   Object.defineProperty(target, Symbol.hasInstance, {
     value(this: { prototype: object }, candidate: unknown): boolean {
       // Subclasses inherit this check; for them identity is what is meant.
-      if (this !== (target as unknown)) return isPrototypeOf(this.prototype, candidate)
+      if (this !== (target as unknown)) return hasPrototype(this.prototype, candidate)
       return typeof candidate === 'object' && candidate !== null && symbol in candidate
     },
   })
 }
 
-function isPrototypeOf(prototype: object, candidate: unknown): boolean {
-  return typeof candidate === 'object' && candidate !== null && Object.prototype.isPrototypeOf.call(prototype, candidate)
+function hasPrototype(prototype: object, candidate: unknown): boolean {
+  return (
+    typeof candidate === 'object' && candidate !== null && Object.prototype.isPrototypeOf.call(prototype, candidate)
+  )
 }

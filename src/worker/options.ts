@@ -16,8 +16,13 @@ const workerId = z.string().refine((value) => idFault(value) === null, { error: 
 
 /** All that can be checked by its form alone. The defaults stand here and nowhere else. */
 const schema = z.strictObject({
-  workerId: workerId.default(() => `${hostname().replace(/[\s{}]/g, '_')}-${process.pid}-${randomBytes(4).toString('hex')}`),
-  keyPrefix: z.string().regex(/^[^\s{}]{1,128}$/, 'must be 1 to 128 characters without spaces and { }').default('queue'),
+  workerId: workerId.default(
+    () => `${hostname().replace(/[\s{}]/g, '_')}-${process.pid}-${randomBytes(4).toString('hex')}`,
+  ),
+  keyPrefix: z
+    .string()
+    .regex(/^[^\s{}]{1,128}$/, 'must be 1 to 128 characters without spaces and { }')
+    .default('queue'),
   consumerGroup: z.string().min(1).default('agent_engines'),
   // An ack names all entries of a batch in one call, and Lua's stack ends at some 8,000 values.
   maxConcurrency: count(5_000).default(50),
@@ -26,7 +31,10 @@ const schema = z.strictObject({
   taskTimeoutMs: ms.optional(),
   shutdownTimeoutMs: z.number().int().min(0).default(30_000),
   connectTimeoutMs: ms.default(5_000),
-  workspaceDir: z.string().min(1).default(() => path.join(tmpdir(), 'byclaw-workspace')),
+  workspaceDir: z
+    .string()
+    .min(1)
+    .default(() => path.join(tmpdir(), 'byclaw-workspace')),
   maxPayloadBytes: count(512 * 1_048_576).default(1_048_576),
   resultTtlMs: ms.default(DAY_MS),
   streamTtlMs: ms.default(DAY_MS),

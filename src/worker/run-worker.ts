@@ -7,8 +7,8 @@ import { type Assignment, Execution, type ExecutionResources } from '../executio
 import { Reception } from '../execution/reception.ts'
 import type { Logger } from '../logger.ts'
 import { checkCapability } from '../protocol/ids.ts'
-import { RedisConnections } from '../redis/connections.ts'
 import type { RedisClient } from '../redis/client.ts'
+import { RedisConnections } from '../redis/connections.ts'
 import { Keys } from '../redis/keys.ts'
 import { checkServer } from '../redis/server-check.ts'
 import { Service } from '../service.ts'
@@ -21,7 +21,7 @@ import { sleep } from '../util/sleep.ts'
 import { VERSION } from '../version.ts'
 import { Heartbeat } from './heartbeat.ts'
 import { Intake } from './intake.ts'
-import { type ResolvedWorkerOptions, resolveWorkerOptions, type RunWorkerOptions } from './options.ts'
+import { type ResolvedWorkerOptions, type RunWorkerOptions, resolveWorkerOptions } from './options.ts'
 import { stopOnSignals } from './signals.ts'
 import { Slots } from './slots.ts'
 
@@ -86,7 +86,13 @@ class WorkerRuntime extends Service implements RunningWorker {
     const keys = new Keys(options.keyPrefix)
     const presence = new Presence(this.#redis, keys, options.leaseMs * PRESENCE_LEASES)
     this.#resources = {
-      ...{ workerId: options.workerId, worker: options.worker, workspaceDir: options.workspaceDir, presence, contracts },
+      ...{
+        workerId: options.workerId,
+        worker: options.worker,
+        workspaceDir: options.workspaceDir,
+        presence,
+        contracts,
+      },
       ...{ maxPayloadBytes: options.maxPayloadBytes, taskTimeoutMs: options.taskTimeoutMs, logger: this.#logger },
       toolbox: new Toolbox(options.worker.getTools()),
       writer: new DataWriter(this.#redis, keys, options),
@@ -105,7 +111,7 @@ class WorkerRuntime extends Service implements RunningWorker {
       const { version, warnings } = await checkServer(this.#redis)
       for (const warning of warnings) this.#logger.warn({ target: this.#connections.target }, warning)
       await this.#heartbeat.start()
-      await this.#options.worker.onStartup()
+      await this.#options.worker.onStartup?.()
       await this.#intake.start()
       const { capabilities } = this
       this.#logger.info({ capabilities, redis: this.#connections.target, redisVersion: version }, 'worker is consuming')
@@ -123,7 +129,7 @@ class WorkerRuntime extends Service implements RunningWorker {
       await this.#drain()
       await this.#intake.settled()
       await this.#heartbeat.stop()
-      await this.#options.worker.onShutdown()
+      await this.#options.worker.onShutdown?.()
     } finally {
       this.#connections.close()
       this.#markStopped()
