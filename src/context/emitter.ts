@@ -22,7 +22,6 @@ interface Pending {
 }
 
 const MAX_EVENTS_PER_COMMIT = 256
-const REARM_EVERY_MS = 60_000
 /** Text beyond this is not kept as the task's content; whoever wants it reads the stream. */
 const MAX_TEXT_LENGTH = 262_144
 
@@ -39,9 +38,9 @@ export class Emitter {
   #queue: Pending[] = []
   #sending = false
   #next: number
-  #armedAt = Number.NEGATIVE_INFINITY
   #closed: GatewayError | undefined
   #text = ''
+  #hasEnded = false
 
   constructor(options: {
     writer: DataWriter
@@ -75,7 +74,7 @@ export class Emitter {
   /** Says the last word: the `done` event together with the task's end; nothing can be said after it. */
   end(done: EventBody & { type: 'done' }, fields: Record<string, string>): Promise<void> {
     const ended = this.#add(done, { status: done.status satisfies TerminalStatus, fields })
-    this.#closed ??= new GatewayError('GW_CLOSED', { what: `task ${this.#header.messageId}` })
+    this.#hasEnded = true
     return ended
   }
 
@@ -83,6 +82,7 @@ export class Emitter {
     const settled = deferred()
     // A handler need not await each emit; the refusal reaches it by its signal, and the executor by `end`.
     settled.promise.catch(() => undefined)
+    if (this.#hasEnded) this.#closed ??= new GatewayError('GW_CLOSED', { what: `task ${this.#header.messageId}` })
     if (this.#closed !== undefined) {
       settled.reject(this.#closed)
       return settled.promise
@@ -118,9 +118,6 @@ export class Emitter {
   #toCommit(batch: readonly Pending[]): Commit {
     const first = this.#next
     this.#next += batch.length
-    const now = performance.now()
-    const arm = now - this.#armedAt > REARM_EVERY_MS
-    if (arm) this.#armedAt = now
     const end = batch.at(-1)?.end
     return {
       sessionId: this.#header.sessionId,
@@ -128,7 +125,6 @@ export class Emitter {
       fence: this.#ownership.fence,
       first,
       events: batch.map(({ json }) => json),
-      arm,
       ...(end === undefined ? {} : { end }),
     }
   }

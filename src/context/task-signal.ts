@@ -7,7 +7,7 @@ import type { GatewayError } from '../errors.ts'
 export class TaskSignal {
   #controller: AbortController | undefined
   #reason: GatewayError | undefined
-  readonly #listeners = new Set<(reason: GatewayError) => void>()
+  #listeners: ((reason: GatewayError) => void)[] = []
 
   get signal(): AbortSignal {
     if (this.#controller === undefined) {
@@ -27,12 +27,12 @@ export class TaskSignal {
     this.#reason = reason
     this.#controller?.abort(reason)
     for (const listener of this.#listeners) listener(reason)
-    this.#listeners.clear()
+    this.#listeners = []
   }
 
   /** Calls `listener` once on abort, at once if that has happened already. */
   onAbort(listener: (reason: GatewayError) => void): void {
     if (this.#reason !== undefined) listener(this.#reason)
-    else this.#listeners.add(listener)
+    else this.#listeners.push(listener)
   }
 }

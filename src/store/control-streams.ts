@@ -45,6 +45,8 @@ export interface TakenEntry {
   readonly raw: RawEntry
 }
 
+type StreamsReply = [key: string, entries: RawEntry[]][] | null
+
 /** Entries to ack and delete, by the key of their stream. */
 export type Settled = ReadonlyMap<string, readonly string[]>
 
@@ -89,15 +91,22 @@ export class ControlReader {
     )
   }
 
-  /** Acks and deletes what ended and takes at most `count` entries over all streams, in one call. */
-  async turn(settled: Settled, count: number): Promise<TakenEntry[]> {
-    const args: (string | number)[] = [this.#group, this.#consumer, count]
-    for (const key of this.#keys) {
-      const ids = settled.get(key) ?? []
-      args.push(ids.length, ...ids)
-    }
-    const reply = await this.#redis.script<[number, RawEntry[]][]>('turn', this.#keys, args)
-    return reply.flatMap(([index, entries]) => this.#taken(this.streams[index - 1] as ControlStream, entries))
+  /** Acks and deletes entries of ended tasks. */
+  async settle(settled: Settled): Promise<void> {
+    if (settled.size === 0) return
+    const ids = [...settled.values()].flatMap((group) => [group.length, ...group])
+    await this.#redis.script('settle', [...settled.keys()], [this.#group, ...ids])
+  }
+
+  /** Takes what is there, without waiting: at most `countPerStream` entries from each of `streams`. */
+  async take(streams: readonly ControlStream[], countPerStream: number): Promise<TakenEntry[]> {
+    const reply = await this.#redis.call<StreamsReply>(
+      'XREADGROUP',
+      ...['GROUP', this.#group, this.#consumer, 'COUNT', countPerStream, 'STREAMS'],
+      ...streams.map(({ key }) => key),
+      ...streams.map(() => '>'),
+    )
+    return this.#taken(reply)
   }
 
   /**
@@ -107,13 +116,13 @@ export class ControlReader {
   async block(countPerStream: number, blockMs: number): Promise<TakenEntry[]> {
     if (this.#blockingId === undefined) this.#identify()
     try {
-      const reply = await this.#blocking.call<[string, RawEntry[]][] | null>(
+      const reply = await this.#blocking.call<StreamsReply>(
         'XREADGROUP',
         ...['GROUP', this.#group, this.#consumer, 'COUNT', countPerStream, 'BLOCK', blockMs, 'STREAMS'],
         ...this.#keys,
         ...this.#keys.map(() => '>'),
       )
-      return (reply ?? []).flatMap(([key, entries]) => this.#taken(this.#byKey.get(key) as ControlStream, entries))
+      return this.#taken(reply)
     } catch (error) {
       this.#blockingId = undefined // the connection that comes next has another id
       throw error
@@ -139,7 +148,10 @@ export class ControlReader {
     this.#blockingId = this.#blocking.call<number>('CLIENT', 'ID').catch(() => undefined) // the read fails likewise
   }
 
-  #taken(stream: ControlStream, entries: RawEntry[]): TakenEntry[] {
-    return entries.map((raw) => ({ stream, id: raw[0], raw }))
+  #taken(reply: StreamsReply): TakenEntry[] {
+    return (reply ?? []).flatMap(([key, entries]) => {
+      const stream = this.#byKey.get(key) as ControlStream
+      return entries.map((raw) => ({ stream, id: raw[0], raw }))
+    })
   }
 }

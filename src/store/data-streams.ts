@@ -6,6 +6,7 @@ import type { RedisClient } from '../redis/client.ts'
 import type { Keys } from '../redis/keys.ts'
 import { entryField, type RawEntry } from '../redis/streams.ts'
 import { Batcher } from '../util/batcher.ts'
+import { Armings } from './armings.ts'
 import { TERMINAL_LETTER } from './task-records.ts'
 
 /** What one attempt appends to its session's stream, and perhaps its task's end. */
@@ -16,8 +17,6 @@ export interface Commit extends TaskRef {
   readonly first: number
   /** Events as JSON. */
   readonly events: readonly string[]
-  /** Re-arm the stream's TTL. */
-  readonly arm: boolean
   /** With an end the last event must be `done`; result and error are stored in the record, as JSON. */
   readonly end?: { readonly status: TerminalStatus; readonly fields: Readonly<Record<string, string>> }
 }
@@ -37,18 +36,28 @@ export interface Retention {
   readonly streamMaxLength: number
 }
 
+/** A session's TTLs are re-armed at most once a minute, and four times in the shortest of them. */
+const ARM_EVERY_MS = 60_000
+const ARM_FRACTION = 4
+
 /** The writer's end of the data streams: fenced, numbered, many tasks in one call, in the order of the calls. */
 export class DataWriter {
   readonly #redis: RedisClient
   readonly #keys: Keys
   readonly #header: readonly (string | number)[]
+  readonly #armings: Armings
   readonly #batcher: Batcher<Commit, CommitAnswer>
 
   constructor(redis: RedisClient, keys: Keys, retention: Retention) {
     this.#redis = redis
     this.#keys = keys
     const publish = redis.isCluster ? 'SPUBLISH' : 'PUBLISH'
-    this.#header = [retention.resultTtlMs, retention.streamTtlMs, retention.streamMaxLength, publish]
+    const { resultTtlMs, streamTtlMs, streamMaxLength } = retention
+    const periodMs = Math.min(ARM_EVERY_MS, resultTtlMs / ARM_FRACTION, streamTtlMs / ARM_FRACTION)
+    this.#armings = new Armings(periodMs)
+    // What is re-armed once in a period must last a period longer than what it is there for.
+    const [streamTtl, indexTtl] = [streamTtlMs, resultTtlMs].map((ttlMs) => Math.ceil(ttlMs + periodMs))
+    this.#header = [resultTtlMs, streamTtl as number, indexTtl as number, streamMaxLength, publish]
     this.#batcher = new Batcher<Commit, CommitAnswer>({
       maxItems: 64,
       weigh: ({ events }) => events.reduce((bytes, event) => bytes + event.length, 0),
@@ -77,7 +86,7 @@ export class DataWriter {
 
   #addArguments({ sessionId, messageId, ...commit }: Commit, keys: string[], args: (string | number)[]): void {
     keys.push(this.#keys.task(sessionId, messageId), this.#keys.data(sessionId), this.#keys.session(sessionId))
-    args.push(commit.fence, commit.first, commit.events.length, commit.arm ? '1' : '0')
+    args.push(commit.fence, commit.first, commit.events.length, this.#armings.isDue(sessionId) ? '1' : '0')
     if (commit.end === undefined) {
       args.push('', '', 0)
       for (const event of commit.events) args.push(event)

@@ -7,6 +7,7 @@ import { BLOCK_MS } from '../redis/connections.ts'
 import { Service } from '../service.ts'
 import type { ControlReader, TakenEntry } from '../store/control-streams.ts'
 import { sleep } from '../util/sleep.ts'
+import { Rota } from './rota.ts'
 import { Settlement } from './settlement.ts'
 import type { Slots } from './slots.ts'
 
@@ -19,15 +20,16 @@ const UNBLOCK_EVERY_MS = 20
  * their end.
  *
  * Two modes. `draining`: the streams had more than was asked for, so the next read follows as soon as slots are free,
- * without blocking, in one call with the acks of what ended. `idle`: the streams were empty, so one blocking read waits
- * over all of them. A blocking read that comes back full leads to `draining`; a read that comes back with less than
- * asked leads to `idle`. While all slots are in use nothing is read at all.
+ * without blocking, in one write with the acks of what ended. `idle`: the streams were empty, so one blocking read waits
+ * over all of them. A blocking read that comes back full leads to `draining`; when all streams were found empty or
+ * nearly so, `idle` follows. While all slots are in use nothing is read at all.
  */
 export class Intake extends Service {
   readonly #reader: ControlReader
   readonly #reception: Reception
   readonly #slots: Slots
   readonly #settlement: Settlement
+  readonly #rota: Rota
   readonly #run: (assignment: Assignment) => Promise<boolean>
   readonly #fetchCount: number
   readonly #logger: Logger
@@ -52,6 +54,7 @@ export class Intake extends Service {
     this.#run = options.run
     this.#fetchCount = options.fetchCount
     this.#logger = options.logger
+    this.#rota = new Rota(options.reader.streams)
     this.#settlement = new Settlement(options.reader, options.logger)
   }
 
@@ -91,17 +94,24 @@ export class Intake extends Service {
       await nextTurn()
       if (this.#stopping.signal.aborted) return
     }
-    const free = this.#slots.free
-    if (this.#draining) {
-      const entries = await this.#settlement.turn(free)
-      this.#draining = entries.length >= free
-      this.#accept(entries)
-    } else {
-      const perStream = Math.max(1, Math.min(this.#fetchCount, Math.floor(free / this.#reader.streams.length)))
-      const entries = await this.#reader.block(perStream, BLOCK_MS)
-      this.#draining = entries.length >= perStream
-      this.#accept(entries)
-    }
+    if (this.#draining) await this.#drainOnce(this.#slots.free)
+    else await this.#waitOnce(this.#slots.free)
+  }
+
+  async #drainOnce(free: number): Promise<void> {
+    void this.#settlement.flush()
+    const streams = this.#rota.next(free)
+    const perStream = Math.floor(free / streams.length)
+    const entries = await this.#reader.take(streams, perStream)
+    this.#draining = !this.#rota.report(streams, perStream, entries)
+    this.#accept(entries)
+  }
+
+  async #waitOnce(free: number): Promise<void> {
+    const perStream = Math.max(1, Math.min(this.#fetchCount, Math.floor(free / this.#reader.streams.length)))
+    const entries = await this.#reader.block(perStream, BLOCK_MS)
+    this.#draining = entries.length >= perStream
+    this.#accept(entries)
   }
 
   #accept(entries: readonly TakenEntry[]): void {

@@ -6,8 +6,8 @@ const RETRY_MS = 200
 const ATTEMPTS_AT_STOP = 5
 
 /**
- * Entries of ended tasks that wait for their ack and deletion. The next read takes them along; when none comes within
- * the turn of the event loop, they go by themselves. An ack that failed is tried again with the next ones.
+ * Entries of ended tasks that wait for their ack and deletion: all of one turn of the event loop in one call. The loop
+ * that reads next sends them along in the same write. An ack that failed is tried again with the next ones.
  */
 export class Settlement {
   readonly #reader: ControlReader
@@ -25,24 +25,7 @@ export class Settlement {
     this.#put(stream.key, [id])
     if (this.#scheduled) return
     this.#scheduled = true
-    // Two turns: a loop that waits for the freed slot reads in the first one, and takes the ack along.
-    setImmediate(() => setImmediate(() => void this.#flush()))
-  }
-
-  /** Settles what waits and takes at most `count` new entries, in one call. */
-  async turn(count: number): Promise<TakenEntry[]> {
-    const settled = this.#pending
-    this.#pending = new Map()
-    const call = this.#reader.turn(settled, count)
-    this.#underWay.add(call)
-    try {
-      return await call
-    } catch (error) {
-      for (const [key, ids] of settled) this.#put(key, ids)
-      throw error
-    } finally {
-      this.#underWay.delete(call)
-    }
+    setImmediate(() => void this.flush())
   }
 
   /** Resolves when nothing waits any more; gives up after a few failures, because acks can be repeated by others. */
@@ -50,19 +33,27 @@ export class Settlement {
     for (let attempt = 1; attempt <= ATTEMPTS_AT_STOP; attempt += 1) {
       await Promise.allSettled(this.#underWay)
       if (this.#pending.size === 0) return
-      if (!(await this.#flush())) await sleep(RETRY_MS)
+      if (!(await this.flush())) await sleep(RETRY_MS)
     }
   }
 
-  async #flush(): Promise<boolean> {
+  /** Sends what waits now; false if that failed. Never rejects. */
+  async flush(): Promise<boolean> {
     this.#scheduled = false
     if (this.#pending.size === 0) return true
+    const settled = this.#pending
+    this.#pending = new Map()
+    const call = this.#reader.settle(settled)
+    this.#underWay.add(call)
     try {
-      await this.turn(0)
+      await call
       return true
     } catch (error) {
+      for (const [key, ids] of settled) this.#put(key, ids)
       this.#logger.warn({ err: error }, 'ended tasks are not acked yet; they go with the next acks')
       return false
+    } finally {
+      this.#underWay.delete(call)
     }
   }
 
