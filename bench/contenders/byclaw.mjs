@@ -8,6 +8,13 @@ const { GatewayClient, GatewayWorker, runWorker } = await importSdk()
 
 const SHARED = { id: 'shared', title: '100 sessions', sessions: 100 }
 const OWN = { id: 'own', title: 'a session per task', sessions: 1_000_000_000 }
+const SHORT_TTL_MS = 1500
+const SHORT_LIVED = {
+  ...OWN,
+  title: 'a session per task, all kept 1.5 s',
+  ttlMs: SHORT_TTL_MS,
+  workerOptions: { resultTtlMs: SHORT_TTL_MS, streamTtlMs: SHORT_TTL_MS },
+}
 const IN_FLIGHT = 500
 const SCAN_BATCH = 500
 const ASK_SESSION = 'asking'
@@ -125,7 +132,7 @@ export const contender = {
   promises:
     'record with state, epoch and result kept until its TTL, every write fenced by epoch, exactly one `done` event in the session’s data ' +
     'stream, entry acked and deleted, history saved; recovery after a crash within 5 s',
-  variants: { drain: [SHARED, OWN], growth: [{ ...OWN, workerOptions: {} }] },
+  variants: { drain: [SHARED, OWN], growth: [SHORT_LIVED] },
   openProducer,
   startWorker,
   openAsker,

@@ -7,7 +7,7 @@ const help = `node bench/run.mjs [options]
   --contender <id>      byclaw, bullmq or bare-streams; several with commas (default: all)
   --rounds <n>          rounds per case, contenders interleaved within each (default: 5, quick: 2)
   --json <file>         write every sample as JSON
-  --profile             cpu profile of each drain worker into bench/out, and Redis time by script
+  --profile             extra drains: a cpu profile of each worker into bench/out, and Redis time by script
   --write-readme        replace the table in bench/README.md
 `
 

@@ -7,7 +7,7 @@ import { thresholds } from '../thresholds.mjs'
 import { brokenBudgets } from './budget.mjs'
 import { loadContenders } from './contenders.mjs'
 import { describeMachine } from './machine.mjs'
-import { describeProfiles } from './profile.mjs'
+import { clearProfiles, describeProfiles } from './profile.mjs'
 import { writeReadme } from './readme.mjs'
 import { describeCommands } from './scripts.mjs'
 import { startServer } from './server.mjs'
@@ -54,12 +54,23 @@ const runGroup = async (scenario, group, environment) => {
   return { ...group, rows }
 }
 
+/** Extra runs of the rows under a probe; `details` of the last probe are kept beside the row's samples. */
+const probeGroup = async (scenario, group, environment) => {
+  for (const each of group.rows) {
+    for (const probe of scenario.probes ?? []) {
+      const { details } = await attempt(scenario, each.row, { ...environment, probe })
+      each.probed = details
+    }
+  }
+}
+
 const runScenario = async (scenario, contenders, environment) => {
   console.log(`\n## ${scenario.title}\n\n${scenario.note}`)
   const results = []
   for (const group of scenario.groups(contenders, environment)) {
     if (group.rows.length === 0) continue
     const measured = await runGroup(scenario, group, environment)
+    if (environment.profile) await probeGroup(scenario, measured, environment)
     const summaries = summarise(scenario, measured)
     const text = groupTable(scenario, summaries)
     console.log(`\n**${group.title}**\n\n${text}`)
@@ -100,9 +111,9 @@ const asJson = (heading, groups) =>
 
 const describeRedisTime = async (groups) => {
   const rows = groups.flatMap(({ id, rows: each }) => each.map((row) => ({ ...row, id })))
-  const texts = rows.map(async ({ id, row, samples }) => {
-    const details = samples.findLast((sample) => sample.details?.scripts !== undefined)?.details
-    return details && describeCommands(`${id} ${row.id}`, details, (await row.contender.scriptNames?.()) ?? {})
+  const texts = rows.map(async ({ id, row, probed }) => {
+    if (probed?.scripts === undefined) return undefined
+    return describeCommands(`${id} ${row.id}`, probed, (await row.contender.scriptNames?.()) ?? {})
   })
   return (await Promise.all(texts)).filter(Boolean).join('\n\n')
 }
@@ -120,6 +131,7 @@ export const runBench = async (options) => {
     const heading = `${versions}. ${await describeMachine(server.redis)}. ${options.rounds} rounds; median (lowest–highest). \`${command}\``
     console.log(heading)
     const groups = []
+    if (options.profile) await clearProfiles()
     for (const scenario of scenarios) groups.push(...(await runScenario(scenario, contenders, { ...options, server })))
     if (options.profile) console.log(`\n${await describeProfiles()}\n\n${await describeRedisTime(groups)}`)
     if (options.json) await writeFile(options.json, asJson(heading, groups))
@@ -127,7 +139,7 @@ export const runBench = async (options) => {
     const voided = groups.flatMap(({ id, summaries }) =>
       summaries.flatMap((row) => row.voided.map((reason) => `${id} ${row.id}: void (${reason})`)),
     )
-    const broken = options.quick ? brokenBudgets(groups, thresholds) : []
+    const broken = options.quick && options.contenders === undefined ? brokenBudgets(groups, thresholds) : []
     for (const sentence of new Set([...voided, ...broken])) console.error(`budget: ${sentence}`)
     return voided.length + broken.length > 0 ? 1 : 0
   } finally {

@@ -7,6 +7,12 @@ const TOP = 30
 
 let session
 
+/** Profiles of earlier runs are not this run's. */
+export const clearProfiles = async () => {
+  await rm(folder, { recursive: true, force: true })
+  await mkdir(folder, { recursive: true })
+}
+
 export const startProfile = async () => {
   session = new Session()
   session.connect()
@@ -18,7 +24,6 @@ export const startProfile = async () => {
 export const stopProfile = async ({ name }) => {
   const { profile } = await session.post('Profiler.stop')
   session.disconnect()
-  await mkdir(folder, { recursive: true })
   await writeFile(new URL(`${name}.cpuprofile`, folder), JSON.stringify(profile))
 }
 

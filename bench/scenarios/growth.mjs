@@ -7,7 +7,8 @@ import { remoteOf, rowsOf } from '../lib/row.mjs'
 
 const QUEUE = 'growth'
 const CONCURRENCY = 100
-const SLICE = 4000
+/** Small enough that a slice's `done` events are counted before they expire. */
+const SLICE = 1000
 const FIFTHS = 5
 const EXPIRY_LIMIT_MS = 15_000
 
@@ -26,7 +27,7 @@ const untilExpired = async (redis, ttlMs) => {
 
 const runSlice = async (redis, row, { worker, client, from }) => {
   await client.call('sendMany', { from, to: from + SLICE })
-  await untilDrained(redis, row.contender, QUEUE, { pauseMs: 10 })
+  await untilDrained(redis, row.contender, QUEUE, { pauseMs: 5 })
   const { lost, repeated } = await settledEnds(redis, row, worker, { queue: QUEUE, from, tasks: SLICE })
   return { lost, repeated }
 }

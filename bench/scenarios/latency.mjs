@@ -7,7 +7,7 @@ import { ascending, percentile } from '../lib/stats.mjs'
 
 const WARM_SENDS = 200
 const CONCURRENCY = 50
-const LIMIT_MS = 60_000
+const LIMIT_MS = 30_000
 const gaps = { minGapMs: 1, maxGapMs: 3 }
 
 const measure = async (row, { server: { port, redis } }) => {
