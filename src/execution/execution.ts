@@ -60,8 +60,10 @@ export class Execution {
     this.#signal.abort(reason)
   }
 
-  async run(): Promise<boolean> {
+  /** @param onHandled - Called when the handler has come to an end, before that end is recorded. */
+  async run(onHandled: () => void): Promise<boolean> {
     const outcome = await this.#attempt()
+    onHandled()
     try {
       return await this.#conclude(outcome)
     } finally {

@@ -1,4 +1,4 @@
-import { randomBytes, randomUUID } from 'node:crypto'
+import { randomUUID } from 'node:crypto'
 import { GatewayError } from '../errors.ts'
 
 /** Names one task. */
@@ -48,5 +48,5 @@ export function newMessageId(): string {
 
 /** A new trace id: 32 hex digits, the form of W3C Trace Context. */
 export function newTraceId(): string {
-  return randomBytes(16).toString('hex')
+  return randomUUID().replaceAll('-', '')
 }

@@ -16,6 +16,12 @@ const RETRY_MOST_MS = 1_000
 const UNBLOCK_EVERY_MS = 20
 
 /**
+ * Runs a task: calls `onHandled` once when its handler has come to an end, and resolves with true when the task's end is
+ * recorded, so that its entry can go, or with false when somebody else will end it. Never rejects.
+ */
+export type RunTask = (assignment: Assignment, onHandled: () => void) => Promise<boolean>
+
+/**
  * Takes tasks from the control streams, never more than there are free slots, and settles their entries when they have
  * their end.
  *
@@ -30,7 +36,7 @@ export class Intake extends Service {
   readonly #slots: Slots
   readonly #settlement: Settlement
   readonly #rota: Rota
-  readonly #run: (assignment: Assignment) => Promise<boolean>
+  readonly #run: RunTask
   readonly #fetchCount: number
   readonly #logger: Logger
   readonly #stopping = new AbortController()
@@ -42,8 +48,8 @@ export class Intake extends Service {
     reader: ControlReader
     reception: Reception
     slots: Slots
-    /** Runs a task; resolves with true when its end is recorded, so that its entry can go. Never rejects. */
-    run: (assignment: Assignment) => Promise<boolean>
+    /** Runs a task; see {@link RunTask}. */
+    run: RunTask
     fetchCount: number
     logger: Logger
   }) {
@@ -100,8 +106,10 @@ export class Intake extends Service {
 
   async #drainOnce(free: number): Promise<void> {
     void this.#settlement.flush()
-    const streams = this.#rota.next(free)
-    const perStream = Math.floor(free / streams.length)
+    // Half of the slots at a time: while the server begins or ends the tasks of one half, the other half runs here.
+    const share = Math.min(free, Math.ceil(this.#slots.total / 2))
+    const streams = this.#rota.next(share)
+    const perStream = Math.floor(share / streams.length)
     const entries = await this.#reader.take(streams, perStream)
     this.#draining = !this.#rota.report(streams, perStream, entries)
     this.#accept(entries)
@@ -132,18 +140,26 @@ export class Intake extends Service {
     } catch (error) {
       this.#logger.error({ err: error, entries: entries.map(({ id }) => id) }, 'tasks were taken but not begun')
       await this.#release(entries)
-      this.#slots.give(entries.length)
+      for (const _ of entries) this.#abandon()
       return
     }
     for (const { entry, assignment } of received) {
-      if (assignment === null) this.#finish(entry, true)
-      else void this.#run(assignment).then((ended) => this.#finish(entry, ended))
+      if (assignment === null) {
+        this.#settlement.add(entry)
+        this.#abandon()
+      } else {
+        void this.#run(assignment, () => this.#slots.give()).then((ended) => {
+          if (ended) this.#settlement.add(entry)
+          this.#slots.close()
+        })
+      }
     }
   }
 
-  #finish(entry: TakenEntry, ended: boolean): void {
-    if (ended) this.#settlement.add(entry)
-    this.#slots.give(1)
+  /** Frees the slot of an entry that has nothing to run. */
+  #abandon(): void {
+    this.#slots.give()
+    this.#slots.close()
   }
 
   async #release(entries: readonly TakenEntry[]): Promise<void> {

@@ -20,7 +20,7 @@ import { TaskRecords } from '../store/task-records.ts'
 import { sleep } from '../util/sleep.ts'
 import { VERSION } from '../version.ts'
 import { Heartbeat } from './heartbeat.ts'
-import { Intake } from './intake.ts'
+import { Intake, type RunTask } from './intake.ts'
 import { type ResolvedWorkerOptions, type RunWorkerOptions, resolveWorkerOptions } from './options.ts'
 import { stopOnSignals } from './signals.ts'
 import { Slots } from './slots.ts'
@@ -150,11 +150,11 @@ class WorkerRuntime extends Service implements RunningWorker {
     await drained
   }
 
-  async #run(assignment: Assignment): Promise<boolean> {
+  async #run(assignment: Assignment, onHandled: () => void): Promise<boolean> {
     const execution = new Execution(this.#resources, assignment)
     this.#executions.add(execution)
     try {
-      return await execution.run()
+      return await execution.run(onHandled)
     } catch (error) {
       const { sessionId, messageId } = assignment.header
       this.#logger.error({ err: error, sessionId, messageId }, 'the execution of a task failed')
@@ -178,7 +178,7 @@ class WorkerRuntime extends Service implements RunningWorker {
       deadLetters: new DeadLetters(this.#redis, keys),
       ...{ workerId, maxPayloadBytes, logger: this.#logger },
     })
-    const run = (assignment: Assignment) => this.#run(assignment)
+    const run: RunTask = (assignment, onHandled) => this.#run(assignment, onHandled)
     return new Intake({ reader, reception, run, fetchCount, slots: this.#slots, logger: this.#logger })
   }
 

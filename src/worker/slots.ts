@@ -1,9 +1,14 @@
 import { type Deferred, deferred } from '../util/deferred.ts'
 
-/** Counts the tasks in flight against the limit of this worker. */
+/**
+ * Counts the tasks of a worker. A task takes a slot when it is taken from its stream and gives it back when its handler
+ * has come to an end; it is closed only when that end is recorded. So the next read can go out together with the
+ * recording of the ends, and what was taken never outnumbers the slots by more than the ends that are on their way.
+ */
 export class Slots {
   readonly total: number
   #used = 0
+  #open = 0
   #waiting: Deferred<void> | undefined
   #empty: Deferred<void> | undefined
 
@@ -11,6 +16,7 @@ export class Slots {
     this.total = total
   }
 
+  /** Tasks whose handlers are not at their end. */
   get used(): number {
     return this.#used
   }
@@ -26,21 +32,28 @@ export class Slots {
     return this.#waiting.promise
   }
 
-  /** Resolves when no slot is in use. */
+  /** Resolves when no task is open. */
   drained(): Promise<void> {
-    if (this.#used === 0) return Promise.resolve()
+    if (this.#open === 0) return Promise.resolve()
     this.#empty ??= deferred()
     return this.#empty.promise
   }
 
   take(count: number): void {
     this.#used += count
+    this.#open += count
   }
 
-  give(count: number): void {
-    this.#used -= count
+  /** A handler has come to its end: its slot is free. */
+  give(): void {
+    this.#used -= 1
     this.wake()
-    if (this.#used > 0) return
+  }
+
+  /** A task that gave its slot back needs nothing more. */
+  close(): void {
+    this.#open -= 1
+    if (this.#open > 0) return
     this.#empty?.resolve()
     this.#empty = undefined
   }
