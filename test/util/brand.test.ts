@@ -54,5 +54,6 @@ test('a subclass is recognised by identity, not by its parent’s brand', () => 
   expect(urgent).toBeInstanceOf(Urgent)
   expect(urgent).toBeInstanceOf(MoreUrgent)
   expect(urgent).toBeInstanceOf(AskAgentCommand)
-  expect(null instanceof Urgent).toBe(false)
+  const nothing: unknown = null
+  expect(nothing instanceof Urgent).toBe(false)
 })
