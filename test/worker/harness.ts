@@ -1,0 +1,200 @@
+import { Redis } from 'ioredis'
+import { onTestFinished } from 'vitest'
+import type { AgentContext } from '../../src/agent/context.ts'
+import type { AgentContract } from '../../src/agent/contract.ts'
+import type { Tools } from '../../src/agent/tool.ts'
+import { GatewayWorker } from '../../src/agent/worker.ts'
+import { GatewayClient } from '../../src/client/client.ts'
+import type { GatewayClientOptions } from '../../src/client/options.ts'
+import type { Logger } from '../../src/logger.ts'
+import type { AskAgentCommand, GatewayCommand } from '../../src/protocol/command.ts'
+import type { SessionEvent } from '../../src/protocol/event.ts'
+import { Keys } from '../../src/redis/keys.ts'
+import { type LocalRedis, startLocalRedis } from '../../src/testing/servers/redis.ts'
+import { waitFor } from '../../src/testing/wait-for.ts'
+import { type Deferred, deferred } from '../../src/util/deferred.ts'
+import type { RunWorkerOptions } from '../../src/worker/options.ts'
+import { type RunningWorker, runWorker } from '../../src/worker/run-worker.ts'
+import { freshPrefix, testRedisUrl } from '../support/redis.ts'
+
+/** One line that was logged. */
+export interface LogLine {
+  readonly level: 'debug' | 'info' | 'warn' | 'error'
+  readonly fields: Record<string, unknown>
+  readonly message: string
+}
+
+/** A logger that keeps what it is told. */
+export function memoryLogger(lines: LogLine[] = [], bindings: object = {}): Logger & { readonly lines: LogLine[] } {
+  const log = (level: LogLine['level']) => (fields: object, message?: string) => {
+    lines.push({ level, fields: { ...bindings, ...fields }, message: message ?? '' })
+  }
+  return {
+    ...{ lines, debug: log('debug'), info: log('info'), warn: log('warn'), error: log('error') },
+    child: (more) => memoryLogger(lines, { ...bindings, ...more }),
+  }
+}
+
+type Handler = (command: AskAgentCommand, context: AgentContext) => unknown
+
+/** A worker from a function. */
+export class FunctionWorker extends GatewayWorker {
+  readonly #capabilities: readonly (string | AgentContract)[]
+  readonly #handle: Handler
+  readonly #tools: Tools
+
+  constructor(capabilities: readonly (string | AgentContract)[], handle: Handler, tools: Tools = {}) {
+    super()
+    this.#capabilities = capabilities
+    this.#handle = handle
+    this.#tools = tools
+  }
+
+  override getCapabilities() {
+    return this.#capabilities
+  }
+
+  override getTools() {
+    return this.#tools
+  }
+
+  override async processCommand(command: GatewayCommand, context: AgentContext): Promise<unknown> {
+    return this.#handle(command as AskAgentCommand, context)
+  }
+}
+
+/** What {@link House.work} takes besides the options of a worker. */
+export type WorkOptions = Omit<RunWorkerOptions, 'worker' | 'workerClass' | 'redis'> & {
+  readonly capabilities?: readonly (string | AgentContract)[]
+  readonly tools?: Tools
+  readonly redis?: RunWorkerOptions['redis']
+}
+
+/**
+ * Workers, clients and a bare connection on one Redis under one prefix; all of it ends with the test. Made inside a
+ * test.
+ */
+export class House {
+  readonly url: string
+  readonly prefix: string
+  readonly keys: Keys
+  /** A bare connection, for looking and for writing as others do. */
+  readonly redis: Redis
+  readonly logger = memoryLogger()
+
+  constructor(url = testRedisUrl(), prefix = freshPrefix()) {
+    this.url = url
+    this.prefix = prefix
+    this.keys = new Keys(prefix)
+    this.redis = new Redis(url, { protocol: 2 })
+    this.redis.on('error', () => undefined)
+    onTestFinished(() => this.redis.disconnect())
+  }
+
+  /** A house on a Redis of its own. */
+  static async private(args: readonly string[] = []): Promise<House & { readonly server: LocalRedis }> {
+    const server = await startLocalRedis({ fresh: true, args })
+    onTestFinished(() => server.stop())
+    return Object.assign(new House(server.url, 'queue'), { server })
+  }
+
+  /** Starts a worker; the capability is `agent` unless said otherwise. */
+  async work(
+    handle: Handler,
+    { capabilities = ['agent'], tools, ...options }: WorkOptions = {},
+  ): Promise<RunningWorker> {
+    const worker = await runWorker({
+      ...{ redis: this.url, keyPrefix: this.prefix, logger: this.logger, shutdownTimeoutMs: 0 },
+      worker: new FunctionWorker(capabilities, handle, tools),
+      ...options,
+    })
+    onTestFinished(() => worker.stop())
+    return worker
+  }
+
+  client(options: GatewayClientOptions = {}): GatewayClient {
+    const client = new GatewayClient({ redis: this.url, keyPrefix: this.prefix, logger: this.logger, ...options })
+    onTestFinished(() => client.close())
+    return client
+  }
+
+  /** Entries in a capability's control stream. */
+  waiting(capability = 'agent'): Promise<number> {
+    return this.redis.xlen(this.keys.control(capability))
+  }
+
+  /** Entries that are pending in its group. */
+  async pending(capability = 'agent', group = 'agent_engines'): Promise<number> {
+    const [count] = (await this.redis.xpending(this.keys.control(capability), group)) as [number]
+    return count
+  }
+
+  /** Resolves when the control streams hold nothing any more, neither waiting nor pending. */
+  async settled(...capabilities: string[]): Promise<void> {
+    for (const capability of capabilities.length === 0 ? ['agent'] : capabilities) {
+      await waitFor(async () => (await this.waiting(capability)) + (await this.pending(capability)) === 0, {
+        message: `'${capability}' to be settled`,
+      })
+    }
+  }
+
+  /** The events of a session as they stand in its stream. */
+  async events(sessionId: string): Promise<(Record<string, unknown> & { event_type: string; message_id: string })[]> {
+    const entries = await this.redis.xrange(this.keys.data(sessionId), '-', '+')
+    return entries.map(([, fields]) => JSON.parse(fields[fields.indexOf('data') + 1] as string))
+  }
+
+  /** The `done` events of a task. */
+  async dones(sessionId: string, messageId: string): Promise<Record<string, unknown>[]> {
+    const events = await this.events(sessionId)
+    return events.filter((event) => event.event_type === 'done' && event.message_id === messageId)
+  }
+
+  /** Puts an entry on a control stream as another program does. */
+  add(fields: Record<string, string | Buffer>, capability = 'agent'): Promise<string | null> {
+    return this.redis.xadd(this.keys.control(capability), '*', ...Object.entries(fields).flat())
+  }
+}
+
+/** An envelope with the three required keys of a header only. */
+export function envelope(
+  messageId: string,
+  sessionId: string,
+  body: unknown = { content: 'hi' },
+  action = 'ASK_AGENT',
+): string {
+  const header = { message_id: messageId, session_id: sessionId, trace_id: 'trace' }
+  return JSON.stringify({ action_type: action, header, body })
+}
+
+/** A gate: `arrived` counts who has come to it, `open` lets all through, now and later. */
+export class Gate {
+  arrived = 0
+  most = 0
+  #inside = 0
+  readonly #opened: Deferred<void> = deferred()
+
+  async pass(): Promise<void> {
+    this.arrived += 1
+    this.#inside += 1
+    this.most = Math.max(this.most, this.#inside)
+    await this.#opened.promise
+    this.#inside -= 1
+  }
+
+  open(): void {
+    this.#opened.resolve()
+  }
+
+  /** Resolves when `count` have come. */
+  async reached(count: number): Promise<void> {
+    await waitFor(() => this.arrived >= count, { message: () => `${count} at the gate, there are ${this.arrived}` })
+  }
+}
+
+/** All events of an iteration. */
+export async function collect(events: AsyncIterable<SessionEvent>): Promise<SessionEvent[]> {
+  const all: SessionEvent[] = []
+  for await (const event of events) all.push(event)
+  return all
+}
