@@ -1,0 +1,71 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { type LocalRedis, startLocalRedis } from '../../src/testing/servers/redis.ts'
+import { filesIn, textOf } from '../ground/sources.ts'
+import { runExample } from './run-node.ts'
+
+const MOST_LINES = 60
+
+/** What each example says, line by line. */
+const SAID: Readonly<Record<string, readonly RegExp[]>> = {
+  'examples/01-echo.ts': [/^echo answered: hello \(COMPLETED\)$/],
+  'examples/02-streaming.ts': [/^Air scatters blue light .* from every side\.$/, /^COMPLETED {"tokens":15}$/],
+  'examples/03-typed-contract.ts': [
+    /^Beijing: 21, 22, 23 °C$/,
+    /^REJECTED GW_CONTRACT_VIOLATION$/,
+    /^content does not fit the contract of 'weather': place\.country: .*; days: .*7$/,
+  ],
+  'examples/04-artifacts-and-states.ts': [
+    /^state {5}collecting$/,
+    /^data {6}{"city":"Beijing","done":1,"of":3}$/,
+    /^data {6}{"city":"Oslo","done":2,"of":3}$/,
+    /^data {6}{"city":"Lima","done":3,"of":3}$/,
+    /^state {5}writing$/,
+    /^artifact {2}report\.csv, 22 bytes$/,
+    /^done {6}COMPLETED$/,
+  ],
+  'examples/05-many-sessions.ts': [
+    /^1000 sessions, 3000 chunks, 1000 ends, 0 wrong, in [\d.]+ s$/,
+    /^4 connections in this process: two of the client, two of the worker$/,
+  ],
+}
+
+let redis: LocalRedis
+
+beforeAll(async () => {
+  redis = await startLocalRedis({ fresh: true })
+})
+afterAll(() => redis.stop())
+
+test('every numbered example is known here', () => {
+  expect(filesIn('examples', '.ts').filter((path) => /\/\d/.test(path))).toEqual(Object.keys(SAID))
+})
+
+test.each(filesIn('examples', '.ts').filter((path) => !path.endsWith('/demo.ts')))('%s is short', (path) => {
+  expect(textOf(path).trimEnd().split('\n').length).toBeLessThan(MOST_LINES)
+})
+
+describe('an example says what it should, ends by itself, and is silent otherwise', () => {
+  test.each(Object.keys(SAID))('%s', async (path) => {
+    const { code, stdout, stderr } = await runExample(path, redis.url)
+    expect(stderr).toBe('')
+    expect(stdout.trimEnd().split('\n')).toEqual(SAID[path]?.map((line) => expect.stringMatching(line)))
+    expect(code).toBe(0)
+  })
+
+  test('also a second time on the same Redis', async () => {
+    const { code, stdout } = await runExample('examples/02-streaming.ts', redis.url)
+    expect(stdout.match(/Air scatters/g)).toHaveLength(1)
+    expect(code).toBe(0)
+  })
+
+  test('also without REDIS_URL, on a private Redis', async () => {
+    const { code, stdout, stderr } = await runExample('examples/01-echo.ts')
+    expect({ code, stdout, stderr }).toEqual({ code: 0, stdout: 'echo answered: hello (COMPLETED)\n', stderr: '' })
+  })
+
+  test('and fails in plain words when REDIS_URL leads nowhere', async () => {
+    const { code, stderr } = await runExample('examples/01-echo.ts', 'redis://127.0.0.1:1')
+    expect(stderr).toContain('127.0.0.1:1')
+    expect(code).toBe(1)
+  })
+})

@@ -1,0 +1,50 @@
+import { spawn } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { onTestFinished } from 'vitest'
+
+export const ROOT = fileURLToPath(new URL('../..', import.meta.url))
+
+/** A program that has ended, and what it said. */
+export interface Ended {
+  readonly code: number | null
+  readonly stdout: string
+  readonly stderr: string
+}
+
+/** A program that runs, as a user would start it in the root of the repository, against the built package. */
+export interface Running {
+  readonly ended: Promise<Ended>
+  readonly stdout: () => string
+  kill(signal: NodeJS.Signals): void
+}
+
+/** Starts `node …args`; it does not outlive the test. `REDIS_URL` is the given one or not set at all. */
+export function startNode(args: readonly string[], redisUrl?: string): Running {
+  if (!existsSync(join(ROOT, 'dist/index.js'))) throw new Error('the package is not built: npm run build')
+  const { REDIS_URL: _, ...env } = process.env
+  const given = redisUrl === undefined ? {} : { REDIS_URL: redisUrl }
+  const child = spawn(process.execPath, args, {
+    cwd: ROOT,
+    env: { ...env, ...given },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  onTestFinished(() => void child.kill('SIGKILL'))
+  const output = { stdout: '', stderr: '' }
+  for (const name of ['stdout', 'stderr'] as const) {
+    child[name].setEncoding('utf8').on('data', (text: string) => {
+      output[name] += text
+    })
+  }
+  const ended = new Promise<Ended>((resolve, reject) => {
+    child.once('error', reject)
+    child.once('close', (code) => resolve({ code, ...output }))
+  })
+  return { ended, stdout: () => output.stdout, kill: (signal) => void child.kill(signal) }
+}
+
+/** Runs a file of TypeScript to its end. */
+export function runExample(path: string, redisUrl?: string): Promise<Ended> {
+  return startNode(['--import', 'tsx', path], redisUrl).ended
+}
