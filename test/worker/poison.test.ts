@@ -1,0 +1,287 @@
+import { describe, expect, test } from 'vitest'
+import { AskAgentCommand, CancelTaskCommand, GatewayCommand, registerCommand } from '../../src/protocol/command.ts'
+import type { MessageHeader } from '../../src/protocol/header.ts'
+import { waitFor } from '../../src/testing/wait-for.ts'
+import { envelope, House } from './harness.ts'
+
+/** The fields of the dead letters of the capability, as bytes. */
+async function letters(house: House, capability = 'agent'): Promise<Map<string, Buffer>[]> {
+  const entries = await house.redis.xrangeBuffer(house.keys.dead(capability), '-', '+')
+  return entries.map(([, fields]) => {
+    const map = new Map<string, Buffer>()
+    for (let i = 0; i < fields.length; i += 2) map.set(String(fields[i]), fields[i + 1] as Buffer)
+    return map
+  })
+}
+
+async function oneLetter(house: House): Promise<Map<string, Buffer>> {
+  await waitFor(async () => (await house.redis.xlen(house.keys.dead('agent'))) > 0, { message: 'a dead letter' })
+  const all = await letters(house)
+  expect(all).toHaveLength(1)
+  return all[0] as Map<string, Buffer>
+}
+
+describe('an entry that says nothing of a task', () => {
+  test.each([
+    ['bad-json', 'hello {'],
+    ['bad-json', ''],
+    ['no-envelope', '[1]'],
+    ['bad-header', '{"action_type":"ASK_AGENT","body":{}}'],
+    [
+      'bad-header',
+      '{"action_type":"ASK_AGENT","header":{"message_id":"m","session_id":"s s","trace_id":"t"},"body":{}}',
+    ],
+    ['too-large', envelope('m', 's', { content: 'x'.repeat(3_000) })],
+  ])('%s goes to the dead letters as it was, and blocks nobody', async (reason, data) => {
+    const house = new House()
+    await house.work(() => 'fine', { workerId: 'w', maxConcurrency: 1, maxPayloadBytes: 2_000 })
+    const entryId = await house.add({ data })
+    const client = house.client()
+    expect(await client.ask({ targetAgentType: 'agent', sessionId: 's', content: 'x' })).toMatchObject({ data: 'fine' })
+    const letter = await oneLetter(house)
+    expect(String(letter.get('reason'))).toBe(reason)
+    expect(String(letter.get('data'))).toBe(data)
+    expect(String(letter.get('entry_id'))).toBe(entryId)
+    expect(String(letter.get('worker_id'))).toBe('w')
+    await house.settled()
+    expect(await client.listDeadLetters('agent')).toEqual([
+      {
+        ...{ id: expect.stringMatching(/^\d+-\d+$/), capability: 'agent', reason, data, entryId, workerId: 'w' },
+        ...{ detail: expect.stringMatching(/./), sessionId: '', messageId: '' },
+      },
+    ])
+    expect(house.logger.lines.filter(({ level }) => level === 'error')).toHaveLength(1)
+  })
+
+  test('is kept byte for byte, also where its bytes are no text', async () => {
+    const house = new House()
+    await house.work(() => 'fine')
+    const bytes = Buffer.from([0x7b, 0xff, 0xfe, 0x00, 0xc3, 0x28, 0x80, 0x7d])
+    await house.add({ data: bytes })
+    expect((await oneLetter(house)).get('data')).toEqual(bytes)
+  })
+
+  test('keeps what it had where it had no such field', async () => {
+    const house = new House()
+    await house.work(() => 'fine')
+    await house.add({ payload: 'precious words', kind: 'foreign' })
+    const letter = await oneLetter(house)
+    expect(String(letter.get('reason'))).toBe('no-data-field')
+    expect([...letter.values()].map(String).join(' ')).toContain('precious words')
+  })
+})
+
+describe('an entry that says whose task it is', () => {
+  test.each([
+    ['unknown-action', envelope('m', 's', {}, 'DANCE'), /DANCE/],
+    ['bad-body', envelope('m', 's', { content: '' }), /content/],
+    ['bad-body', envelope('m', 's', { content: 'x', wait_for_reply: 7 }), /wait_for_reply/],
+  ])('%s goes to the dead letters, and the task ends FAILED with one done event', async (reason, data, why) => {
+    const house = new House()
+    let handled = 0
+    await house.work(() => {
+      handled += 1
+    })
+    const client = house.client()
+    const watching = client.subscribe('s', { messageId: 'm', after: '0' })
+    await watching.opened()
+    await house.add({ data })
+    const events = []
+    for await (const event of watching) events.push(event)
+    expect(events).toEqual([
+      expect.objectContaining({
+        ...{ type: 'done', status: 'FAILED', messageId: 'm' },
+        error: { code: 'GW_POISON', message: expect.stringMatching(why) },
+      }),
+    ])
+    const letter = await oneLetter(house)
+    expect([...letter].map(([name, value]) => [name, String(value)])).toEqual(
+      expect.arrayContaining([
+        ['reason', reason],
+        ['data', data],
+        ['session_id', 's'],
+        ['message_id', 'm'],
+      ]),
+    )
+    expect(await client.result({ sessionId: 's', messageId: 'm' })).toMatchObject({ status: 'FAILED' })
+    await house.settled()
+    expect(handled).toBe(0)
+  })
+
+  test('a cancel command on a stream for tasks is no task, and leaves nobody waiting', async () => {
+    const house = new House()
+    await house.work(() => 'fine')
+    const client = house.client()
+    const header = { messageId: 'm-cancel', sessionId: 's', traceId: 't', targetAgentType: 'agent' }
+    const sent = await client.sendCommand(new CancelTaskCommand({ header, targetMessageId: 'm' }))
+    // Either it is not accepted, or it has an end.
+    if (!sent.success) return expect(sent.status).toBe('REJECTED')
+    const result = await client.result({ sessionId: 's', messageId: 'm-cancel', timeoutMs: 3_000 })
+    expect(result.status).toBe('FAILED')
+    return house.settled()
+  })
+})
+
+test('poison of every kind among many good tasks hurts none of them', async () => {
+  const house = new House()
+  await house.work((command) => command.content, { maxConcurrency: 5 })
+  const client = house.client()
+  const kinds = [
+    'x',
+    '',
+    'null',
+    '{}',
+    envelope('bad id', 's'),
+    envelope('m-p', 's', {}, 'DANCE'),
+    envelope('m-q', 's', null),
+  ]
+  const results: Promise<{ data: unknown }>[] = []
+  for (let i = 0; i < 210; i += 1) {
+    if (i % 3 === 0) await house.add({ data: kinds[(i / 3) % kinds.length] as string })
+    else results.push(client.ask({ targetAgentType: 'agent', sessionId: `s-${i % 5}`, content: `${i}` }))
+  }
+  const answers = (await Promise.all(results)).map(({ data }) => Number(data))
+  expect(answers).toEqual(Array.from({ length: 210 }, (_, i) => i).filter((i) => i % 3 !== 0))
+  await house.settled()
+  expect(await house.redis.xlen(house.keys.dead('agent'))).toBe(70)
+  expect(await house.dones('s', 'm-p')).toHaveLength(1)
+  expect(await house.dones('s', 'm-q')).toHaveLength(1)
+})
+
+test('a neighbour whose record cannot be made does not take others with it', async () => {
+  const house = new House()
+  const client = house.client()
+  // A foreign task whose session index is a key of another kind: the script that admits it fails.
+  await house.redis.set(house.keys.session('broken'), 'not a sorted set')
+  const sent = await client.sendMessage({ targetAgentType: 'agent', sessionId: 's', messageId: 'good', content: 'x' })
+  expect(sent.success).toBe(true)
+  await house.add({ data: envelope('bad', 'broken') })
+  const ran: string[] = []
+  await house.work((_command, context) => ran.push(context.messageId))
+  expect(await client.result({ sessionId: 's', messageId: 'good', timeoutMs: 4_000 })).toMatchObject({
+    status: 'COMPLETED',
+  })
+  expect(ran.filter((messageId) => messageId === 'good')).toHaveLength(1)
+})
+
+describe('an entry of another program', () => {
+  test('works like a send, with the three required keys only', async () => {
+    const house = new House()
+    const headers: MessageHeader[] = []
+    await house.work((command, context) => {
+      headers.push(command.header)
+      return `${context.messageId} ${command.content}`
+    })
+    const client = house.client()
+    const watching = client.subscribe('s', { messageId: 'raw-1', after: '0' })
+    await watching.opened()
+    await house.add({ data: envelope('raw-1', 's', { content: 'hello' }) })
+    const events = []
+    for await (const event of watching) events.push(event)
+    expect(events).toEqual([expect.objectContaining({ type: 'done', status: 'COMPLETED', result: 'raw-1 hello' })])
+    expect(headers[0]).toMatchObject({ messageId: 'raw-1', traceId: 'trace', userCode: '', metadata: {} })
+    expect(await client.getTask({ sessionId: 's', messageId: 'raw-1' })).toMatchObject({
+      ...{ status: 'COMPLETED', agentType: 'agent', traceId: 'trace', attempt: 1 },
+    })
+    expect((await client.listTasks({ sessionId: 's' })).map(({ messageId }) => messageId)).toEqual(['raw-1'])
+    await house.settled()
+  })
+
+  test('may have further fields, before and after the one that counts', async () => {
+    const house = new House()
+    await house.work((command) => command.content)
+    await house.add({ event_id: '1', trace_id: 'x', data: envelope('raw-2', 's', { content: 'hello' }), payload: '{}' })
+    expect(await house.client().result({ sessionId: 's', messageId: 'raw-2', timeoutMs: 5_000 })).toMatchObject({
+      data: 'hello',
+    })
+  })
+
+  test('added twice runs once', async () => {
+    const house = new House()
+    let ran = 0
+    await house.work(() => {
+      ran += 1
+    })
+    await Promise.all(Array.from({ length: 5 }, () => house.add({ data: envelope('raw-3', 's') })))
+    await house.client().result({ sessionId: 's', messageId: 'raw-3', timeoutMs: 5_000 })
+    await house.settled()
+    expect(ran).toBe(1)
+    expect(await house.dones('s', 'raw-3')).toHaveLength(1)
+  })
+})
+
+describe('a command of one’s own', () => {
+  class Dance extends GatewayCommand {
+    static readonly actionType = 'DANCE_OF_POISON_TEST'
+    readonly steps: number
+    constructor(header: GatewayCommand['header'] | ConstructorParameters<typeof MessageHeader>[0], steps: number) {
+      super(header)
+      this.steps = steps
+    }
+    override toBody() {
+      return { steps: this.steps }
+    }
+    static fromBody(header: MessageHeader, body: Record<string, unknown>): Dance {
+      if (typeof body.steps !== 'number') throw new Error('steps must be a number')
+      return new Dance(header, body.steps)
+    }
+  }
+  registerCommand(Dance)
+  const header = { messageId: 'd-1', sessionId: 's', traceId: 't', targetAgentType: 'agent' }
+
+  test('is sent, received as its class, and ends like a task', async () => {
+    const house = new House()
+    await house.work((command: GatewayCommand) => {
+      if (command instanceof Dance) return `danced ${command.steps}`
+      return command instanceof AskAgentCommand ? 'asked' : 'other'
+    })
+    const client = house.client()
+    expect(await client.sendCommand(new Dance(header, 3))).toMatchObject({
+      success: true,
+      status: 'QUEUED',
+      messageId: 'd-1',
+    })
+    expect(await client.result({ sessionId: 's', messageId: 'd-1' })).toMatchObject({ data: 'danced 3' })
+    const ask = new AskAgentCommand({ header: { ...header, messageId: 'd-2' }, content: 'x' })
+    await client.sendCommand(ask)
+    expect(await client.result({ sessionId: 's', messageId: 'd-2' })).toMatchObject({ data: 'asked' })
+  })
+
+  test('with a bad body is poison', async () => {
+    const house = new House()
+    await house.work(() => 'fine')
+    await house.add({ data: envelope('d-3', 's', { steps: 'many' }, Dance.actionType) })
+    expect(await house.client().result({ sessionId: 's', messageId: 'd-3', timeoutMs: 5_000 })).toMatchObject({
+      ...{ status: 'FAILED', error: { code: 'GW_POISON', message: expect.stringContaining('steps must be a number') } },
+    })
+  })
+})
+
+test('whatever sendCommand accepts comes to an end', async () => {
+  const house = new House()
+  await house.work(() => 'fine')
+  const client = house.client()
+  const init = { messageId: 'c-1', sessionId: 's', traceId: 't', targetAgentType: 'agent' }
+  const odd: Record<string, unknown>[] = [
+    { traceId: '' },
+    { metadata: [] },
+    { userCode: 7 },
+    { parentMessageId: 7 },
+    { messageId: 'a b' },
+    { sessionId: '' },
+    { targetAgentType: 'a b' },
+    { targetAgentType: '' },
+  ]
+  for (const [index, change] of odd.entries()) {
+    const header = { ...init, messageId: `c-${index}`, ...change } as typeof init
+    const sent = await client.sendCommand(new AskAgentCommand({ header, content: 'x' }))
+    if (!sent.success) {
+      expect(sent).toMatchObject({ status: 'REJECTED', error: { code: 'GW_INVALID_ARGUMENT' } })
+      continue
+    }
+    const result = await client
+      .result({ sessionId: header.sessionId, messageId: header.messageId, timeoutMs: 2_000 })
+      .catch((error: Error) => error.message)
+    expect([change, result]).toEqual([change, expect.objectContaining({ messageId: header.messageId })])
+  }
+})
