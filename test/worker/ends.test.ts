@@ -63,7 +63,12 @@ describe('a task ends once, with one done event,', () => {
 
   test.each([
     ['an error', () => new TypeError('no such city'), 'GW_TASK_FAILED', 'no such city'],
-    ['an error without text', () => new RangeError(''), 'GW_TASK_FAILED', 'RangeError'],
+    [
+      'an error without text',
+      () => Object.assign(new RangeError('x'), { message: '' }),
+      'GW_TASK_FAILED',
+      'RangeError',
+    ],
     ['a terminal error', () => new TerminalError('never'), 'GW_TASK_FAILED', 'never'],
     [
       'an error of this library',

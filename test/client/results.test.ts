@@ -1,0 +1,257 @@
+import { describe, expect, test } from 'vitest'
+import type { SessionEvent } from '../../src/protocol/event.ts'
+import { waitFor } from '../../src/testing/wait-for.ts'
+import { Gate, House } from '../worker/harness.ts'
+
+const send = { targetAgentType: 'agent', sessionId: 's', content: 'hi' }
+
+describe('result', () => {
+  test('of a task that has ended, that runs, that waits, and that is not sent yet', async () => {
+    const house = new House()
+    const client = house.client()
+    const gate = new Gate()
+    await house.work((command) => (command.content === 'wait' ? gate.pass().then(() => 'waited') : command.content), {
+      maxConcurrency: 1,
+    })
+    await client.sendMessage({ ...send, messageId: 'ended' })
+    await client.result({ sessionId: 's', messageId: 'ended' })
+    await client.sendMessage({ ...send, messageId: 'runs', content: 'wait' })
+    await gate.reached(1)
+    await client.sendMessage({ ...send, messageId: 'waits' })
+    const results = Promise.all(
+      ['ended', 'runs', 'waits', 'unsent'].map((messageId) => client.result({ sessionId: 's', messageId })),
+    )
+    await new Promise((resolve) => setTimeout(resolve, 50))
+    await client.sendMessage({ ...send, messageId: 'unsent' })
+    gate.open()
+    expect((await results).map(({ data }) => data)).toEqual(['hi', 'waited', 'hi', 'hi'])
+  })
+
+  test('many wait for the same, from several clients', async () => {
+    const house = new House()
+    const gate = new Gate()
+    await house.work(() => gate.pass().then(() => 'x'))
+    const clients = [house.client(), house.client()]
+    const waiting = Array.from({ length: 20 }, (_, i) => clients[i % 2]?.result({ sessionId: 's', messageId: 'm' }))
+    await clients[0]?.sendMessage({ ...send, messageId: 'm' })
+    await gate.reached(1)
+    gate.open()
+    for (const result of await Promise.all(waiting)) expect(result).toMatchObject({ status: 'COMPLETED', data: 'x' })
+  })
+
+  test('that does not come in time rejects with GW_TIMEOUT, and the task goes on', async () => {
+    const house = new House()
+    const client = house.client()
+    const gate = new Gate()
+    await house.work(() => gate.pass().then(() => 'late'))
+    const { messageId } = await client.sendMessage(send)
+    const before = performance.now()
+    await expect(client.result({ sessionId: 's', messageId, timeoutMs: 80 })).rejects.toMatchObject({
+      ...{ code: 'GW_TIMEOUT', message: `the end of ${messageId} did not come within 80 ms` },
+    })
+    expect(performance.now() - before).toBeLessThan(2_000)
+    gate.open()
+    expect(await client.result({ sessionId: 's', messageId })).toMatchObject({ data: 'late' })
+  })
+
+  test('whose record has expired while it was waited for is gone, and says so', async () => {
+    const house = new House()
+    const client = house.client()
+    const gate = new Gate()
+    await house.work(() => gate.pass(), { resultTtlMs: 1 })
+    const { messageId } = await client.sendMessage(send)
+    const result = client.result({ sessionId: 's', messageId })
+    const outcome = result.then(
+      ({ status }) => status,
+      ({ code }) => code,
+    )
+    await gate.reached(1)
+    gate.open()
+    // Whether one millisecond is enough to read it is luck; hanging is not allowed.
+    expect(['COMPLETED', 'GW_RESULT_GONE']).toContain(await outcome)
+  })
+
+  test('ends with its signal, before and during the wait', async () => {
+    const client = new House().client()
+    const controller = new AbortController()
+    const waiting = client.result({ sessionId: 's', messageId: 'm', signal: controller.signal })
+    await new Promise((resolve) => setTimeout(resolve, 30))
+    controller.abort(new Error('enough'))
+    await expect(waiting).rejects.toThrow('enough')
+    const aborted = AbortSignal.abort(new Error('before'))
+    await expect(client.result({ sessionId: 's', messageId: 'm', signal: aborted })).rejects.toThrow('before')
+  })
+
+  test.each([
+    [{ sessionId: 's s', messageId: 'm' }, /^sessionId is invalid/],
+    [{ sessionId: 's', messageId: '' }, /^messageId is invalid/],
+  ])('with %j is refused', async (options, message) => {
+    await expect(new House().client().result(options)).rejects.toThrow(message)
+  })
+})
+
+describe('ask', () => {
+  test('sends, tells the events in order, and resolves with the result', async () => {
+    const house = new House()
+    await house.work(async (command, context) => {
+      for (const word of String(command.content).split(' ')) await context.emitChunk(word)
+      return { content: 'done with it' }
+    })
+    const client = house.client()
+    const events: SessionEvent[] = []
+    const result = await client.ask({ ...send, content: 'a b c', onEvent: (event) => events.push(event) })
+    expect(result).toMatchObject({ status: 'COMPLETED', content: 'done with it', attempts: 1 })
+    expect(events.map((event) => (event.type === 'chunk' ? event.content : event.type))).toEqual([
+      'a',
+      'b',
+      'c',
+      'done',
+    ])
+    expect(events.every(({ messageId }) => messageId === result.messageId)).toBe(true)
+  })
+
+  test('many at once in one session each get their own', async () => {
+    const house = new House()
+    await house.work(async (command, context) => {
+      await context.emitChunk(`said ${command.content}`)
+      return command.content
+    })
+    const client = house.client()
+    const results = await Promise.all(
+      Array.from({ length: 200 }, async (_, i) => {
+        const events: string[] = []
+        const onEvent = (event: SessionEvent) => events.push(event.type === 'chunk' ? event.content : event.type)
+        const { data } = await client.ask({ ...send, content: `${i}`, onEvent })
+        return [data, ...events]
+      }),
+    )
+    expect(results).toEqual(Array.from({ length: 200 }, (_, i) => [`${i}`, `said ${i}`, 'done']))
+  })
+
+  test('a failed task resolves', async () => {
+    const house = new House()
+    await house.work(() => {
+      throw new Error('boom')
+    })
+    expect(await house.client().ask(send)).toMatchObject({ status: 'FAILED', error: { message: 'boom' } })
+  })
+
+  test('a refused send rejects with GW_SEND_REFUSED', async () => {
+    const client = new House().client()
+    for (const change of [
+      { requireOnlineWorker: true },
+      { content: ' ' },
+      { sessionId: 'a b' },
+      { messageId: 'a b' },
+    ]) {
+      await expect(client.ask({ ...send, ...change })).rejects.toMatchObject({ code: 'GW_SEND_REFUSED' })
+    }
+    await expect(client.ask({ ...send, requireOnlineWorker: true })).rejects.toThrow(/NO_WORKER.*no live worker/)
+  })
+
+  test('that takes too long rejects with GW_TIMEOUT, also where the message id was given', async () => {
+    const client = new House().client()
+    for (const messageId of [undefined, 'm']) {
+      await expect(client.ask({ ...send, messageId, timeoutMs: 60 })).rejects.toMatchObject({ code: 'GW_TIMEOUT' })
+    }
+  })
+
+  test('ends with its signal', async () => {
+    const client = new House().client()
+    const controller = new AbortController()
+    const asked = client.ask({ ...send, signal: controller.signal })
+    await new Promise((resolve) => setTimeout(resolve, 30))
+    controller.abort(new Error('enough'))
+    await expect(asked).rejects.toThrow('enough')
+    await expect(client.ask({ ...send, signal: AbortSignal.abort(new Error('before')) })).rejects.toThrow('before')
+  })
+
+  test('a listener that throws rejects the ask, not the task', async () => {
+    const house = new House()
+    await house.work(() => 'fine')
+    const client = house.client()
+    const onEvent = () => {
+      throw new Error('my fault')
+    }
+    await expect(client.ask({ ...send, messageId: 'm', onEvent })).rejects.toThrow('my fault')
+    expect(await client.result({ sessionId: 's', messageId: 'm' })).toMatchObject({ data: 'fine' })
+  })
+})
+
+describe('close', () => {
+  test('rejects what waits with GW_CLOSED, and everything that comes later', async () => {
+    const house = new House()
+    const client = house.client()
+    const gate = new Gate()
+    await house.work(() => gate.pass())
+    const waiting = [
+      client.ask(send),
+      client.ask({ ...send, messageId: 'known' }),
+      client.result({ sessionId: 's', messageId: 'never' }),
+      client.ask({ ...send, timeoutMs: 60_000 }),
+    ]
+    const outcomes = Promise.all(
+      waiting.map((promise) =>
+        promise.then(
+          () => 'resolved',
+          ({ code }) => code,
+        ),
+      ),
+    )
+    await gate.reached(3)
+    await client.close()
+    expect(await outcomes).toEqual(['GW_CLOSED', 'GW_CLOSED', 'GW_CLOSED', 'GW_CLOSED'])
+    await client.close()
+    const closed = expect.objectContaining({ code: 'GW_CLOSED' })
+    await expect(client.sendMessage(send)).rejects.toEqual(closed)
+    await expect(client.ask(send)).rejects.toEqual(closed)
+    await expect(client.result({ sessionId: 's', messageId: 'm' })).rejects.toEqual(closed)
+    await expect(client.listTasks()).rejects.toEqual(closed)
+    gate.open()
+  })
+
+  test('what answers with a promise rejects and does not throw', async () => {
+    const client = new House().client()
+    await client.close()
+    const calls: (() => Promise<unknown>)[] = [
+      () => client.getTask({ sessionId: 's', messageId: 'm' }),
+      () => client.listWorkers(),
+      () => client.listDeadLetters('agent'),
+      () => client.listTasks(),
+      () => client.sendMessage(send),
+    ]
+    const answers = calls.map((call) => {
+      try {
+        return call().then(
+          () => 'resolved',
+          ({ code }) => code,
+        )
+      } catch {
+        return 'threw'
+      }
+    })
+    expect(await Promise.all(answers)).toEqual(calls.map(() => 'GW_CLOSED'))
+  })
+
+  test('of a client that was never used does no harm, also by `await using`', async () => {
+    const house = new House()
+    {
+      await using client = house.client()
+      expect(client).toBeDefined()
+    }
+    await house.client().close()
+  })
+
+  test('leaves no connection behind', async () => {
+    const house = await House.private()
+    const count = async () => ((await house.redis.client('LIST')) as string).trim().split('\n').length
+    const before = await count()
+    const client = house.client()
+    const subscription = client.subscribe('s')
+    await subscription.opened()
+    await client.sendMessage(send)
+    expect(await count()).toBe(before + 2)
+    await client.close()
+    await waitFor(async () => (await count()) === before)
+  })
+})
