@@ -8,10 +8,10 @@ const { GatewayClient, GatewayWorker, runWorker } = await importSdk()
 
 const SHARED = { id: 'shared', title: '100 sessions', sessions: 100 }
 const OWN = { id: 'own', title: 'a session per task', sessions: 1_000_000_000 }
-const SHORT_TTL_MS = 1500
+const SHORT_TTL_MS = 1000
 const SHORT_LIVED = {
   ...OWN,
-  title: 'a session per task, all kept 1.5 s',
+  title: 'a session per task, all kept 1 s',
   ttlMs: SHORT_TTL_MS,
   workerOptions: { resultTtlMs: SHORT_TTL_MS, streamTtlMs: SHORT_TTL_MS },
 }

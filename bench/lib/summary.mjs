@@ -1,6 +1,9 @@
 import { BASELINE } from './contenders.mjs'
-import { decimal, table } from './format.mjs'
+import { decimal, percent, table } from './format.mjs'
 import { median, spread } from './stats.mjs'
+
+/** Told of every row: how much of the machine others used meanwhile. */
+const OTHERS = { key: 'others', title: 'others', format: percent }
 
 const valid = (samples) => samples.filter((sample) => sample !== undefined && sample.void === undefined)
 
@@ -30,7 +33,9 @@ export const summarise = ({ columns, headline }, group) =>
   group.rows.map(({ row, samples }) => ({
     id: row.id,
     title: row.title,
-    figures: Object.fromEntries(columns.map(({ key }) => [key, spread(valid(samples).map((sample) => sample[key]))])),
+    figures: Object.fromEntries(
+      [...columns, OTHERS].map(({ key }) => [key, spread(valid(samples).map((sample) => sample[key]))]),
+    ),
     ratio: headline && ratioOf(group, samples, headline),
     voided: samples.filter((sample) => sample?.void !== undefined).map((sample) => sample.void),
   }))
@@ -41,7 +46,8 @@ const cell = ({ format, range }, figure) => {
   return range && figure.rounds > 1 ? `${text} (${format(figure.min)}–${format(figure.max)})` : text
 }
 
-export const groupTable = ({ columns, headline }, summaries) => {
+export const groupTable = ({ columns: own, headline }, summaries) => {
+  const columns = [...own, OTHERS]
   const titles = ['', ...columns.map(({ title }) => title)]
   if (headline) titles.splice(2, 0, '× BullMQ')
   const rows = summaries.map(({ title, figures, ratio, voided }) => {

@@ -51,6 +51,7 @@ export const scenario = {
   groups: (contenders, { quick }) =>
     cases(quick).map(({ inFlight, tasks }) => ({
       id: `enqueue-${inFlight}`,
+      maxRounds: quick && inFlight === 1 ? 1 : undefined,
       title: `${inFlight === 1 ? 'one by one' : `${inFlight} in flight`}, ${whole(tasks)} tasks of 200 B`,
       rows: rowsOf(contenders, 'enqueue', { inFlight, tasks }),
     })),

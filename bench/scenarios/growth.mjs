@@ -81,13 +81,13 @@ export const scenario = {
   id: 'growth',
   title: 'Growth: Redis and heap while many tasks pass one worker',
   note: 'Growth is taken between the first and the last fifth, after a full collection and after times to live have passed.',
-  once: true,
   groups: (contenders, { quick }) => {
     const tasks = quick ? 20_000 : 200_000
     const some = quick ? contenders.filter(({ id }) => id === 'byclaw') : contenders
     return [
       {
         id: 'growth',
+        maxRounds: 1,
         title: `${whole(tasks)} tasks at concurrency ${CONCURRENCY}`,
         rows: rowsOf(some, 'growth', { tasks }),
       },

@@ -5,6 +5,8 @@ import { startRedisMeter } from '../lib/redis-stats.mjs'
 import { remoteOf, rowsOf } from '../lib/row.mjs'
 import { ascending, percentile } from '../lib/stats.mjs'
 
+const SENDS = 2000
+const QUICK_SENDS = 300
 const WARM_SENDS = 200
 const CONCURRENCY = 50
 const LIMIT_MS = 30_000
@@ -52,8 +54,9 @@ export const scenario = {
   groups: (contenders, { quick }) =>
     [1, 20].map((capabilities) => ({
       id: `latency-${capabilities}`,
-      title: `${capabilities} ${capabilities === 1 ? 'capability' : 'capabilities'} on the worker, ${whole(quick ? 400 : 2000)} sends`,
-      rows: rowsOf(contenders, 'latency', { capabilities, sends: quick ? 400 : 2000 }),
+      maxRounds: quick && capabilities > 1 ? 1 : undefined,
+      title: `${capabilities} ${capabilities === 1 ? 'capability' : 'capabilities'} on the worker, ${whole(quick ? QUICK_SENDS : SENDS)} sends`,
+      rows: rowsOf(contenders, 'latency', { capabilities, sends: quick ? QUICK_SENDS : SENDS }),
     })),
   measure,
   headline: { key: 'p50', better: 'lower' },
