@@ -30,6 +30,7 @@ export class Reception {
   readonly #deadLetters: DeadLetters
   readonly #workerId: string
   readonly #maxPayloadBytes: number
+  readonly #maxDeliveries: number
   readonly #logger: Logger
 
   constructor(options: {
@@ -37,12 +38,14 @@ export class Reception {
     deadLetters: DeadLetters
     workerId: string
     maxPayloadBytes: number
+    maxDeliveries: number
     logger: Logger
   }) {
     this.#records = options.records
     this.#deadLetters = options.deadLetters
     this.#workerId = options.workerId
     this.#maxPayloadBytes = options.maxPayloadBytes
+    this.#maxDeliveries = options.maxDeliveries
     this.#logger = options.logger
   }
 
@@ -65,9 +68,14 @@ export class Reception {
     return [...nameless, ...named.map((task, index) => this.#assign(task, answers[index] as BeginAnswer))]
   }
 
-  #decode({ raw }: TakenEntry): DecodedCommand {
+  #decode({ raw, deliveries }: TakenEntry): DecodedCommand {
     const decoded = decodeCommand(entryField(raw, DATA_FIELD), this.#maxPayloadBytes)
-    if (!decoded.ok || !(decoded.command instanceof CancelTaskCommand)) return decoded
+    if (!decoded.ok) return decoded
+    if (deliveries > this.#maxDeliveries) {
+      const detail = `its workers went silent ${deliveries - 1} times without an outcome`
+      return { ok: false, reason: 'too-many-deliveries', detail, header: decoded.command.header }
+    }
+    if (!(decoded.command instanceof CancelTaskCommand)) return decoded
     const detail = 'CANCEL_TASK is no task; it belongs on the stream of the worker that runs the task'
     return { ok: false, reason: 'unknown-action', detail }
   }

@@ -15,6 +15,7 @@ export type PoisonReason =
   | 'bad-header'
   | 'unknown-action'
   | 'bad-body'
+  | 'too-many-deliveries'
 
 export type DecodedCommand =
   | { readonly ok: true; readonly command: GatewayCommand }

@@ -43,6 +43,8 @@ export interface TakenEntry {
   readonly stream: ControlStream
   readonly id: string
   readonly raw: RawEntry
+  /** How often it was handed to a worker, this time included; more than once if workers died with it. */
+  readonly deliveries: number
 }
 
 type StreamsReply = [key: string, entries: RawEntry[]][] | null
@@ -151,7 +153,7 @@ export class ControlReader {
   #taken(reply: StreamsReply): TakenEntry[] {
     return (reply ?? []).flatMap(([key, entries]) => {
       const stream = this.#byKey.get(key) as ControlStream
-      return entries.map((raw) => ({ stream, id: raw[0], raw }))
+      return entries.map((raw) => ({ stream, id: raw[0], raw, deliveries: 1 }))
     })
   }
 }

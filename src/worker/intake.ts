@@ -5,8 +5,10 @@ import type { Received, Reception } from '../execution/reception.ts'
 import type { Logger } from '../logger.ts'
 import { BLOCK_MS } from '../redis/connections.ts'
 import { Service } from '../service.ts'
+import type { ControlLeases } from '../store/control-leases.ts'
 import type { ControlReader, TakenEntry } from '../store/control-streams.ts'
 import { sleep } from '../util/sleep.ts'
+import type { LeaseKeeper } from './lease-keeper.ts'
 import { Rota } from './rota.ts'
 import { Settlement } from './settlement.ts'
 import type { Slots } from './slots.ts'
@@ -33,6 +35,8 @@ export type RunTask = (assignment: Assignment, onHandled: () => void) => Promise
 export class Intake extends Service {
   readonly #reader: ControlReader
   readonly #reception: Reception
+  readonly #leases: ControlLeases
+  readonly #keeper: LeaseKeeper
   readonly #slots: Slots
   readonly #settlement: Settlement
   readonly #rota: Rota
@@ -47,6 +51,8 @@ export class Intake extends Service {
   constructor(options: {
     reader: ControlReader
     reception: Reception
+    leases: ControlLeases
+    keeper: LeaseKeeper
     slots: Slots
     /** Runs a task; see {@link RunTask}. */
     run: RunTask
@@ -56,6 +62,8 @@ export class Intake extends Service {
     super()
     this.#reader = options.reader
     this.#reception = options.reception
+    this.#leases = options.leases
+    this.#keeper = options.keeper
     this.#slots = options.slots
     this.#run = options.run
     this.#fetchCount = options.fetchCount
@@ -112,22 +120,25 @@ export class Intake extends Service {
     const perStream = Math.floor(share / streams.length)
     const entries = await this.#reader.take(streams, perStream)
     this.#draining = !this.#rota.report(streams, perStream, entries)
-    this.#accept(entries)
+    this.accept(entries)
   }
 
   async #waitOnce(free: number): Promise<void> {
     const perStream = Math.max(1, Math.min(this.#fetchCount, Math.floor(free / this.#reader.streams.length)))
     const entries = await this.#reader.block(perStream, BLOCK_MS)
     this.#draining = entries.length >= perStream
-    this.#accept(entries)
+    this.accept(entries)
   }
 
-  #accept(entries: readonly TakenEntry[]): void {
+  /** Takes what was read, or taken over from others: runs it, or gives back what there is no room for. */
+  accept(entries: readonly TakenEntry[]): void {
+    // What this worker still runs was only renewed by being taken over.
+    const fresh = entries.filter((entry) => this.#keeper.hold(entry))
     // A blocking read over more streams than there are slots can bring too much, and a stop may have come meanwhile.
     const room = this.#stopping.signal.aborted ? 0 : this.#slots.free
-    const accepted = entries.slice(0, room)
-    const surplus = entries.slice(room)
-    if (surplus.length > 0) void this.#release(surplus)
+    const accepted = fresh.slice(0, room)
+    const surplus = fresh.slice(room)
+    if (surplus.length > 0) void this.#giveBack(surplus)
     if (accepted.length === 0) return
     this.#slots.take(accepted.length)
     void this.#process(accepted)
@@ -139,35 +150,47 @@ export class Intake extends Service {
       received = await this.#reception.receive(entries)
     } catch (error) {
       this.#logger.error({ err: error, entries: entries.map(({ id }) => id) }, 'tasks were taken but not begun')
-      await this.#release(entries)
-      for (const _ of entries) this.#abandon()
+      for (const entry of entries) {
+        this.#slots.give()
+        void this.#close(entry, false)
+      }
       return
     }
     for (const { entry, assignment } of received) {
       if (assignment === null) {
-        this.#settlement.add(entry)
-        this.#abandon()
+        this.#slots.give()
+        void this.#close(entry, true)
       } else {
-        void this.#run(assignment, () => this.#slots.give()).then((ended) => {
-          if (ended) this.#settlement.add(entry)
-          this.#slots.close()
-        })
+        void this.#run(assignment, () => this.#slots.give()).then((ended) => this.#close(entry, ended))
       }
     }
   }
 
-  /** Frees the slot of an entry that has nothing to run. */
-  #abandon(): void {
-    this.#slots.give()
+  /** Acks the entry of a task that has its end; lets go of any other, for whoever takes it over. */
+  async #close(entry: TakenEntry, ended: boolean): Promise<void> {
+    this.#keeper.drop(entry)
+    if (ended) this.#settlement.add(entry)
+    else await this.#surrender([entry])
     this.#slots.close()
   }
 
-  async #release(entries: readonly TakenEntry[]): Promise<void> {
+  /** Gives back what was never begun: new entries to the stream, entries of the dead to the next who looks. */
+  async #giveBack(entries: readonly TakenEntry[]): Promise<void> {
+    const isNew = ({ deliveries }: TakenEntry) => deliveries === 1
+    for (const entry of entries) this.#keeper.drop(entry)
+    await this.#surrender(entries.filter((entry) => !isNew(entry)))
     try {
-      await this.#reader.release(entries)
+      await this.#reader.release(entries.filter(isNew))
     } catch (error) {
-      // They stay pending under this consumer, from where they are recovered like those of a dead one.
-      this.#logger.error({ err: error, entries: entries.map(({ id }) => id) }, 'entries could not be given back')
+      this.#logger.warn({ err: error }, 'entries could not be given back; their leases run out')
+    }
+  }
+
+  async #surrender(entries: readonly TakenEntry[]): Promise<void> {
+    try {
+      await Promise.all(entries.map(({ stream, id }) => this.#leases.surrender(stream.key, [id])))
+    } catch (error) {
+      this.#logger.warn({ err: error }, 'entries could not be let go; their leases run out')
     }
   }
 

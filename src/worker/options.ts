@@ -28,6 +28,8 @@ const schema = z.strictObject({
   maxConcurrency: count(5_000).default(50),
   fetchCount: count(5_000).default(10),
   leaseMs: ms.min(100).default(5_000),
+  blockedAfterMs: ms.default(300_000),
+  maxDeliveries: count(1_000_000).default(5),
   taskTimeoutMs: ms.optional(),
   shutdownTimeoutMs: z.number().int().min(0).default(30_000),
   connectTimeoutMs: ms.default(5_000),
@@ -60,8 +62,12 @@ export interface RunWorkerOptions {
   readonly maxConcurrency?: number
   /** Most entries taken by one read when idle; never more than the free slots. Default 10. */
   readonly fetchCount?: number
-  /** A worker silent for this long counts as dead, in ms. Default 5,000. */
+  /** A worker silent for this long loses its tasks to another, in ms. Default 5,000. */
   readonly leaseMs?: number
+  /** A worker whose event loop is blocked for this long loses its tasks too, in ms. Default 300,000. */
+  readonly blockedAfterMs?: number
+  /** A task that was taken this often without an outcome (its workers died) goes to the dead letters. Default 5. */
+  readonly maxDeliveries?: number
   /** An attempt that runs longer is aborted and counts as failed, in ms. Default none. */
   readonly taskTimeoutMs?: number
   /** How long `stop()` lets tasks finish, in ms. Default 30,000. */

@@ -12,21 +12,26 @@ import { RedisConnections } from '../redis/connections.ts'
 import { Keys } from '../redis/keys.ts'
 import { checkServer } from '../redis/server-check.ts'
 import { Service } from '../service.ts'
-import { ControlReader } from '../store/control-streams.ts'
+import { ControlLeases } from '../store/control-leases.ts'
+import { ControlReader, type ControlStream } from '../store/control-streams.ts'
 import { DataWriter } from '../store/data-streams.ts'
 import { DeadLetters } from '../store/dead-letters.ts'
-import { Presence } from '../store/presence.ts'
+import { Presence, type WorkerIdentity } from '../store/presence.ts'
 import { TaskRecords } from '../store/task-records.ts'
 import { sleep } from '../util/sleep.ts'
 import { VERSION } from '../version.ts'
-import { Heartbeat } from './heartbeat.ts'
 import { Intake, type RunTask } from './intake.ts'
+import { LeaseKeeper } from './lease-keeper.ts'
 import { type ResolvedWorkerOptions, type RunWorkerOptions, resolveWorkerOptions } from './options.ts'
+import { Reclaimer } from './reclaimer.ts'
+import { Registration } from './registration.ts'
 import { stopOnSignals } from './signals.ts'
 import { Slots } from './slots.ts'
 
 /** A worker counts as present for this many leases after its last sign of life. */
 const PRESENCE_LEASES = 3
+/** After this long without a sign of life a consumer that owns nothing is removed from its group. */
+const CONSUMER_IDLE_MS = 600_000
 
 /** A worker that consumes. */
 export interface RunningWorker extends AsyncDisposable {
@@ -66,8 +71,13 @@ class WorkerRuntime extends Service implements RunningWorker {
   readonly #slots: Slots
   readonly #executions = new Set<Execution>()
   readonly #resources: ExecutionResources
+  readonly #identity: WorkerIdentity
+  readonly #streams: readonly ControlStream[]
+  readonly #leases: ControlLeases
+  readonly #registration: Registration
+  readonly #keeper: LeaseKeeper
   readonly #intake: Intake
-  readonly #heartbeat: Heartbeat
+  readonly #reclaimer: Reclaimer
   #markStopped!: () => void
 
   constructor(options: ResolvedWorkerOptions) {
@@ -97,8 +107,17 @@ class WorkerRuntime extends Service implements RunningWorker {
       toolbox: new Toolbox(options.worker.getTools()),
       writer: new DataWriter(this.#redis, keys, options),
     }
+    this.#identity = identify(options, names)
+    this.#streams = names.map((capability) => ({ capability, key: keys.control(capability) }))
+    this.#leases = new ControlLeases(this.#redis, options.consumerGroup, options.workerId)
+    const { leaseMs } = options
+    this.#registration = new Registration({ presence, leaseMs, identity: this.#identity, logger: this.#logger })
+    this.#keeper = this.#makeKeeper()
     this.#intake = this.#makeIntake(keys)
-    this.#heartbeat = this.#makeHeartbeat(presence)
+    this.#reclaimer = new Reclaimer({
+      ...{ leases: this.#leases, streams: this.#streams, slots: this.#slots, leaseMs, logger: this.#logger },
+      accept: (entries) => this.#intake.accept(entries),
+    })
   }
 
   get running(): number {
@@ -110,13 +129,17 @@ class WorkerRuntime extends Service implements RunningWorker {
       await this.#connections.check(this.#redis, this.#options.connectTimeoutMs)
       const { version, warnings } = await checkServer(this.#redis)
       for (const warning of warnings) this.#logger.warn({ target: this.#connections.target }, warning)
-      await this.#heartbeat.start()
+      await this.#registration.start()
+      await this.#keeper.start()
       await this.#options.worker.onStartup?.()
       await this.#intake.start()
+      await this.#reclaimer.start()
       const { capabilities } = this
       this.#logger.info({ capabilities, redis: this.#connections.target, redisVersion: version }, 'worker is consuming')
     } catch (error) {
-      await this.#heartbeat.stop()
+      await Promise.all([this.#reclaimer.stop(), this.#intake.stop()])
+      await this.#keeper.stop()
+      await this.#registration.stop()
       this.#connections.close()
       this.#markStopped()
       throw error
@@ -125,10 +148,12 @@ class WorkerRuntime extends Service implements RunningWorker {
 
   protected override async onStop(): Promise<void> {
     try {
-      await this.#intake.stop()
+      await Promise.all([this.#reclaimer.stop(), this.#intake.stop()])
       await this.#drain()
       await this.#intake.settled()
-      await this.#heartbeat.stop()
+      await this.#keeper.stop()
+      await this.#forgetConsumer()
+      await this.#registration.stop()
       await this.#options.worker.onShutdown?.()
     } finally {
       this.#connections.close()
@@ -165,38 +190,63 @@ class WorkerRuntime extends Service implements RunningWorker {
   }
 
   #makeIntake(keys: Keys): Intake {
-    const { workerId, consumerGroup, maxPayloadBytes, fetchCount } = this.#options
+    const { workerId, consumerGroup, maxPayloadBytes, maxDeliveries, fetchCount } = this.#options
     const reader = new ControlReader({
       redis: this.#redis,
       blocking: this.#connections.client('blocking'),
-      streams: this.capabilities.map((capability) => ({ capability, key: keys.control(capability) })),
+      streams: this.#streams,
       group: consumerGroup,
       consumer: workerId,
     })
     const reception = new Reception({
       records: new TaskRecords(this.#redis, keys),
       deadLetters: new DeadLetters(this.#redis, keys),
-      ...{ workerId, maxPayloadBytes, logger: this.#logger },
+      ...{ workerId, maxPayloadBytes, maxDeliveries, logger: this.#logger },
     })
     const run: RunTask = (assignment, onHandled) => this.#run(assignment, onHandled)
-    return new Intake({ reader, reception, run, fetchCount, slots: this.#slots, logger: this.#logger })
+    const { leases, keeper, slots, logger } = {
+      leases: this.#leases,
+      keeper: this.#keeper,
+      slots: this.#slots,
+      logger: this.#logger,
+    }
+    return new Intake({ reader, reception, run, fetchCount, leases, keeper, slots, logger })
   }
 
-  #makeHeartbeat(presence: Presence): Heartbeat {
-    const { workerId, maxConcurrency, leaseMs } = this.#options
-    return new Heartbeat({
-      ...{ presence, leaseMs, logger: this.#logger },
-      identity: {
-        ...{ workerId, maxConcurrency, capabilities: this.capabilities, version: VERSION },
-        ...{ incarnation: randomBytes(12).toString('hex'), host: hostname(), pid: process.pid },
-      },
-      running: () => this.#slots.used,
-      onReplaced: (error) => {
-        this.#logger.error({ err: error }, 'another process took over the id of this worker, stopping')
+  #makeKeeper(): LeaseKeeper {
+    const { keyPrefix, consumerGroup: group, leaseMs, blockedAfterMs, maxConcurrency, redis } = this.#options
+    const streamKeys = this.#streams.map(({ key }) => key)
+    return new LeaseKeeper({
+      // Beside what runs there are the tasks whose end is being recorded, and reads that bring more than there is room.
+      capacity: 3 * maxConcurrency + streamKeys.length,
+      ...{ streamKeys, logger: this.#logger, running: () => this.#slots.used },
+      data: (table) => ({
+        ...{ redis, keyPrefix, group, table, streamKeys, leaseMs, blockedAfterMs, identity: this.#identity },
+        ...{ startedAt: this.#registration.startedAt, presenceTtlMs: leaseMs * PRESENCE_LEASES },
+      }),
+      onReplaced: (reason) => {
+        this.#logger.error({ reason }, 'another process took over the id of this worker, stopping')
         void this.stop()
       },
     })
   }
+
+  /** A worker that comes back under another name is not to leave its old one in every group. */
+  async #forgetConsumer(): Promise<void> {
+    try {
+      await Promise.all(this.#streams.map(({ key }) => this.#leases.removeConsumers(key, CONSUMER_IDLE_MS, true)))
+    } catch (error) {
+      this.#logger.debug({ err: error }, 'the consumer was not removed; other workers will')
+    }
+  }
+}
+
+function identify(
+  { workerId, maxConcurrency }: ResolvedWorkerOptions,
+  capabilities: readonly string[],
+): WorkerIdentity {
+  const incarnation = randomBytes(12).toString('hex')
+  return { workerId, maxConcurrency, capabilities, incarnation, version: VERSION, host: hostname(), pid: process.pid }
 }
 
 function readCapabilities({ worker }: ResolvedWorkerOptions): {

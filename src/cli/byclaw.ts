@@ -1,0 +1,33 @@
+#!/usr/bin/env node
+import { addDeadList } from './commands/dead-list.ts'
+import { addSend } from './commands/send.ts'
+import { addTail } from './commands/tail.ts'
+import { addTasks } from './commands/tasks.ts'
+import { addWorkers } from './commands/workers.ts'
+import { endOnInterruption } from './interruption.ts'
+import { addHelp, program, runToEnd } from './program.ts'
+
+const NAME = 'byclaw'
+
+const EXAMPLES = `
+Examples:
+  $ byclaw send weather_agent "Weather in Beijing?"
+  $ byclaw tail s-1 --from 0
+  $ byclaw tasks --status failed --json | jq .messageId
+  $ byclaw dead list weather_agent --redis-url redis://prod:6379
+`
+
+async function main(args: readonly string[]): Promise<number> {
+  const byclaw = program(NAME, 'Asks agents, follows sessions, and shows what workers do.')
+  addSend(byclaw)
+  addTail(byclaw)
+  addWorkers(byclaw)
+  addTasks(byclaw)
+  addDeadList(byclaw)
+  addHelp(byclaw).helpCommand(false).addHelpText('after', EXAMPLES)
+  await byclaw.parseAsync(args, { from: 'user' })
+  return Number(process.exitCode ?? 0)
+}
+
+endOnInterruption()
+await runToEnd(NAME, () => main(process.argv.slice(2)))

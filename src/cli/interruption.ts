@@ -1,0 +1,12 @@
+import { EXIT } from './failure.ts'
+
+/** Ends the process quietly on Ctrl-C, on SIGTERM, and when nobody reads its output any more (`byclaw tail s | head -1`). */
+export function endOnInterruption(): void {
+  process.on('SIGINT', () => process.exit(EXIT.interrupted))
+  process.on('SIGTERM', () => process.exit(EXIT.terminated))
+  for (const stream of [process.stdout, process.stderr]) {
+    stream.on('error', (error: NodeJS.ErrnoException) => {
+      process.exit(error.code === 'EPIPE' ? EXIT.brokenPipe : EXIT.failure)
+    })
+  }
+}

@@ -1,0 +1,84 @@
+import type { Command } from 'commander'
+import { GatewayClient } from '../client/client.ts'
+import type { Logger } from '../logger.ts'
+import { RedisConnections } from '../redis/connections.ts'
+import { type RedisOption, resolveRedisOption } from '../redis/options.ts'
+import { type Environment, environment } from './env.ts'
+import { redisOption } from './redis-settings.ts'
+import { addFlags, nameSource, readSettings, type Settings } from './settings.ts'
+import { type Paint, painter } from './terminal.ts'
+import { CONNECTION_FLAGS } from './worker-flags.ts'
+
+/** A person waits: this long for the first sign of Redis, unless a flag says otherwise. */
+const PATIENCE_MS = 3_000
+
+/** What a command works with. */
+export interface Desk {
+  readonly client: GatewayClient
+  /** Writes a line to stdout. */
+  readonly print: (line: string) => void
+  /** Writes a line to stderr: what is said beside the answer. */
+  readonly remark: (line: string) => void
+  /** Colours for stdout. */
+  readonly paint: Paint
+  /** Colours for stderr. */
+  readonly paintRemark: Paint
+  /** Cells in a line of the terminal; undefined: stdout is none. */
+  readonly width: number | undefined
+}
+
+/** What a command does; answers its exit code. */
+export type Action<Options> = (desk: Desk, options: Options, args: readonly string[]) => Promise<number>
+
+/** Lets a command work with a client, and gives it the flags for the connection. */
+export function withClient<Options extends object>(command: Command, action: Action<Options>): void {
+  addFlags(command, CONNECTION_FLAGS).action(async () => {
+    const env = environment()
+    const options = command.opts<Options>()
+    const settings = readSettings(CONNECTION_FLAGS, command.opts(), env)
+    try {
+      process.exitCode = await atDesk(settings, env, (desk) => action(desk, options, command.args))
+    } catch (error) {
+      throw nameSource(error, settings)
+    }
+  })
+}
+
+async function atDesk(settings: Settings, env: Environment, work: (desk: Desk) => Promise<number>): Promise<number> {
+  const { keyPrefix, connectTimeoutMs = PATIENCE_MS } = settings.values
+  const redis = redisOption(settings)
+  await reach(redis, connectTimeoutMs)
+  const print = (line: string) => void process.stdout.write(`${line}\n`)
+  const remark = (line: string) => void process.stderr.write(`${line}\n`)
+  await using client = new GatewayClient({ redis, keyPrefix, logger: loggerTo(remark) })
+  return await work({
+    client,
+    print,
+    remark,
+    paint: painter(process.stdout, env),
+    paintRemark: painter(process.stderr, env),
+    width: process.stdout.isTTY ? process.stdout.columns : undefined,
+  })
+}
+
+/** A client waits for Redis in patience; a person wants to know soon that it is not there. */
+async function reach(redis: RedisOption | undefined, timeoutMs: number): Promise<void> {
+  const connections = new RedisConnections(
+    resolveRedisOption(redis),
+    loggerTo(() => undefined),
+  )
+  try {
+    await connections.check(connections.client('prompt'), timeoutMs)
+  } finally {
+    connections.close()
+  }
+}
+
+function loggerTo(remark: (line: string) => void): Logger {
+  const say = (fields: object, message = ''): void => {
+    const reason = 'reason' in fields ? ` (${fields.reason})` : ''
+    remark(`byclaw: ${message}${reason}`)
+  }
+  const logger: Logger = { debug: () => undefined, info: say, warn: say, error: say, child: () => logger }
+  return logger
+}

@@ -1,0 +1,100 @@
+import { type Command, Option } from 'commander'
+import { GatewayError } from '../errors.ts'
+import type { Environment } from './env.ts'
+import type { FlagKind, FlagValues, ServerNode, WorkerFlag } from './worker-flags.ts'
+
+/** Where a value came from: the flag or the variable, as one writes it. */
+export interface Source {
+  readonly name: string
+  readonly kind: 'flag' | 'environment'
+}
+
+/** What was given, and where each value came from. What nobody gave is missing: its default is the library's affair. */
+export interface Settings {
+  readonly values: FlagValues
+  readonly sources: ReadonlyMap<string, Source>
+}
+
+/** Gives a command the flags of the table. */
+export function addFlags(command: Command, flags: readonly WorkerFlag[]): Command {
+  for (const { flag, env, kind, group, help } of flags) {
+    command.addOption(new Option(flag, `${help} (${env})`).helpGroup(`${group}:`))
+    if (kind === 'switch') command.addOption(new Option(flag.replace('--', '--no-')).hideHelp())
+  }
+  return command
+}
+
+/**
+ * Reads the settings: a flag beats the environment.
+ *
+ * @param given - What commander parsed, by option.
+ * @throws GatewayError `GW_INVALID_ARGUMENT` that names the flag or the variable.
+ */
+export function readSettings(
+  flags: readonly WorkerFlag[],
+  given: Readonly<Record<string, unknown>>,
+  env: Environment,
+): Settings {
+  const values: Record<string, unknown> = {}
+  const sources = new Map<string, Source>()
+  for (const row of flags) {
+    const byFlag = given[row.option]
+    const text = byFlag === undefined ? env[row.env] || undefined : String(byFlag)
+    if (text === undefined) continue
+    const source: Source =
+      byFlag === undefined ? { name: row.env, kind: 'environment' } : { name: flagName(row), kind: 'flag' }
+    sources.set(row.option, source)
+    values[row.option] = readValue(row.kind, text, source.name)
+  }
+  return { values, sources }
+}
+
+/**
+ * The same error with the name of the flag or the variable in place of the option's, so that one knows where to look.
+ */
+export function nameSource(error: unknown, { sources }: Settings): unknown {
+  if (!(error instanceof GatewayError) || error.code !== 'GW_INVALID_ARGUMENT') return error
+  const field = String(error.details.field)
+  const [first = '', second = ''] = field.split('.')
+  // `redis.port` came by --redis-port, a bare `redis` by --redis-url.
+  const option = first === 'redis' ? `redis${capitalized(second || 'url')}` : first
+  const source = sources.get(option)
+  if (source === undefined) return error
+  return new GatewayError('GW_INVALID_ARGUMENT', { ...error.details, field: source.name }, { cause: error })
+}
+
+function flagName({ flag }: WorkerFlag): string {
+  return flag.split(' ')[0] ?? flag
+}
+
+function readValue(kind: FlagKind, text: string, field: string): unknown {
+  const invalid = (reason: string) => new GatewayError('GW_INVALID_ARGUMENT', { field, value: text, reason })
+  switch (kind) {
+    case 'text':
+      return text
+    case 'port': // Kubernetes gives tcp://10.0.0.1:6379 as REDIS_PORT to every pod beside a service named redis
+      return readValue('number', /^tcp:\/\/.*:(\d+)$/.exec(text)?.[1] ?? text, field)
+    case 'number':
+      if (!/^-?\d+(\.\d+)?$/.test(text)) throw invalid('must be a number')
+      return Number(text)
+    case 'switch':
+      if (/^(true|1|yes|on)$/i.test(text)) return true
+      if (/^(false|0|no|off)$/i.test(text)) return false
+      throw invalid('must be true or false')
+    case 'nodes':
+      return text.split(',').map((address) => readNode(address.trim()) ?? fail(invalid('must be host:port,host:port')))
+  }
+}
+
+function readNode(address: string): ServerNode | undefined {
+  const [, host, port] = /^(.+):(\d{1,5})$/.exec(address) ?? []
+  return host === undefined ? undefined : { host: host.replace(/^\[|\]$/g, ''), port: Number(port) }
+}
+
+function fail(error: Error): never {
+  throw error
+}
+
+function capitalized(text: string): string {
+  return text.charAt(0).toUpperCase() + text.slice(1)
+}

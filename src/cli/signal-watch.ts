@@ -1,0 +1,41 @@
+import { EXIT } from './failure.ts'
+
+const CODES = { SIGINT: EXIT.interrupted, SIGTERM: EXIT.terminated } as const
+
+/**
+ * Stands beside the worker's own handling of signals: remembers whether anybody asked for the stop, ends the process at
+ * once when asked a second time, and stops the worker when the process that watches over it is gone.
+ */
+export class SignalWatch {
+  #asked = 0
+
+  constructor() {
+    process.on('SIGINT', this.#onSignal)
+    process.on('SIGTERM', this.#onSignal)
+    process.on('disconnect', this.#onOrphaned)
+    // To listen for the end of the channel must not keep the process alive.
+    process.channel?.unref()
+    // False, and not undefined: there was a channel, and it is closed already.
+    if (process.connected === false) this.#onOrphaned()
+  }
+
+  /** True when a signal asked the worker to stop. */
+  get wasAsked(): boolean {
+    return this.#asked > 0
+  }
+
+  end(): void {
+    process.off('SIGINT', this.#onSignal)
+    process.off('SIGTERM', this.#onSignal)
+    process.off('disconnect', this.#onOrphaned)
+  }
+
+  readonly #onSignal = (signal: 'SIGINT' | 'SIGTERM'): void => {
+    this.#asked += 1
+    if (this.#asked > 1) process.exit(CODES[signal])
+  }
+
+  readonly #onOrphaned = (): void => {
+    process.kill(process.pid, 'SIGTERM')
+  }
+}

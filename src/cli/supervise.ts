@@ -1,0 +1,36 @@
+import path from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { startDevRedis } from './dev-redis.ts'
+import type { Environment } from './env.ts'
+import { FileWatch } from './file-watch.ts'
+import { ModuleLoader } from './module-loader.ts'
+import { WorkerProcess } from './worker-process.ts'
+import { locateWorker, type WorkerSpec } from './worker-spec.ts'
+
+/** A worker to be run anew whenever its files change. */
+export interface SuperviseOptions {
+  readonly spec: WorkerSpec
+  readonly env: Environment
+  /** Start a Redis that survives the restarts. */
+  readonly needsRedis: boolean
+  /** This program's arguments. */
+  readonly args: readonly string[]
+}
+
+/** Runs this very program as a child without `--watch`, again and again; answers the last child's exit code. */
+export async function superviseWorker({ spec, env, needsRedis, args }: SuperviseOptions): Promise<number> {
+  const file = fileURLToPath(locateWorker(spec, process.cwd(), new ModuleLoader()))
+  await using redis = needsRedis ? await startDevRedis(env) : undefined
+  const childArgs = [...args.filter((arg) => arg !== '--watch'), ...(redis ? ['--redis-url', redis.url] : [])]
+  const child = new WorkerProcess([process.argv[1] ?? '', ...childArgs], (text) => process.stderr.write(`${text}\n`))
+  const onSignal = (): void => child.stop()
+  process.on('SIGINT', onSignal)
+  process.on('SIGTERM', onSignal)
+  await using _watch = await FileWatch.on(path.dirname(file), (changed) => child.restart(changed))
+  try {
+    return await child.run()
+  } finally {
+    process.off('SIGINT', onSignal)
+    process.off('SIGTERM', onSignal)
+  }
+}

@@ -1,0 +1,155 @@
+/** How the text of a flag or a variable becomes a value. */
+export type FlagKind = 'text' | 'number' | 'port' | 'switch' | 'nodes'
+
+/** One setting: its flag as the help shows it, its environment variable, its kind, and what it means. */
+type Row = readonly [flag: string, env: string, kind: FlagKind, help: string]
+
+const WORKER = {
+  workerClass: [
+    '--worker-class <file#Export>',
+    'BYAI_WORKER_CLASS',
+    'text',
+    'the agent: file#Export, file or package#Export; .ts .mts .js .mjs',
+  ],
+  workerId: ['--worker-id <id>', 'BYAI_WORKER_ID', 'text', 'stable name of this worker; default host-pid-random'],
+  maxConcurrency: ['--max-concurrency <n>', 'BYAI_WORKER_CONCURRENCY', 'number', 'tasks in flight in this worker'],
+  fetchCount: ['--fetch-count <n>', 'BYAI_WORKER_FETCH_COUNT', 'number', 'most tasks taken by one read when idle'],
+  consumerGroup: [
+    '--consumer-group <name>',
+    'BYAI_WORKER_CONSUMER_GROUP',
+    'text',
+    'workers share tasks within a group',
+  ],
+  workspaceDir: ['--workspace-dir <path>', 'BYAI_WORKER_WORKSPACE_DIR', 'text', "parent of the tasks' private folders"],
+} as const satisfies Record<string, Row>
+
+const REDIS = {
+  redisUrl: [
+    '--redis-url <url>',
+    'REDIS_URL',
+    'text',
+    'redis://user:password@host:port/db, rediss:// for TLS; default this machine',
+  ],
+  redisHost: ['--redis-host <host>', 'REDIS_HOST', 'text', 'in place of a URL'],
+  redisPort: ['--redis-port <port>', 'REDIS_PORT', 'port', 'in place of a URL'],
+  redisDb: ['--redis-db <n>', 'REDIS_DB', 'number', 'in place of a URL'],
+  redisUsername: ['--redis-username <name>', 'REDIS_USERNAME', 'text', 'also beside a URL that has none'],
+  redisPassword: [
+    '--redis-password <text>',
+    'REDIS_PASSWORD',
+    'text',
+    'also beside a URL that has none; prefer the variable, flags can be read by others',
+  ],
+  redisTls: ['--redis-tls', 'REDIS_TLS', 'switch', 'encrypt the connection; --no-redis-tls overrides the variable'],
+  redisCluster: ['--redis-cluster <nodes>', 'REDIS_CLUSTER', 'nodes', 'nodes of a Cluster: host:port,host:port'],
+  redisSentinels: ['--redis-sentinels <nodes>', 'REDIS_SENTINELS', 'nodes', 'Sentinels: host:port,host:port'],
+  redisSentinelName: ['--redis-sentinel-name <name>', 'REDIS_SENTINEL_NAME', 'text', 'the master they watch'],
+  redisSentinelUsername: ['--redis-sentinel-username <name>', 'REDIS_SENTINEL_USERNAME', 'text', 'for the Sentinels'],
+  redisSentinelPassword: ['--redis-sentinel-password <text>', 'REDIS_SENTINEL_PASSWORD', 'text', 'for the Sentinels'],
+  connectTimeoutMs: [
+    '--connect-timeout-ms <ms>',
+    'BYAI_WORKER_CONNECT_TIMEOUT_MS',
+    'number',
+    'how long the start waits for Redis',
+  ],
+  keyPrefix: [
+    '--key-prefix <text>',
+    'BYAI_WORKER_KEY_PREFIX',
+    'text',
+    'first part of every key, the same for workers and backends',
+  ],
+} as const satisfies Record<string, Row>
+
+const TIMES = {
+  leaseMs: ['--lease-ms <ms>', 'BYAI_WORKER_LEASE_MS', 'number', 'a worker silent for this long counts as dead'],
+  taskTimeoutMs: [
+    '--task-timeout-ms <ms>',
+    'BYAI_WORKER_TASK_TIMEOUT_MS',
+    'number',
+    'an attempt that runs longer is aborted and counts as failed',
+  ],
+  shutdownTimeoutMs: [
+    '--shutdown-timeout-ms <ms>',
+    'BYAI_WORKER_SHUTDOWN_TIMEOUT_MS',
+    'number',
+    'how long a stop lets running tasks finish',
+  ],
+  resultTtlMs: ['--result-ttl-ms <ms>', 'BYAI_WORKER_RESULT_TTL_MS', 'number', 'how long results are kept'],
+  streamTtlMs: [
+    '--stream-ttl-ms <ms>',
+    'BYAI_WORKER_STREAM_TTL_MS',
+    'number',
+    "how long a session's stream is kept after its last event",
+  ],
+} as const satisfies Record<string, Row>
+
+const LIMITS = {
+  streamMaxLength: [
+    '--stream-max-length <n>',
+    'BYAI_WORKER_STREAM_MAX_LENGTH',
+    'number',
+    "about how many events a session's stream keeps",
+  ],
+  maxPayloadBytes: [
+    '--max-payload-bytes <n>',
+    'BYAI_WORKER_MAX_PAYLOAD_BYTES',
+    'number',
+    'largest command and largest result',
+  ],
+} as const satisfies Record<string, Row>
+
+const LOGS = {
+  logLevel: ['--log-level <level>', 'LOG_LEVEL', 'text', 'trace, debug, info, warn, error, fatal or silent'],
+} as const satisfies Record<string, Row>
+
+/** A row of the table, with its name and the heading under which the help shows it. */
+export interface WorkerFlag {
+  /** The flag's name in camel case: an option of `runWorker`, or a piece of one. */
+  readonly option: string
+  readonly flag: string
+  readonly env: string
+  readonly kind: FlagKind
+  readonly group: string
+  readonly help: string
+}
+
+/**
+ * Every setting that a text can express, once: flags, variables, help and documentation all come from here. Defaults and
+ * ranges do not; those belong to `runWorker`.
+ */
+export const WORKER_FLAGS: readonly WorkerFlag[] = Object.entries({
+  Worker: WORKER,
+  Redis: REDIS,
+  Times: TIMES,
+  Limits: LIMITS,
+  Logs: LOGS,
+}).flatMap(([group, rows]) =>
+  Object.entries<Row>(rows).map(([option, [flag, env, kind, help]]) => ({ option, flag, env, kind, group, help })),
+)
+
+/** The settings that the operators' commands have too. */
+export const CONNECTION_FLAGS = WORKER_FLAGS.filter(({ option }) => option in REDIS)
+
+/** Variables of older SDKs that mean nothing here, and why. */
+export const IGNORED_VARIABLES: Readonly<Record<string, string>> = {
+  BYAI_REDIS_MAX_CONNECTIONS: 'a worker opens a small, fixed number of connections',
+}
+
+/** A server's address. */
+export interface ServerNode {
+  readonly host: string
+  readonly port: number
+}
+
+interface KindValues {
+  readonly text: string
+  readonly number: number
+  readonly port: number
+  readonly switch: boolean
+  readonly nodes: ServerNode[]
+}
+
+type Rows = typeof WORKER & typeof REDIS & typeof TIMES & typeof LIMITS & typeof LOGS
+
+/** The values that were given, by option, of the type that their row names. */
+export type FlagValues = { readonly [Option in keyof Rows]?: KindValues[Rows[Option][2]] }

@@ -1,0 +1,59 @@
+import { existsSync, statSync } from 'node:fs'
+import path from 'node:path'
+import { fileURLToPath, pathToFileURL } from 'node:url'
+import { errorMessage, GatewayError } from '../errors.ts'
+import type { ModuleLoader } from './module-loader.ts'
+
+const LOADABLE = ['.ts', '.mts', '.tsx', '.js', '.mjs', '.cjs']
+
+/** What `--worker-class` names: a module, and maybe one of its exports. */
+export interface WorkerSpec {
+  /** As it was given, for messages. */
+  readonly text: string
+  /** A path or the name of a package. */
+  readonly module: string
+  readonly exportName: string | undefined
+}
+
+/** Takes `file#Export` apart. A `#` that no name follows belongs to the path, as in `./C#/agent.ts`. */
+export function parseWorkerSpec(text: string): WorkerSpec {
+  const [, module = text, exportName] = /^(.+)#([\p{ID_Start}$_][\p{ID_Continue}$]*)$/u.exec(text) ?? []
+  return { text, module, exportName }
+}
+
+/** The error that says why a spec leads to no worker. */
+export function notLoaded({ text }: WorkerSpec, reason: string, cause?: unknown): GatewayError {
+  return new GatewayError('GW_WORKER_NOT_LOADED', { spec: text, reason }, { cause })
+}
+
+/**
+ * The URL of the module that is meant: a file, else a package that is installed in or above `folder`.
+ *
+ * @throws GatewayError `GW_WORKER_NOT_LOADED` when there is neither.
+ */
+export function locateWorker(spec: WorkerSpec, folder: string, loader: ModuleLoader): URL {
+  const { module } = spec
+  const file = module.startsWith('file:') ? fileURLToPath(module) : path.resolve(folder, module)
+  const isPath = /^(?:file:|\.{1,2}(?:[/\\]|$))/.test(module) || path.isAbsolute(module)
+  if (isPath || existsSync(file)) {
+    checkFile(spec, file)
+    return pathToFileURL(file)
+  }
+  try {
+    return loader.resolve(module, folder)
+  } catch (cause) {
+    const isMissing = errorMessage(cause).startsWith(`Cannot find package '${module}'`)
+    const reason = `there is neither such a file nor such a package (looked in ${folder})`
+    throw notLoaded(spec, isMissing ? reason : errorMessage(cause), cause)
+  }
+}
+
+function checkFile(spec: WorkerSpec, file: string): void {
+  if (!existsSync(file)) {
+    const extension = LOADABLE.find((candidate) => existsSync(file + candidate))
+    const hint = extension === undefined ? '' : `; did you mean ${spec.module}${extension}?`
+    throw notLoaded(spec, `there is no such file (${file})${hint}`)
+  }
+  if (statSync(file).isDirectory()) throw notLoaded(spec, 'this is a folder; name a file in it')
+  if (!LOADABLE.includes(path.extname(file))) throw notLoaded(spec, `only ${LOADABLE.join(' ')} can be loaded`)
+}

@@ -1,0 +1,123 @@
+import { Worker } from 'node:worker_threads'
+import { errorMessage } from '../errors.ts'
+import type { Logger } from '../logger.ts'
+import { Service } from '../service.ts'
+import type { TakenEntry } from '../store/control-streams.ts'
+import { sleep } from '../util/sleep.ts'
+import { type LeaseLoopData, runLeaseLoop } from './lease-loop.ts'
+import { LeaseTable } from './lease-table.ts'
+import type { LeaseMessage } from './lease-thread.ts'
+
+const PULSE_MS = 250
+const STOP_MS = 1_000
+
+/**
+ * Keeps the leases of what this worker runs, from a thread of its own. Where no thread can be had (a bundle without its
+ * file, a Redis client of the caller's whose options cannot be copied) the same loop runs here; it then stands still
+ * while a handler blocks the event loop, and says so.
+ */
+export class LeaseKeeper extends Service {
+  readonly #data: () => LeaseLoopData
+  readonly #table: LeaseTable
+  readonly #streamIndex: ReadonlyMap<string, number>
+  readonly #running: () => number
+  readonly #onReplaced: (reason: string) => void
+  readonly #logger: Logger
+  readonly #rows = new Map<string, number>()
+  readonly #stopping = new AbortController()
+  #thread: Worker | undefined
+  #local: Promise<void> | undefined
+  #pulse: NodeJS.Timeout | undefined
+
+  constructor(options: {
+    /** Most entries at a time. */
+    capacity: number
+    streamKeys: readonly string[]
+    /** Asked for at the start. */
+    data: (table: SharedArrayBuffer) => LeaseLoopData
+    /** Tasks in flight now. */
+    running: () => number
+    /** Told when another process has taken this worker's id. */
+    onReplaced: (reason: string) => void
+    logger: Logger
+  }) {
+    super()
+    this.#table = new LeaseTable(options.capacity)
+    this.#streamIndex = new Map(options.streamKeys.map((key, index) => [key, index]))
+    this.#data = () => options.data(this.#table.shared)
+    this.#running = options.running
+    this.#onReplaced = options.onReplaced
+    this.#logger = options.logger
+  }
+
+  /** Keeps the lease of an entry from now on; false if it is kept already. */
+  hold({ stream, id }: TakenEntry): boolean {
+    const key = `${stream.key} ${id}`
+    if (this.#rows.has(key)) return false
+    this.#rows.set(key, this.#table.add(this.#streamIndex.get(stream.key) as number, id))
+    return true
+  }
+
+  drop({ stream, id }: TakenEntry): void {
+    const key = `${stream.key} ${id}`
+    const row = this.#rows.get(key)
+    if (row === undefined) return
+    this.#rows.delete(key)
+    this.#table.remove(row)
+  }
+
+  protected override onStart(): void {
+    this.#table.beat(0)
+    this.#pulse = setInterval(() => this.#table.beat(this.#running()), PULSE_MS)
+    try {
+      this.#startThread(this.#data())
+    } catch (error) {
+      this.#runHere(errorMessage(error))
+    }
+  }
+
+  protected override async onStop(): Promise<void> {
+    clearInterval(this.#pulse)
+    this.#stopping.abort()
+    const thread = this.#thread
+    if (thread !== undefined) {
+      const ended = new Promise<void>((resolve) => thread.once('exit', () => resolve()))
+      thread.postMessage('stop')
+      await Promise.race([ended, sleep(STOP_MS, this.#stopped(ended))])
+      await thread.terminate()
+    }
+    await this.#local
+  }
+
+  #stopped(ended: Promise<void>): AbortSignal {
+    const controller = new AbortController()
+    void ended.then(() => controller.abort())
+    return controller.signal
+  }
+
+  #startThread(data: LeaseLoopData): void {
+    // Source that runs without a build step (tests, development) needs its loader in the thread, too.
+    const isSource = import.meta.url.endsWith('.ts')
+    const file = new URL(isSource ? './lease-thread.ts' : './lease-thread.js', import.meta.url)
+    const thread = new Worker(file, { workerData: data, ...(isSource ? { execArgv: ['--import', 'tsx'] } : {}) })
+    thread.on('message', (message: LeaseMessage) => this.#onMessage(message))
+    thread.on('error', (error) => {
+      this.#thread = undefined
+      if (!this.#stopping.signal.aborted) this.#runHere(errorMessage(error))
+    })
+    this.#thread = thread
+  }
+
+  #onMessage(message: LeaseMessage): void {
+    if (message.kind === 'log') this.#logger[message.level](message.fields, message.message)
+    else if (message.code === 'GW_WORKER_ID_TAKEN') this.#onReplaced(message.message)
+    else this.#runHere(message.message)
+  }
+
+  #runHere(reason: string): void {
+    this.#logger.warn({ reason }, 'leases are renewed from the main thread: a handler that blocks it can lose its task')
+    this.#local = runLeaseLoop(this.#data(), this.#logger, this.#stopping.signal).catch((error: unknown) =>
+      this.#onReplaced(errorMessage(error)),
+    )
+  }
+}

@@ -1,0 +1,95 @@
+import { errorMessage } from '../errors.ts'
+import type { Logger } from '../logger.ts'
+import { Service } from '../service.ts'
+import type { ControlLeases } from '../store/control-leases.ts'
+import type { ControlStream, TakenEntry } from '../store/control-streams.ts'
+import { sleep } from '../util/sleep.ts'
+import type { Slots } from './slots.ts'
+
+/** A lease counts as run out after this part of it: with the walks in between, a takeover stays within one lease. */
+const IDLE_SHARE = 0.8
+const WALKS_PER_LEASE = 10
+const MOST_PER_WALK = 100
+const CONSUMER_IDLE_MS = 600_000
+const CLEAN_EVERY_MS = 60_000
+
+/**
+ * Takes over what dead workers have left, this one's former life included: walks over the pending entries of each
+ * stream, about ten times in a lease and with jitter, bounded by the free slots.
+ */
+export class Reclaimer extends Service {
+  readonly #leases: ControlLeases
+  readonly #streams: readonly ControlStream[]
+  readonly #slots: Slots
+  readonly #leaseMs: number
+  readonly #accept: (entries: readonly TakenEntry[]) => void
+  readonly #logger: Logger
+  readonly #cursors = new Map<string, string>()
+  readonly #stopping = new AbortController()
+  #loop: Promise<void> = Promise.resolve()
+  #cleanedAt = performance.now()
+
+  constructor(options: {
+    leases: ControlLeases
+    streams: readonly ControlStream[]
+    slots: Slots
+    leaseMs: number
+    /** Takes what was taken over. */
+    accept: (entries: readonly TakenEntry[]) => void
+    logger: Logger
+  }) {
+    super()
+    this.#leases = options.leases
+    this.#streams = options.streams
+    this.#slots = options.slots
+    this.#leaseMs = options.leaseMs
+    this.#accept = options.accept
+    this.#logger = options.logger
+  }
+
+  protected override async onStart(): Promise<void> {
+    // A worker that comes back under its old id is not to wait for its own leases to run out.
+    await Promise.all(this.#streams.map(({ key }) => this.#leases.surrender(key)))
+    this.#loop = this.#run()
+  }
+
+  protected override async onStop(): Promise<void> {
+    this.#stopping.abort()
+    await this.#loop
+  }
+
+  async #run(): Promise<void> {
+    const { signal } = this.#stopping
+    let failing = false
+    while (!signal.aborted) {
+      try {
+        for (const stream of this.#streams) await this.#walk(stream)
+        await this.#clean()
+        failing = false
+      } catch (error) {
+        if (!failing)
+          this.#logger.warn({ reason: errorMessage(error) }, 'looking for orphaned tasks failed, trying again')
+        failing = true
+      }
+      await sleep((this.#leaseMs / WALKS_PER_LEASE) * (0.5 + Math.random()), signal)
+    }
+  }
+
+  async #walk(stream: ControlStream): Promise<void> {
+    const count = Math.min(this.#slots.free, MOST_PER_WALK)
+    if (count <= 0 || this.#stopping.signal.aborted) return
+    const cursor = this.#cursors.get(stream.key) ?? '0-0'
+    const answer = await this.#leases.reclaim(stream, this.#leaseMs * IDLE_SHARE, cursor, count)
+    this.#cursors.set(stream.key, answer.cursor)
+    if (answer.entries.length === 0) return
+    const ids = answer.entries.map(({ id }) => id)
+    this.#logger.info({ capability: stream.capability, entries: ids }, 'took over tasks whose worker was silent')
+    this.#accept(answer.entries)
+  }
+
+  async #clean(): Promise<void> {
+    if (performance.now() - this.#cleanedAt < CLEAN_EVERY_MS) return
+    this.#cleanedAt = performance.now()
+    await Promise.all(this.#streams.map(({ key }) => this.#leases.removeConsumers(key, CONSUMER_IDLE_MS)))
+  }
+}
