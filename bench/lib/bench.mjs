@@ -137,6 +137,14 @@ const describeRedisTime = async (groups) => {
   return (await Promise.all(texts)).filter(Boolean).join('\n\n')
 }
 
+/** The run's own arguments, without those that only say where the outcome goes. */
+const asked = () => {
+  const words = process.argv.slice(2)
+  return words.filter(
+    (word, at) => word !== '--write-readme' && !word.startsWith('--json') && words[at - 1] !== '--json',
+  )
+}
+
 /** Runs what the options ask for; resolves with the exit code. */
 export const runBench = async (options) => {
   const contenders = await loadContenders(options.contenders)
@@ -145,9 +153,7 @@ export const runBench = async (options) => {
   const server = await startServer()
   try {
     const versions = contenders.map(({ title, version }) => `${title} ${version()}`).join(', ')
-    const command = ['node bench/run.mjs', ...process.argv.slice(2).filter((word) => word !== '--write-readme')].join(
-      ' ',
-    )
+    const command = ['npm run bench --', ...asked()].join(' ')
     const heading = `${versions}. ${await describeMachine(server.redis)}. ${options.rounds} rounds; median (lowest–highest). \`${command}\``
     console.log(heading)
     const groups = []
