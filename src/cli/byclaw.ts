@@ -19,6 +19,7 @@ Examples:
 
 async function main(args: readonly string[]): Promise<number> {
   const byclaw = program(NAME, 'Asks agents, follows sessions, and shows what workers do.')
+  byclaw.commandsGroup('Commands:')
   addSend(byclaw)
   addTail(byclaw)
   addWorkers(byclaw)

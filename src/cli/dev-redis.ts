@@ -1,13 +1,36 @@
+import { DEFAULT_REDIS_URL } from '../redis/options.ts'
+import type { LocalServerOptions } from '../testing/servers/local-server.ts'
 import type { LocalRedis } from '../testing/servers/redis.ts'
 import type { Environment } from './env.ts'
 
+const LOOK_MS = 500
+
 /** Starts a Redis of our own for `--dev`, and says where it is. It dies with this process, however that ends. */
 export async function startDevRedis(env: Environment): Promise<LocalRedis> {
-  // Only now: nobody else needs what finds and starts servers.
-  const { startLocalRedis } = await import('../testing/servers/redis.ts')
-  const log = (message: string) => process.stderr.write(`${message}\n`)
-  // With a log of its own, as in production: a worker warns of a server without one.
-  const redis = await startLocalRedis({ fresh: true, env: { ...env }, args: ['--appendonly', 'yes'], log })
+  const redis = await startWhereOneLooks({
+    fresh: true,
+    env: { ...env },
+    // With a log of its own, as in production: a worker warns of a server without one.
+    args: ['--appendonly', 'yes'],
+    log: (message) => process.stderr.write(`${message}\n`),
+  })
   process.stderr.write(`Redis for development, gone with this process: ${redis.url}\n`)
   return redis
+}
+
+/** On the default port if that is free, so that `byclaw` finds it without being told; else on any. */
+async function startWhereOneLooks(options: LocalServerOptions): Promise<LocalRedis> {
+  // Only now: nobody but `--dev` needs what finds and starts servers.
+  const { startLocalRedis } = await import('../testing/servers/redis.ts')
+  const { canConnect } = await import('../testing/servers/tcp.ts')
+  const { hostname, port } = new URL(DEFAULT_REDIS_URL)
+  const isTaken = () => canConnect(hostname, Number(port), LOOK_MS)
+  if (await isTaken()) return startLocalRedis(options)
+  try {
+    return await startLocalRedis({ ...options, port: Number(port) })
+  } catch (error) {
+    // Somebody was faster; any other reason holds for every port.
+    if (await isTaken()) return startLocalRedis(options)
+    throw error
+  }
 }

@@ -1,6 +1,6 @@
-import type { GatewayWorker } from '../agent/worker.ts'
 import type { Logger } from '../logger.ts'
-import type { RedisOption } from '../redis/options.ts'
+import { DEFAULT_REDIS_URL } from '../redis/options.ts'
+import type { RunWorkerOptions } from '../worker/options.ts'
 import { type RunningWorker, runWorker } from '../worker/run-worker.ts'
 import { startDevRedis } from './dev-redis.ts'
 import type { Environment } from './env.ts'
@@ -23,15 +23,27 @@ export interface LaunchOptions {
   readonly dev: boolean
 }
 
-/** Runs a worker until it stops; answers the exit code, which is 0 when a signal asked for the stop. */
+/**
+ * Runs a worker until it stops; answers the exit code, which is 0 when a signal asked for the stop.
+ *
+ * @throws GatewayError that names the flag or the variable at fault.
+ */
 export async function launch(options: LaunchOptions): Promise<number> {
-  const { spec, settings, env, dev } = options
+  try {
+    return await run(options)
+  } catch (error) {
+    throw nameSource(error, options.settings)
+  }
+}
+
+async function run({ spec, settings, env, dev }: LaunchOptions): Promise<number> {
   const logger = openLog(settings, env)
   const loader = new ModuleLoader()
   const worker = await loadWorker(spec, locateWorker(spec, process.cwd(), loader), loader)
   const given = redisOption(settings)
   await using ownRedis = dev && given === undefined ? await startDevRedis(env) : undefined
-  const running = await start(worker, given ?? ownRedis?.url, settings, logger)
+  const redis = given ?? ownRedis?.url
+  const running = await runWorker({ ...plainOptions(settings), worker, redis, logger, handleSignals: true })
   const signals = new SignalWatch()
   if (dev) process.stderr.write(`${nextCommand(running, settings, ownRedis?.url)}\n`)
   await running.stopped
@@ -39,40 +51,37 @@ export async function launch(options: LaunchOptions): Promise<number> {
   return signals.wasAsked ? 0 : EXIT.failure
 }
 
-function openLog(settings: Settings, env: Environment): Logger {
-  try {
-    const logger = createWorkerLogger(settings.values.logLevel, env)
-    for (const [name, why] of Object.entries(IGNORED_VARIABLES)) {
-      if (env[name]) logger.debug({ variable: name }, `${name} is ignored: ${why}`)
-    }
-    return logger
-  } catch (error) {
-    throw nameSource(error, settings)
+function openLog({ values }: Settings, env: Environment): Logger {
+  const logger = createWorkerLogger(values.logLevel, env)
+  for (const [name, why] of Object.entries(IGNORED_VARIABLES)) {
+    if (env[name]) logger.debug({ variable: name }, `${name} is ignored: ${why}`)
   }
+  // Also in code that no task waits for: a crash is an entry of the log like all else.
+  process.on('uncaughtException', (error, origin) => {
+    logger.error({ err: error, origin }, 'nobody caught this error, the process ends')
+    process.exit(EXIT.failure)
+  })
+  return logger
 }
 
-async function start(
-  worker: GatewayWorker,
-  redis: RedisOption | undefined,
-  settings: Settings,
-  logger: Logger,
-): Promise<RunningWorker> {
-  const { workerClass: _, logLevel: __, ...values } = settings.values
-  const options = Object.entries(values).filter(([name]) => !name.startsWith('redis'))
-  try {
-    return await runWorker({ ...Object.fromEntries(options), worker, redis, logger, handleSignals: true })
-  } catch (error) {
-    throw nameSource(error, settings)
-  }
+/** The settings that are options of `runWorker` as they stand. */
+function plainOptions({ values }: Settings): RunWorkerOptions {
+  const { workerClass: _, logLevel: __, ...rest } = values
+  return Object.fromEntries(Object.entries(rest).filter(([name]) => !name.startsWith('redis')))
 }
 
 /** What to type in another terminal. */
-function nextCommand({ capabilities }: RunningWorker, { values, sources }: Settings, devUrl: string | undefined) {
+function nextCommand(
+  { capabilities }: RunningWorker,
+  { values, sources }: Settings,
+  devUrl: string | undefined,
+): string {
   const url = devUrl ?? (sources.get('redisUrl')?.kind === 'flag' ? values.redisUrl : undefined)
-  const isSecret = url !== undefined && /@/.test(url)
+  // The default goes without saying, and a password is not for the screen.
+  const needsUrl = url !== undefined && url !== DEFAULT_REDIS_URL && !url.includes('@')
   const flags = [
-    ...(url === undefined || isSecret ? [] : [`--redis-url ${url}`]),
+    ...(needsUrl ? [`--redis-url ${url}`] : []),
     ...(sources.get('keyPrefix')?.kind === 'flag' ? [`--key-prefix ${values.keyPrefix}`] : []),
   ]
-  return `Try in another terminal: npx byclaw send ${capabilities[0]} "Hello" ${flags.join(' ')}`.trimEnd()
+  return `Try in another terminal: ${['npx byclaw send', capabilities[0], '"Hello"', ...flags].join(' ')}`
 }

@@ -30,8 +30,16 @@ export interface Desk {
 /** What a command does; answers its exit code. */
 export type Action<Options> = (desk: Desk, options: Options, args: readonly string[]) => Promise<number>
 
-/** Lets a command work with a client, and gives it the flags for the connection. */
-export function withClient<Options extends object>(command: Command, action: Action<Options>): void {
+/**
+ * Lets a command work with a client, and gives it the flags for the connection.
+ *
+ * @param fields - How the command line calls what the library calls otherwise, for error messages.
+ */
+export function withClient<Options extends object>(
+  command: Command,
+  action: Action<Options>,
+  fields: Readonly<Record<string, string>> = {},
+): void {
   addFlags(command, CONNECTION_FLAGS).action(async () => {
     const env = environment()
     const options = command.opts<Options>()
@@ -39,7 +47,7 @@ export function withClient<Options extends object>(command: Command, action: Act
     try {
       process.exitCode = await atDesk(settings, env, (desk) => action(desk, options, command.args))
     } catch (error) {
-      throw nameSource(error, settings)
+      throw nameSource(error, settings, fields)
     }
   })
 }

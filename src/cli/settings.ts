@@ -50,17 +50,22 @@ export function readSettings(
 }
 
 /**
- * The same error with the name of the flag or the variable in place of the option's, so that one knows where to look.
+ * The same error with the name of the flag or the variable in place of the library's, so that one knows where to look.
+ *
+ * @param others - Names of what is no setting of the table.
  */
-export function nameSource(error: unknown, { sources }: Settings): unknown {
+export function nameSource(
+  error: unknown,
+  { sources }: Settings,
+  others: Readonly<Record<string, string>> = {},
+): unknown {
   if (!(error instanceof GatewayError) || error.code !== 'GW_INVALID_ARGUMENT') return error
-  const field = String(error.details.field)
-  const [first = '', second = ''] = field.split('.')
+  const [first = '', second = ''] = String(error.details.field).split('.')
   // `redis.port` came by --redis-port, a bare `redis` by --redis-url.
   const option = first === 'redis' ? `redis${capitalized(second || 'url')}` : first
-  const source = sources.get(option)
-  if (source === undefined) return error
-  return new GatewayError('GW_INVALID_ARGUMENT', { ...error.details, field: source.name }, { cause: error })
+  const field = sources.get(option)?.name ?? others[option]
+  if (field === undefined) return error
+  return new GatewayError('GW_INVALID_ARGUMENT', { ...error.details, field }, { cause: error })
 }
 
 function flagName({ flag }: WorkerFlag): string {

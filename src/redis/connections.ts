@@ -135,7 +135,13 @@ function behaviour(role: ConnectionRole): RedisOptions {
     case 'prompt':
       return { ...common, socketTimeout: SILENCE_MS, commandTimeout: PROMPT_TIMEOUT_MS }
     case 'blocking':
-      return { ...common, socketTimeout: BLOCK_MS + 1_000, autoResendUnfulfilledCommands: false }
+      // Without a limit of retries ioredis would drop an interrupted read without settling its promise.
+      return {
+        ...common,
+        socketTimeout: BLOCK_MS + 1_000,
+        autoResendUnfulfilledCommands: false,
+        maxRetriesPerRequest: 0,
+      }
     case 'subscriber':
       return { ...common, autoResubscribe: true }
   }

@@ -25,9 +25,13 @@ export function addDeadList(program: Command): void {
     .argument('<capability>')
     .option('--limit <n>', 'at most so many', positiveInteger)
     .option('--json', 'one JSON object per letter, with the data as it came')
-  withClient<{ limit?: number; json?: true }>(command, async (desk, { limit, json }, [capability = '']) => {
-    const letters = await desk.client.listDeadLetters(capability, { limit })
-    printRows(desk, COLUMNS, letters, { json, empty: `no dead letters of ${capability}` })
-    return 0
-  })
+  withClient<{ limit?: number; json?: true }>(
+    command,
+    async (desk, { limit, json }, [capability = '']) => {
+      const letters = await desk.client.listDeadLetters(capability, { limit })
+      printRows(desk, COLUMNS, letters, { json, empty: `no dead letters of ${capability}` })
+      return 0
+    },
+    { capability: '<capability>' },
+  )
 }

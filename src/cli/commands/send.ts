@@ -4,7 +4,7 @@ import type { Command } from 'commander'
 import type { SendMessageRequest } from '../../client/request.ts'
 import { GatewayError } from '../../errors.ts'
 import type { CommandContent } from '../../protocol/command.ts'
-import { newMessageId } from '../../protocol/ids.ts'
+import { checkCapability, checkId, newMessageId } from '../../protocol/ids.ts'
 import { parseJson } from '../../protocol/json.ts'
 import { AnswerPrinter } from '../answer-printer.ts'
 import { EXIT, UsageError } from '../failure.ts'
@@ -33,15 +33,25 @@ export function addSend(program: Command): void {
     .option('--no-wait', 'end once the task is queued')
     .option('--timeout-ms <ms>', 'wait no longer for the end', positiveInteger)
     .option('--json', 'one JSON event per line')
-  withClient<SendOptions>(command, async (desk, options, [capability = '', text = '']) => {
-    const request: SendMessageRequest = {
-      targetAgentType: capability,
-      sessionId: options.session ?? `cli-${randomUUID()}`,
-      messageId: options.messageId ?? newMessageId(),
-      content: toContent(text === '-' ? await readAll(process.stdin) : text, options),
-    }
-    return options.wait ? ask(desk, request, options) : sendOnly(desk, request, options)
+  withClient<SendOptions>(command, send, {
+    capability: '<capability>',
+    sessionId: '--session',
+    messageId: '--message-id',
   })
+}
+
+async function send(
+  desk: Desk,
+  options: SendOptions,
+  [capability = '', text = '']: readonly string[],
+): Promise<number> {
+  const request: SendMessageRequest = {
+    targetAgentType: checkCapability('capability', capability),
+    sessionId: checkId('sessionId', options.session ?? `cli-${randomUUID()}`),
+    messageId: checkId('messageId', options.messageId ?? newMessageId()),
+    content: toContent(text === '-' ? await readAll(process.stdin) : text, options),
+  }
+  return options.wait ? ask(desk, request, options) : sendOnly(desk, request, options)
 }
 
 function toContent(text: string, { data }: SendOptions): CommandContent {

@@ -35,19 +35,22 @@ export function addTail(program: Command): void {
     .option('--message <id>', 'only this message, from its beginning to its end')
     .option('--no-follow', 'end at the present end')
     .option('--json', 'one JSON event per line')
-  withClient<TailOptions>(command, async (desk, { from, message, follow, json }, [session = '']) => {
-    // A message has a beginning of its own, and without following nothing comes after now.
-    const after = from ?? (follow || message !== undefined ? undefined : '0')
-    for await (const event of desk.client.subscribe(session, { after, messageId: message, follow })) {
-      desk.print(json ? JSON.stringify(event) : line(event, desk))
-    }
-    return 0
-  })
+  const fields = { sessionId: '<session>', after: '--from', messageId: '--message' }
+  withClient<TailOptions>(command, tail, fields)
+}
+
+async function tail(desk: Desk, options: TailOptions, [session = '']: readonly string[]): Promise<number> {
+  const { from, message, follow, json } = options
+  // A message has a beginning of its own, and without following nothing comes after now.
+  const after = from ?? (follow || message !== undefined ? undefined : '0')
+  for await (const event of desk.client.subscribe(session, { after, messageId: message, follow })) {
+    desk.print(json ? JSON.stringify(event) : line(event, desk))
+  }
+  return 0
 }
 
 function line(event: SessionEvent, { paint }: Desk): string {
   const { id, type, agentType, timestamp } = event
   const head = paint('dim', `${clock(timestamp || Number.parseInt(id, 10))} ${id}`)
-  const text = type === 'chunk' ? event.content : eventText(event)
-  return `${head} ${printable(agentType) || '-'} ${paint(COLOURS[type], type)} ${printable(text)}`.trimEnd()
+  return `${head} ${printable(agentType) || '-'} ${paint(COLOURS[type], type)} ${printable(eventText(event))}`.trimEnd()
 }

@@ -48,11 +48,15 @@ export function addTasks(program: Command): void {
     .option('--status <status>', 'only those that are queued, running, completed, failed …', toStatus)
     .option('--limit <n>', 'at most so many', positiveInteger)
     .option('--json', 'one JSON object per task')
-  withClient<TasksOptions>(command, async (desk, { session, status, limit, json }) => {
-    const tasks = await desk.client.listTasks({ sessionId: session, status, limit })
-    printRows(desk, COLUMNS, tasks, { json, empty: 'no such task' })
-    return 0
-  })
+  withClient<TasksOptions>(
+    command,
+    async (desk, { session, status, limit, json }) => {
+      const tasks = await desk.client.listTasks({ sessionId: session, status, limit })
+      printRows(desk, COLUMNS, tasks, { json, empty: 'no such task' })
+      return 0
+    },
+    { sessionId: '--session' },
+  )
 }
 
 function toStatus(text: string): TaskStatus {
