@@ -71,6 +71,24 @@ describe('result', () => {
     expect(['COMPLETED', 'GW_RESULT_GONE']).toContain(await outcome)
   })
 
+  test('a time that no timer can hold is not taken for no time at all', async () => {
+    const client = new House().client()
+    const days = 30 * 86_400_000
+    const controller = new AbortController()
+    const { signal } = controller
+    setTimeout(() => controller.abort(new Error('enough')), 60)
+    const refused = (error: { code?: string; message: string }) => error.code ?? error.message
+    const waiting = [
+      client.result({ sessionId: 's', messageId: 'm', timeoutMs: days, signal }),
+      client.ask({ ...send, timeoutMs: days, signal }),
+      Promise.resolve().then(() => client.subscribe('s', { idleTimeoutMs: days, signal }).next()),
+    ]
+    const before = performance.now()
+    const outcomes = await Promise.all(waiting.map((promise) => promise.catch(refused)))
+    for (const outcome of outcomes.slice(0, 2)) expect(['enough', 'GW_INVALID_ARGUMENT']).toContain(outcome)
+    if (outcomes[2] !== 'GW_INVALID_ARGUMENT') expect(performance.now() - before).toBeGreaterThan(50)
+  })
+
   test('ends with its signal, before and during the wait', async () => {
     const client = new House().client()
     const controller = new AbortController()

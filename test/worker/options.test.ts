@@ -1,0 +1,90 @@
+import { tmpdir } from 'node:os'
+import { describe, expect, test } from 'vitest'
+import { GatewayWorker } from '../../src/agent/worker.ts'
+import { createLogger } from '../../src/logger.ts'
+import { isWorkerClass, type RunWorkerOptions, resolveWorkerOptions } from '../../src/worker/options.ts'
+import { runWorker } from '../../src/worker/run-worker.ts'
+import { FunctionWorker } from './harness.ts'
+
+class Agent extends GatewayWorker {
+  override getCapabilities() {
+    return ['agent']
+  }
+  override async processCommand() {
+    return null
+  }
+}
+
+test('the defaults are those of the contract', () => {
+  const options = resolveWorkerOptions({ workerClass: Agent })
+  expect(options).toMatchObject({
+    ...{ keyPrefix: 'queue', consumerGroup: 'agent_engines', maxConcurrency: 50, fetchCount: 10, leaseMs: 5_000 },
+    ...{ shutdownTimeoutMs: 30_000, handleSignals: false, workspaceDir: `${tmpdir()}/byclaw-workspace` },
+    ...{ redis: { kind: 'standalone', target: '127.0.0.1:6379/0' }, worker: expect.any(Agent) },
+  })
+  expect(options.taskTimeoutMs).toBeUndefined()
+  expect(options.workerId).toMatch(new RegExp(`-${process.pid}-[0-9a-f]{8}$`))
+  expect(Object.isFrozen(options)).toBe(true)
+  expect(resolveWorkerOptions({ workerClass: Agent }).workerId).not.toBe(options.workerId)
+})
+
+describe('what is wrong is refused with its name and value', () => {
+  const cases: [Record<string, unknown>, RegExp][] = [
+    [{ workerClass: undefined }, /^workerClass is invalid: workerClass or worker must be given/],
+    [{ worker: new Agent() }, /^worker and workerClass is invalid: only one/],
+    [{ workerClass: undefined, worker: {} }, /^worker is invalid/],
+    [{ workerClass: class {} }, /^workerClass is invalid/],
+    [{ workerClass: () => null }, /^workerClass is invalid/],
+    [{ workerId: 'a b' }, /^workerId is invalid.*"a b"/],
+    [{ maxConcurrency: 0 }, /^maxConcurrency is invalid.*0/],
+    [{ maxConcurrency: 1.5 }, /^maxConcurrency is invalid.*1\.5/],
+    [{ maxConcurrency: 5_001 }, /^maxConcurrency is invalid.*5001/],
+    [{ maxConcurrency: '8' }, /^maxConcurrency is invalid.*"8"/],
+    [{ fetchCount: 0 }, /^fetchCount is invalid/],
+    [{ leaseMs: 99 }, /^leaseMs is invalid/],
+    [{ taskTimeoutMs: 0 }, /^taskTimeoutMs is invalid/],
+    [{ shutdownTimeoutMs: -1 }, /^shutdownTimeoutMs is invalid/],
+    [{ keyPrefix: '' }, /^keyPrefix is invalid/],
+    [{ keyPrefix: 'a{b' }, /^keyPrefix is invalid/],
+    [{ consumerGroup: '' }, /^consumerGroup is invalid/],
+    [{ workspaceDir: '' }, /^workspaceDir is invalid/],
+    [{ handleSignals: 'yes' }, /^handleSignals is invalid/],
+    [{ maxConcurency: 5 }, /^maxConcurency is invalid/],
+    [{ redis: 'http://localhost' }, /^redis is invalid/],
+    [{ leaseMs: Number.NaN }, /^leaseMs is invalid/],
+    [{ taskTimeoutMs: Number.POSITIVE_INFINITY }, /^taskTimeoutMs is invalid/],
+  ]
+  test.each(cases)('%j', (change, message) => {
+    expect(() => resolveWorkerOptions({ workerClass: Agent, ...change } as RunWorkerOptions)).toThrow(message)
+  })
+
+  test.each([
+    [[], /^getCapabilities\(\) is invalid/],
+    [['a b'], /^capability is invalid.*"a b"/],
+    [['worker'], /^capability is invalid: this name is reserved/],
+    [[{}], /^capability is invalid/],
+    [[null], /^capability is invalid/],
+  ])('capabilities %j', async (capabilities, message) => {
+    const worker = new FunctionWorker(capabilities as string[], () => null)
+    await expect(runWorker({ worker, logger: createLogger('silent') })).rejects.toThrow(message)
+  })
+})
+
+test.each(['taskTimeoutMs', 'shutdownTimeoutMs', 'connectTimeoutMs'])(
+  '%s: what no timer can hold is refused, not taken for no time at all',
+  (field) => {
+    // setTimeout makes 1 ms of what does not fit into 31 bits, and 30 days do not.
+    const days = 30 * 86_400_000
+    expect(() => resolveWorkerOptions({ workerClass: Agent, [field]: days })).toThrow(
+      new RegExp(`^${field} is invalid`),
+    )
+  },
+)
+
+test('a class is a worker’s, or not', () => {
+  class Child extends Agent {}
+  expect([Agent, Child].map(isWorkerClass)).toEqual([true, true])
+  expect([class {}, () => null, {}, null, undefined, 'x', new Agent()].map(isWorkerClass)).toEqual(
+    Array.from({ length: 7 }, () => false),
+  )
+})

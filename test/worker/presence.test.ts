@@ -1,0 +1,183 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { createInterface } from 'node:readline'
+import { setTimeout as pause } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import { describe, expect, onTestFinished, test } from 'vitest'
+import { waitFor } from '../../src/testing/wait-for.ts'
+import { Gate, House } from './harness.ts'
+
+const CHILD = fileURLToPath(new URL('fixtures/worker.ts', import.meta.url))
+const send = { targetAgentType: 'agent', sessionId: 's', content: 'hi' }
+
+/** A worker in a process of its own that consumes. */
+async function startChild(
+  house: House,
+  workerId: string,
+  leaseMs = 5_000,
+): Promise<{ child: ChildProcess; said: string[] }> {
+  const child = spawn(process.execPath, ['--import', 'tsx', CHILD, house.url, house.prefix, workerId, `${leaseMs}`], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  onTestFinished(async () => {
+    if (child.exitCode === null && child.signalCode === null) {
+      child.kill('SIGKILL')
+      await once(child, 'exit')
+    }
+  })
+  const said: string[] = []
+  createInterface({ input: child.stdout }).on('line', (line) => said.push(line))
+  await waitFor(() => said.includes('ready'), { timeoutMs: 15_000, message: 'the worker process to be ready' })
+  return { child, said }
+}
+
+describe('two workers with one id', () => {
+  test('the second refuses to start, quickly, and the first goes on undisturbed', async () => {
+    const house = new House()
+    const client = house.client()
+    const worker = await house.work(() => 'first', { workerId: 'w', leaseMs: 1_500 })
+    const before = performance.now()
+    await expect(house.work(() => 'second', { workerId: 'w', leaseMs: 1_500 })).rejects.toMatchObject({
+      ...{ code: 'GW_WORKER_ID_TAKEN', message: expect.stringContaining(`pid ${process.pid}`) },
+    })
+    expect(performance.now() - before).toBeLessThan(3_000)
+    expect(await client.ask(send)).toMatchObject({ data: 'first' })
+    expect((await client.listWorkers()).map(({ workerId }) => workerId)).toEqual(['w'])
+    expect(await house.redis.exists(house.keys.worker('w'))).toBe(1)
+    // And it goes on giving signs of life.
+    const seenAt = async () => Number(await house.redis.hget(house.keys.worker('w'), 'last_seen_at'))
+    const seen = await seenAt()
+    await waitFor(async () => (await seenAt()) > seen)
+    await worker.stop()
+    expect(await client.listWorkers()).toEqual([])
+  })
+
+  test('of several that start at once, one starts', async () => {
+    const house = new House()
+    const started = await Promise.allSettled(
+      Array.from({ length: 4 }, (_, i) => house.work(() => i, { workerId: 'w', leaseMs: 1_500 })),
+    )
+    expect(started.map(({ status }) => status).sort()).toEqual(['fulfilled', 'rejected', 'rejected', 'rejected'])
+    expect(await house.client().ask(send)).toMatchObject({ status: 'COMPLETED' })
+  })
+
+  test('a failed start leaves no connection and no trace', async () => {
+    const house = await House.private()
+    const count = async () => ((await house.redis.client('LIST')) as string).trim().split('\n').length
+    await house.work(() => 'first', { workerId: 'w', leaseMs: 1_000 })
+    await pause(600) // its thread has its own connection by now
+    const before = await count()
+    await expect(house.work(() => 'second', { workerId: 'w', leaseMs: 1_000 })).rejects.toMatchObject({
+      code: 'GW_WORKER_ID_TAKEN',
+    })
+    await waitFor(async () => (await count()) <= before, { message: 'the connections of the second to be closed' })
+  })
+
+  test('after the first has stopped, the next may have it at once', async () => {
+    const house = new House()
+    for (let round = 0; round < 3; round += 1) {
+      const worker = await house.work(() => round, { workerId: 'w' })
+      expect(await house.client().ask(send)).toMatchObject({ data: round })
+      await worker.stop()
+    }
+  })
+})
+
+describe('a worker process', () => {
+  test('that was killed: its id is free at once for the next on this host', { timeout: 40_000 }, async () => {
+    const house = new House()
+    const { child } = await startChild(house, 'w', 30_000)
+    expect(await house.client().ask(send)).toMatchObject({ data: `${child.pid}` })
+    child.kill('SIGKILL')
+    await once(child, 'exit')
+    const before = performance.now()
+    await house.work(() => 'next', { workerId: 'w', leaseMs: 30_000 })
+    expect(performance.now() - before).toBeLessThan(2_000)
+    expect(await house.client().ask(send)).toMatchObject({ data: 'next' })
+  })
+
+  test('that is frozen is not taken for dead at once, but after its lease', { timeout: 40_000 }, async () => {
+    const house = new House()
+    const { child } = await startChild(house, 'w', 1_500)
+    child.kill('SIGSTOP')
+    const before = performance.now()
+    await house.work(() => 'next', { workerId: 'w', leaseMs: 1_500 })
+    expect(performance.now() - before).toBeGreaterThan(500)
+    expect(performance.now() - before).toBeLessThan(6_000)
+    // The one that wakes up and finds its id taken stops by itself, and harms nobody.
+    child.kill('SIGCONT')
+    const [code] = await once(child, 'exit')
+    expect(code).toBe(0)
+    expect((await house.client().listWorkers()).map(({ pid }) => pid)).toEqual([process.pid])
+    expect(await house.client().ask(send)).toMatchObject({ data: 'next' })
+  })
+
+  test('ends by itself after SIGTERM, with its task done', { timeout: 40_000 }, async () => {
+    const house = new House()
+    const { child, said } = await startChild(house, 'w')
+    const client = house.client()
+    expect(await client.ask(send)).toMatchObject({ status: 'COMPLETED' })
+    child.kill('SIGTERM')
+    const [code] = await once(child, 'exit')
+    expect(code).toBe(0)
+    expect(said.at(-1)).toBe('stopped')
+    expect(await client.listWorkers()).toEqual([])
+  })
+})
+
+test('a worker whose hash has vanished (a flushed server) is listed again with all it is', async () => {
+  const house = new House()
+  const client = house.client()
+  await house.work(() => null, { workerId: 'w', leaseMs: 150, maxConcurrency: 7 })
+  const [before] = await client.listWorkers()
+  await house.redis.del(house.keys.worker('w'), house.keys.workers(), house.keys.capability('agent'))
+  const [after] = await waitFor(async () => {
+    const workers = await client.listWorkers()
+    return workers.length > 0 && workers
+  })
+  expect({ ...after, lastSeenAt: 0 }).toEqual({ ...before, lastSeenAt: 0 })
+})
+
+test('a worker that ended without a word disappears from the lists after its time', async () => {
+  const house = new House()
+  const { child } = await startChild(house, 'w', 200)
+  const client = house.client({ workerTtlMs: 600 })
+  expect(await client.listWorkers()).toHaveLength(1)
+  child.kill('SIGKILL')
+  await once(child, 'exit')
+  await waitFor(async () => (await client.listWorkers()).length === 0)
+  expect(await client.sendMessage({ ...send, requireOnlineWorker: true })).toMatchObject({ status: 'NO_WORKER' })
+  await waitFor(async () => (await house.redis.exists(house.keys.worker('w'))) === 0)
+})
+
+test('onStartup comes before the first task, onShutdown after the last; a start that fails there leaves nothing', async () => {
+  const house = new House()
+  const client = house.client()
+  const { FunctionWorker } = await import('./harness.ts')
+  const { runWorker } = await import('../../src/worker/run-worker.ts')
+  const told: string[] = []
+  const gate = new Gate()
+  const agent = new FunctionWorker(['agent'], async () => {
+    told.push('task begins')
+    await gate.pass()
+    told.push('task ends')
+  })
+  agent.onStartup = async () => {
+    await pause(20)
+    told.push('startup')
+  }
+  agent.onShutdown = () => void told.push('shutdown')
+  const options = { redis: house.url, keyPrefix: house.prefix, logger: house.logger, worker: agent, workerId: 'w' }
+  await client.sendMessage(send)
+  const worker = await runWorker(options)
+  await gate.reached(1)
+  const stopped = worker.stop()
+  gate.open()
+  await stopped
+  expect(told).toEqual(['startup', 'task begins', 'task ends', 'shutdown'])
+  agent.onStartup = () => {
+    throw new Error('no licence')
+  }
+  await expect(runWorker(options)).rejects.toThrow('no licence')
+  expect(await client.listWorkers()).toEqual([])
+})

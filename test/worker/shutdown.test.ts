@@ -1,0 +1,184 @@
+import { setTimeout as pause } from 'node:timers/promises'
+import { describe, expect, onTestFinished, test } from 'vitest'
+import { waitFor } from '../../src/testing/wait-for.ts'
+import { Gate, House } from './harness.ts'
+
+const send = { targetAgentType: 'agent', sessionId: 's', content: 'hi' }
+
+describe('stop', () => {
+  test('of an idle worker takes no time, and is the same however often it is called', async () => {
+    const house = new House()
+    const worker = await house.work(() => null, { shutdownTimeoutMs: 30_000 })
+    await pause(50)
+    const before = performance.now()
+    await Promise.all([worker.stop(), worker.stop(), worker.stopped])
+    await worker.stop()
+    expect(performance.now() - before).toBeLessThan(1_000)
+  })
+
+  test('right after the start, too', async () => {
+    const house = new House()
+    for (let round = 0; round < 10; round += 1) {
+      const worker = await house.work(() => null, { workerId: 'w', shutdownTimeoutMs: 30_000 })
+      await worker.stop()
+    }
+  })
+
+  test('lets running tasks finish, takes nothing new, and leaves the rest to others', async () => {
+    const house = new House()
+    const client = house.client()
+    const gate = new Gate()
+    const worker = await house.work(
+      async (command, context) => {
+        await gate.pass()
+        await context.emitChunk('last words')
+        return `first ${command.content}`
+      },
+      { maxConcurrency: 3, shutdownTimeoutMs: 30_000, workerId: 'w-1' },
+    )
+    const sent = Array.from({ length: 20 }, (_, i) =>
+      client.sendMessage({ ...send, messageId: `m-${i}`, content: `${i}` }),
+    )
+    await Promise.all(sent)
+    await gate.reached(3)
+    let stopped = false
+    const stop = worker.stop().then(() => {
+      stopped = true
+    })
+    await pause(100)
+    expect(stopped).toBe(false)
+    expect(worker.running).toBe(3)
+    // It stays on the list while it still works.
+    expect((await client.listWorkers()).map(({ workerId }) => workerId)).toEqual(['w-1'])
+    gate.open()
+    await stop
+    expect(gate.arrived).toBe(3)
+    expect(await house.pending()).toBe(0)
+    expect(await house.waiting()).toBe(17)
+    expect(await client.listWorkers()).toEqual([])
+    const by: string[] = []
+    await house.work((command) => by.push(String(command.content)), { workerId: 'w-2' })
+    const ends = await Promise.all(
+      Array.from({ length: 20 }, (_, i) => client.result({ sessionId: 's', messageId: `m-${i}` })),
+    )
+    expect(ends.slice(0, 3).map(({ data, content }) => [data, content])).toEqual([
+      ...[
+        ['first 0', 'first 0'],
+        ['first 1', 'first 1'],
+        ['first 2', 'first 2'],
+      ],
+    ])
+    expect(by).toHaveLength(17)
+    for (let i = 0; i < 20; i += 1) expect(await house.dones('s', `m-${i}`)).toHaveLength(1)
+  })
+
+  test('under load: what was fetched but not begun goes back at once; nothing is lost, nothing runs twice', async () => {
+    const house = new House()
+    const client = house.client()
+    const ran: string[] = []
+    const handle = async (command: { content: unknown }) => {
+      await pause(Math.random() * 3)
+      ran.push(String(command.content))
+    }
+    const total = 600
+    const sending = (async () => {
+      for (let i = 0; i < total; i += 20) {
+        await Promise.all(
+          Array.from({ length: 20 }, (_, j) =>
+            client.sendMessage({ ...send, messageId: `m-${i + j}`, content: `${i + j}` }),
+          ),
+        )
+        await pause(1)
+      }
+    })()
+    // Rolling restarts: a worker under a new id every few tens of milliseconds.
+    for (let round = 0; ran.length < total && round < 60; round += 1) {
+      const worker = await house.work(handle, { workerId: `w-${round}`, maxConcurrency: 8, shutdownTimeoutMs: 10_000 })
+      await pause(5 + Math.random() * 40)
+      await worker.stop()
+      expect(await house.pending()).toBe(0)
+    }
+    await sending
+    await house.work(handle, { workerId: 'last' })
+    await waitFor(() => ran.length >= total, { timeoutMs: 10_000, message: () => `${ran.length} of ${total}` })
+    await house.settled()
+    expect(ran).toHaveLength(total)
+    expect(new Set(ran).size).toBe(total)
+  })
+
+  test('after its time aborts what still runs, with GW_SHUTDOWN, and says nothing of an end', async () => {
+    const house = new House()
+    const client = house.client()
+    const gate = new Gate()
+    onTestFinished(() => gate.open())
+    const reasons: unknown[] = []
+    const worker = await house.work(
+      async (_command, context) => {
+        context.signal.addEventListener('abort', () => reasons.push(context.signal.reason))
+        await gate.pass()
+      },
+      { shutdownTimeoutMs: 100, workerId: 'w' },
+    )
+    const { messageId } = await client.sendMessage(send)
+    await gate.reached(1)
+    const before = performance.now()
+    await worker.stop()
+    expect(performance.now() - before).toBeGreaterThanOrEqual(95)
+    expect(performance.now() - before).toBeLessThan(3_000)
+    expect(reasons).toEqual([expect.objectContaining({ code: 'GW_SHUTDOWN' })])
+    expect(await house.dones('s', messageId)).toEqual([])
+    expect((await client.getTask({ sessionId: 's', messageId }))?.status).not.toMatch(
+      /COMPLETED|FAILED|CANCELLED|EXPIRED/,
+    )
+    expect(await house.waiting()).toBe(1)
+  })
+
+  test('by `await using`', async () => {
+    const house = new House()
+    {
+      await using worker = await house.work(() => null)
+      expect(worker.capabilities).toEqual(['agent'])
+    }
+    expect(await house.client().listWorkers()).toEqual([])
+  })
+
+  test('ends also where Redis is away', { timeout: 40_000 }, async () => {
+    const house = await House.private()
+    const worker = await house.work(() => null, { shutdownTimeoutMs: 500 })
+    await pause(50)
+    house.server.kill('SIGKILL')
+    const stop = worker.stop().then(() => 'stopped')
+    const outcome = await Promise.race([stop, pause(8_000, 'hangs', { ref: false })])
+    await house.server.restart()
+    await stop
+    expect(outcome).toBe('stopped')
+  })
+
+  test('ends also where Redis is away and a task runs', { timeout: 40_000 }, async () => {
+    const house = await House.private()
+    const gate = new Gate()
+    onTestFinished(() => gate.open())
+    const worker = await house.work(() => gate.pass(), { shutdownTimeoutMs: 300 })
+    await house.client().sendMessage(send)
+    await gate.reached(1)
+    house.server.kill('SIGKILL')
+    const stop = worker.stop().then(() => 'stopped')
+    const outcome = await Promise.race([stop, pause(8_000, 'hangs', { ref: false })])
+    await house.server.restart()
+    await stop
+    expect(outcome).toBe('stopped')
+  })
+})
+
+test('a signal stops the worker, and its listeners go with it', async () => {
+  const house = new House()
+  const before = process.listenerCount('SIGTERM') + process.listenerCount('SIGINT')
+  const worker = await house.work(() => null, { handleSignals: true })
+  expect(process.listenerCount('SIGTERM') + process.listenerCount('SIGINT')).toBe(before + 2)
+  process.emit('SIGTERM')
+  await worker.stopped
+  expect(process.listenerCount('SIGTERM') + process.listenerCount('SIGINT')).toBe(before)
+  const other = await house.work(() => null)
+  expect(process.listenerCount('SIGTERM') + process.listenerCount('SIGINT')).toBe(before)
+  await other.stop()
+})
