@@ -5,8 +5,8 @@ import type { LoadHook, ResolveHook } from 'node:module'
  * Hooks into Node's loading of modules, run by Node in a thread of their own. They stand in front of those of tsx and
  * do three things which tsx does not:
  *
- * - A file of the user's with `import` or `export` is an ES module, whatever its package.json says. tsx would make it
- *   CommonJS there, and this library, which it imports, a second copy of itself.
+ * - A file of the user's in TypeScript, or with `import` or `export`, is an ES module, whatever its package.json says. tsx
+ *   would make it CommonJS there, and this library, which it imports, a second copy of itself.
  * - Such a file may use what CommonJS offers all the same (`__dirname`, `require`), since `tsc` would let it.
  * - `byclaw-from:` resolves a package from where the user stands.
  */
@@ -26,8 +26,7 @@ export const resolve: ResolveHook = async (specifier, context, nextResolve) => {
     return nextResolve(name, { ...context, parentURL })
   }
   const resolved = await nextResolve(specifier, context)
-  if (!resolved.format?.startsWith('commonjs') || !isUserFile(resolved.url)) return resolved
-  if (!ES_SYNTAX.test(await readFile(new URL(resolved.url), 'utf8'))) return resolved
+  if (!resolved.format?.startsWith('commonjs') || !(await isModule(resolved.url))) return resolved
   forced.add(resolved.url)
   return { ...resolved, format: 'module' }
 }
@@ -42,8 +41,11 @@ export const load: LoadHook = async (url, context, nextLoad) => {
   return { ...loaded, source: `${source}\nimport{${missing}}from${JSON.stringify(commonjsNames(url))};` }
 }
 
-function isUserFile(url: string): boolean {
-  return url.startsWith('file:') && /\.[jt]sx?(?:\?|$)/.test(url) && !url.includes('/node_modules/')
+/** TypeScript always is, JavaScript when it looks like one; packages are left as they are. */
+async function isModule(url: string): Promise<boolean> {
+  if (!url.startsWith('file:') || url.includes('/node_modules/')) return false
+  if (/\.tsx?(?:\?|$)/.test(url)) return true
+  return /\.jsx?(?:\?|$)/.test(url) && ES_SYNTAX.test(await readFile(new URL(url), 'utf8'))
 }
 
 function uses(source: string, name: string): boolean {

@@ -84,6 +84,12 @@ const TIMES = {
 } as const satisfies Record<string, Row>
 
 const LIMITS = {
+  maxDeliveries: [
+    '--max-deliveries <n>',
+    'BYAI_WORKER_MAX_DELIVERIES',
+    'number',
+    'a task that was taken this often, and whose workers died, goes to the dead letters',
+  ],
   streamMaxLength: [
     '--stream-max-length <n>',
     'BYAI_WORKER_STREAM_MAX_LENGTH',

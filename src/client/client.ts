@@ -70,12 +70,12 @@ export class GatewayClient implements AsyncDisposable {
 
   /** @throws GatewayError `GW_INVALID_ARGUMENT` that names the option. */
   constructor(options: GatewayClientOptions = {}) {
-    const { redis, keyPrefix, maxPayloadBytes, workerTtlMs, logger } = resolveClientOptions(options)
+    const { redis, keyPrefix, maxPayloadBytes, logger } = resolveClientOptions(options)
     const keys = new Keys(keyPrefix)
     this.#connections = new RedisConnections(redis, logger)
     const commands = this.#connections.client('prompt')
     this.#records = new TaskRecords(commands, keys)
-    this.#presence = new Presence(commands, keys, workerTtlMs)
+    this.#presence = new Presence(commands, keys)
     this.#deadLetters = new DeadLetters(commands, keys)
     this.#reader = new DataReader(commands, keys)
     this.#feeds = new SessionFeeds(this.#connections, this.#reader, logger)
@@ -104,19 +104,15 @@ export class GatewayClient implements AsyncDisposable {
       return refused('REJECTED', checked, { messageId, traceId, timestamp: Date.now() })
     }
     const { command, contract, requireOnlineWorker } = checked
-    return this.#dispatcher.send(command, { contract, requireOnlineWorker })
+    return this.#dispatcher.send(command, { contract, requireOnlineWorker, isChecked: true })
   }
 
-  /** Sends a prepared command to the agents of its header's `targetAgentType`; answers like {@link sendMessage}. */
+  /**
+   * Sends a prepared command to the agents of its header's `targetAgentType`; answers like {@link sendMessage}. What a
+   * worker could not read is refused here.
+   */
   async sendCommand(command: GatewayCommand, options: { requireOnlineWorker?: boolean } = {}): Promise<SendAnswer> {
     this.#requireOpen()
-    const { messageId, sessionId, traceId } = command.header
-    for (const [field, value] of Object.entries({ messageId, sessionId })) {
-      const reason = idFault(value)
-      if (reason === null) continue
-      const error = new GatewayError('GW_INVALID_ARGUMENT', { field: `header.${field}`, value, reason })
-      return refused('REJECTED', error, { messageId, traceId, timestamp: Date.now() })
-    }
     return this.#dispatcher.send(command, options)
   }
 
@@ -140,8 +136,9 @@ export class GatewayClient implements AsyncDisposable {
       throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'idleTimeoutMs', value: idleTimeoutMs, reason })
     }
     const resources = { feeds: this.#feeds, reader: this.#reader, records: this.#records }
-    const subscription = new Subscription(resources, sessionId, options, () => this.#subscriptions.delete(subscription))
+    const subscription = new Subscription(resources, sessionId, options)
     this.#subscriptions.add(subscription)
+    void subscription.ended.then(() => this.#subscriptions.delete(subscription))
     return subscription
   }
 
@@ -209,7 +206,7 @@ export class GatewayClient implements AsyncDisposable {
   }
 
   /** What is known of a task, or null. */
-  getTask(ref: TaskRef): Promise<TaskInfo | null> {
+  async getTask(ref: TaskRef): Promise<TaskInfo | null> {
     this.#requireOpen()
     return this.#records.get({
       sessionId: checkId('sessionId', ref.sessionId),
@@ -228,13 +225,13 @@ export class GatewayClient implements AsyncDisposable {
   }
 
   /** The live workers. */
-  listWorkers(): Promise<WorkerInfo[]> {
+  async listWorkers(): Promise<WorkerInfo[]> {
     this.#requireOpen()
     return this.#presence.list()
   }
 
   /** What could not be processed on a capability's stream, newest first. */
-  listDeadLetters(capability: string, { limit = 100 }: { limit?: number } = {}): Promise<DeadLetter[]> {
+  async listDeadLetters(capability: string, { limit = 100 }: { limit?: number } = {}): Promise<DeadLetter[]> {
     this.#requireOpen()
     const reason = capabilityFault(capability)
     if (reason !== null)

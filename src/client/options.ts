@@ -11,8 +11,6 @@ export interface GatewayClientOptions {
   readonly keyPrefix?: string
   /** Largest command, in bytes. Default 1 MiB. */
   readonly maxPayloadBytes?: number
-  /** Age of a worker's last sign of life up to which it counts as live, in ms: three leases. Default 15,000. */
-  readonly workerTtlMs?: number
   /** Any pino-shaped logger. Default pino with level `warn`. */
   readonly logger?: Logger
 }
@@ -28,7 +26,6 @@ const schema = z.strictObject({
     .min(1)
     .max(512 * 1_048_576)
     .default(1_048_576),
-  workerTtlMs: z.number().int().min(1).default(15_000),
 })
 
 export type ResolvedClientOptions = Readonly<z.infer<typeof schema>> & {

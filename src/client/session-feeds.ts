@@ -13,7 +13,7 @@ export interface FeedListener {
 
 type Subscriber = ReturnType<RedisConnections['subscriber']>
 
-const CHECK_EVERY_MS = 250
+const CHECK_EVERY_MS = 100
 /** How long a session may be silent before its stream is looked at, in case a writer does not push. */
 const DOUBT_AFTER_MS = 2_000
 /** The same for sessions in which entries were found that nobody pushed. */
@@ -76,7 +76,9 @@ export class SessionFeeds {
   /** Says that entries were found in a session which nobody had pushed: it is looked at more often from now on. */
   markForeign(sessionId: string): void {
     const feed = this.#feeds.get(this.#reader.channel(sessionId))
-    if (feed !== undefined) feed.foreign = true
+    if (feed === undefined) return
+    feed.foreign = true
+    feed.doubtAt = performance.now() + FOREIGN_DOUBT_AFTER_MS
   }
 
   close(): void {

@@ -60,15 +60,16 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
   #checkRecord: boolean
   readonly #members = new Set<string>()
   #ended = false
+  /** The task's `done` went into the buffer. */
+  #doneSeen = false
+  /** The task's `done` was handed out. */
   #done = false
+  readonly #closed = deferred()
   #wake: Deferred<void> | undefined
   #turn: Promise<unknown> = Promise.resolve()
 
-  readonly #onEnd: () => void
-
-  constructor(resources: SubscriptionResources, sessionId: string, options: SubscribeOptions, onEnd: () => void) {
+  constructor(resources: SubscriptionResources, sessionId: string, options: SubscribeOptions) {
     this.#resources = resources
-    this.#onEnd = onEnd
     this.#sessionId = sessionId
     this.#options = options
     this.#follow = options.follow ?? true
@@ -84,6 +85,11 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
   /** Resolves when the position is fixed and the session is heard: no event written from then on is missed. */
   opened(): Promise<void> {
     return this.#opened
+  }
+
+  /** Resolves when the subscription has ended, for whatever reason. */
+  get ended(): Promise<void> {
+    return this.#closed.promise
   }
 
   next(): Promise<IteratorResult<SessionEvent>> {
@@ -125,7 +131,7 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
     const { idleTimeoutMs } = this.#options
     const deadline = idleTimeoutMs === undefined ? undefined : performance.now() + idleTimeoutMs
     for (;;) {
-      const event = this.#take()
+      const event = this.#done ? undefined : this.#take()
       if (event !== undefined) return { done: false, value: event }
       if (this.#ended || this.#done) {
         this.#end()
@@ -188,7 +194,7 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
     this.#append(page.events.filter(({ id }) => compareEntryIds(id, this.#cursor) > 0))
     if (page.events.length === PAGE) this.#live = false
     if (doubted && page.events.length > 0) feeds.markForeign(this.#sessionId)
-    if (this.#checkRecord && page.events.length === 0) await this.#lookAtRecord()
+    if (this.#checkRecord && page.events.length < PAGE) await this.#lookAtRecord()
   }
 
   async #lookForGap(from: string): Promise<void> {
@@ -204,12 +210,14 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
   async #lookAtRecord(): Promise<void> {
     this.#checkRecord = false
     const { messageId } = this.#options
-    if (messageId === undefined || this.#buffer.length > 0) return
+    if (messageId === undefined || this.#doneSeen) return
     const { records, reader } = this.#resources
     const end = await records.getEnd({ sessionId: this.#sessionId, messageId })
     if (end === null || !('endId' in end)) return
-    const isAhead = compareEntryIds(end.endId, this.#cursor) > 0
-    if (isAhead && compareEntryIds(end.endId, await reader.lastId(this.#sessionId)) <= 0) {
+    const lastId = await reader.lastId(this.#sessionId)
+    // A push may have brought it meanwhile.
+    if (this.#doneSeen) return
+    if (compareEntryIds(end.endId, this.#cursor) > 0 && compareEntryIds(end.endId, lastId) <= 0) {
       // Written between our page and this look, or trimmed by now: the next page tells.
       this.#live = false
       this.#checkRecord = true
@@ -220,7 +228,11 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
 
   #append(events: readonly SessionEvent[]): void {
     if (events.length === 0) return
-    this.#buffer.push(...events)
+    const { messageId } = this.#options
+    for (const event of events) {
+      this.#buffer.push(event)
+      if (event.type === 'done' && event.messageId === messageId) this.#doneSeen = true
+    }
     this.#cursor = (events.at(-1) as SessionEvent).id
   }
 
@@ -258,7 +270,7 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
     this.#options.signal?.removeEventListener('abort', this.#onAbort)
     this.#resources.feeds.unlisten(this.#sessionId, this)
     this.#wake?.resolve()
-    this.#onEnd()
+    this.#closed.resolve()
   }
 }
 

@@ -1,7 +1,7 @@
 import type { ActiveWorker, AgentContext, EmitOptions, Workspace } from '../agent/context.ts'
 import { GatewayError } from '../errors.ts'
 import type { Logger } from '../logger.ts'
-import type { Artifact } from '../protocol/event.ts'
+import type { Artifact, EventBody } from '../protocol/event.ts'
 import type { MessageHeader } from '../protocol/header.ts'
 import type { Presence } from '../store/presence.ts'
 import type { Emitter, Ownership } from './emitter.ts'
@@ -70,25 +70,32 @@ export class TaskContext implements AgentContext {
     if (this.#signal.reason !== undefined) throw this.#signal.reason
   }
 
-  async emitChunk(chunk: string | { content: string; role?: string }, options?: EmitOptions): Promise<void> {
-    const body = typeof chunk === 'string' ? { content: chunk } : { content: chunk?.content, role: chunk?.role }
-    requireText('chunk', body.content)
-    await this.#emitter.emit({ type: 'chunk', ...body }, options?.metadata)
+  emitChunk(chunk: string | { content: string; role?: string }, options?: EmitOptions): Promise<void> {
+    const { content, role } = typeof chunk === 'string' ? { content: chunk } : { role: undefined, ...chunk }
+    return this.#say({ type: 'chunk', content, role }, 'chunk', content, options)
   }
 
-  async emitState(state: string | { state: string; detail?: unknown }, options?: EmitOptions): Promise<void> {
-    const body = typeof state === 'string' ? { state } : { state: state?.state, detail: state?.detail }
-    requireText('state', body.state)
-    await this.#emitter.emit({ type: 'state', ...body }, options?.metadata)
+  emitState(state: string | { state: string; detail?: unknown }, options?: EmitOptions): Promise<void> {
+    const body = typeof state === 'string' ? { state } : { ...state }
+    return this.#say({ type: 'state', ...body }, 'state', body.state, options)
   }
 
-  async emitArtifact(artifact: Artifact, options?: EmitOptions): Promise<void> {
-    requireText('artifact.name', artifact?.name)
-    await this.#emitter.emit({ type: 'artifact', artifact }, options?.metadata)
+  emitArtifact(artifact: Artifact, options?: EmitOptions): Promise<void> {
+    return this.#say({ type: 'artifact', artifact }, 'artifact.name', artifact?.name, options)
   }
 
   emitData(data: unknown, options?: EmitOptions): Promise<void> {
-    return this.#emitter.emit({ type: 'data', data }, options?.metadata)
+    return this.#say({ type: 'data', data }, 'data', '', options)
+  }
+
+  /** Emits if `text`, the part of the event that must be there, is a text. */
+  #say(body: EventBody, field: string, text: unknown, options: EmitOptions | undefined): Promise<void> {
+    if (typeof text === 'string') return this.#emitter.emit(body, options?.metadata)
+    const refused = Promise.reject(
+      new GatewayError('GW_INVALID_ARGUMENT', { field, value: text, reason: 'must be a text' }),
+    )
+    refused.catch(() => undefined) // like every emit, this one need not be awaited
+    return refused
   }
 
   // biome-ignore lint/suspicious/noExplicitAny: see AgentContext
@@ -123,9 +130,4 @@ export class TaskContext implements AgentContext {
   async dispose(): Promise<void> {
     await this.#workspace?.remove()
   }
-}
-
-function requireText(field: string, value: unknown): void {
-  if (typeof value === 'string') return
-  throw new GatewayError('GW_INVALID_ARGUMENT', { field, value, reason: 'must be a text' })
 }

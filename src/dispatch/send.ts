@@ -1,7 +1,7 @@
 import type { AgentContract } from '../agent/contract.ts'
 import { checkSchema } from '../agent/schema.ts'
 import { errorMessage, GatewayError, type GatewayErrorCode } from '../errors.ts'
-import { encodeCommand } from '../protocol/codec.ts'
+import { decodeCommand, encodeCommand } from '../protocol/codec.ts'
 import { AskAgentCommand, type GatewayCommand } from '../protocol/command.ts'
 import { checkCapability } from '../protocol/ids.ts'
 import type { ControlWriter } from '../store/control-streams.ts'
@@ -34,6 +34,8 @@ export interface DispatchOptions {
   readonly requireOnlineWorker?: boolean
   /** Contract that the content must fit. */
   readonly contract?: AgentContract
+  /** The command was built from checked parts and need not be read back. Default false. */
+  readonly isChecked?: boolean
 }
 
 /** The one door to the control streams: checks a command, writes its entry and then its record. */
@@ -76,7 +78,7 @@ export class Dispatcher {
   async send(command: GatewayCommand, options: DispatchOptions = {}): Promise<SendAnswer> {
     const { messageId, traceId, targetAgentType } = command.header
     const about = { messageId, traceId, timestamp: Date.now() }
-    const data = await this.#encode(command, options.contract)
+    const data = await this.#encode(command, options)
     if (data instanceof GatewayError) return refused('REJECTED', data, about)
     try {
       if (options.requireOnlineWorker && (await this.#presence.online(targetAgentType)).length === 0) {
@@ -93,7 +95,8 @@ export class Dispatcher {
     return { success: true, status: 'QUEUED', ...about }
   }
 
-  async #encode(command: GatewayCommand, contract: AgentContract | undefined): Promise<string | GatewayError> {
+  async #encode(command: GatewayCommand, options: DispatchOptions): Promise<string | GatewayError> {
+    const { contract } = options
     try {
       checkCapability('targetAgentType', command.header.targetAgentType)
       if (contract !== undefined && command instanceof AskAgentCommand) {
@@ -107,6 +110,7 @@ export class Dispatcher {
       if (bytes > this.#maxPayloadBytes) {
         throw new GatewayError('GW_PAYLOAD_TOO_LARGE', { field: 'the command', bytes, limit: this.#maxPayloadBytes })
       }
+      if (!options.isChecked) requireReadable(data)
       return data
     } catch (error) {
       if (error instanceof GatewayError) return error
@@ -118,6 +122,12 @@ export class Dispatcher {
       )
     }
   }
+}
+
+/** A command that somebody else built is read as the worker will read it: what it cannot read is refused here. */
+function requireReadable(data: string): void {
+  const decoded = decodeCommand(data, Number.MAX_SAFE_INTEGER)
+  if (!decoded.ok) throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'the command', reason: decoded.detail })
 }
 
 /** A send that was refused before anything was written. */

@@ -77,18 +77,15 @@ export class Reception {
     }
     if (!(decoded.command instanceof CancelTaskCommand)) return decoded
     const detail = 'CANCEL_TASK is no task; it belongs on the stream of the worker that runs the task'
-    return { ok: false, reason: 'unknown-action', detail }
+    return { ok: false, reason: 'unknown-action', detail, header: decoded.command.header }
   }
 
   async #bury(entry: TakenEntry, poison: DecodedCommand & { ok: false }): Promise<void> {
     const { sessionId = '', messageId = '' } = poison.header ?? {}
     const { id: entryId, stream } = entry
     const { reason, detail } = poison
-    await this.#deadLetters.add({
-      ...{ capability: stream.capability, reason, detail, entryId, sessionId, messageId },
-      data: entryField(entry.raw, DATA_FIELD) ?? '',
-      workerId: this.#workerId,
-    })
+    const letter = { capability: stream.capability, reason, detail, entryId, sessionId, messageId }
+    await this.#deadLetters.add({ ...letter, workerId: this.#workerId }, stream.key)
     this.#logger.error(
       { capability: stream.capability, entryId, sessionId, messageId, reason, detail },
       'message sent to the dead letters',

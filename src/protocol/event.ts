@@ -1,6 +1,6 @@
 import type { MessageHeader } from './header.ts'
 import { isObject, parseJson } from './json.ts'
-import type { TerminalStatus } from './status.ts'
+import { TERMINAL_STATUSES, type TerminalStatus } from './status.ts'
 
 /*
  * One event = one entry of a session's data stream, a JSON document with the keys
@@ -136,7 +136,7 @@ export function decodeEvent(id: string, text: string | undefined): SessionEvent 
     timestamp: typeof wire.timestamp === 'number' ? wire.timestamp : 0,
     metadata,
   }
-  return { ...origin, ...(bodyFromWire(wire) ?? { type: 'data', data: json?.ok ? json.value : (text ?? null) }) }
+  return { ...(bodyFromWire(wire) ?? { type: 'data', data: json?.ok ? json.value : (text ?? null) }), ...origin }
 }
 
 function bodyFromWire(wire: Record<string, unknown>): EventBody | null {
@@ -166,10 +166,16 @@ function bodyFromWire(wire: Record<string, unknown>): EventBody | null {
     case 'error':
       return { type, code: asText(data.code), message: asText(data.message), retrying: data.retrying === true }
     case 'done':
-      return { type, ...(data as unknown as { status: TerminalStatus; result?: unknown; error?: TaskFault }) }
+      return doneFromWire(data)
     default:
       return null
   }
+}
+
+function doneFromWire({ status, result, error }: Record<string, unknown>): EventBody | null {
+  if (!(TERMINAL_STATUSES as readonly unknown[]).includes(status)) return null
+  const done = { type: 'done', status: status as TerminalStatus } as const
+  return error === undefined ? { ...done, result } : { ...done, error: error as TaskFault }
 }
 
 function asText(value: unknown): string {

@@ -5,7 +5,7 @@ import { LUA } from './lua.generated.ts'
 /** A script, by its file name in camelCase. */
 export type ScriptName = keyof typeof LUA
 
-export type RedisValue = string | number
+export type RedisValue = string | number | Buffer
 
 /** One connection (on a Cluster: one set of connections) with what the stores need of it. */
 export class RedisClient {
@@ -20,6 +20,11 @@ export class RedisClient {
   /** Carries out one command; the shape of its reply is the caller's knowledge. */
   async call<Reply>(command: string, ...args: RedisValue[]): Promise<Reply> {
     return (await this.#redis.call(command, ...args)) as Reply
+  }
+
+  /** The same with texts as bytes. */
+  async callBuffer<Reply>(command: string, ...args: RedisValue[]): Promise<Reply> {
+    return (await this.#redis.callBuffer(command, ...args)) as Reply
   }
 
   /** Carries out commands in one write where the server allows it; the first that fails rejects. */

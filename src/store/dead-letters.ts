@@ -1,3 +1,4 @@
+import { DATA_FIELD } from '../protocol/codec.ts'
 import type { RedisClient } from '../redis/client.ts'
 import type { Keys } from '../redis/keys.ts'
 import { parseEntry, type RawEntry } from '../redis/streams.ts'
@@ -28,9 +29,11 @@ export class DeadLetters {
     this.#keys = keys
   }
 
-  async add(letter: Omit<DeadLetter, 'id'>): Promise<void> {
+  /** Keeps an entry with all its fields, byte for byte: what cannot be understood need not be text either. */
+  async add(letter: Omit<DeadLetter, 'id' | 'data'>, controlKey: string): Promise<void> {
+    const { entryId } = letter
+    const [entry] = await this.#redis.callBuffer<[Buffer, Buffer[]][]>('XRANGE', controlKey, entryId, entryId)
     const fields = {
-      data: letter.data,
       reason: letter.reason,
       detail: letter.detail,
       entry_id: letter.entryId,
@@ -38,7 +41,8 @@ export class DeadLetters {
       session_id: letter.sessionId,
       message_id: letter.messageId,
     }
-    await this.#redis.call('XADD', this.#keys.dead(letter.capability), '*', ...Object.entries(fields).flat())
+    const key = this.#keys.dead(letter.capability)
+    await this.#redis.call('XADD', key, '*', ...originalFields(entry?.[1] ?? []), ...Object.entries(fields).flat())
   }
 
   /** The newest letters of a capability, newest first. */
@@ -65,4 +69,13 @@ export class DeadLetters {
   count(capability: string): Promise<number> {
     return this.#redis.call<number>('XLEN', this.#keys.dead(capability))
   }
+}
+
+/** The entry's own fields; those that are not `data` under a name that cannot be taken for one of ours. */
+function originalFields(flat: readonly Buffer[]): (string | Buffer)[] {
+  return flat.map((part, position) => {
+    if (position % 2 === 1) return part
+    const name = part.toString()
+    return name === DATA_FIELD ? name : `entry.${name}`
+  })
 }

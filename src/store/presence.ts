@@ -28,6 +28,8 @@ export interface WorkerIdentity {
   readonly host: string
   readonly pid: number
   readonly version: string
+  /** After this much silence it counts as gone. */
+  readonly ttlMs: number
 }
 
 /** The process that holds a worker id. */
@@ -49,13 +51,10 @@ export type ClaimAnswer =
 export class Presence {
   readonly #redis: RedisClient
   readonly #keys: Keys
-  readonly #ttlMs: number
 
-  /** @param ttlMs - After this much silence a worker counts as gone. */
-  constructor(redis: RedisClient, keys: Keys, ttlMs: number) {
+  constructor(redis: RedisClient, keys: Keys) {
     this.#redis = redis
     this.#keys = keys
-    this.#ttlMs = ttlMs
   }
 
   /**
@@ -67,7 +66,7 @@ export class Presence {
     const reply = await this.#redis.script<[1, string] | [0, string, string[]]>(
       'claimWorker',
       [this.#keys.worker(identity.workerId)],
-      [identity.incarnation, this.#ttlMs, knownDead, ...identityFields(identity), 'running', 0],
+      [identity.incarnation, identity.ttlMs, knownDead, ...identityFields(identity), 'running', 0],
     )
     if (reply[0] === 1) {
       await this.#index(identity, reply[1])
@@ -96,7 +95,7 @@ export class Presence {
     const now = await this.#redis.script<string>(
       'beat',
       [this.#keys.worker(identity.workerId)],
-      [identity.incarnation, this.#ttlMs, ...identityFields(identity), 'running', running, 'started_at', startedAt],
+      [identity.incarnation, identity.ttlMs, ...identityFields(identity), 'running', running, 'started_at', startedAt],
     )
     if (now === '') {
       throw new GatewayError('GW_WORKER_ID_TAKEN', { workerId: identity.workerId, host: 'unknown', pid: 'unknown' })
@@ -116,17 +115,31 @@ export class Presence {
   }
 
   /** Ids of the live workers that offer a capability. */
-  online(capability: string): Promise<string[]> {
-    return this.#redis.script<string[]>('alive', [this.#keys.capability(capability)], [this.#ttlMs])
+  async online(capability: string): Promise<string[]> {
+    const index = this.#keys.capability(capability)
+    const ids = await this.#redis.call<string[]>('ZRANGE', index, 0, -1)
+    const exist = await this.#redis.all<number>(ids.map((id) => ['EXISTS', this.#keys.worker(id)] as const))
+    await this.#unlist(
+      index,
+      ids.filter((_, position) => exist[position] === 0),
+    )
+    return ids.filter((_, position) => exist[position] === 1)
   }
 
   /** All live workers, by id. */
   async list(): Promise<WorkerInfo[]> {
-    const ids = await this.#redis.script<string[]>('alive', [this.#keys.workers()], [this.#ttlMs])
+    const ids = await this.#redis.call<string[]>('ZRANGE', this.#keys.workers(), 0, -1)
     const hashes = await this.#redis.all<string[]>(ids.map((id) => ['HGETALL', this.#keys.worker(id)] as const))
+    const isGone = (_: string, position: number) => hashes[position]?.length === 0
+    await this.#unlist(this.#keys.workers(), ids.filter(isGone))
     return hashes
       .flatMap((flat, index) => (flat.length === 0 ? [] : [toWorkerInfo(ids[index] as string, pairs(flat))]))
       .sort((a, b) => (a.workerId < b.workerId ? -1 : 1))
+  }
+
+  /** A worker lives as long as its hash does, which has a TTL; the indexes are cleaned by those who read them. */
+  async #unlist(index: string, gone: readonly string[]): Promise<void> {
+    if (gone.length > 0) await this.#redis.call('ZREM', index, ...gone)
   }
 
   async #index({ workerId, capabilities }: WorkerIdentity, now: string): Promise<void> {

@@ -82,7 +82,7 @@ export class Intake extends Service {
     this.#stopping.abort()
     this.#slots.wake()
     const ended = this.#loop.then(() => true)
-    while (!(await Promise.race([ended, sleep(UNBLOCK_EVERY_MS).then(() => false)]))) await this.#unblock()
+    while (!(await Promise.race([ended, sleep(UNBLOCK_EVERY_MS).then(() => false)]))) void this.#unblock()
   }
 
   /** Resolves when every entry of an ended task is acked. */
@@ -127,6 +127,7 @@ export class Intake extends Service {
     const perStream = Math.max(1, Math.min(this.#fetchCount, Math.floor(free / this.#reader.streams.length)))
     const entries = await this.#reader.block(perStream, BLOCK_MS)
     this.#draining = entries.length >= perStream
+    this.#rota.reset()
     this.accept(entries)
   }
 

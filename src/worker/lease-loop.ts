@@ -20,7 +20,6 @@ export interface LeaseLoopData {
   readonly streamKeys: readonly string[]
   readonly table: SharedArrayBuffer
   readonly leaseMs: number
-  readonly presenceTtlMs: number
   readonly blockedAfterMs: number
 }
 
@@ -36,7 +35,7 @@ export const BEATS_PER_LEASE = 4
 export async function runLeaseLoop(data: LeaseLoopData, logger: Logger, signal: AbortSignal): Promise<void> {
   const connections = new RedisConnections(data.redis, logger)
   const client = connections.client('patient')
-  const presence = new Presence(client, new Keys(data.keyPrefix), data.presenceTtlMs)
+  const presence = new Presence(client, new Keys(data.keyPrefix))
   const leases = new ControlLeases(client, data.group, data.identity.workerId)
   const table = new LeaseTable(data.table)
   const isBlocked = blockedWatch(table, data.blockedAfterMs, logger)

@@ -12,6 +12,12 @@ const DAY_MS = 86_400_000
 
 const count = (most: number) => z.number().int().min(1).max(most)
 const ms = z.number().int().min(1)
+/** What a timer of Node can wait for; longer ones would fire at once. */
+const timer = z
+  .number()
+  .int()
+  .max(2 ** 31 - 1)
+const timerMs = timer.min(1)
 const workerId = z.string().refine((value) => idFault(value) === null, { error: () => idFault('') ?? '' })
 
 /** All that can be checked by its form alone. The defaults stand here and nowhere else. */
@@ -27,12 +33,12 @@ const schema = z.strictObject({
   // An ack names all entries of a batch in one call, and Lua's stack ends at some 8,000 values.
   maxConcurrency: count(5_000).default(50),
   fetchCount: count(5_000).default(10),
-  leaseMs: ms.min(100).default(5_000),
-  blockedAfterMs: ms.default(300_000),
+  leaseMs: timerMs.min(100).default(5_000),
+  blockedAfterMs: timerMs.default(300_000),
   maxDeliveries: count(1_000_000).default(5),
-  taskTimeoutMs: ms.optional(),
-  shutdownTimeoutMs: z.number().int().min(0).default(30_000),
-  connectTimeoutMs: ms.default(5_000),
+  taskTimeoutMs: timerMs.optional(),
+  shutdownTimeoutMs: timer.min(0).default(30_000),
+  connectTimeoutMs: timerMs.default(5_000),
   workspaceDir: z
     .string()
     .min(1)

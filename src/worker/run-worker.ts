@@ -32,6 +32,9 @@ import { Slots } from './slots.ts'
 const PRESENCE_LEASES = 3
 /** After this long without a sign of life a consumer that owns nothing is removed from its group. */
 const CONSUMER_IDLE_MS = 600_000
+/** How much longer than its tasks' time a shutdown may take, in ms. */
+const STOP_GRACE_MS = 3_000
+const AFTER_CLOSE_MS = 500
 
 /** A worker that consumes. */
 export interface RunningWorker extends AsyncDisposable {
@@ -94,7 +97,7 @@ class WorkerRuntime extends Service implements RunningWorker {
     this.#redis = this.#connections.client('patient')
     this.#slots = new Slots(options.maxConcurrency)
     const keys = new Keys(options.keyPrefix)
-    const presence = new Presence(this.#redis, keys, options.leaseMs * PRESENCE_LEASES)
+    const presence = new Presence(this.#redis, keys)
     this.#resources = {
       ...{
         workerId: options.workerId,
@@ -147,19 +150,32 @@ class WorkerRuntime extends Service implements RunningWorker {
   }
 
   protected override async onStop(): Promise<void> {
+    const limit = new AbortController()
+    const orderly = this.#leave().finally(() => limit.abort())
+    // Commands wait for a Redis that is away; a worker that is to stop does not. What it leaves behind is taken over.
+    const overtime = sleep(this.#options.shutdownTimeoutMs + STOP_GRACE_MS, limit.signal).then(async () => {
+      if (limit.signal.aborted) return orderly
+      this.#logger.warn({}, 'the orderly shutdown takes too long, closing the connections')
+      this.#connections.close()
+      await sleep(AFTER_CLOSE_MS)
+    })
     try {
-      await Promise.all([this.#reclaimer.stop(), this.#intake.stop()])
-      await this.#drain()
-      await this.#intake.settled()
-      await this.#keeper.stop()
-      await this.#forgetConsumer()
-      await this.#registration.stop()
-      await this.#options.worker.onShutdown?.()
+      await Promise.race([orderly, overtime])
     } finally {
       this.#connections.close()
       this.#markStopped()
       this.#logger.info({}, 'worker has stopped')
     }
+  }
+
+  async #leave(): Promise<void> {
+    await Promise.all([this.#reclaimer.stop(), this.#intake.stop()])
+    await this.#drain()
+    await this.#intake.settled()
+    await this.#keeper.stop()
+    await this.#forgetConsumer()
+    await this.#registration.stop()
+    await this.#options.worker.onShutdown?.()
   }
 
   /** Lets running tasks finish within their time; those that do not are given up, for another worker to end. */
@@ -222,7 +238,7 @@ class WorkerRuntime extends Service implements RunningWorker {
       ...{ streamKeys, logger: this.#logger, running: () => this.#slots.used },
       data: (table) => ({
         ...{ redis, keyPrefix, group, table, streamKeys, leaseMs, blockedAfterMs, identity: this.#identity },
-        ...{ startedAt: this.#registration.startedAt, presenceTtlMs: leaseMs * PRESENCE_LEASES },
+        ...{ startedAt: this.#registration.startedAt },
       }),
       onReplaced: (reason) => {
         this.#logger.error({ reason }, 'another process took over the id of this worker, stopping')
@@ -242,11 +258,13 @@ class WorkerRuntime extends Service implements RunningWorker {
 }
 
 function identify(
-  { workerId, maxConcurrency }: ResolvedWorkerOptions,
+  { workerId, maxConcurrency, leaseMs }: ResolvedWorkerOptions,
   capabilities: readonly string[],
 ): WorkerIdentity {
   const incarnation = randomBytes(12).toString('hex')
-  return { workerId, maxConcurrency, capabilities, incarnation, version: VERSION, host: hostname(), pid: process.pid }
+  const ttlMs = leaseMs * PRESENCE_LEASES
+  const home = { host: hostname(), pid: process.pid, incarnation }
+  return { workerId, maxConcurrency, capabilities, ttlMs, version: VERSION, ...home }
 }
 
 function readCapabilities({ worker }: ResolvedWorkerOptions): {
