@@ -131,7 +131,7 @@ export const contender = {
   version: () => createRequire(new URL('../../package.json', import.meta.url))('./package.json').version,
   promises:
     'record with state, epoch and result kept until its TTL, every write fenced by epoch, exactly one `done` event in the session’s data ' +
-    'stream, entry acked and deleted together; recovery after a crash within 5 s (design)',
+    'stream, entry acked and deleted together; recovery after a crash within 5 s',
   variants: { drain: [SHARED, OWN], growth: [SHORT_LIVED] },
   openProducer,
   startWorker,

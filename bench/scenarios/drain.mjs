@@ -7,7 +7,7 @@ import { remoteOf, rowsOf } from '../lib/row.mjs'
 
 const QUEUE = 'drain'
 const WARM_QUEUE = 'warm'
-const WARM_TASKS = 3000
+const WARM_TASKS = 10_000
 const LIMIT_MS = 120_000
 
 const cases = (quick) =>

@@ -6,7 +6,7 @@ import { remoteOf, rowsOf } from '../lib/row.mjs'
 import { ascending, percentile } from '../lib/stats.mjs'
 
 const SENDS = 2000
-const QUICK_SENDS = 300
+const QUICK_SENDS = 250
 const WARM_SENDS = 200
 const CONCURRENCY = 50
 const LIMIT_MS = 30_000
