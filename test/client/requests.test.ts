@@ -176,15 +176,14 @@ describe('requireOnlineWorker', () => {
 
   test('with a worker whose lease is longer than usual: it is live all the time', async () => {
     const house = new House()
-    // It gives a sign of life every 20 s, which is fine with a lease of 60 s.
+    // It gives a sign of life every 15 s, which is fine with a lease of 60 s: as if the last one was 14 s ago.
     await house.work(() => 'fine', { workerId: 'w', leaseMs: 60_000 })
     const client = house.client()
-    const [seconds = '0', micros = '0'] = (await house.redis.time()).map(String)
-    const age = 18_000
-    const seen = Number(seconds) * 1000 + Math.floor(Number(micros) / 1000) - age
-    await house.redis.zadd(house.keys.capability('agent'), seen, 'w')
-    await house.redis.zadd(house.keys.workers(), seen, 'w')
+    const seen = Date.now() - 14_000
+    await house.redis.zadd(house.keys.capability('agent'), 'XX', 'LT', seen, 'w')
+    await house.redis.zadd(house.keys.workers(), 'XX', 'LT', seen, 'w')
     await house.redis.hset(house.keys.worker('w'), 'last_seen_at', seen)
+    await house.redis.pexpire(house.keys.worker('w'), (await house.redis.pttl(house.keys.worker('w'))) - 14_000)
     expect(await client.sendMessage({ ...send, requireOnlineWorker: true })).toMatchObject({ status: 'QUEUED' })
     expect((await client.listWorkers()).map(({ workerId }) => workerId)).toEqual(['w'])
   })

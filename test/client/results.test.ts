@@ -228,6 +228,27 @@ describe('close', () => {
     gate.open()
   })
 
+  test('rejects what has only just begun with an error of this library', async () => {
+    const house = new House()
+    const codes = (error: { code?: string; message: string }) => error.code ?? error.message
+    for (let round = 0; round < 10; round += 1) {
+      const client = house.client()
+      await client.listWorkers()
+      const begun: Promise<unknown>[] = [
+        client.result({ sessionId: 's', messageId: 'm' }),
+        client.ask(send),
+        client.getTask({ sessionId: 's', messageId: 'm' }),
+        client.listTasks(),
+        client.listWorkers(),
+        client.sendMessage(send),
+      ]
+      const outcomes = Promise.all(begun.map((promise) => promise.then(() => 'resolved', codes)))
+      for (let turn = 0; turn < round; turn += 1) await new Promise(setImmediate)
+      await client.close()
+      for (const outcome of await outcomes) expect(outcome).toMatch(/^(resolved|GW_[A-Z_]+)$/)
+    }
+  })
+
   test('what answers with a promise rejects and does not throw', async () => {
     const client = new House().client()
     await client.close()

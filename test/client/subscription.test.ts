@@ -357,16 +357,12 @@ describe('what it gives', () => {
     await client.sendMessage({ targetAgentType: 'gated', sessionId: 's', messageId: 'm', content: '0' })
     await gate.reached(1)
     const resources = { feeds, reader, records: new SlowRecords(commands, house.keys) }
-    const subscription = new Subscription(resources, 's', { messageId: 'm' }, () => undefined)
+    const subscription = new Subscription(resources, 's', { messageId: 'm' })
     const events = collect(subscription)
     await looking.promise
     // A second reader of the same feed, after the first: what he has, the first one has.
-    const second = new Subscription(
-      { ...resources, records: new TaskRecords(commands, house.keys) },
-      's',
-      { after: '0' },
-      () => undefined,
-    )
+    const others = { ...resources, records: new TaskRecords(commands, house.keys) }
+    const second = new Subscription(others, 's', { after: '0' })
     gate.open()
     expect((await take(second, 1)).map(inShort)).toEqual(['done'])
     await second.return()

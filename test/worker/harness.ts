@@ -86,7 +86,7 @@ export class House {
     this.url = url
     this.prefix = prefix
     this.keys = new Keys(prefix)
-    this.redis = new Redis(url, { protocol: 2 })
+    this.redis = new Redis(url, { protocol: 2, disconnectTimeout: 100 })
     this.redis.on('error', () => undefined)
     onTestFinished(() => this.redis.disconnect())
   }

@@ -141,7 +141,7 @@ test('a worker whose hash has vanished (a flushed server) is listed again with a
 test('a worker that ended without a word disappears from the lists after its time', async () => {
   const house = new House()
   const { child } = await startChild(house, 'w', 200)
-  const client = house.client({ workerTtlMs: 600 })
+  const client = house.client()
   expect(await client.listWorkers()).toHaveLength(1)
   child.kill('SIGKILL')
   await once(child, 'exit')

@@ -1,9 +1,12 @@
 import { setTimeout as pause } from 'node:timers/promises'
-import { describe, expect, onTestFinished, test } from 'vitest'
+import { afterAll, describe, expect, onTestFinished, test } from 'vitest'
 import { waitFor } from '../../src/testing/wait-for.ts'
 import { Gate, House } from './harness.ts'
 
 const send = { targetAgentType: 'agent', sessionId: 's', content: 'hi' }
+
+// ioredis keeps a timer of 2 s for each connection that is closed while its server is away.
+afterAll(() => pause(1_000))
 
 describe('stop', () => {
   test('of an idle worker takes no time, and is the same however often it is called', async () => {

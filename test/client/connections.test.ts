@@ -1,0 +1,202 @@
+import { setTimeout as pause } from 'node:timers/promises'
+import { Redis, type RedisOptions } from 'ioredis'
+import { afterAll, describe, expect, onTestFinished, test } from 'vitest'
+import { waitFor } from '../../src/testing/wait-for.ts'
+import { deferred } from '../../src/util/deferred.ts'
+import { collect, House } from '../worker/harness.ts'
+
+// ioredis keeps a timer of 2 s for each connection that is closed while its server is away.
+afterAll(() => pause(1_000))
+
+const send = { targetAgentType: 'agent', sessionId: 's', content: 'hi' }
+
+describe('an ioredis instance of the caller’s', () => {
+  function instanceOf(house: House, options: RedisOptions = {}): Redis {
+    const { hostname: host, port } = new URL(house.url)
+    const redis = new Redis({ host, port: Number(port), ...options })
+    onTestFinished(() => redis.disconnect())
+    return redis
+  }
+
+  test('is used by worker and client, and is theirs afterwards: open, with its listeners', async () => {
+    const house = new House()
+    const redis = instanceOf(house)
+    await redis.ping()
+    const listeners = redis.eventNames().map((name) => [name, redis.listenerCount(name)])
+    const worker = await house.work(() => 'fine', { redis })
+    const client = house.client({ redis })
+    expect(await client.ask(send)).toMatchObject({ data: 'fine' })
+    await client.close()
+    await worker.stop()
+    expect(redis.status).toBe('ready')
+    expect(await redis.ping()).toBe('PONG')
+    expect(redis.eventNames().map((name) => [name, redis.listenerCount(name)])).toEqual(listeners)
+  })
+
+  test('need not be connected', async () => {
+    const house = new House()
+    const redis = instanceOf(house, { lazyConnect: true })
+    await house.work(() => 'fine', { redis })
+    expect(await house.client({ redis }).ask(send)).toMatchObject({ data: 'fine' })
+    expect(redis.status).toBe('wait')
+  })
+
+  test.each<[string, RedisOptions]>([
+    ['a command timeout', { commandTimeout: 300 }],
+    ['no offline queue', { enableOfflineQueue: false }],
+    ['numbers as texts', { stringNumbers: true }],
+    ['few retries', { maxRetriesPerRequest: 1 }],
+    ['the third protocol', { protocol: 3 }],
+    ['auto-pipelining', { enableAutoPipelining: true }],
+    ['a database of its own', { db: 5 }],
+  ])('may have %s', async (_what, options) => {
+    const house = new House()
+    const redis = instanceOf(house, options)
+    await redis.ping().catch(() => undefined)
+    await house.work(() => 'fine', { redis })
+    const client = house.client({ redis })
+    expect(await client.ask({ ...send, timeoutMs: 5_000 })).toMatchObject({ data: 'fine' })
+    // Longer than its timeout in a blocking read: what is sent then must not go into an answer that nobody reads.
+    for (let round = 0; round < 4; round += 1) {
+      await pause(320)
+      expect(await client.ask({ ...send, timeoutMs: 2_000 })).toMatchObject({ data: 'fine' })
+    }
+    if (options.db !== undefined) {
+      expect(await house.redis.keys(`${house.prefix}*`)).toEqual([])
+      await redis.del(...(await redis.keys(`${house.prefix}*`)))
+    }
+  })
+
+  test('with a key prefix of its own is refused by both', async () => {
+    const house = new House()
+    const redis = instanceOf(house, { keyPrefix: 'mine:' })
+    await expect(house.work(() => 'fine', { redis })).rejects.toMatchObject({ code: 'GW_INVALID_ARGUMENT' })
+    expect(() => house.client({ redis })).toThrow(/keyPrefix/)
+  })
+})
+
+describe('Redis goes and comes back', () => {
+  test('worker, client and readers go on by themselves, nothing is lost, and the log says so once', {
+    timeout: 40_000,
+  }, async () => {
+    const house = await House.private(['--appendonly', 'yes', '--appendfsync', 'always'])
+    let ran = 0
+    await house.work(async (command, context) => {
+      ran += 1
+      await context.emitChunk(`said ${command.content}`)
+      return command.content
+    })
+    const client = house.client()
+    const subscription = client.subscribe('s', { after: '0' })
+    expect(await client.ask({ ...send, content: 'before' })).toMatchObject({ data: 'before' })
+    const waiting = client.result({ sessionId: 's', messageId: 'later' })
+    house.server.kill('SIGKILL')
+    await pause(400)
+    await house.server.restart()
+    const back = performance.now()
+    // The very first command after the restart, with connections that have just been lost.
+    expect(await client.ask({ ...send, messageId: 'later', content: 'after' })).toMatchObject({ data: 'after' })
+    expect(performance.now() - back).toBeLessThan(3_000)
+    expect((await waiting).data).toBe('after')
+    const seen: string[] = []
+    for await (const event of subscription) {
+      seen.push(event.type === 'chunk' ? event.content : event.type)
+      if (seen.length === 4) break
+    }
+    expect(seen).toEqual(['said before', 'done', 'said after', 'done'])
+    await house.settled()
+    expect(ran).toBe(2)
+    // Each connection says once that it was lost and once that it is back: a worker has three, a client two.
+    const said = (text: string) => house.logger.lines.filter(({ message }) => message === text).length
+    await waitFor(() => said('Redis connection is back') === said('Redis connection lost'))
+    expect(said('Redis connection lost')).toBeGreaterThan(0)
+    expect(said('Redis connection lost')).toBeLessThanOrEqual(5)
+  })
+
+  test('tasks that run across the restart end once, and tasks sent while it was away run', {
+    timeout: 40_000,
+  }, async () => {
+    const house = await House.private(['--appendonly', 'yes', '--appendfsync', 'always'])
+    const held = deferred()
+    let ran = 0
+    await house.work(
+      async (command, context) => {
+        ran += 1
+        await context.emitChunk('one ')
+        if (command.content === 'long') await held.promise
+        await context.emitChunk('two')
+        return 'done'
+      },
+      { leaseMs: 30_000 },
+    )
+    const client = house.client()
+    await client.sendMessage({ ...send, messageId: 'long', content: 'long' })
+    await waitFor(() => ran === 1)
+    house.server.kill('SIGKILL')
+    const during = Array.from({ length: 10 }, (_, i) => client.sendMessage({ ...send, messageId: `m-${i}` }))
+    held.resolve()
+    await pause(300)
+    await house.server.restart()
+    for (const answer of await Promise.all(during)) expect(answer).toMatchObject({ status: 'QUEUED' })
+    const ids = ['long', ...Array.from({ length: 10 }, (_, i) => `m-${i}`)]
+    const results = await Promise.all(
+      ids.map((messageId) => client.result({ sessionId: 's', messageId, timeoutMs: 10_000 })),
+    )
+    for (const result of results) expect(result).toMatchObject({ status: 'COMPLETED', content: 'done' })
+    await house.settled()
+    for (const messageId of ids) {
+      expect(await house.dones('s', messageId)).toHaveLength(1)
+      const said = await collect(client.subscribe('s', { messageId, follow: false }))
+      expect(said.map((event) => (event.type === 'chunk' ? event.content : event.type))).toEqual([
+        'one ',
+        'two',
+        'done',
+      ])
+    }
+    expect(ran).toBe(11)
+  })
+
+  test('empty (flushed): the worker makes its groups again and works on', { timeout: 40_000 }, async () => {
+    const house = await House.private()
+    await house.work(() => 'fine', { capabilities: ['agent', 'other'] })
+    const client = house.client()
+    expect(await client.ask(send)).toMatchObject({ data: 'fine' })
+    await house.redis.flushall()
+    const before = performance.now()
+    expect(await client.ask(send)).toMatchObject({ data: 'fine' })
+    expect(await client.ask({ ...send, targetAgentType: 'other' })).toMatchObject({ data: 'fine' })
+    expect(performance.now() - before).toBeLessThan(2_500)
+    expect(house.logger.lines.filter(({ level }) => level === 'warn' || level === 'error').length).toBeLessThan(6)
+  })
+
+  test('hangs with open sockets for a while: what was asked is answered when it goes on', {
+    timeout: 40_000,
+  }, async () => {
+    const house = await House.private()
+    await house.work(() => 'fine')
+    const client = house.client()
+    expect(await client.ask(send)).toMatchObject({ data: 'fine' })
+    house.server.kill('SIGSTOP')
+    const asked = client.ask({ ...send, messageId: 'm' })
+    await pause(1_500)
+    house.server.kill('SIGCONT')
+    expect(await asked).toMatchObject({ data: 'fine' })
+    await house.settled()
+    expect(await house.dones('s', 'm')).toHaveLength(1)
+  })
+
+  test('a blocking connection that is killed is replaced, and no task falls into the gap', async () => {
+    const house = await House.private()
+    await house.work((command) => command.content)
+    const client = house.client()
+    for (let round = 0; round < 10; round += 1) {
+      const list = (await house.redis.client('LIST')) as string
+      const blocked = list.split('\n').find((line) => / cmd=xreadgroup/.test(line) && / flags=\S*b/.test(line))
+      const id = /^id=(\d+)/.exec(blocked ?? '')?.[1]
+      const kill = id === undefined ? undefined : house.redis.client('KILL', 'ID', id)
+      expect(await client.ask({ ...send, content: `${round}`, timeoutMs: 5_000 })).toMatchObject({ data: `${round}` })
+      await kill
+    }
+    await house.settled()
+  })
+})

@@ -1,0 +1,42 @@
+import { expect, test } from 'vitest'
+import type { SessionEvent } from '../../src/protocol/event.ts'
+import { waitFor } from '../../src/testing/wait-for.ts'
+import { House } from '../worker/harness.ts'
+
+const COUNT = 10_000
+
+test('ten thousand subscriptions of one client share three connections at most, and each hears its own', {
+  timeout: 60_000,
+}, async () => {
+  const house = await House.private()
+  const connections = async () => ((await house.redis.client('LIST')) as string).trim().split('\n').length
+  await house.work((command, context) => context.emitChunk(`for ${context.sessionId}`).then(() => command.content), {
+    maxConcurrency: 200,
+  })
+  await new Promise((resolve) => setTimeout(resolve, 500)) // its lease thread has connected by now
+  const before = await connections()
+  const client = house.client()
+  const subscriptions = Array.from({ length: COUNT }, (_, i) => client.subscribe(`s-${i}`))
+  await Promise.all(subscriptions.map((subscription) => subscription.opened()))
+  expect((await connections()) - before).toBeLessThanOrEqual(3)
+  expect(await house.redis.pubsub('CHANNELS')).toHaveLength(COUNT)
+  const first = Promise.all(
+    subscriptions.map(async (subscription) => (await subscription.next()).value as SessionEvent),
+  )
+  const heap = process.memoryUsage().heapUsed
+  const sender = house.client()
+  for (let from = 0; from < COUNT; from += 500) {
+    await Promise.all(
+      Array.from({ length: 500 }, (_, i) =>
+        sender.sendMessage({ targetAgentType: 'agent', sessionId: `s-${from + i}`, content: 'x' }),
+      ),
+    )
+  }
+  const events = await first
+  const said = events.map((event) => (event.type === 'chunk' ? event.content : event.type))
+  expect(said).toEqual(Array.from({ length: COUNT }, (_, i) => `for s-${i}`))
+  expect((await connections()) - before).toBeLessThanOrEqual(4) // the sender's one
+  expect(process.memoryUsage().heapUsed - heap).toBeLessThan(300_000_000)
+  await Promise.all(subscriptions.map((subscription) => subscription.return()))
+  await waitFor(async () => ((await house.redis.pubsub('CHANNELS')) as string[]).length === 0, { timeoutMs: 10_000 })
+})
