@@ -25,7 +25,10 @@ export const resolve: ResolveHook = async (specifier, context, nextResolve) => {
     const [parentURL, name = ''] = JSON.parse(decodeURIComponent(specifier.slice(FROM_SCHEME.length))) as string[]
     return nextResolve(name, { ...context, parentURL })
   }
-  const resolved = await nextResolve(specifier, context)
+  // An empty fragment changes nothing but that tsx does not recognize the importing module, whose named imports would
+  // else lead it to CommonJS under a URL of its own invention.
+  const parentURL = context.parentURL?.startsWith('file:') ? `${context.parentURL}#` : context.parentURL
+  const resolved = await nextResolve(specifier, { ...context, parentURL })
   if (!resolved.format?.startsWith('commonjs') || !(await isModule(resolved.url))) return resolved
   forced.add(resolved.url)
   return { ...resolved, format: 'module' }

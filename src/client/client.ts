@@ -53,6 +53,8 @@ export interface ListTasksOptions {
   readonly limit?: number
 }
 
+const MOST_TIMER_MS = 2 ** 31 - 1
+
 /**
  * The backend's side: sends messages to agents, follows sessions, reads results. Opens its connections when they are
  * first needed: one for commands, one for pushes, however many sessions are followed.
@@ -131,10 +133,7 @@ export class GatewayClient implements AsyncDisposable {
       const reason = "must be an event's id, '0' or '$'"
       throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'after', value: after, reason })
     }
-    if (idleTimeoutMs !== undefined && !(idleTimeoutMs > 0)) {
-      const reason = 'must be a positive number of milliseconds'
-      throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'idleTimeoutMs', value: idleTimeoutMs, reason })
-    }
+    checkTimer('idleTimeoutMs', idleTimeoutMs)
     const resources = { feeds: this.#feeds, reader: this.#reader, records: this.#records }
     const subscription = new Subscription(resources, sessionId, options)
     this.#subscriptions.add(subscription)
@@ -295,8 +294,16 @@ function toResult<Data>({ task, result, content, error }: TaskEnd): TaskResult<D
   }
 }
 
+/** @throws GatewayError `GW_INVALID_ARGUMENT` for what no timer of Node can wait for. */
+function checkTimer(field: string, value: number | undefined): void {
+  if (value === undefined || (value > 0 && value <= MOST_TIMER_MS)) return
+  const reason = `must be a number of milliseconds from 1 to ${MOST_TIMER_MS}`
+  throw new GatewayError('GW_INVALID_ARGUMENT', { field, value, reason })
+}
+
 /** A signal that aborts when the caller's does or when the time is up, and tells the two apart. */
 function timeLimit(timeoutMs: number | undefined, signal: AbortSignal | undefined) {
+  checkTimer('timeoutMs', timeoutMs)
   const controller = new AbortController()
   let late = false
   const timer =

@@ -86,6 +86,7 @@ export class Dispatcher {
       }
       await this.#batcher.add({ task: toAdmission(command), data })
     } catch (cause) {
+      if (cause instanceof GatewayError && cause.code === 'GW_CLOSED') throw cause
       throw new GatewayError(
         'GW_REDIS_FAILED',
         { operation: `the send of ${messageId} to '${targetAgentType}'`, reason: errorMessage(cause) },

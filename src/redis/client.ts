@@ -1,5 +1,6 @@
 import calculateSlot from 'cluster-key-slot'
 import type { Cluster, Redis } from 'ioredis'
+import { errorMessage, GatewayError } from '../errors.ts'
 import { LUA } from './lua.generated.ts'
 
 /** A script, by its file name in camelCase. */
@@ -7,29 +8,35 @@ export type ScriptName = keyof typeof LUA
 
 export type RedisValue = string | number | Buffer
 
-/** One connection (on a Cluster: one set of connections) with what the stores need of it. */
+/**
+ * One connection (on a Cluster: one set of connections) with what the stores need of it. What the server says no to is
+ * thrown as it is, for those who know what it means; all else is a GatewayError: `GW_CLOSED` after our own close,
+ * `GW_REDIS_FAILED` for a lost connection or a deadline.
+ */
 export class RedisClient {
   readonly isCluster: boolean
   readonly #redis: Redis | Cluster
+  readonly #isClosed: () => boolean
 
-  constructor(redis: Redis | Cluster, isCluster: boolean) {
+  constructor(redis: Redis | Cluster, isCluster: boolean, isClosed: () => boolean) {
     this.#redis = redis
     this.isCluster = isCluster
+    this.#isClosed = isClosed
   }
 
   /** Carries out one command; the shape of its reply is the caller's knowledge. */
-  async call<Reply>(command: string, ...args: RedisValue[]): Promise<Reply> {
-    return (await this.#redis.call(command, ...args)) as Reply
+  call<Reply>(command: string, ...args: RedisValue[]): Promise<Reply> {
+    return this.#settle<Reply>(command, this.#redis.call(command, ...args))
   }
 
   /** The same with texts as bytes. */
-  async callBuffer<Reply>(command: string, ...args: RedisValue[]): Promise<Reply> {
-    return (await this.#redis.callBuffer(command, ...args)) as Reply
+  callBuffer<Reply>(command: string, ...args: RedisValue[]): Promise<Reply> {
+    return this.#settle<Reply>(command, this.#redis.callBuffer(command, ...args))
   }
 
   /** Carries out commands in one write where the server allows it; the first that fails rejects. */
-  async all<Reply>(commands: readonly (readonly [string, ...RedisValue[]])[]): Promise<Reply[]> {
-    return (await Promise.all(commands.map(([name, ...args]) => this.#redis.call(name, ...args)))) as Reply[]
+  all<Reply>(commands: readonly (readonly [string, ...RedisValue[]])[]): Promise<Reply[]> {
+    return Promise.all(commands.map(([name, ...args]) => this.call<Reply>(name, ...args)))
   }
 
   /**
@@ -41,9 +48,23 @@ export class RedisClient {
     try {
       return (await this.#redis.evalsha(sha, keys.length, ...keys, ...args)) as Reply
     } catch (error) {
-      if (!(error instanceof Error && error.message.startsWith('NOSCRIPT'))) throw error
-      return (await this.#redis.eval(source, keys.length, ...keys, ...args)) as Reply
+      if (!(error instanceof Error && error.message.startsWith('NOSCRIPT'))) throw this.#toError(name, error)
+      return this.#settle<Reply>(name, this.#redis.eval(source, keys.length, ...keys, ...args))
     }
+  }
+
+  async #settle<Reply>(operation: string, reply: Promise<unknown>): Promise<Reply> {
+    try {
+      return (await reply) as Reply
+    } catch (error) {
+      throw this.#toError(operation, error)
+    }
+  }
+
+  #toError(operation: string, error: unknown): unknown {
+    if (this.#isClosed()) return new GatewayError('GW_CLOSED', { what: 'connection to Redis' }, { cause: error })
+    if (error instanceof Error && error.name === 'ReplyError') return error
+    return new GatewayError('GW_REDIS_FAILED', { operation, reason: errorMessage(error) }, { cause: error })
   }
 
   /**

@@ -39,7 +39,8 @@ export class RedisConnections {
 
   /** A connection that opens with its first command. */
   client(role: 'patient' | 'prompt' | 'blocking'): RedisClient {
-    return new RedisClient(this.#create(role), this.isCluster)
+    const redis = this.#create(role)
+    return new RedisClient(redis, this.isCluster, () => !this.#open.has(redis))
   }
 
   /** A pub/sub connection that opens with its first subscription. */
@@ -68,8 +69,9 @@ export class RedisConnections {
 
   /** Closes every connection at once; commands under way are rejected. */
   close(): void {
-    for (const redis of this.#open) redis.disconnect()
+    const open = [...this.#open]
     this.#open.clear()
+    for (const redis of open) redis.disconnect()
   }
 
   #lastFault: string | undefined
@@ -101,12 +103,17 @@ export class RedisConnections {
   /** One log line when a connection is lost and one when it is back, however often ioredis tries in between. */
   #watch(redis: Redis | Cluster, role: ConnectionRole): void {
     let down = false
+    const lost = (reason: string) => {
+      if (down || !this.#open.has(redis)) return
+      down = true
+      this.#logger.warn({ target: this.target, connection: role, reason }, 'Redis connection lost')
+    }
     redis.on('error', (error: Error) => {
       this.#lastFault = errorMessage(error)
-      if (down) return
-      down = true
-      this.#logger.warn({ target: this.target, connection: role, reason: errorMessage(error) }, 'Redis connection lost')
+      lost(this.#lastFault)
     })
+    // A server that leaves in order closes the socket without an error.
+    redis.on('close', () => lost('the server closed the connection'))
     redis.on('ready', () => {
       this.#lastFault = undefined
       if (!down) return
@@ -118,8 +125,13 @@ export class RedisConnections {
 
 function behaviour(role: ConnectionRole): RedisOptions {
   const common: RedisOptions = {
+    // What a client of the caller's may have set otherwise is spelled out, too.
     lazyConnect: true,
     keyPrefix: '',
+    enableOfflineQueue: true,
+    stringNumbers: false,
+    commandTimeout: undefined,
+    autoResendUnfulfilledCommands: true,
     protocol: 2,
     enableAutoPipelining: false,
     connectTimeout: 5_000,

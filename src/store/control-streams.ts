@@ -116,22 +116,33 @@ export class ControlReader {
    * caller gives back what is too much.
    */
   async block(countPerStream: number, blockMs: number): Promise<TakenEntry[]> {
-    if (this.#blockingId === undefined) this.#identify()
-    try {
-      const reply = await this.#blocking.call<StreamsReply>(
-        'XREADGROUP',
-        ...['GROUP', this.#group, this.#consumer, 'COUNT', countPerStream, 'BLOCK', blockMs, 'STREAMS'],
-        ...this.#keys,
-        ...this.#keys.map(() => '>'),
-      )
-      return this.#taken(reply)
-    } catch (error) {
-      this.#blockingId = undefined // the connection that comes next has another id
-      throw error
-    }
+    const head = [
+      'XREADGROUP',
+      'GROUP',
+      this.#group,
+      this.#consumer,
+      'COUNT',
+      countPerStream,
+      'BLOCK',
+      blockMs,
+    ] as const
+    return this.#taken(await this.#blocked([...head, 'STREAMS', ...this.#keys, ...this.#keys.map(() => '>')]))
   }
 
-  /** Makes a blocked {@link block} return at once; false if none was, or the server does not let us. */
+  /** Ids of the last entries of all streams. */
+  async ends(): Promise<readonly string[]> {
+    const newest = await this.#redis.all<RawEntry[]>(
+      this.#keys.map((key) => ['XREVRANGE', key, '+', '-', 'COUNT', 1] as const),
+    )
+    return newest.map((entries) => entries[0]?.[0] ?? '0-0')
+  }
+
+  /** Waits up to `blockMs` until something lies beyond `ends` on any of the streams; takes nothing. */
+  async waitBeyond(ends: readonly string[], blockMs: number): Promise<void> {
+    await this.#blocked(['XREAD', 'COUNT', 1, 'BLOCK', blockMs, 'STREAMS', ...this.#keys, ...ends])
+  }
+
+  /** Makes a blocked {@link block} or {@link waitBeyond} return at once; false if none was, or the server does not let us. */
   async unblock(): Promise<boolean> {
     const id = await this.#blockingId
     if (id === undefined || this.#redis.isCluster) return false
@@ -143,6 +154,16 @@ export class ControlReader {
     const byKey = new Map<string, string[]>()
     for (const { stream, id } of entries) byKey.set(stream.key, [...(byKey.get(stream.key) ?? []), id])
     await Promise.all([...byKey].map(([key, ids]) => this.#redis.script('release', [key], [this.#group, ...ids])))
+  }
+
+  async #blocked([command, ...args]: readonly [string, ...(string | number)[]]): Promise<StreamsReply> {
+    if (this.#blockingId === undefined) this.#identify()
+    try {
+      return await this.#blocking.call<StreamsReply>(command, ...args)
+    } catch (error) {
+      this.#blockingId = undefined // the connection that comes next has another id
+      throw error
+    }
   }
 
   /** Asks for the blocking connection's id, in the same write as the read that follows. */

@@ -124,18 +124,34 @@ export class Intake extends Service {
   }
 
   async #waitOnce(free: number): Promise<void> {
-    const perStream = Math.max(1, Math.min(this.#fetchCount, Math.floor(free / this.#reader.streams.length)))
+    this.#rota.reset()
+    const perStream = Math.min(this.#fetchCount, Math.floor(free / this.#reader.streams.length))
+    if (perStream === 0) return this.#waitForBell(free)
     const entries = await this.#reader.block(perStream, BLOCK_MS)
     this.#draining = entries.length >= perStream
-    this.#rota.reset()
     this.accept(entries)
+  }
+
+  /**
+   * With fewer free slots than streams a blocking group read could bring more than there is room for. So this waits
+   * without taking: it notes where the streams end, looks at each once more, and waits for something beyond.
+   */
+  async #waitForBell(free: number): Promise<void> {
+    const { streams } = this.#reader
+    this.#draining = true
+    const ends = await this.#reader.ends()
+    for (let from = 0; from < streams.length && !this.#stopping.signal.aborted; from += free) {
+      const entries = await this.#reader.take(streams.slice(from, from + free), 1)
+      if (entries.length > 0) return this.accept(entries)
+    }
+    if (!this.#stopping.signal.aborted) await this.#reader.waitBeyond(ends, BLOCK_MS)
   }
 
   /** Takes what was read, or taken over from others: runs it, or gives back what there is no room for. */
   accept(entries: readonly TakenEntry[]): void {
     // What this worker still runs was only renewed by being taken over.
     const fresh = entries.filter((entry) => this.#keeper.hold(entry))
-    // A blocking read over more streams than there are slots can bring too much, and a stop may have come meanwhile.
+    // A takeover may have been quicker for the last slots, and a stop may have come meanwhile.
     const room = this.#stopping.signal.aborted ? 0 : this.#slots.free
     const accepted = fresh.slice(0, room)
     const surplus = fresh.slice(room)
