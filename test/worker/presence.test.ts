@@ -64,8 +64,11 @@ describe('two workers with one id', () => {
   test('a failed start leaves no connection and no trace', async () => {
     const house = await House.private()
     const count = async () => ((await house.redis.client('LIST')) as string).trim().split('\n').length
+    const client = house.client()
     await house.work(() => 'first', { workerId: 'w', leaseMs: 1_000 })
-    await pause(600) // its thread has its own connection by now
+    // Its first sign of life comes from its thread, which has its own connection by then.
+    await waitFor(async () => (await client.listWorkers()).some((worker) => worker.lastSeenAt > worker.startedAt))
+    await pause(100)
     const before = await count()
     await expect(house.work(() => 'second', { workerId: 'w', leaseMs: 1_000 })).rejects.toMatchObject({
       code: 'GW_WORKER_ID_TAKEN',

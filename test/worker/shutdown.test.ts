@@ -157,12 +157,15 @@ describe('stop', () => {
     expect(outcome).toBe('stopped')
   })
 
-  test('ends also where Redis is away and a task runs', { timeout: 40_000 }, async () => {
-    const house = await House.private()
+  test('ends also where Redis is away and a task runs, and then holds that task no more', {
+    timeout: 40_000,
+  }, async () => {
+    const house = await House.private(['--appendonly', 'yes', '--appendfsync', 'always'])
     const gate = new Gate()
     onTestFinished(() => gate.open())
-    const worker = await house.work(() => gate.pass(), { shutdownTimeoutMs: 300 })
-    await house.client().sendMessage(send)
+    const worker = await house.work(() => gate.pass(), { shutdownTimeoutMs: 300, leaseMs: 600, workerId: 'w-1' })
+    const client = house.client()
+    const { messageId } = await client.sendMessage(send)
     await gate.reached(1)
     house.server.kill('SIGKILL')
     const stop = worker.stop().then(() => 'stopped')
@@ -170,6 +173,9 @@ describe('stop', () => {
     await house.server.restart()
     await stop
     expect(outcome).toBe('stopped')
+    await house.work(() => 'taken over', { workerId: 'w-2', leaseMs: 600 })
+    expect(await client.result({ sessionId: 's', messageId, timeoutMs: 5_000 })).toMatchObject({ data: 'taken over' })
+    expect((await client.listWorkers()).map(({ workerId }) => workerId)).toEqual(['w-2'])
   })
 })
 
