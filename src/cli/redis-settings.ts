@@ -46,9 +46,13 @@ function chooseForm(settings: Settings): (typeof FORMS)[number] | undefined {
 }
 
 function sentinelOption(values: FlagValues) {
+  const { redisSentinelName: name } = values
+  if (name === undefined) {
+    throw new GatewayError('GW_INVALID_ARGUMENT', { field: '--redis-sentinel-name', reason: 'Sentinels need it' })
+  }
   return {
     sentinels: values.redisSentinels ?? [],
-    name: values.redisSentinelName ?? '',
+    name,
     sentinelUsername: values.redisSentinelUsername,
     sentinelPassword: values.redisSentinelPassword,
     db: values.redisDb,

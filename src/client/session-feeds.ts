@@ -1,4 +1,4 @@
-import { errorMessage } from '../errors.ts'
+import { errorMessage, GatewayError } from '../errors.ts'
 import type { Logger } from '../logger.ts'
 import type { RedisConnections } from '../redis/connections.ts'
 import type { DataReader, Push } from '../store/data-streams.ts'
@@ -14,8 +14,10 @@ export interface FeedListener {
 type Subscriber = ReturnType<RedisConnections['subscriber']>
 
 const CHECK_EVERY_MS = 100
-/** How long a session may be silent before its stream is looked at, in case a writer does not push. */
-const DOUBT_AFTER_MS = 2_000
+/** How long a session may be silent before its stream is looked at, in case a writer does not push: */
+const DOUBT_AFTER_MS = 1_000
+/** at first; each look that finds nothing doubles it, up to this. */
+const DOUBT_MOST_MS = 4_000
 /** The same for sessions in which entries were found that nobody pushed. */
 const FOREIGN_DOUBT_AFTER_MS = 100
 
@@ -23,7 +25,7 @@ interface Feed {
   readonly listeners: Set<FeedListener>
   subscribed: Promise<void>
   doubtAt: number
-  foreign: boolean
+  pauseMs: number
 }
 
 /**
@@ -52,7 +54,7 @@ export class SessionFeeds {
     let feed = this.#feeds.get(channel)
     if (feed === undefined) {
       const subscribed = this.#subscribe(channel)
-      feed = { listeners: new Set(), subscribed, doubtAt: performance.now() + DOUBT_AFTER_MS, foreign: false }
+      feed = { listeners: new Set(), subscribed, doubtAt: performance.now() + DOUBT_AFTER_MS, pauseMs: DOUBT_AFTER_MS }
       this.#feeds.set(channel, feed)
       this.#timer ??= setInterval(() => this.#check(), CHECK_EVERY_MS)
     }
@@ -77,7 +79,7 @@ export class SessionFeeds {
   markForeign(sessionId: string): void {
     const feed = this.#feeds.get(this.#reader.channel(sessionId))
     if (feed === undefined) return
-    feed.foreign = true
+    feed.pauseMs = FOREIGN_DOUBT_AFTER_MS
     feed.doubtAt = performance.now() + FOREIGN_DOUBT_AFTER_MS
   }
 
@@ -106,7 +108,12 @@ export class SessionFeeds {
 
   async #subscribe(channel: string): Promise<void> {
     const subscriber = this.#connect()
-    await (this.#connections.isCluster ? subscriber.ssubscribe(channel) : subscriber.subscribe(channel))
+    try {
+      await (this.#connections.isCluster ? subscriber.ssubscribe(channel) : subscriber.subscribe(channel))
+    } catch (cause) {
+      if (this.#closed) throw new GatewayError('GW_CLOSED', { what: 'client' }, { cause })
+      throw new GatewayError('GW_REDIS_FAILED', { operation: 'a subscription', reason: errorMessage(cause) }, { cause })
+    }
   }
 
   async #unsubscribe(channel: string): Promise<void> {
@@ -124,7 +131,7 @@ export class SessionFeeds {
     const feed = this.#feeds.get(channel)
     if (feed === undefined) return
     feed.doubtAt = performance.now() + DOUBT_AFTER_MS
-    feed.foreign = false
+    feed.pauseMs = DOUBT_AFTER_MS
     const push = this.#reader.parsePush(payload)
     for (const listener of feed.listeners) listener.onPush(push)
   }
@@ -136,8 +143,8 @@ export class SessionFeeds {
 
   #doubt(feed: Feed): void {
     // Spread over time, so that ten thousand silent sessions do not all ask at once.
-    const pause = feed.foreign ? FOREIGN_DOUBT_AFTER_MS : DOUBT_AFTER_MS * (1 + Math.random())
-    feed.doubtAt = performance.now() + pause
+    feed.pauseMs = Math.min(feed.pauseMs * 2, DOUBT_MOST_MS)
+    feed.doubtAt = performance.now() + feed.pauseMs * (0.75 + Math.random() / 2)
     for (const listener of feed.listeners) listener.onDoubt()
   }
 }

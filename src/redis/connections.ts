@@ -113,7 +113,10 @@ export class RedisConnections {
       lost(this.#lastFault)
     })
     // A server that leaves in order closes the socket without an error.
-    redis.on('close', () => lost('the server closed the connection'))
+    redis.on('close', () => {
+      forgetSocketTimer(redis)
+      lost('the server closed the connection')
+    })
     redis.on('ready', () => {
       this.#lastFault = undefined
       if (!down) return
@@ -121,6 +124,13 @@ export class RedisConnections {
       this.#logger.info({ target: this.target, connection: role }, 'Redis connection is back')
     })
   }
+}
+
+/** ioredis 6.0 leaves the timer of a dead socket running, which keeps an ended process alive for its rest. */
+function forgetSocketTimer(redis: Redis | Cluster): void {
+  const timed = redis as unknown as { socketTimeoutTimer?: NodeJS.Timeout | undefined }
+  clearTimeout(timed.socketTimeoutTimer)
+  timed.socketTimeoutTimer = undefined
 }
 
 function behaviour(role: ConnectionRole): RedisOptions {
