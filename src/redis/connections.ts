@@ -145,6 +145,8 @@ function behaviour(role: ConnectionRole): RedisOptions {
     protocol: 2,
     enableAutoPipelining: false,
     connectTimeout: 5_000,
+    // After this a socket that does not close in order is destroyed; an ended process waits no longer.
+    disconnectTimeout: 500,
     maxRetriesPerRequest: null,
     // Quick at first and never slower than once a second: recovery is promised within 2 s of the server's return.
     retryStrategy: (times) => Math.min(25 * 2 ** Math.min(times, 6), 1_000) * (0.8 + Math.random() * 0.2),

@@ -185,6 +185,21 @@ describe('Redis goes and comes back', () => {
     expect(await house.dones('s', 'm')).toHaveLength(1)
   })
 
+  test('for good: close leaves no timer that keeps the process alive', { timeout: 40_000 }, async () => {
+    const house = await House.private()
+    const timers = () => process.getActiveResourcesInfo().filter((kind) => kind === 'Timeout').length
+    house.redis.disconnect()
+    await pause(150)
+    const before = timers()
+    const client = house.client()
+    const subscription = client.subscribe('s')
+    await subscription.opened()
+    house.server.kill('SIGKILL')
+    await waitFor(() => house.logger.lines.some(({ message }) => message === 'Redis connection lost'))
+    await client.close()
+    await waitFor(() => timers() <= before, { timeoutMs: 1_000, message: 'the timers to be gone' })
+  })
+
   test('a blocking connection that is killed is replaced, and no task falls into the gap', async () => {
     const house = await House.private()
     await house.work((command) => command.content)

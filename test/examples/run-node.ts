@@ -17,6 +17,7 @@ export interface Ended {
 export interface Running {
   readonly ended: Promise<Ended>
   readonly stdout: () => string
+  readonly stderr: () => string
   kill(signal: NodeJS.Signals): void
 }
 
@@ -41,7 +42,7 @@ export function startNode(args: readonly string[], redisUrl?: string): Running {
     child.once('error', reject)
     child.once('close', (code) => resolve({ code, ...output }))
   })
-  return { ended, stdout: () => output.stdout, kill: (signal) => void child.kill(signal) }
+  return { ended, stdout: () => output.stdout, stderr: () => output.stderr, kill: (signal) => void child.kill(signal) }
 }
 
 /** Runs a file of TypeScript to its end. */
