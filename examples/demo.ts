@@ -120,7 +120,7 @@ function printNextSteps() {
     ['the code', 'examples/weather-agent.ts is the agent, examples/demo.ts the backend'],
     ['smaller', 'node --import tsx examples/01-echo.ts, and so on up to 05'],
     ['your own', 'npx byclaw-worker --dev --worker-class ./examples/echo-agent.ts#EchoAgent'],
-    ['', 'npx byclaw send echo "hello" --redis-url …   as it tells you, in another terminal'],
+    ['', 'npx byclaw send echo "hello"   (in another terminal)'],
     ['options', 'npx byclaw-worker --help, npx byclaw --help'],
     ['to read', 'README.md: Quick start, Writing a worker, The client, Events, Errors, Redis'],
   ]
