@@ -1,0 +1,37 @@
+import calculateSlot from 'cluster-key-slot'
+import fc from 'fast-check'
+import { expect, test } from 'vitest'
+import { idFault } from '../../src/protocol/ids.ts'
+import { Keys } from '../../src/redis/keys.ts'
+
+const keys = new Keys('queue')
+
+test('each key is the one of the contract', () => {
+  expect([keys.control('weather'), keys.control('weather', 'high'), keys.control('weather', 'low')]).toEqual([
+    ...['queue:ctrl:weather', 'queue:ctrl:weather:high', 'queue:ctrl:weather:low'],
+  ])
+  expect(keys.dead('weather')).toBe('queue:dead:weather')
+  expect(keys.task('s-1', 'm-1')).toBe('queue:task:{s-1}:m-1')
+  expect(keys.session('s-1')).toBe('queue:session:{s-1}')
+  expect(keys.data('s-1')).toBe('queue:data:stream:{s-1}')
+  expect([keys.worker('w'), keys.workers(), keys.capability('c')]).toEqual([
+    'queue:worker:w',
+    'queue:workers',
+    'queue:capability:c',
+  ])
+})
+
+test('all that belongs to one session lies in one slot, and a task’s key tells its ids', () => {
+  const id = fc.string({ unit: 'grapheme', minLength: 1, maxLength: 30 }).filter((value) => idFault(value) === null)
+  const prefix = fc.string({ minLength: 1, maxLength: 10 }).filter((value) => /^[^\s{}]+$/.test(value))
+  fc.assert(
+    fc.property(prefix, id, id, id, (name, sessionId, one, two) => {
+      const own = new Keys(name)
+      const all = [own.task(sessionId, one), own.task(sessionId, two), own.session(sessionId), own.data(sessionId)]
+      expect(new Set(all.map((key) => calculateSlot(key))).size).toBe(1)
+      expect(own.parseTask(own.task(sessionId, one))).toEqual({ sessionId, messageId: one })
+      expect(own.parseTask(own.session(sessionId))).toBeNull()
+      expect(own.parseTask(new Keys(`${name}x`).task(sessionId, one))).toBeNull()
+    }),
+  )
+})
