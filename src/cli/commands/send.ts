@@ -3,7 +3,7 @@ import { text as readAll } from 'node:stream/consumers'
 import type { Command } from 'commander'
 import type { SendMessageRequest } from '../../client/request.ts'
 import { GatewayError } from '../../errors.ts'
-import type { CommandContent } from '../../protocol/command.ts'
+import { type CommandContent, contentFault } from '../../protocol/command.ts'
 import { checkCapability, checkId, newMessageId } from '../../protocol/ids.ts'
 import { parseJson } from '../../protocol/json.ts'
 import { AnswerPrinter } from '../answer-printer.ts'
@@ -55,10 +55,16 @@ async function send(
 }
 
 function toContent(text: string, { data }: SendOptions): CommandContent {
-  if (!data) return text
+  const content = data ? parseData(text) : text
+  const reason = contentFault(content)
+  if (reason !== null) throw new GatewayError('GW_INVALID_ARGUMENT', { field: '<text>', value: content, reason })
+  return content as CommandContent
+}
+
+function parseData(text: string): unknown {
   const json = parseJson(text)
   if (!json.ok) throw new UsageError(`--data: the text is no JSON: ${json.reason}`)
-  if (typeof json.value === 'object' && json.value !== null) return json.value as CommandContent
+  if (typeof json.value === 'object' && json.value !== null) return json.value
   throw new UsageError('--data: the JSON must be an object or an array')
 }
 

@@ -1,0 +1,195 @@
+import { readFileSync } from 'node:fs'
+import { describe, expect, test } from 'vitest'
+import { VERSION } from '../../src/version.ts'
+import { builtProgram, byclaw, byclawWorker, startByclaw, startByclawWorker } from './support/program.ts'
+import { agentSource, project } from './support/project.ts'
+import { meetingPlace, startTalker, TALKER } from './support/talker.ts'
+import { HAS_TERMINAL, onTerminal, styled } from './support/terminal.ts'
+
+/** The one line that a refused start says. */
+async function refusal(args: readonly string[], env: Record<string, string> = {}): Promise<string> {
+  const { code, stderr } = await byclawWorker(args, { env })
+  expect(code).toBeGreaterThan(0)
+  expect(stderr.trimEnd().split('\n')).toHaveLength(1)
+  return stderr.trimEnd()
+}
+
+describe('a worker', () => {
+  test('runs tasks, drains on SIGTERM, and ends with 0', async () => {
+    const env = meetingPlace()
+    const worker = await startTalker(env)
+    const sent = startByclaw(['send', 'talker', 'slow'], { env })
+    await sent.says('taking my time')
+    const { code } = await worker.end('SIGTERM')
+    expect(code).toBe(0)
+    expect(await sent.ended).toMatchObject({ code: 0, stdout: expect.stringContaining('北京 is warm') })
+  })
+
+  test('ends with 0 on Ctrl-C too', async () => {
+    const worker = await startTalker(meetingPlace())
+    expect((await worker.end('SIGINT')).code).toBe(0)
+  })
+
+  test('ends at once when asked a second time', async () => {
+    const env = meetingPlace()
+    const worker = await startTalker(env)
+    await startByclaw(['send', 'talker', 'hang'], { env }).says('taking my time')
+    worker.child.kill('SIGINT')
+    await worker.says('signal received')
+    expect((await worker.end('SIGINT')).code).toBe(130)
+  })
+
+  test('ends although its code left a timer and a server open', async () => {
+    const cwd = await project({
+      'agent.ts': `${agentSource()}
+import { createServer } from 'node:net'
+createServer().listen(0)
+setInterval(() => {}, 1000)
+`,
+    })
+    const worker = startByclawWorker(['--worker-class', './agent.ts'], { cwd, env: meetingPlace() })
+    await worker.says('worker is consuming')
+    expect((await worker.end('SIGTERM')).code).toBe(0)
+  })
+
+  test('ends with 1 and an entry in its log when its code crashes', async () => {
+    const source = agentSource().replace("return 'heard'", "setTimeout(() => { throw new Error('lost') }); return 1")
+    const cwd = await project({ 'agent.ts': source })
+    const env = meetingPlace()
+    const worker = startByclawWorker(['--worker-class', './agent.ts'], { cwd, env })
+    await worker.says('worker is consuming')
+    await byclaw(['send', 'echo', 'x', '--no-wait'], { env })
+    const { code, stderr } = await worker.ended
+    expect({ code, stderr }).toEqual({ code: 1, stderr: '' })
+    expect(worker.log().at(-1)).toMatchObject({ level: 50, err: { message: 'lost' }, origin: 'uncaughtException' })
+  })
+})
+
+describe('settings', () => {
+  test('a flag beats the environment, which beats the default', async () => {
+    const env = meetingPlace()
+    const prefix = env.BYAI_WORKER_KEY_PREFIX
+    const worker = await startTalker(
+      { ...env, BYAI_WORKER_KEY_PREFIX: 'other', BYAI_WORKER_ID: 'by-env', BYAI_WORKER_CONCURRENCY: '7' },
+      ['--worker-id', 'by-flag', '--key-prefix', prefix, '--connect-timeout-ms', '4000'],
+    )
+    const { stdout } = await byclaw(['workers', '--json'], { env })
+    expect(JSON.parse(stdout)).toMatchObject({ workerId: 'by-flag', maxConcurrency: 7 })
+    await worker.end()
+  })
+
+  test('all by the environment', async () => {
+    const env = { ...meetingPlace(), BYAI_WORKER_CLASS: TALKER, BYAI_WORKER_ID: 'by-env' }
+    const worker = startByclawWorker([], { env })
+    await worker.says('worker is consuming')
+    expect(worker.log().at(-1)).toMatchObject({ workerId: 'by-env', capabilities: ['talker'] })
+    await worker.end()
+  })
+
+  test('a variable of older SDKs is ignored, and a log that is loud enough says so', async () => {
+    const env = { ...meetingPlace(), BYAI_REDIS_MAX_CONNECTIONS: '20' }
+    const worker = await startTalker(env, ['--log-level', 'debug'])
+    expect(worker.stdout).toContain('BYAI_REDIS_MAX_CONNECTIONS is ignored')
+    await worker.end()
+    const quiet = await startTalker(env)
+    expect(quiet.stdout).not.toContain('BYAI_REDIS_MAX_CONNECTIONS')
+    await quiet.end()
+  })
+})
+
+describe('logs', () => {
+  test('are JSON lines where nobody watches, of the level asked for', async () => {
+    const worker = await startTalker({ ...meetingPlace(), LOG_LEVEL: 'INFO' })
+    await worker.end()
+    expect(worker.log().map(({ msg }) => msg)).toContain('worker has stopped')
+    expect(worker.stderr).toBe('')
+    const silent = startByclawWorker(['--worker-class', TALKER, '--log-level', 'silent', '--dev'], {
+      env: meetingPlace(),
+    })
+    await silent.says('Try in another terminal')
+    expect((await silent.end()).stdout).toBe('')
+  })
+
+  test.runIf(HAS_TERMINAL)('are for reading on a terminal, in colour unless NO_COLOR says otherwise', async () => {
+    const coloured = onTerminal('byclaw-worker', ['--worker-class', TALKER], meetingPlace())
+    await coloured.says(`${styled([32, 39], 'INFO')}: ${styled([36, 39], 'worker is consuming')}`)
+    await coloured.end()
+    const plain = onTerminal('byclaw-worker', ['--worker-class', TALKER], { ...meetingPlace(), NO_COLOR: '1' })
+    await plain.says('] INFO: worker is consuming {"capabilities":["talker"]')
+    await plain.end()
+  })
+})
+
+describe('refuses in one clear line', () => {
+  test('a missing worker class', async () => {
+    expect(await refusal([])).toMatch(/^byclaw-worker: --worker-class is missing: .*\.\/agent\.ts#WeatherAgent/)
+  })
+
+  test('an unknown flag, with a suggestion', async () => {
+    expect(await refusal(['--redis-urk', 'x'])).toBe(
+      "byclaw-worker: unknown option '--redis-urk' (Did you mean --redis-url?)",
+    )
+  })
+
+  test('an argument too many, and a flag without its value', async () => {
+    expect(await refusal(['agent.ts'])).toMatch(/too many arguments/)
+    expect(await refusal(['--lease-ms'])).toMatch(/--lease-ms/)
+  })
+
+  test.each([
+    [['--lease-ms', 'soon'], {}, '--lease-ms is invalid: must be a number (got "soon")'],
+    [['--lease-ms', '1'], {}, '--lease-ms is invalid: '],
+    [['--max-concurrency', '2.5'], {}, '--max-concurrency is invalid: '],
+    [[], { BYAI_WORKER_CONCURRENCY: '0' }, 'BYAI_WORKER_CONCURRENCY is invalid: '],
+    [['--worker-id', 'a b'], {}, '--worker-id is invalid: '],
+    [[], { LOG_LEVEL: 'loud' }, 'LOG_LEVEL is invalid: must be one of trace, debug, info,'],
+    [['--redis-port', '0', '--redis-host', 'x'], {}, '--redis-port is invalid: '],
+    [['--redis-sentinels', 'a:1'], {}, '--redis-sentinel-name is invalid: Sentinels need it'],
+  ])('a bad value: %j %j', async (args, env, expected) => {
+    const said = await refusal(['--worker-class', TALKER, ...args], env)
+    expect(said).toContain(`byclaw-worker: ${expected}`)
+    expect(said).toMatch(/\(GW_INVALID_ARGUMENT\)$/)
+  })
+
+  test('a bad URL, without its password', async () => {
+    const said = await refusal(['--worker-class', TALKER], { REDIS_URL: 'http://user:secret@host' })
+    expect(said).toContain('REDIS_URL is invalid: expected redis:// or rediss://')
+    expect(said).not.toContain('secret')
+  })
+
+  test('a Redis that cannot be reached, without the password', async () => {
+    const url = 'redis://user:secret@127.0.0.1:1'
+    const said = await refusal(['--worker-class', TALKER, '--redis-url', url, '--connect-timeout-ms', '50'])
+    expect(said).toMatch(/^byclaw-worker: Redis at 127\.0\.0\.1:1\/0 cannot be reached: .+ \(GW_REDIS_UNREACHABLE\)$/)
+    expect(said).not.toContain('secret')
+  })
+
+  test('a worker id that is in use', async () => {
+    const env = meetingPlace()
+    const worker = await startTalker(env, ['--worker-id', 'w-1', '--lease-ms', '1000'])
+    expect(await refusal(['--worker-class', TALKER, '--worker-id', 'w-1', '--lease-ms', '1000'], env)).toMatch(
+      /worker id 'w-1' is in use by a live worker .+ \(GW_WORKER_ID_TAKEN\)$/,
+    )
+    expect((await worker.end()).code).toBe(0)
+  })
+
+  test('an onStartup that throws, with its place', async () => {
+    const source = agentSource().replace('getCap', "async onStartup() { throw new Error('no model') }\n  getCap")
+    const cwd = await project({ 'agent.ts': source })
+    const { code, stderr } = await byclawWorker(['--worker-class', './agent.ts'], { cwd, env: meetingPlace() })
+    expect({ code, stderr }).toEqual({ code: 1, stderr: `byclaw-worker: no model (${cwd}/agent.ts:3:29)\n` })
+  })
+})
+
+test('--version', async () => {
+  expect(await byclawWorker(['--version'])).toMatchObject({ code: 0, stdout: `${VERSION}\n`, stderr: '' })
+  expect(await byclaw(['--version'])).toMatchObject({ code: 0, stdout: `${VERSION}\n`, stderr: '' })
+})
+
+test('both programs can be run by their path', () => {
+  const { bin } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'))
+  expect(bin).toEqual({ 'byclaw-worker': './dist/cli/byclaw-worker.js', byclaw: './dist/cli/byclaw.js' })
+  for (const name of ['byclaw', 'byclaw-worker'] as const) {
+    expect(readFileSync(builtProgram(name), 'utf8')).toMatch(/^#!\/usr\/bin\/env node\n/)
+  }
+})

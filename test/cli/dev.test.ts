@@ -1,0 +1,121 @@
+import { appendFile, rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { expect, test } from 'vitest'
+import { waitFor } from '../../src/testing/wait-for.ts'
+import { isAlive } from '../support/processes.ts'
+import { byclaw, type Program, startByclaw, startByclawWorker } from './support/program.ts'
+import { agentSource, project } from './support/project.ts'
+import { meetingPlace } from './support/talker.ts'
+
+/** The URL of the Redis that `--dev` started. */
+async function devUrl(worker: Program): Promise<string> {
+  await worker.says(/Redis for development, gone with this process: redis:\S+\n/)
+  return / (redis:\S+)\n/.exec(worker.stderr)?.[1] ?? ''
+}
+
+/** How often the worker said that it consumes. */
+const starts = (worker: Program) => worker.stdout.split('worker is consuming').length - 1
+
+/** Answers with the text that stands in its source. */
+const answering = (text: string) => agentSource().replace('heard', text)
+
+const ask = async (url: string, what = 'x') => (await byclaw(['send', 'echo', what, '--redis-url', url])).stdout.trim()
+
+test('--dev brings a Redis of its own, says what to try, and takes it away again', async () => {
+  const cwd = await project({ 'agent.ts': answering('hello') })
+  const worker = startByclawWorker(['--worker-class', './agent.ts', '--dev'], { cwd })
+  const url = await devUrl(worker)
+  await worker.says('worker is consuming')
+  const flag = url === 'redis://127.0.0.1:6379/0' ? '' : ` --redis-url ${url}`
+  await worker.says(`Try in another terminal: npx byclaw send echo "Hello"${flag}\n`)
+  expect(await ask(url)).toBe('hello')
+  expect((await worker.end()).code).toBe(0)
+  const gone = await byclaw(['workers', '--redis-url', url, '--connect-timeout-ms', '200'])
+  expect(gone.stderr).toMatch(/cannot be reached/)
+  expect(worker.stdout).not.toContain('"level":40')
+})
+
+test('--dev starts none where one is given', async () => {
+  const cwd = await project({ 'agent.ts': agentSource() })
+  const { REDIS_URL, BYAI_WORKER_KEY_PREFIX: prefix } = meetingPlace()
+  const args = ['--worker-class', './agent.ts', '--dev', '--key-prefix', prefix]
+  const worker = startByclawWorker(args, { cwd, env: { REDIS_URL } })
+  await worker.says('Try in another terminal: npx byclaw send echo "Hello" --key-prefix')
+  expect(worker.stderr).not.toContain('Redis for development')
+  await worker.end()
+})
+
+test('--dev takes its Redis away also when the worker does not come up', async () => {
+  const source = agentSource().replace('getCap', "async onStartup() { throw new Error('no model') }\n  getCap")
+  const worker = startByclawWorker(['--worker-class', './agent.ts', '--dev'], {
+    cwd: await project({ 'agent.ts': source }),
+  })
+  const url = await devUrl(worker)
+  expect((await worker.ended).code).toBe(1)
+  const gone = await byclaw(['workers', '--redis-url', url, '--connect-timeout-ms', '200'])
+  expect(gone.stderr).toMatch(/cannot be reached/)
+})
+
+test('--watch runs the worker anew on every change, and waits when it does not come up', async () => {
+  const cwd = await project({ 'src/agent.ts': answering('one'), 'src/lib/helper.ts': '', 'src/notes.txt': '' })
+  const worker = startByclawWorker(['--worker-class', './src/agent.ts', '--dev', '--watch'], { cwd })
+  const url = await devUrl(worker)
+  await worker.says('worker is consuming')
+  expect(await ask(url)).toBe('one')
+
+  await writeFile(join(cwd, 'src/agent.ts'), answering('two'))
+  await waitFor(() => starts(worker) === 2, { timeoutMs: 10_000 })
+  expect(await ask(url)).toBe('two')
+
+  await appendFile(join(cwd, 'src/agent.ts'), '}')
+  await worker.says(/syntax error: .*\n.*the worker has ended \(exit code 1\), waiting for a change/)
+  await writeFile(join(cwd, 'src/agent.ts'), answering('three'))
+  await waitFor(() => starts(worker) === 3, { timeoutMs: 10_000 })
+  expect(await ask(url)).toBe('three')
+
+  await writeFile(join(cwd, 'src/notes.txt'), 'no code')
+  await appendFile(join(cwd, 'src/lib/helper.ts'), 'export {}')
+  await worker.says('lib/helper.ts changed, starting the worker anew')
+  await waitFor(() => starts(worker) === 4, { timeoutMs: 10_000 })
+  expect(worker.stderr).not.toContain('notes.txt')
+
+  const child = worker.log().at(-1)?.pid as number
+  expect((await worker.end('SIGINT')).code).toBe(0)
+  expect(isAlive(child)).toBe(false)
+}, 40_000)
+
+test('--watch lets a running task end before it starts anew', async () => {
+  const work =
+    "await context.emitState('working')\n await new Promise((resolve) => setTimeout(resolve, 1000))\n return 'old'"
+  const source = answering('old').replace("return 'old'", work)
+  const cwd = await project({ 'agent.ts': source })
+  const env = meetingPlace()
+  const worker = startByclawWorker(['--worker-class', './agent.ts', '--watch'], { cwd, env })
+  await worker.says('worker is consuming')
+  const asking = startByclaw(['send', 'echo', 'x'], { env })
+  await asking.says('working')
+  await writeFile(join(cwd, 'agent.ts'), answering('new'))
+  expect((await asking.ended).stdout).toBe('old\n')
+  await waitFor(() => starts(worker) === 2, { timeoutMs: 10_000 })
+  expect((await byclaw(['send', 'echo', 'x'], { env })).stdout).toBe('new\n')
+  expect((await worker.end()).code).toBe(0)
+})
+
+test('--watch does not leave a worker behind when it is killed', async () => {
+  const cwd = await project({ 'agent.ts': agentSource() })
+  const worker = startByclawWorker(['--worker-class', './agent.ts', '--watch'], { cwd, env: meetingPlace() })
+  await worker.says('worker is consuming')
+  const child = worker.log().at(-1)?.pid as number
+  worker.child.kill('SIGKILL')
+  await waitFor(() => !isAlive(child), { timeoutMs: 10_000 })
+})
+
+test('--watch says at once what no change of a file can mend', async () => {
+  const cwd = await project({ 'agent.ts': agentSource() })
+  const args = ['--worker-class', './agent.ts', '--watch', '--lease-ms', '1']
+  const worker = startByclawWorker(args, { cwd, env: meetingPlace() })
+  expect(await worker.ended).toMatchObject({ code: 2, stderr: expect.stringContaining('--lease-ms is invalid') })
+  await rm(join(cwd, 'agent.ts'))
+  const missing = startByclawWorker(args, { cwd })
+  expect(await missing.ended).toMatchObject({ code: 1, stderr: expect.stringContaining('there is no such file') })
+})
