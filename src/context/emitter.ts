@@ -95,24 +95,28 @@ export class Emitter {
       settled.reject(new GatewayError('GW_INVALID_ARGUMENT', { field: `the ${body.type} event`, reason }, { cause }))
       return settled.promise
     }
-    if (!this.#sending) void this.#pump()
+    if (!this.#sending) this.#send()
     return settled.promise
   }
 
-  async #pump(): Promise<void> {
+  #send(): void {
     this.#sending = true
-    // What is said in the same turn of the event loop belongs to the same commit.
-    await Promise.resolve()
-    while (this.#queue.length > 0) {
-      const batch = this.#queue.splice(0, MAX_EVENTS_PER_COMMIT)
-      try {
-        const answer = await this.#writer.commit(this.#toCommit(batch))
-        this.#settle(batch, answer)
-      } catch (error) {
-        this.#fail(batch, error)
-      }
+    let batch: readonly Pending[] = []
+    const source = () => {
+      batch = this.#takeBatch()
+      return this.#toCommit(batch)
     }
-    this.#sending = false
+    this.#writer.commit(source).then(
+      (answer) => this.#settle(batch, answer),
+      (error: unknown) => this.#fail(batch, error),
+    )
+  }
+
+  #takeBatch(): readonly Pending[] {
+    if (this.#queue.length > MAX_EVENTS_PER_COMMIT) return this.#queue.splice(0, MAX_EVENTS_PER_COMMIT)
+    const all = this.#queue
+    this.#queue = []
+    return all
   }
 
   #toCommit(batch: readonly Pending[]): Commit {
@@ -132,6 +136,8 @@ export class Emitter {
   #settle(batch: readonly Pending[], answer: CommitAnswer): void {
     if (answer.ok) {
       for (const { settled } of batch) settled.resolve()
+      if (this.#queue.length > 0) this.#send()
+      else this.#sending = false
       return
     }
     const lost = new GatewayError('GW_LEASE_LOST', {

@@ -126,6 +126,11 @@ export class TaskContext implements AgentContext {
     return this.#logger
   }
 
+  /** True if there is something to {@link dispose}. */
+  get hasWorkspace(): boolean {
+    return this.#workspace !== undefined
+  }
+
   /** Frees what the attempt has on disk. */
   async dispose(): Promise<void> {
     await this.#workspace?.remove()

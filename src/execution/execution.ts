@@ -27,6 +27,8 @@ export interface ExecutionResources extends ContextResources {
   readonly taskTimeoutMs: number | undefined
 }
 
+type Ended = Exclude<Outcome, { status: 'RELINQUISHED' }>
+
 /**
  * One attempt of one task: context → contract → handler → outcome → end. It settles once, whatever the handler does:
  * with the handler's outcome, or with the reason of an abort that needs no handler (time is up, ownership lost, worker
@@ -43,16 +45,11 @@ export class Execution {
     this.#resources = resources
     this.#assignment = assignment
     const { header, agentType, ownership } = assignment
-    this.#emitter = new Emitter({
-      ...{ header, agentType, ownership },
-      writer: resources.writer,
-      onLost: (error) => this.abort(error),
-    })
-    this.#context = new TaskContext({
-      ...{ resources, header, agentType, ownership },
-      emitter: this.#emitter,
-      signal: this.#signal,
-    })
+    const { writer } = resources
+    const onLost = (error: GatewayError) => this.abort(error)
+    this.#emitter = new Emitter({ writer, header, agentType, ownership, onLost })
+    const emitter = this.#emitter
+    this.#context = new TaskContext({ resources, header, agentType, ownership, emitter, signal: this.#signal })
   }
 
   /** Aborts the handler's signal and stops waiting for the handler. */
@@ -64,11 +61,9 @@ export class Execution {
   async run(onHandled: () => void): Promise<boolean> {
     const outcome = await this.#attempt()
     onHandled()
-    try {
-      return await this.#conclude(outcome)
-    } finally {
-      await this.#context.dispose()
-    }
+    const ended = outcome.status === 'RELINQUISHED' ? this.#giveUp(outcome.reason) : await this.#end(outcome)
+    if (this.#context.hasWorkspace) await this.#context.dispose()
+    return ended
   }
 
   #attempt(): Promise<Outcome> {
@@ -100,11 +95,12 @@ export class Execution {
     return check(contract, 'result', contract.output, result)
   }
 
-  async #conclude(outcome: Outcome): Promise<boolean> {
-    if (outcome.status === 'RELINQUISHED') {
-      this.#context.logger.warn({ reason: outcome.reason.message, code: outcome.reason.code }, 'attempt given up')
-      return false
-    }
+  #giveUp(reason: GatewayError): false {
+    this.#context.logger.warn({ reason: reason.message, code: reason.code }, 'attempt given up')
+    return false
+  }
+
+  async #end(outcome: Ended): Promise<boolean> {
     try {
       await this.#recordEnd(outcome)
       return true
@@ -115,7 +111,7 @@ export class Execution {
     }
   }
 
-  async #recordEnd(outcome: Exclude<Outcome, { status: 'RELINQUISHED' }>): Promise<void> {
+  #recordEnd(outcome: Ended): Promise<void> {
     if (outcome.status === 'COMPLETED') {
       const { result, resultJson } = outcome
       const content = contentOfResult(result, this.#emitter.text)

@@ -41,7 +41,7 @@ export class Keys {
     return { sessionId: key.slice(head.length, end), messageId: key.slice(end + 2) }
   }
 
-  /** Sorted set: the tasks of a session, scored by the time at which their record expires (`+inf`: unfinished). */
+  /** Sorted set: the tasks of a session, by the time at which their records were made. */
   session(sessionId: string): string {
     return `${this.prefix}:session:{${sessionId}}`
   }

@@ -46,34 +46,37 @@ export class DataWriter {
   readonly #keys: Keys
   readonly #header: readonly (string | number)[]
   readonly #armings: Armings
-  readonly #batcher: Batcher<Commit, CommitAnswer>
+  readonly #batcher: Batcher<() => Commit, CommitAnswer>
 
   constructor(redis: RedisClient, keys: Keys, retention: Retention) {
     this.#redis = redis
     this.#keys = keys
-    const publish = redis.isCluster ? 'SPUBLISH' : 'PUBLISH'
+    const push = redis.isCluster ? ['SPUBLISH', 'SHARDNUMSUB'] : ['PUBLISH', 'NUMSUB']
     const { resultTtlMs, streamTtlMs, streamMaxLength } = retention
     const periodMs = Math.min(ARM_EVERY_MS, resultTtlMs / ARM_FRACTION, streamTtlMs / ARM_FRACTION)
     this.#armings = new Armings(periodMs)
     // What is re-armed once in a period must last a period longer than what it is there for.
     const [streamTtl, indexTtl] = [streamTtlMs, resultTtlMs].map((ttlMs) => Math.ceil(ttlMs + periodMs))
-    this.#header = [resultTtlMs, streamTtl as number, indexTtl as number, streamMaxLength, publish]
-    this.#batcher = new Batcher<Commit, CommitAnswer>({
+    this.#header = [resultTtlMs, streamTtl as number, indexTtl as number, streamMaxLength, ...push]
+    this.#batcher = new Batcher<() => Commit, CommitAnswer>({
       maxItems: 64,
-      weigh: ({ events }) => events.reduce((bytes, event) => bytes + event.length, 0),
       maxInFlight: 2,
-      run: async (commits) => [
-        ...(await redis.bySlot(
-          commits,
-          ({ sessionId }) => keys.data(sessionId),
-          (part) => this.#send(part),
-        )),
-      ],
+      run: async (sources) => {
+        const commits = sources.map((source) => source())
+        return [
+          ...(await redis.bySlot(
+            commits,
+            ({ sessionId }) => keys.data(sessionId),
+            (part) => this.#send(part),
+          )),
+        ]
+      },
     })
   }
 
-  commit(commit: Commit): Promise<CommitAnswer> {
-    return this.#batcher.add(commit)
+  /** @param source - Asked for the commit when it is about to be sent, so that all said until then can go with it. */
+  commit(source: () => Commit): Promise<CommitAnswer> {
+    return this.#batcher.add(source)
   }
 
   async #send(commits: readonly Commit[]): Promise<CommitAnswer[]> {
@@ -88,7 +91,7 @@ export class DataWriter {
     keys.push(this.#keys.task(sessionId, messageId), this.#keys.data(sessionId), this.#keys.session(sessionId))
     args.push(commit.fence, commit.first, commit.events.length, this.#armings.isDue(sessionId) ? '1' : '0')
     if (commit.end === undefined) {
-      args.push('', '', 0)
+      args.push('', messageId, 0)
       for (const event of commit.events) args.push(event)
       return
     }

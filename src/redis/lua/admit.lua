@@ -11,7 +11,7 @@ for i = 1, #KEYS / 2 do
   if redis.call('HSETNX', record, 'fence', 'Q:0::') == 1 then
     redis.call('HSET', record, 'agent_type', ARGV[at + 1], 'trace_id', ARGV[at + 2],
       'parent_message_id', ARGV[at + 3], 'user_code', ARGV[at + 4], 'created_at', now)
-    redis.call('ZADD', index, '+inf', ARGV[at])
+    redis.call('ZADD', index, now, ARGV[at])
     out[i] = 1
   else
     out[i] = 0

@@ -1,20 +1,21 @@
 -- commit: appends events of running attempts to their sessions' data streams and, where asked, ends the task.
 -- KEYS  per task: record, data stream, session index
 -- ARGV  1: TTL of a finished record (ms), 2: TTL of a data stream (ms), 3: TTL of a session index (ms),
---       4: length bound of a data stream, 5: PUBLISH or SPUBLISH; then per task:
+--       4: length bound of a data stream, 5: PUBLISH or SPUBLISH, 6: NUMSUB or SHARDNUMSUB; then per task:
 --       fence, number of the first event, count of events, 1 if the session's TTLs are to be re-armed and what has
 --       expired is to be swept, state of the end or '', message id, count of further fields, the events, the fields
 -- Answers per task the id of the last event written ('' if there was none), or {fence that holds} if the attempt is
 -- not the owner any more; nothing was written then.
 -- Events are numbered through the task, and the record keeps the highest number written: a call that is repeated after
 -- a lost answer appends only what is missing. One push carries all events of the call: `<id before> <ids…>\n<event>\n…`.
+-- Nobody listening, nothing is pushed: a reader subscribes first and then reads the stream.
 -- What costs here is the number of redis.call, so all that can wait for the next re-arming does.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local now_text = string.format('%.0f', now)
 local record_ttl, stream_ttl, index_ttl, max_length, publish = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
-local expiry = string.format('%.0f', now + record_ttl)
-local at = 6
+local numsub = ARGV[6]
+local at = 7
 local out = {}
 for i = 1, #KEYS / 3 do
   local record, stream, index = KEYS[3 * i - 2], KEYS[3 * i - 1], KEYS[3 * i]
@@ -32,8 +33,11 @@ for i = 1, #KEYS / 3 do
     local id = ''
     if last > written then
       local from = math.max(first, written + 1)
-      local before = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)
-      local push = { before[1] and before[1][1] or '0-0' }
+      local push
+      if redis.call('PUBSUB', numsub, stream)[2] > 0 then
+        local before = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)
+        push = { before[1] and before[1][1] or '0-0' }
+      end
       for number = from, last do
         local body = ARGV[events_at + number - first]
         if number == last then
@@ -41,23 +45,28 @@ for i = 1, #KEYS / 3 do
         else
           id = redis.call('XADD', stream, '*', 'data', body)
         end
-        push[1] = push[1] .. ' ' .. id
-        push[#push + 1] = body
+        if push then
+          push[1] = push[1] .. ' ' .. id
+          push[#push + 1] = body
+        end
       end
-      redis.call(publish, stream, table.concat(push, '\n'))
+      if push then redis.call(publish, stream, table.concat(push, '\n')) end
     end
     if ending ~= '' then
       redis.call('HSET', record, 'fence', ending .. string.sub(fence, 2), 'written', last, 'finished_at', now_text,
         'end_id', id, unpack(ARGV, fields_at, fields_at + fields - 1))
       redis.call('PEXPIRE', record, record_ttl)
-      redis.call('ZADD', index, expiry, message_id)
     elseif last > written then
       redis.call('HSET', record, 'written', last)
     end
     if arm then
       redis.call('PEXPIRE', stream, stream_ttl)
-      redis.call('ZREMRANGEBYSCORE', index, '-inf', now_text)
       redis.call('PEXPIRE', index, index_ttl)
+      -- The oldest tasks of the session leave the index when their records have expired.
+      local home = string.sub(record, 1, -#message_id - 1)
+      for _, oldest in ipairs(redis.call('ZRANGE', index, 0, 99)) do
+        if redis.call('EXISTS', home .. oldest) == 0 then redis.call('ZREM', index, oldest) end
+      end
     end
     out[i] = id
   end
