@@ -1,4 +1,4 @@
-import type { TaskResult } from '../client/client.ts'
+import type { TaskResult } from '../client/task-result.ts'
 import type { SessionEvent } from '../protocol/event.ts'
 import { eventText } from './event-text.ts'
 import { printable } from './table.ts'

@@ -1,5 +1,8 @@
 import { EXIT } from './failure.ts'
 
+/** How long a worker that lost its watcher may take to stop; its Redis may be gone as well. */
+const ORPHAN_STOP_MS = 5_000
+
 const CODES = { SIGINT: EXIT.interrupted, SIGTERM: EXIT.terminated } as const
 
 /**
@@ -37,5 +40,6 @@ export class SignalWatch {
 
   readonly #onOrphaned = (): void => {
     process.kill(process.pid, 'SIGTERM')
+    setTimeout(() => process.exit(EXIT.failure), ORPHAN_STOP_MS).unref()
   }
 }

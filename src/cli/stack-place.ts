@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url'
 export function placeOf(error: unknown): string | undefined {
   if (!(error instanceof Error)) return undefined
   for (const line of (error.stack ?? '').split('\n')) {
-    const place = /^\s+at .*?\(?((?:file:\/\/|\/|[A-Z]:\\)[^()]+:\d+:\d+)\)?$/.exec(line)?.[1]
+    const place = /^\s+at (?:async |.* \()?((?:file:\/\/|\/|[A-Z]:\\)[^()]+:\d+:\d+)\)?$/.exec(line)?.[1]
     if (place === undefined || place.includes('/node_modules/')) continue
     return place.startsWith('file://') ? pathOf(place) : place
   }

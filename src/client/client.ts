@@ -2,9 +2,9 @@ import type { AgentContract, ContractResult } from '../agent/contract.ts'
 import { Dispatcher, refused, type SendAnswer } from '../dispatch/send.ts'
 import { GatewayError } from '../errors.ts'
 import type { GatewayCommand } from '../protocol/command.ts'
-import type { SessionEvent, TaskFault } from '../protocol/event.ts'
+import type { SessionEvent } from '../protocol/event.ts'
 import { capabilityFault, checkId, idFault, newMessageId, newTraceId, type TaskRef } from '../protocol/ids.ts'
-import { isTerminal, type TaskStatus, type TerminalStatus } from '../protocol/status.ts'
+import type { TaskStatus } from '../protocol/status.ts'
 import { RedisConnections } from '../redis/connections.ts'
 import { Keys } from '../redis/keys.ts'
 import { isEntryId } from '../redis/streams.ts'
@@ -12,23 +12,13 @@ import { ControlWriter } from '../store/control-streams.ts'
 import { DataReader } from '../store/data-streams.ts'
 import { type DeadLetter, DeadLetters } from '../store/dead-letters.ts'
 import { Presence, type WorkerInfo } from '../store/presence.ts'
-import { type TaskEnd, type TaskInfo, TaskRecords } from '../store/task-records.ts'
+import { type TaskInfo, TaskRecords } from '../store/task-records.ts'
 import { type GatewayClientOptions, resolveClientOptions } from './options.ts'
 import { type CheckedRequest, checkRequest, type SendContractRequest, type SendMessageRequest } from './request.ts'
 import { SessionFeeds } from './session-feeds.ts'
 import { type SubscribeOptions, Subscription } from './subscription.ts'
-
-/** How a task ended. A task that failed or was cancelled is a result too. */
-export interface TaskResult<Data = unknown> {
-  readonly status: TerminalStatus
-  /** What the handler returned; null unless the status is `COMPLETED`. */
-  readonly data: Data
-  /** The answer in words: the result if it is a text, its `content` if it has one, else the streamed text. */
-  readonly content: string
-  readonly error?: TaskFault
-  readonly attempts: number
-  readonly messageId: string
-}
+import { isEnd, type TaskResult, toResult } from './task-result.ts'
+import { checkTimer, timeLimit } from './time-limit.ts'
 
 export interface ResultOptions extends TaskRef {
   /** How long to wait, in ms. Default for ever. */
@@ -52,8 +42,6 @@ export interface ListTasksOptions {
   /** Default 100. */
   readonly limit?: number
 }
-
-const MOST_TIMER_MS = 2 ** 31 - 1
 
 /**
  * The backend's side: sends messages to agents, follows sessions, reads results. Opens its connections when they are
@@ -275,53 +263,5 @@ export class GatewayClient implements AsyncDisposable {
 
   #requireOpen(): void {
     if (this.#closed) throw new GatewayError('GW_CLOSED', { what: 'client' })
-  }
-}
-
-function isEnd(end: TaskEnd | TaskInfo | null): end is TaskEnd {
-  return end !== null && 'endId' in end
-}
-
-function toResult<Data>({ task, result, content, error }: TaskEnd): TaskResult<Data> {
-  if (!isTerminal(task.status)) throw new TypeError(`task ${task.messageId} has an end but no terminal status`)
-  return {
-    status: task.status,
-    data: result as Data,
-    content,
-    ...(error === null ? {} : { error }),
-    attempts: task.attempt,
-    messageId: task.messageId,
-  }
-}
-
-/** @throws GatewayError `GW_INVALID_ARGUMENT` for what no timer of Node can wait for. */
-function checkTimer(field: string, value: number | undefined): void {
-  if (value === undefined || (value > 0 && value <= MOST_TIMER_MS)) return
-  const reason = `must be a number of milliseconds from 1 to ${MOST_TIMER_MS}`
-  throw new GatewayError('GW_INVALID_ARGUMENT', { field, value, reason })
-}
-
-/** A signal that aborts when the caller's does or when the time is up, and tells the two apart. */
-function timeLimit(timeoutMs: number | undefined, signal: AbortSignal | undefined) {
-  checkTimer('timeoutMs', timeoutMs)
-  const controller = new AbortController()
-  let late = false
-  const timer =
-    timeoutMs === undefined
-      ? undefined
-      : setTimeout(() => {
-          late = true
-          controller.abort()
-        }, timeoutMs)
-  const onAbort = () => controller.abort(signal?.reason)
-  signal?.addEventListener('abort', onAbort, { once: true })
-  if (signal?.aborted) onAbort()
-  return {
-    signal: controller.signal,
-    timedOut: () => late,
-    clear: () => {
-      clearTimeout(timer)
-      signal?.removeEventListener('abort', onAbort)
-    },
   }
 }

@@ -14,7 +14,8 @@ import { type LocalRedis, startLocalRedis } from '../../src/testing/servers/redi
 import { waitFor } from '../../src/testing/wait-for.ts'
 import { type Deferred, deferred } from '../../src/util/deferred.ts'
 import type { RunWorkerOptions } from '../../src/worker/options.ts'
-import { type RunningWorker, runWorker } from '../../src/worker/run-worker.ts'
+import { runWorker } from '../../src/worker/run-worker.ts'
+import type { RunningWorker } from '../../src/worker/worker-runtime.ts'
 import { freshPrefix, testRedisUrl } from '../support/redis.ts'
 
 /** One line that was logged. */

@@ -1,0 +1,46 @@
+import { randomBytes } from 'node:crypto'
+import { hostname } from 'node:os'
+import type { AgentContract } from '../agent/contract.ts'
+import type { GatewayWorker } from '../agent/worker.ts'
+import { GatewayError } from '../errors.ts'
+import { checkCapability } from '../protocol/ids.ts'
+import type { WorkerIdentity } from '../store/presence.ts'
+import { VERSION } from '../version.ts'
+import type { ResolvedWorkerOptions } from './options.ts'
+
+/** A worker counts as present for this many leases after its last sign of life. */
+const PRESENCE_LEASES = 3
+
+/** What a worker tells of itself; each process that bears its id is another incarnation. */
+export function identify(
+  { workerId, maxConcurrency, leaseMs }: ResolvedWorkerOptions,
+  capabilities: readonly string[],
+): WorkerIdentity {
+  const incarnation = randomBytes(12).toString('hex')
+  const ttlMs = leaseMs * PRESENCE_LEASES
+  const home = { host: hostname(), pid: process.pid, incarnation }
+  return { workerId, maxConcurrency, capabilities, ttlMs, version: VERSION, ...home }
+}
+
+/**
+ * What the agent says it can do: names, and the contracts among them.
+ *
+ * @throws GatewayError `GW_INVALID_ARGUMENT` for a bad name, or if there is none.
+ */
+export function readCapabilities(worker: GatewayWorker): {
+  names: readonly string[]
+  contracts: ReadonlyMap<string, AgentContract>
+} {
+  const contracts = new Map<string, AgentContract>()
+  const names = new Set<string>()
+  for (const capability of worker.getCapabilities()) {
+    if (typeof capability === 'string') {
+      names.add(checkCapability('capability', capability))
+    } else {
+      names.add(checkCapability('capability', capability?.agentType))
+      contracts.set(capability.agentType, capability)
+    }
+  }
+  if (names.size > 0) return { names: Object.freeze([...names]), contracts }
+  throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'getCapabilities()', reason: 'at least one must be named' })
+}

@@ -1,0 +1,237 @@
+import { Toolbox } from '../context/toolbox.ts'
+import { GatewayError } from '../errors.ts'
+import { type Assignment, Execution, type ExecutionResources } from '../execution/execution.ts'
+import { Reception } from '../execution/reception.ts'
+import type { Logger } from '../logger.ts'
+import type { RedisClient } from '../redis/client.ts'
+import { RedisConnections } from '../redis/connections.ts'
+import { Keys } from '../redis/keys.ts'
+import { checkServer } from '../redis/server-check.ts'
+import { Service } from '../service.ts'
+import { ControlLeases } from '../store/control-leases.ts'
+import { ControlReader, type ControlStream } from '../store/control-streams.ts'
+import { DataWriter } from '../store/data-streams.ts'
+import { DeadLetters } from '../store/dead-letters.ts'
+import { Presence, type WorkerIdentity } from '../store/presence.ts'
+import { TaskRecords } from '../store/task-records.ts'
+import { sleep } from '../util/sleep.ts'
+import { identify, readCapabilities } from './identity.ts'
+import { Intake, type RunTask } from './intake.ts'
+import { LeaseKeeper } from './lease-keeper.ts'
+import type { ResolvedWorkerOptions } from './options.ts'
+import { Reclaimer } from './reclaimer.ts'
+import { Registration } from './registration.ts'
+import { Slots } from './slots.ts'
+
+/** After this long without a sign of life a consumer that owns nothing is removed from its group. */
+const CONSUMER_IDLE_MS = 600_000
+/** How much longer than its tasks' time a shutdown may take, in ms. */
+const STOP_GRACE_MS = 3_000
+const AFTER_CLOSE_MS = 500
+
+/** A worker that consumes. */
+export interface RunningWorker extends AsyncDisposable {
+  readonly workerId: string
+  readonly capabilities: readonly string[]
+  /** Tasks in flight now. */
+  readonly running: number
+  /** Takes nothing new, lets running tasks finish within `shutdownTimeoutMs`, then resolves. Once, however often called. */
+  stop(): Promise<void>
+  /** Resolves when the worker has stopped, for whatever reason. */
+  readonly stopped: Promise<void>
+}
+
+/** Wires a worker's loops and starts and stops them in order. */
+export class WorkerRuntime extends Service implements RunningWorker {
+  readonly workerId: string
+  readonly capabilities: readonly string[]
+  readonly stopped: Promise<void>
+  readonly #options: ResolvedWorkerOptions
+  readonly #logger: Logger
+  readonly #connections: RedisConnections
+  readonly #redis: RedisClient
+  readonly #slots: Slots
+  readonly #executions = new Set<Execution>()
+  readonly #resources: ExecutionResources
+  readonly #identity: WorkerIdentity
+  readonly #streams: readonly ControlStream[]
+  readonly #leases: ControlLeases
+  readonly #registration: Registration
+  readonly #keeper: LeaseKeeper
+  readonly #intake: Intake
+  readonly #reclaimer: Reclaimer
+  #markStopped!: () => void
+
+  constructor(options: ResolvedWorkerOptions) {
+    super()
+    this.#options = options
+    this.workerId = options.workerId
+    const { names, contracts } = readCapabilities(options.worker)
+    this.capabilities = names
+    this.stopped = new Promise((resolve) => {
+      this.#markStopped = resolve
+    })
+    this.#logger = options.logger.child({ workerId: options.workerId })
+    this.#connections = new RedisConnections(options.redis, this.#logger)
+    this.#redis = this.#connections.client('patient')
+    this.#slots = new Slots(options.maxConcurrency)
+    const keys = new Keys(options.keyPrefix)
+    const presence = new Presence(this.#redis, keys)
+    this.#resources = {
+      ...{
+        workerId: options.workerId,
+        worker: options.worker,
+        workspaceDir: options.workspaceDir,
+        presence,
+        contracts,
+      },
+      ...{ maxPayloadBytes: options.maxPayloadBytes, taskTimeoutMs: options.taskTimeoutMs, logger: this.#logger },
+      toolbox: new Toolbox(options.worker.getTools()),
+      writer: new DataWriter(this.#redis, keys, options),
+    }
+    this.#identity = identify(options, names)
+    this.#streams = names.map((capability) => ({ capability, key: keys.control(capability) }))
+    this.#leases = new ControlLeases(this.#redis, options.consumerGroup, options.workerId)
+    const { leaseMs } = options
+    this.#registration = new Registration({ presence, leaseMs, identity: this.#identity, logger: this.#logger })
+    this.#keeper = this.#makeKeeper()
+    this.#intake = this.#makeIntake(keys)
+    this.#reclaimer = new Reclaimer({
+      ...{ leases: this.#leases, streams: this.#streams, slots: this.#slots, leaseMs, logger: this.#logger },
+      accept: (entries) => this.#intake.accept(entries),
+    })
+  }
+
+  get running(): number {
+    return this.#slots.used
+  }
+
+  protected override async onStart(): Promise<void> {
+    try {
+      await this.#connections.check(this.#redis, this.#options.connectTimeoutMs)
+      const { version, warnings } = await checkServer(this.#redis)
+      for (const warning of warnings) this.#logger.warn({ target: this.#connections.target }, warning)
+      await this.#registration.start()
+      await this.#keeper.start()
+      await this.#options.worker.onStartup?.()
+      await this.#intake.start()
+      await this.#reclaimer.start()
+      const { capabilities } = this
+      this.#logger.info({ capabilities, redis: this.#connections.target, redisVersion: version }, 'worker is consuming')
+    } catch (error) {
+      await Promise.all([this.#reclaimer.stop(), this.#intake.stop()])
+      await this.#keeper.stop()
+      await this.#registration.stop()
+      this.#connections.close()
+      this.#markStopped()
+      throw error
+    }
+  }
+
+  protected override async onStop(): Promise<void> {
+    const limit = new AbortController()
+    const orderly = this.#leave().finally(() => limit.abort())
+    // Commands wait for a Redis that is away; a worker that is to stop does not. What it leaves behind is taken over.
+    const overtime = sleep(this.#options.shutdownTimeoutMs + STOP_GRACE_MS, limit.signal).then(async () => {
+      if (limit.signal.aborted) return orderly
+      this.#logger.warn({}, 'the orderly shutdown takes too long, closing the connections')
+      this.#connections.close()
+      await sleep(AFTER_CLOSE_MS)
+    })
+    try {
+      await Promise.race([orderly, overtime])
+    } finally {
+      this.#connections.close()
+      this.#markStopped()
+      this.#logger.info({}, 'worker has stopped')
+    }
+  }
+
+  async #leave(): Promise<void> {
+    await Promise.all([this.#reclaimer.stop(), this.#intake.stop()])
+    await this.#drain()
+    await this.#intake.settled()
+    await this.#keeper.stop()
+    await this.#forgetConsumer()
+    await this.#registration.stop()
+    await this.#options.worker.onShutdown?.()
+  }
+
+  /** Lets running tasks finish within their time; those that do not are given up, for another worker to end. */
+  async #drain(): Promise<void> {
+    const timer = new AbortController()
+    const drained = this.#slots.drained().then(() => timer.abort())
+    await sleep(this.#options.shutdownTimeoutMs, timer.signal)
+    if (!timer.signal.aborted) {
+      this.#logger.warn({ running: this.#executions.size }, 'shutdown time is up, running tasks are given up')
+      const reason = new GatewayError('GW_SHUTDOWN', { workerId: this.workerId })
+      for (const execution of this.#executions) execution.abort(reason)
+    }
+    await drained
+  }
+
+  async #run(assignment: Assignment, onHandled: () => void): Promise<boolean> {
+    const execution = new Execution(this.#resources, assignment)
+    this.#executions.add(execution)
+    try {
+      return await execution.run(onHandled)
+    } catch (error) {
+      const { sessionId, messageId } = assignment.header
+      this.#logger.error({ err: error, sessionId, messageId }, 'the execution of a task failed')
+      return false
+    } finally {
+      this.#executions.delete(execution)
+    }
+  }
+
+  #makeIntake(keys: Keys): Intake {
+    const { workerId, consumerGroup, maxPayloadBytes, maxDeliveries, fetchCount } = this.#options
+    const reader = new ControlReader({
+      redis: this.#redis,
+      blocking: this.#connections.client('blocking'),
+      streams: this.#streams,
+      group: consumerGroup,
+      consumer: workerId,
+    })
+    const reception = new Reception({
+      records: new TaskRecords(this.#redis, keys),
+      deadLetters: new DeadLetters(this.#redis, keys),
+      ...{ workerId, maxPayloadBytes, maxDeliveries, logger: this.#logger },
+    })
+    const run: RunTask = (assignment, onHandled) => this.#run(assignment, onHandled)
+    const { leases, keeper, slots, logger } = {
+      leases: this.#leases,
+      keeper: this.#keeper,
+      slots: this.#slots,
+      logger: this.#logger,
+    }
+    return new Intake({ reader, reception, run, fetchCount, leases, keeper, slots, logger })
+  }
+
+  #makeKeeper(): LeaseKeeper {
+    const { keyPrefix, consumerGroup: group, leaseMs, blockedAfterMs, maxConcurrency, redis } = this.#options
+    const streamKeys = this.#streams.map(({ key }) => key)
+    return new LeaseKeeper({
+      // Beside what runs there are the tasks whose end is being recorded, and reads that bring more than there is room.
+      capacity: 3 * maxConcurrency + streamKeys.length,
+      ...{ streamKeys, logger: this.#logger, running: () => this.#slots.used },
+      data: (table) => ({
+        ...{ redis, keyPrefix, group, table, streamKeys, leaseMs, blockedAfterMs, identity: this.#identity },
+        ...{ startedAt: this.#registration.startedAt },
+      }),
+      onReplaced: (reason) => {
+        this.#logger.error({ reason }, 'another process took over the id of this worker, stopping')
+        void this.stop()
+      },
+    })
+  }
+
+  /** A worker that comes back under another name is not to leave its old one in every group. */
+  async #forgetConsumer(): Promise<void> {
+    try {
+      await Promise.all(this.#streams.map(({ key }) => this.#leases.removeConsumers(key, CONSUMER_IDLE_MS, true)))
+    } catch (error) {
+      this.#logger.debug({ err: error }, 'the consumer was not removed; other workers will')
+    }
+  }
+}
