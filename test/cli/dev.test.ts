@@ -101,13 +101,14 @@ test('--watch lets a running task end before it starts anew', async () => {
   expect((await worker.end()).code).toBe(0)
 })
 
-test('--watch does not leave a worker behind when it is killed', async () => {
+test.each([[], ['--dev']])('--watch %s does not leave a worker behind when it is killed', async (...flags) => {
   const cwd = await project({ 'agent.ts': agentSource() })
-  const worker = startByclawWorker(['--worker-class', './agent.ts', '--watch'], { cwd, env: meetingPlace() })
+  const env = flags.length === 0 ? meetingPlace() : {}
+  const worker = startByclawWorker(['--worker-class', './agent.ts', '--watch', ...flags], { cwd, env })
   await worker.says('worker is consuming')
   const child = worker.log().at(-1)?.pid as number
   worker.child.kill('SIGKILL')
-  await waitFor(() => !isAlive(child), { timeoutMs: 10_000 })
+  await waitFor(() => !isAlive(child), { timeoutMs: 15_000 })
 })
 
 test('--watch says at once what no change of a file can mend', async () => {
