@@ -1,0 +1,61 @@
+import calculateSlot from 'cluster-key-slot'
+import { Redis } from 'ioredis'
+import { expect, onTestFinished, test } from 'vitest'
+import { RedisClient } from '../../src/redis/client.ts'
+import { testRedisUrl } from '../support/redis.ts'
+import { openStore } from './harness.ts'
+
+test('commands and their errors are those of Redis', async () => {
+  const { redis, keys } = openStore()
+  const key = keys.worker('x')
+  expect(await redis.call('HSET', key, 'a', 1)).toBe(1)
+  expect(await redis.call('HGETALL', key)).toEqual(['a', '1'])
+  await expect(redis.call('XLEN', key)).rejects.toThrow(/^WRONGTYPE/)
+  expect(
+    await redis.all([
+      ['HSET', key, 'b', 2],
+      ['HLEN', key],
+    ]),
+  ).toEqual([1, 2])
+  expect(await redis.all([])).toEqual([])
+  await expect(
+    redis.all([
+      ['HLEN', key],
+      ['XLEN', key],
+    ]),
+  ).rejects.toThrow(/^WRONGTYPE/)
+})
+
+test('bytes come as bytes', async () => {
+  const { redis, keys } = openStore()
+  const bytes = Buffer.from([0xff, 0x00, 0xc3, 0x28])
+  await redis.call('HSET', keys.worker('x'), 'a', bytes)
+  expect(await redis.callBuffer('HGET', keys.worker('x'), 'a')).toEqual(bytes)
+})
+
+test('an error of a script is its own, not taken for an unknown script', async () => {
+  const { redis, keys } = openStore()
+  await redis.call('SET', keys.control('c'), 'no stream')
+  await expect(redis.script('enqueue', [keys.control('c')], ['x'])).rejects.toThrow(/WRONGTYPE/)
+})
+
+test('on one Redis all items go together; on a Cluster one call per slot, and the results in the items’ order', async () => {
+  const connection = new Redis(testRedisUrl(), { lazyConnect: true })
+  onTestFinished(() => connection.disconnect())
+  const items = Array.from({ length: 40 }, (_, i) => `{s-${i % 7}}:${i}`)
+  for (const isCluster of [false, true]) {
+    const calls: (readonly string[])[] = []
+    const client = new RedisClient(connection, isCluster, () => false)
+    const results = await client.bySlot(
+      items,
+      (key) => key,
+      async (part) => {
+        calls.push(part)
+        return part.map((key) => `did ${key}`)
+      },
+    )
+    expect(results).toEqual(items.map((key) => `did ${key}`))
+    expect(calls).toHaveLength(isCluster ? 7 : 1)
+    for (const part of calls) if (isCluster) expect(new Set(part.map((key) => calculateSlot(key))).size).toBe(1)
+  }
+})

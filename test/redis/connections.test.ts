@@ -1,0 +1,283 @@
+import { execFile, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
+import { promisify } from 'node:util'
+import { Redis } from 'ioredis'
+import { afterAll, describe, expect, onTestFinished, test } from 'vitest'
+import { GatewayClient } from '../../src/client/client.ts'
+import type { RedisOption } from '../../src/redis/options.ts'
+import { findBinary } from '../../src/testing/servers/find-binary.ts'
+import { findFreePort } from '../../src/testing/servers/free-port.ts'
+import { type LocalRedis, startLocalRedis } from '../../src/testing/servers/redis.ts'
+import { waitFor } from '../../src/testing/wait-for.ts'
+import { runWorker } from '../../src/worker/run-worker.ts'
+import { FunctionWorker, memoryLogger } from '../worker/harness.ts'
+import { connect } from './harness.ts'
+
+// ioredis keeps a timer of 2 s for each connection that is closed while its server is away.
+afterAll(() => pause(1_000))
+
+const SECRET = 'hunter2'
+
+async function startRedis(...args: string[]): Promise<LocalRedis> {
+  const redis = await startLocalRedis({ fresh: true, args })
+  onTestFinished(() => redis.stop())
+  return redis
+}
+
+/** Runs a worker and a client on it, asks once, and stops both: all that is needed works there. */
+async function tryOut(redis: RedisOption): Promise<unknown> {
+  const logger = memoryLogger()
+  const worker = await runWorker({ redis, logger, worker: new FunctionWorker(['agent'], ({ content }) => content) })
+  const client = new GatewayClient({ redis, logger })
+  try {
+    const { data } = await client.ask({
+      targetAgentType: 'agent',
+      sessionId: 's',
+      content: 'it works',
+      timeoutMs: 8_000,
+    })
+    return data
+  } finally {
+    await client.close()
+    await worker.stop()
+  }
+}
+
+/** How a worker fails to start there, and after how long. */
+async function failure(
+  redis: RedisOption,
+  connectTimeoutMs = 400,
+): Promise<{ error: Error; afterMs: number; logged: string }> {
+  const logger = memoryLogger()
+  const before = performance.now()
+  const options = { redis, logger, connectTimeoutMs, worker: new FunctionWorker(['agent'], () => null) }
+  const error = await runWorker(options).then(
+    () => new Error('it started'),
+    (reason: Error) => reason,
+  )
+  return { error, afterMs: performance.now() - before, logged: JSON.stringify(logger.lines) }
+}
+
+describe('a server that cannot be reached is told as GW_REDIS_UNREACHABLE within the time', () => {
+  test('nobody listens', async () => {
+    const port = await findFreePort()
+    const { error, afterMs } = await failure(`redis://:${SECRET}@127.0.0.1:${port}`)
+    expect(error).toMatchObject({ code: 'GW_REDIS_UNREACHABLE' })
+    expect(error.message).toMatch(new RegExp(`^Redis at 127\\.0\\.0\\.1:${port}/0 cannot be reached: .*ECONNREFUSED`))
+    expect(afterMs).toBeLessThan(1_500)
+  })
+
+  test('somebody listens and never answers', async () => {
+    const silent = createServer((socket) => socket.on('error', () => undefined)).listen(0, '127.0.0.1')
+    await once(silent, 'listening')
+    const sockets: import('node:net').Socket[] = []
+    silent.on('connection', (socket) => sockets.push(socket))
+    onTestFinished(async () => {
+      for (const socket of sockets) socket.destroy()
+      silent.close()
+      await once(silent, 'close')
+    })
+    const { port } = silent.address() as { port: number }
+    const { error, afterMs } = await failure({ host: '127.0.0.1', port })
+    expect(error).toMatchObject({ code: 'GW_REDIS_UNREACHABLE', message: expect.stringContaining('within 400 ms') })
+    expect(afterMs).toBeLessThan(1_500)
+  })
+
+  test('no such host', async () => {
+    const { error } = await failure('redis://no-such-host.invalid:6379')
+    expect(error).toMatchObject({
+      code: 'GW_REDIS_UNREACHABLE',
+      message: expect.stringContaining('no-such-host.invalid'),
+    })
+  })
+
+  test('a client’s send rejects with GW_REDIS_FAILED, and no sooner than it had a chance', {
+    timeout: 25_000,
+  }, async () => {
+    const port = await findFreePort()
+    const client = new GatewayClient({ redis: { host: '127.0.0.1', port }, logger: memoryLogger() })
+    onTestFinished(() => client.close())
+    const before = performance.now()
+    await expect(client.sendMessage({ targetAgentType: 'agent', sessionId: 's', content: 'x' })).rejects.toMatchObject({
+      ...{ code: 'GW_REDIS_FAILED', message: expect.stringMatching(/the send of msg-.* to 'agent'/) },
+    })
+    expect(performance.now() - before).toBeLessThan(15_000)
+  })
+})
+
+describe('a server that asks who is there', () => {
+  test('a password: right, wrong, none', async () => {
+    const { port } = await startRedis('--requirepass', SECRET)
+    expect(await tryOut(`redis://:${SECRET}@127.0.0.1:${port}`)).toBe('it works')
+    expect(await tryOut({ host: '127.0.0.1', port, password: SECRET })).toBe('it works')
+    const wrong = await failure({ host: '127.0.0.1', port, password: `not ${SECRET}` })
+    expect(wrong.error).toMatchObject({ code: 'GW_REDIS_UNREACHABLE', message: expect.stringContaining('WRONGPASS') })
+    expect(wrong.error.message + wrong.logged).not.toContain(SECRET)
+    const none = await failure({ host: '127.0.0.1', port })
+    expect(none.error).toMatchObject({ code: 'GW_REDIS_UNREACHABLE', message: expect.stringContaining('NOAUTH') })
+    expect(wrong.afterMs + none.afterMs).toBeLessThan(3_000)
+  })
+
+  test('a user and a password', async () => {
+    const user = ['--user', 'ann', 'on', `>${SECRET}`, '~queue:*', '&queue:*', '+@all', '--user', 'default', 'off']
+    const { port } = await startRedis(...user)
+    expect(await tryOut(`redis://ann:${SECRET}@127.0.0.1:${port}`)).toBe('it works')
+    expect(await tryOut({ host: '127.0.0.1', port, username: 'ann', password: SECRET })).toBe('it works')
+    const wrong = await failure(`redis://bob:${SECRET}@127.0.0.1:${port}`)
+    expect(wrong.error).toMatchObject({ code: 'GW_REDIS_UNREACHABLE', message: expect.stringContaining('WRONGPASS') })
+    expect(wrong.error.message + wrong.logged).not.toContain(SECRET)
+  })
+
+  test('a user who may do only what is needed: no admin commands', async () => {
+    const rights = ['+@all', '-@admin', '-@dangerous', '+info', '+client|id', '+client|unblock']
+    const { port } = await startRedis(
+      ...['--user', 'ann', 'on', `>${SECRET}`, '~queue:*', '&queue:*', ...rights, '--user', 'default', 'off'],
+    )
+    expect(await tryOut(`redis://ann:${SECRET}@127.0.0.1:${port}`)).toBe('it works')
+  })
+})
+
+describe('TLS', () => {
+  async function startTls(): Promise<{ port: number; ca: string }> {
+    const folder = await mkdtemp(join(tmpdir(), 'byclaw-tls-'))
+    onTestFinished(() => rm(folder, { recursive: true, force: true }))
+    const [key, cert] = [join(folder, 'key.pem'), join(folder, 'cert.pem')]
+    await promisify(execFile)('openssl', [
+      ...['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-keyout', key, '-out', cert, '-days', '2'],
+      ...['-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1'],
+    ])
+    const port = await findFreePort()
+    const tls = ['--tls-port', `${port}`, '--tls-cert-file', cert, '--tls-key-file', key, '--tls-ca-cert-file', cert]
+    await startRedis(...tls, '--tls-auth-clients', 'no')
+    return { port, ca: await readFile(cert, 'utf8') }
+  }
+
+  test('with a certificate we know, and not with one we do not know', async () => {
+    const { port, ca } = await startTls()
+    expect(await tryOut({ host: '127.0.0.1', port, tls: { ca } })).toBe('it works')
+    expect(await tryOut({ host: 'localhost', port, tls: { ca, servername: 'localhost' } })).toBe('it works')
+    expect(await tryOut({ host: '127.0.0.1', port, tls: { rejectUnauthorized: false } })).toBe('it works')
+    for (const redis of [
+      `rediss://localhost:${port}`,
+      `rediss://127.0.0.1:${port}`,
+      { host: '127.0.0.1', port, tls: true },
+    ]) {
+      const { error } = await failure(redis)
+      expect(error).toMatchObject({ code: 'GW_REDIS_UNREACHABLE', message: expect.stringMatching(/self-signed/) })
+    }
+    const { error } = await failure({ host: '127.0.0.1', port })
+    expect(error).toMatchObject({ code: 'GW_REDIS_UNREACHABLE' })
+  })
+})
+
+describe('Sentinel', () => {
+  /** A master, a replica, and a sentinel that watches them. */
+  async function startWatched() {
+    const master = await startRedis()
+    const replica = await startRedis('--replicaof', '127.0.0.1', `${master.port}`, '--repl-diskless-sync-delay', '0')
+    const port = await findFreePort()
+    const folder = await mkdtemp(join(tmpdir(), 'byclaw-sentinel-'))
+    const config = join(folder, 'sentinel.conf')
+    const watch = [
+      `monitor main 127.0.0.1 ${master.port} 1`,
+      'down-after-milliseconds main 500',
+      'failover-timeout main 3000',
+    ]
+    await writeFile(
+      config,
+      [`port ${port}`, 'bind 127.0.0.1', `dir ${folder}`, ...watch.map((line) => `sentinel ${line}`)].join('\n'),
+    )
+    const binary = (await findBinary({ names: ['redis-server', 'valkey-server'], env: process.env })) as string
+    const child = spawn(binary, [config, '--sentinel'], { stdio: 'ignore' })
+    onTestFinished(async () => {
+      child.kill('SIGKILL')
+      if (child.exitCode === null) await once(child, 'exit')
+      await rm(folder, { recursive: true, force: true })
+    })
+    const asked = new Redis({ port, disconnectTimeout: 100 })
+    asked.on('error', () => undefined)
+    onTestFinished(() => asked.disconnect())
+    await waitFor(async () => ((await asked.call('SENTINEL', 'REPLICAS', 'main')) as unknown[]).length === 1, {
+      timeoutMs: 15_000,
+    })
+    const copy = new Redis(replica.url, { disconnectTimeout: 100 })
+    copy.on('error', () => undefined)
+    onTestFinished(() => copy.disconnect())
+    await waitFor(async () => (await copy.info('replication')).includes('master_link_status:up'), { timeoutMs: 15_000 })
+    return { master, replica, option: { sentinels: [{ host: '127.0.0.1', port }], name: 'main' } }
+  }
+
+  test('finds the master, and goes with it when another takes over', { timeout: 60_000 }, async () => {
+    const { master, option } = await startWatched()
+    expect(await tryOut(option)).toBe('it works')
+    const logger = memoryLogger()
+    const worker = await runWorker({
+      redis: option,
+      logger,
+      worker: new FunctionWorker(['agent'], ({ content }) => content),
+    })
+    onTestFinished(() => worker.stop())
+    const client = new GatewayClient({ redis: option, logger })
+    onTestFinished(() => client.close())
+    const ask = (content: string) =>
+      client.ask({ targetAgentType: 'agent', sessionId: 's', content, timeoutMs: 20_000 })
+    expect(await ask('before')).toMatchObject({ data: 'before' })
+    master.kill('SIGKILL')
+    const sent = await waitFor(() => ask('after').catch(() => undefined), { timeoutMs: 40_000, intervalMs: 200 })
+    expect(sent).toMatchObject({ status: 'COMPLETED', data: 'after' })
+  })
+
+  test('a name that no sentinel knows is told within the time', async () => {
+    const { option } = await startWatched()
+    const { error, afterMs } = await failure({ ...option, name: 'other' })
+    expect(error).toMatchObject({ code: 'GW_REDIS_UNREACHABLE', message: expect.stringContaining("sentinel 'other'") })
+    expect(afterMs).toBeLessThan(3_000)
+  })
+})
+
+test('one warning when a connection is lost and one line when it is back, however often it is tried in between', async () => {
+  const server = await startRedis()
+  const logger = memoryLogger()
+  const client = connect(server.url, logger).client('patient')
+  await client.call('PING')
+  server.kill('SIGKILL')
+  await pause(1_000)
+  const answer = client.call('PING')
+  await server.restart()
+  expect(await answer).toBe('PONG')
+  expect(logger.lines.map(({ level, message }) => [level, message])).toEqual([
+    ['warn', 'Redis connection lost'],
+    ['info', 'Redis connection is back'],
+  ])
+})
+
+test('a command that a demoted master refuses is sent again to the one that is master then', async () => {
+  const server = await startRedis()
+  const bare = new Redis(server.url, { disconnectTimeout: 100 })
+  onTestFinished(() => bare.disconnect())
+  const client = connect(server.url).client('patient')
+  await client.call('SET', 'a', 1)
+  // A replica of nobody who answers: it refuses writes with READONLY until it is a master again.
+  await bare.call('REPLICAOF', '127.0.0.1', await findFreePort())
+  const write = client.call('SET', 'a', 2)
+  await pause(200)
+  await bare.call('REPLICAOF', 'NO', 'ONE')
+  expect(await write).toBe('OK')
+})
+
+test('close ends everything at once: what is under way is rejected', async () => {
+  const connections = connect()
+  const blocking = connections.client('blocking')
+  await blocking.call('PING')
+  const waiting = blocking.call('XREAD', 'BLOCK', 60_000, 'STREAMS', 'nothing-comes-here', '$')
+  const refused = expect(waiting).rejects.toThrow(/closed/)
+  const before = performance.now()
+  connections.close()
+  await refused
+  expect(performance.now() - before).toBeLessThan(1_000)
+})

@@ -1,0 +1,236 @@
+import type { Redis } from 'ioredis'
+import { beforeEach, describe, expect, test } from 'vitest'
+import type { RedisClient, ScriptName } from '../../src/redis/client.ts'
+import type { Keys } from '../../src/redis/keys.ts'
+import { LUA } from '../../src/redis/lua.generated.ts'
+import { filesIn } from '../ground/sources.ts'
+import { openStore } from './harness.ts'
+
+let redis: RedisClient
+let keys: Keys
+let bare: Redis
+beforeEach(() => {
+  ;({ redis, keys, bare } = openStore())
+})
+
+const run = <Reply>(name: ScriptName, on: string[], args: (string | number)[] = []) =>
+  redis.script<Reply>(name, on, args)
+const now = async () => {
+  const [seconds, micros] = (await bare.time()).map(Number) as [number, number]
+  return seconds * 1000 + Math.floor(micros / 1000)
+}
+
+test('every script is baked in, under its name in camelCase', () => {
+  const names = filesIn('src/redis/lua', '.lua').map((path) =>
+    path.replace(/^.*\/|\.lua$/g, '').replace(/-(.)/g, (_, letter: string) => letter.toUpperCase()),
+  )
+  expect(Object.keys(LUA).sort()).toEqual(names.sort())
+})
+
+test('a server that does not know a script is given its source', async () => {
+  await bare.script('FLUSH', 'SYNC')
+  const [[id]] = (await Promise.all([
+    run<string[]>('enqueue', [keys.control('c')], ['x']),
+    run<string[]>('enqueue', [keys.control('c')], ['y']),
+  ])) as [[string], [string]]
+  expect(id).toMatch(/^\d+-\d+$/)
+  expect(await bare.xlen(keys.control('c'))).toBe(2)
+  await expect(run('enqueue', [keys.control('c')], [])).rejects.toThrow(/./)
+})
+
+describe('enqueue', () => {
+  test('puts each envelope on its stream, in order, and answers the ids', async () => {
+    const [a, b] = [keys.control('a'), keys.control('b')]
+    const ids = await run<string[]>('enqueue', [a, b, a], ['1', '2', '3'])
+    expect(await bare.xrange(a, '-', '+')).toEqual([
+      [ids[0], ['data', '1']],
+      [ids[2], ['data', '3']],
+    ])
+    expect(await bare.xrange(b, '-', '+')).toEqual([[ids[1], ['data', '2']]])
+  })
+})
+
+describe('settle, release, reclaim, renew, surrender, remove-consumers', () => {
+  const GROUP = 'agent_engines'
+  let a: string
+  let b: string
+  let ids: string[]
+  beforeEach(async () => {
+    a = keys.control('a')
+    b = keys.control('b')
+    for (const key of [a, b]) await bare.xgroup('CREATE', key, GROUP, '0', 'MKSTREAM')
+    ids = await run<string[]>('enqueue', [a, a, a, b], ['1', '2', '3', '4'])
+  })
+  const take = (consumer: string, count: number, key = a) =>
+    bare.xreadgroup('GROUP', GROUP, consumer, 'COUNT', count, 'STREAMS', key, '>')
+  const pending = async (key = a) =>
+    ((await bare.xpending(key, GROUP, '-', '+', 100)) as [string, string, number, number][]).map(
+      ([id, consumer, idle, deliveries]) => ({ id, consumer, idle, deliveries }),
+    )
+  const data = async (key = a) => (await bare.xrange(key, '-', '+')).map(([, fields]) => fields[1])
+  const makeIdle = (consumer: string, id: string, idleMs: number) =>
+    bare.xclaim(a, GROUP, consumer, 0, id, 'IDLE', idleMs, 'JUSTID')
+
+  test('settle acks and deletes on several streams, and bears repeating', async () => {
+    await take('w', 3)
+    await take('w', 1, b)
+    const args = [GROUP, 2, ids[0] as string, ids[2] as string, 1, ids[3] as string]
+    await run('settle', [a, b], args)
+    expect(await data()).toEqual(['2'])
+    expect((await pending()).map(({ id }) => id)).toEqual([ids[1]])
+    expect([await data(b), await pending(b)]).toEqual([[], []])
+    await run('settle', [a, b], args)
+    expect(await data()).toEqual(['2'])
+  })
+
+  test('settle carries five thousand at once', async () => {
+    const many = await Promise.all(
+      Array.from({ length: 50 }, () =>
+        run<string[]>(
+          'enqueue',
+          Array.from({ length: 100 }, () => b),
+          Array.from({ length: 100 }, () => 'x'),
+        ),
+      ),
+    )
+    await take('w', 6_000, b)
+    const flat = many.flat()
+    await run('settle', [b], [GROUP, flat.length, ...flat])
+    expect(await bare.xlen(b)).toBe(1)
+  })
+
+  test('release gives back what was taken, with all its fields, for any worker; what is gone stays gone', async () => {
+    const odd = (await bare.xadd(a, '*', 'first', 'x', 'data', '5', 'last', 'y')) as string
+    await take('w', 4)
+    await bare.xdel(a, ids[1] as string)
+    expect(await run('release', [a], [GROUP, ids[0] as string, ids[1] as string, odd, '9-9'])).toBe(2)
+    expect((await pending()).map(({ id }) => id)).toEqual([ids[2]])
+    const reply = (await take('w-2', 10)) as [string, [string, string[]][]][]
+    expect(reply[0]?.[1].map(([, fields]) => fields)).toEqual([
+      ['data', '1'],
+      ['first', 'x', 'data', '5', 'last', 'y'],
+    ])
+  })
+
+  test('renew restarts the time of what is mine, and never steals back', async () => {
+    await take('w', 2)
+    await take('other', 1)
+    for (const id of ids.slice(0, 3)) await makeIdle(id === ids[2] ? 'other' : 'w', id, 60_000)
+    const before = await pending()
+    expect(await run('renew', [a], [GROUP, 'w', 100, ids[0] as string, ids[2] as string, '9-9'])).toBe(1)
+    const after = await pending()
+    expect(after[0]?.idle).toBeLessThan(30_000)
+    expect(after[1]?.idle).toBeGreaterThan(50_000)
+    expect(after[2]).toMatchObject({ consumer: 'other' })
+    expect(after[2]?.idle).toBeGreaterThan(50_000)
+    expect(after.map(({ deliveries }) => deliveries)).toEqual(before.map(({ deliveries }) => deliveries))
+    expect(await run('renew', [a], [GROUP, 'w', 100])).toBe(0)
+    expect(await run('renew', [a], [GROUP, 'nobody', 100, ids[0] as string])).toBe(0)
+  })
+
+  test('reclaim takes over what has been silent, in place, counts deliveries, and goes on from its cursor', async () => {
+    await take('w', 3)
+    for (const id of ids.slice(0, 2)) await makeIdle('w', id, 60_000)
+    const [cursor, taken] = await run<[string, [string, string[], number][]]>(
+      'reclaim',
+      [a],
+      [GROUP, 'w-2', 30_000, '0-0', 1],
+    )
+    expect(taken).toEqual([[ids[0], ['data', '1'], 2]])
+    const [last, rest] = await run<[string, [string, string[], number][]]>(
+      'reclaim',
+      [a],
+      [GROUP, 'w-2', 30_000, cursor, 10],
+    )
+    expect(rest).toEqual([[ids[1], ['data', '2'], 2]])
+    expect(last).toBe('0-0')
+    expect((await pending()).map(({ consumer }) => consumer)).toEqual(['w-2', 'w-2', 'w'])
+    expect(await data()).toEqual(['1', '2', '3'])
+    expect(await run('reclaim', [a], [GROUP, 'w-3', 30_000, '0-0', 10])).toEqual(['0-0', []])
+  })
+
+  test('reclaim passes over what was deleted while it was pending', async () => {
+    await take('w', 2)
+    for (const id of ids.slice(0, 2)) await makeIdle('w', id, 60_000)
+    await bare.xdel(a, ids[0] as string)
+    const [, taken] = await run<[string, unknown[][]]>('reclaim', [a], [GROUP, 'w-2', 30_000, '0-0', 10])
+    expect(taken.map(([id]) => id)).toEqual([ids[1]])
+    expect((await pending()).map(({ id }) => id)).toEqual([ids[1]])
+  })
+
+  test('surrender lets go of the given ones, or of all, of this consumer only, without counting a delivery', async () => {
+    await take('w', 2)
+    await take('other', 1)
+    expect(await run('surrender', [a], [GROUP, 'w', 100, ids[1] as string, ids[2] as string])).toBe(1)
+    const month = 29 * 86_400_000
+    expect((await pending()).map(({ idle }) => idle > month)).toEqual([false, true, false])
+    expect(await run('surrender', [a], [GROUP, 'w', 100])).toBe(2)
+    expect((await pending()).map(({ idle }) => idle > month)).toEqual([true, true, false])
+    expect((await pending()).map(({ deliveries }) => deliveries)).toEqual([1, 1, 1])
+    expect(await run('surrender', [a], [GROUP, 'nobody', 100])).toBe(0)
+  })
+
+  test('remove-consumers removes who owns nothing and was silent, and never one who owns something', async () => {
+    await take('owner', 1)
+    for (const consumer of ['idle', 'me']) await bare.xgroup('CREATECONSUMER', a, GROUP, consumer)
+    const consumers = async () =>
+      ((await bare.xinfo('CONSUMERS', a, GROUP)) as [string, string][]).map(([, name]) => name).sort()
+    expect(await run('removeConsumers', [a], [GROUP, 60_000, ''])).toBe(0)
+    expect(await run('removeConsumers', [a], [GROUP, 60_000, 'me'])).toBe(1)
+    expect(await consumers()).toEqual(['idle', 'owner'])
+    expect(await run('removeConsumers', [a], [GROUP, -1, 'owner'])).toBe(1)
+    expect(await consumers()).toEqual(['owner'])
+    expect(await pending()).toHaveLength(1)
+  })
+})
+
+describe('claim-worker, beat, leave', () => {
+  const claim = (incarnation: string, knownDead = '') =>
+    run<[number, string, string[]?]>(
+      'claimWorker',
+      [keys.worker('w')],
+      [incarnation, 5_000, knownDead, 'host', 'h', 'pid', 7],
+    )
+  const beat = (incarnation: string) => run<string>('beat', [keys.worker('w')], [incarnation, 5_000, 'running', 3])
+
+  test('one incarnation holds the id; its own claim may be repeated', async () => {
+    const [taken, at] = await claim('one')
+    expect(taken).toBe(1)
+    expect(Math.abs(Number(at) - (await now()))).toBeLessThan(5_000)
+    expect((await claim('one'))[0]).toBe(1)
+    const [refused, , holder] = await claim('two')
+    expect(refused).toBe(0)
+    expect(holder).toEqual(expect.arrayContaining(['incarnation', 'one', 'host', 'h', 'pid', '7']))
+    expect(await bare.pttl(keys.worker('w'))).toBeGreaterThan(3_000)
+  })
+
+  test('only the one that is known to be dead is replaced', async () => {
+    await claim('one')
+    expect((await claim('two', 'somebody-else'))[0]).toBe(0)
+    expect((await claim('two', 'one'))[0]).toBe(1)
+    expect((await claim('three', 'one'))[0]).toBe(0)
+    expect(await beat('one')).toBe('')
+    expect(await beat('two')).not.toBe('')
+  })
+
+  test('a beat renews, updates, and makes again what has vanished', async () => {
+    await claim('one')
+    await bare.pexpire(keys.worker('w'), 100)
+    expect(Number(await beat('one'))).toBeGreaterThan(0)
+    expect(await bare.pttl(keys.worker('w'))).toBeGreaterThan(3_000)
+    expect(await bare.hget(keys.worker('w'), 'running')).toBe('3')
+    await bare.del(keys.worker('w'))
+    expect(await beat('one')).not.toBe('')
+    expect(await bare.hget(keys.worker('w'), 'incarnation')).toBe('one')
+    expect(await bare.pttl(keys.worker('w'))).toBeGreaterThan(3_000)
+  })
+
+  test('leave removes one’s own hash only', async () => {
+    await claim('one')
+    expect(await run('leave', [keys.worker('w')], ['two'])).toBe(0)
+    expect(await bare.exists(keys.worker('w'))).toBe(1)
+    expect(await run('leave', [keys.worker('w')], ['one'])).toBe(1)
+    expect(await run('leave', [keys.worker('w')], ['one'])).toBe(0)
+    expect(await bare.exists(keys.worker('w'))).toBe(0)
+  })
+})

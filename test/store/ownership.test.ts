@@ -1,0 +1,325 @@
+import type { Redis } from 'ioredis'
+import { beforeEach, describe, expect, test } from 'vitest'
+import type { TerminalStatus } from '../../src/protocol/status.ts'
+import type { Keys } from '../../src/redis/keys.ts'
+import { DataWriter } from '../../src/store/data-streams.ts'
+import { type BeginAnswer, TaskRecords } from '../../src/store/task-records.ts'
+import { openStore } from '../redis/harness.ts'
+
+const RETENTION = { resultTtlMs: 50_000, streamTtlMs: 60_000, streamMaxLength: 1_000 }
+let records: TaskRecords
+let writer: DataWriter
+let keys: Keys
+let bare: Redis
+
+beforeEach(() => {
+  const store = openStore()
+  keys = store.keys
+  bare = store.bare
+  records = new TaskRecords(store.redis, keys)
+  writer = new DataWriter(store.redis, keys, RETENTION)
+})
+
+const ref = (messageId: string) => ({ sessionId: 's', messageId })
+const task = (messageId: string) => ({
+  ...ref(messageId),
+  ...{ agentType: 'agent', traceId: 'trace', parentMessageId: 'parent', userCode: 'user' },
+})
+const record = (messageId: string) => keys.task('s', messageId)
+const admit = (...messageIds: string[]) => records.admit(messageIds.map(task))
+const begin = (worker: string, ...entries: [messageId: string, entryId: string][]) =>
+  records.begin(
+    worker,
+    entries.map(([messageId, entryId]) => ({ ...ref(messageId), entryId })),
+  )
+const beginOne = async (worker: string, messageId: string, entryId = '1-0') =>
+  (await begin(worker, [messageId, entryId]))[0] as BeginAnswer
+const fence = (messageId: string) => bare.hget(record(messageId), 'fence')
+
+interface Write {
+  readonly id?: string
+  readonly fence: string
+  readonly first?: number
+  readonly events?: string[]
+  readonly end?: TerminalStatus
+  readonly fields?: Record<string, string>
+}
+/** All writes in one call. */
+const commit = (...writes: Write[]) =>
+  Promise.all(
+    writes.map(({ id = 'm', fence: held, first = 1, events = [], end, fields = {} }) =>
+      writer.commit(() => ({
+        ...{ ...ref(id), fence: held, first, events },
+        ...(end === undefined ? {} : { end: { status: end, fields } }),
+      })),
+    ),
+  )
+const stream = async () => (await bare.xrange(keys.data('s'), '-', '+')).map(([, fields]) => fields[1])
+const now = async () => {
+  const [seconds, micros] = (await bare.time()).map(Number) as [number, number]
+  return seconds * 1000 + Math.floor(micros / 1000)
+}
+
+describe('admit', () => {
+  test('makes records once; what is there stays as it is', async () => {
+    const before = await now()
+    expect(await admit('m-1', 'm-2')).toEqual([true, true])
+    const made = await records.get(ref('m-1'))
+    expect(made).toEqual({
+      ...task('m-1'),
+      ...{
+        status: 'QUEUED',
+        workerId: '',
+        attempt: 0,
+        startedAt: null,
+        finishedAt: null,
+        createdAt: expect.any(Number),
+      },
+    })
+    expect(made?.createdAt).toBeGreaterThanOrEqual(before)
+    await beginOne('w', 'm-1')
+    expect(await admit('m-1', 'm-3', 'm-3')).toEqual([false, true, false])
+    expect(await records.get(ref('m-1'))).toMatchObject({
+      status: 'RUNNING',
+      workerId: 'w',
+      createdAt: made?.createdAt,
+    })
+    expect((await records.listSession('s')).map(({ messageId }) => messageId)).toEqual(['m-1', 'm-2', 'm-3'])
+  })
+
+  test('a task that has ended is not made anew', async () => {
+    await admit('m')
+    await beginOne('w', 'm')
+    await commit({ fence: 'R:1:1-0:w', events: ['done'], end: 'COMPLETED' })
+    const before = await records.get(ref('m'))
+    expect(await admit('m')).toEqual([false])
+    expect(await records.get(ref('m'))).toEqual(before)
+  })
+})
+
+describe('begin', () => {
+  test('binds the entry and takes ownership; the number of the attempt grows', async () => {
+    await admit('m')
+    const createdAt = (await records.get(ref('m')))?.createdAt
+    expect(await beginOne('w-1', 'm')).toEqual({
+      status: 'begun',
+      epoch: 1,
+      written: 0,
+      createdAt,
+      fence: 'R:1:1-0:w-1',
+    })
+    expect(await fence('m')).toBe('R:1:1-0:w-1')
+    // The same entry, delivered again: to another worker after the first one died, or to the same one.
+    expect(await beginOne('w-2', 'm')).toMatchObject({ epoch: 2, fence: 'R:2:1-0:w-2' })
+    expect(await beginOne('w-2', 'm')).toMatchObject({ epoch: 3 })
+    expect(await records.get(ref('m'))).toMatchObject({ status: 'RUNNING', workerId: 'w-2', attempt: 3 })
+    expect((await records.get(ref('m')))?.startedAt).toBeGreaterThanOrEqual(createdAt as number)
+  })
+
+  test('another entry of the same task is stale', async () => {
+    await admit('m')
+    const answers = await begin('w', ['m', '1-0'], ['m', '2-0'])
+    expect(answers.map(({ status }) => status)).toEqual(['begun', 'stale'])
+    expect(await beginOne('w-2', 'm', '2-0')).toEqual({ status: 'stale' })
+    expect(await fence('m')).toBe('R:1:1-0:w')
+  })
+
+  test('a task without a record is missing, one with an end is ended; the rest is not touched by that', async () => {
+    await admit('ended', 'new')
+    await beginOne('w', 'ended')
+    await commit({ id: 'ended', fence: 'R:1:1-0:w', events: ['done'], end: 'FAILED' })
+    const answers = await begin('w', ['ended', '1-0'], ['nobody', '2-0'], ['new', '3-0'])
+    expect(answers.map(({ status }) => status)).toEqual(['ended', 'missing', 'begun'])
+    expect(await bare.exists(record('nobody'))).toBe(0)
+    expect(await records.get(ref('ended'))).toMatchObject({ status: 'FAILED', attempt: 1 })
+  })
+
+  test('tells how much earlier attempts have said', async () => {
+    await admit('m')
+    await beginOne('w', 'm')
+    await commit({ fence: 'R:1:1-0:w', events: ['a', 'b', 'c'] })
+    expect(await beginOne('w-2', 'm')).toMatchObject({ epoch: 2, written: 3 })
+  })
+
+  test('worker ids may hold colons and whatever else an id may', async () => {
+    await admit('m')
+    await beginOne('w:1:%d', 'm')
+    expect(await records.get(ref('m'))).toMatchObject({ workerId: 'w:1:%d' })
+    const answer = await beginOne('x', 'm')
+    expect(await commit({ fence: answer.status === 'begun' ? answer.fence : '', events: ['a'] })).toMatchObject([
+      { ok: true },
+    ])
+  })
+})
+
+describe('commit', () => {
+  const OURS = 'R:1:1-0:w'
+  beforeEach(async () => {
+    await admit('m')
+    await beginOne('w', 'm')
+  })
+
+  test('appends events in order, answers the last id, keeps the count', async () => {
+    const [answer] = await commit({ fence: OURS, events: ['a', 'b'] })
+    expect(await stream()).toEqual(['a', 'b'])
+    const lastId = (await bare.xrevrange(keys.data('s'), '+', '-', 'COUNT', 1))[0]?.[0]
+    expect(answer).toEqual({ ok: true, lastId })
+    await commit({ fence: OURS, first: 3, events: ['c'] })
+    expect(await stream()).toEqual(['a', 'b', 'c'])
+    expect(await beginOne('w-2', 'm')).toMatchObject({ written: 3 })
+  })
+
+  test('a repeated call writes nothing twice; one that overlaps writes what is missing', async () => {
+    await commit({ fence: OURS, events: ['a', 'b'] })
+    expect(await commit({ fence: OURS, events: ['a', 'b'] })).toEqual([{ ok: true, lastId: '' }])
+    await commit({ fence: OURS, first: 2, events: ['b', 'c'] })
+    expect(await stream()).toEqual(['a', 'b', 'c'])
+    await commit({ fence: OURS, first: 1, events: ['a'] })
+    expect(await stream()).toEqual(['a', 'b', 'c'])
+    expect(await beginOne('w-2', 'm')).toMatchObject({ written: 3 })
+  })
+
+  test('an owner of before is refused and told who holds it; nothing of him is written', async () => {
+    await beginOne('w-2', 'm')
+    const before = await bare.hgetall(record('m'))
+    expect(await commit({ fence: OURS, events: ['zombie'], end: 'COMPLETED', fields: { result: '1' } })).toEqual([
+      { ok: false, holder: 'R:2:1-0:w-2' },
+    ])
+    expect(await stream()).toEqual([])
+    expect(await bare.hgetall(record('m'))).toEqual(before)
+    expect(await bare.pttl(record('m'))).toBe(-1)
+  })
+
+  test('a record that is gone, and a task that has ended, refuse too; its own end repeated is no refusal', async () => {
+    expect(await commit({ id: 'nobody', fence: OURS, events: ['x'] })).toEqual([{ ok: false, holder: '' }])
+    expect(await bare.exists(record('nobody'))).toBe(0)
+    await commit({ fence: OURS, events: ['done'], end: 'COMPLETED' })
+    expect(await commit({ fence: OURS, first: 2, events: ['late'] })).toEqual([{ ok: false, holder: 'C:1:1-0:w' }])
+    expect(await commit({ fence: OURS, events: ['done'], end: 'FAILED' })).toEqual([{ ok: false, holder: 'C:1:1-0:w' }])
+    expect(await commit({ fence: OURS, events: ['done'], end: 'COMPLETED' })).toEqual([{ ok: true, lastId: '' }])
+    expect(await stream()).toEqual(['done'])
+  })
+
+  test.each<TerminalStatus>(['COMPLETED', 'FAILED', 'CANCELLED', 'EXPIRED'])(
+    'the end %s is written with its event, its fields and its time to live',
+    async (end) => {
+      const [answer] = await commit({
+        fence: OURS,
+        events: ['a', 'done'],
+        end,
+        fields: { result: '{"x":1}', content: 'y' },
+      })
+      const task = await records.get(ref('m'))
+      expect(task).toMatchObject({ status: end, finishedAt: expect.any(Number), workerId: 'w', attempt: 1 })
+      expect(await records.getEnd(ref('m'))).toEqual({
+        ...{ task, result: { x: 1 }, content: 'y', error: null, endId: answer?.ok ? answer.lastId : 'none' },
+      })
+      expect(await stream()).toEqual(['a', 'done'])
+      const ttls = await Promise.all([record('m'), keys.data('s'), keys.session('s')].map((key) => bare.pttl(key)))
+      expect(ttls[0]).toBeGreaterThan(RETENTION.resultTtlMs - 5_000)
+      expect(ttls[0]).toBeLessThanOrEqual(RETENTION.resultTtlMs)
+      expect(ttls[1]).toBeGreaterThan(RETENTION.streamTtlMs - 5_000)
+      expect(ttls[2]).toBeGreaterThan(RETENTION.resultTtlMs - 5_000)
+    },
+  )
+
+  test('an unfinished record has no time to live', async () => {
+    await commit({ fence: OURS, events: ['a'] })
+    expect(await bare.pttl(record('m'))).toBe(-1)
+  })
+
+  test('tasks of one call do not touch each other: good, refused, good', async () => {
+    await admit('m-2', 'm-3')
+    await begin('w', ['m-2', '2-0'], ['m-3', '3-0'])
+    await beginOne('other', 'm-2', '2-0')
+    const answers = await commit(
+      { fence: OURS, events: ['a', 'b'], end: 'COMPLETED', fields: { result: '1', content: '2' } },
+      { id: 'm-2', fence: 'R:1:2-0:w', events: ['zombie'], end: 'COMPLETED', fields: { result: '3' } },
+      { id: 'm-3', fence: 'R:1:3-0:w', events: ['c'] },
+    )
+    expect(answers.map(({ ok }) => ok)).toEqual([true, false, true])
+    expect(await stream()).toEqual(['a', 'b', 'c'])
+    expect(await bare.hmget(record('m'), 'fence', 'result', 'content')).toEqual(['C:1:1-0:w', '1', '2'])
+    expect(await fence('m-2')).toBe('R:2:2-0:other')
+    expect(await fence('m-3')).toBe('R:1:3-0:w')
+    expect(await beginOne('w', 'm-3', '3-0')).toMatchObject({ written: 1 })
+  })
+
+  test('pushes what it wrote to those who listen: the id before, the ids, the events', async () => {
+    const subscriber = bare.duplicate()
+    const pushes: string[] = []
+    await subscriber.subscribe(keys.data('s'))
+    subscriber.on('message', (_channel, payload: string) => pushes.push(payload))
+    await commit({ fence: OURS, events: ['a'] })
+    await commit({ fence: OURS, events: ['a'] })
+    await commit({ fence: 'R:9:1-0:w', events: ['zombie'] })
+    await commit({ fence: OURS, first: 2, events: ['b', 'c'] })
+    await subscriber.ping()
+    subscriber.disconnect()
+    const ids = (await bare.xrange(keys.data('s'), '-', '+')).map(([id]) => id)
+    expect(pushes).toEqual([`0-0 ${ids[0]}\na`, `${ids[0]} ${ids[1]} ${ids[2]}\nb\nc`])
+  })
+
+  test('bounds the stream', async () => {
+    for (let first = 1; first <= 5_000; first += 500) {
+      await commit({ fence: OURS, first, events: Array.from({ length: 500 }, (_, i) => `${first + i}`) })
+    }
+    const left = await stream()
+    expect(left.length).toBeLessThan(1_700) // 1,000, as exactly as whole nodes of the stream and a batch allow
+    expect(left.at(-1)).toBe('5000')
+  })
+
+  test('many fields, many tasks: no limit of Lua is met', async () => {
+    const ids = Array.from({ length: 300 }, (_, i) => `t-${i}`)
+    await admit(...ids)
+    await begin('w', ...ids.map((id): [string, string] => [id, '1-0']))
+    const events = Array.from({ length: 256 }, (_, i) => `${i}`)
+    const answers = await commit(
+      ...ids.map((id) => ({ id, fence: OURS, events, end: 'COMPLETED' as const, fields: { result: '1' } })),
+    )
+    expect(answers.every(({ ok }) => ok)).toBe(true)
+  })
+
+  test('a stream that was deleted meanwhile is not left without a time to live', async () => {
+    await commit({ fence: OURS, events: ['a'] })
+    await bare.del(keys.data('s'))
+    await commit({ fence: OURS, first: 2, events: ['b'] })
+    expect(await bare.pttl(keys.data('s'))).toBeGreaterThan(0)
+  })
+
+  test('nor is one whose first write came after a refused one', async () => {
+    await commit({ fence: 'R:9:1-0:w', events: ['zombie'] })
+    await commit({ fence: OURS, events: ['a'] })
+    expect(await bare.pttl(keys.data('s'))).toBeGreaterThan(0)
+  })
+
+  test('a session’s index forgets tasks whose records have expired', async () => {
+    await admit('old')
+    await bare.del(record('old'))
+    await commit({ fence: OURS, events: ['a'] })
+    expect(await bare.zrange(keys.session('s'), '0', '-1')).toEqual(['m'])
+  })
+})
+
+test('a record is told as it is, also an odd one', async () => {
+  expect(await records.get(ref('nobody'))).toBeNull()
+  expect(await records.getEnd(ref('nobody'))).toBeNull()
+  await bare.hset(record('odd'), 'fence', 'Z:x:')
+  expect(await records.get(ref('odd'))).toMatchObject({ messageId: 'odd', agentType: '', createdAt: 0 })
+  await admit('m')
+  await beginOne('w', 'm')
+  expect(await records.getEnd(ref('m'))).toEqual(await records.get(ref('m')))
+  await commit({ fence: 'R:1:1-0:w', events: ['done'], end: 'FAILED', fields: { error: '{"code":"X","message":"y"}' } })
+  expect(await records.getEnd(ref('m'))).toMatchObject({
+    result: null,
+    content: '',
+    error: { code: 'X', message: 'y' },
+  })
+})
+
+test('a text result is its own content', async () => {
+  await admit('m')
+  await beginOne('w', 'm')
+  await commit({ fence: 'R:1:1-0:w', events: ['done'], end: 'COMPLETED', fields: { result: '"hello"' } })
+  expect(await records.getEnd(ref('m'))).toMatchObject({ result: 'hello', content: 'hello' })
+})
