@@ -7,13 +7,16 @@ import { addHelp, program, runToEnd } from './program.ts'
 import { redisOption } from './redis-settings.ts'
 import { addFlags, readSettings } from './settings.ts'
 import { superviseWorker } from './supervise.ts'
-import { WORKER_FLAGS } from './worker-flags.ts'
+import { IGNORED_VARIABLES, WORKER_FLAGS } from './worker-flags.ts'
 import { parseWorkerSpec } from './worker-spec.ts'
 
 const NAME = 'byclaw-worker'
 
-const EXAMPLES = `
+const IGNORED = Object.entries(IGNORED_VARIABLES).map(([name, why]) => `${name} is accepted and ignored: ${why}.`)
+
+const EPILOGUE = `
 A flag beats its environment variable, which beats the default.
+${IGNORED.join('\n')}
 
 Examples:
   $ byclaw-worker --worker-class ./agent.ts#WeatherAgent --dev --watch
@@ -27,7 +30,7 @@ function command(): Command {
     .optionsGroup('Development:')
     .option('--dev', 'start a private Redis if none is given, and say what to try next')
     .option('--watch', 'restart the worker when its file, or another one in its folder, changes')
-  return addHelp(worker).addHelpText('after', EXAMPLES)
+  return addHelp(worker).addHelpText('after', EPILOGUE)
 }
 
 async function main(args: readonly string[]): Promise<number> {
