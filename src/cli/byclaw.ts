@@ -25,7 +25,7 @@ async function main(args: readonly string[]): Promise<number> {
   addWorkers(byclaw)
   addTasks(byclaw)
   addDeadList(byclaw)
-  addHelp(byclaw).helpCommand(false).addHelpText('after', EXAMPLES)
+  addHelp(byclaw).addHelpText('after', EXAMPLES)
   await byclaw.parseAsync(args, { from: 'user' })
   return Number(process.exitCode ?? 0)
 }

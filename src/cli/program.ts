@@ -5,10 +5,14 @@ import { describeFailure } from './failure.ts'
 /** How long a program that is done waits for what its user's code left open, before it ends all the same. */
 const GRACE_MS = 1_000
 
+const HELP = ['-h, --help', 'print this help'] as const
+
 /** A command with the manners of this house: errors are thrown, and printed in one place. */
 export function program(name: string, description: string): Command {
   return new Command(name)
     .description(description)
+    .helpOption(...HELP)
+    .helpCommand(false)
     .exitOverride()
     .configureOutput({ outputError: () => undefined })
 }
@@ -18,7 +22,7 @@ export function addHelp(command: Command): Command {
   return command
     .optionsGroup('Help:')
     .version(VERSION, '-V, --version', 'print the version')
-    .helpOption('-h, --help', 'print this help')
+    .helpOption(...HELP)
 }
 
 /** Runs a program to its end: its errors become one line on stderr, its answer the exit code. */

@@ -1,6 +1,8 @@
 import { readFileSync } from 'node:fs'
-import { describe, expect, test } from 'vitest'
+import { Redis } from 'ioredis'
+import { describe, expect, onTestFinished, test } from 'vitest'
 import { VERSION } from '../../src/version.ts'
+import { testRedisUrl } from '../support/redis.ts'
 import { builtProgram, byclaw, byclawWorker, startByclaw, startByclawWorker } from './support/program.ts'
 import { agentSource, project } from './support/project.ts'
 import { meetingPlace, startTalker, TALKER } from './support/talker.ts'
@@ -62,6 +64,15 @@ setInterval(() => {}, 1000)
     const { code, stderr } = await worker.ended
     expect({ code, stderr }).toEqual({ code: 1, stderr: '' })
     expect(worker.log().at(-1)).toMatchObject({ level: 50, err: { message: 'lost' }, origin: 'uncaughtException' })
+  })
+
+  test('ends with 1 when another process took its id, since nobody asked it to', async () => {
+    const env = meetingPlace()
+    const worker = await startTalker(env, ['--worker-id', 'w-1', '--lease-ms', '600'])
+    const redis = new Redis(testRedisUrl())
+    onTestFinished(() => redis.disconnect())
+    await redis.hset(`${env.BYAI_WORKER_KEY_PREFIX}:worker:w-1`, 'incarnation', 'another')
+    expect((await worker.ended).code).toBe(1)
   })
 })
 

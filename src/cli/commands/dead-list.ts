@@ -18,7 +18,7 @@ const COLUMNS: readonly Column<DeadLetter>[] = [
 
 /** `byclaw dead list`: what could not be processed, newest first. */
 export function addDeadList(program: Command): void {
-  const dead = program.command('dead').description('look after what could not be processed')
+  const dead = program.command('dead').description('look after what could not be processed').helpCommand(false)
   const command = dead
     .command('list')
     .description('list the dead letters of a capability, newest first')
