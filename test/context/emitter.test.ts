@@ -1,0 +1,231 @@
+import type { Redis } from 'ioredis'
+import { beforeEach, describe, expect, onTestFinished, test } from 'vitest'
+import { Emitter } from '../../src/context/emitter.ts'
+import type { GatewayError } from '../../src/errors.ts'
+import { decodeEvent } from '../../src/protocol/event.ts'
+import { MessageHeader } from '../../src/protocol/header.ts'
+import type { Keys } from '../../src/redis/keys.ts'
+import { DataWriter } from '../../src/store/data-streams.ts'
+import { type BeginAnswer, TaskRecords } from '../../src/store/task-records.ts'
+import { openStore } from '../redis/harness.ts'
+
+let records: TaskRecords
+let writer: DataWriter
+let keys: Keys
+let bare: Redis
+let closeConnections: () => void
+const header = new MessageHeader({ messageId: 'm', sessionId: 's', traceId: 't' })
+
+beforeEach(async () => {
+  const store = openStore()
+  keys = store.keys
+  bare = store.bare
+  closeConnections = () => store.connections.close()
+  records = new TaskRecords(store.redis, keys)
+  writer = new DataWriter(store.redis, keys, { resultTtlMs: 60_000, streamTtlMs: 60_000, streamMaxLength: 100_000 })
+  await records.admit([{ ...header, agentType: 'agent' }])
+})
+
+/** The emitter of the next attempt. */
+async function attempt(worker = 'w') {
+  const [answer] = await records.begin(worker, [{ sessionId: 's', messageId: 'm', entryId: '1-0' }])
+  const { epoch, fence, written } = answer as BeginAnswer & { status: 'begun' }
+  const lost: GatewayError[] = []
+  const emitter = new Emitter({
+    ...{ writer, header, agentType: 'agent', ownership: { fence, written, attempt: epoch } },
+    onLost: (error) => lost.push(error),
+  })
+  return { emitter, lost }
+}
+
+/** What stands in the stream, in short. */
+async function said(): Promise<string[]> {
+  const entries = await bare.xrange(keys.data('s'), '-', '+')
+  return entries.map(([id, fields]) => {
+    const event = decodeEvent(id, fields[1])
+    const what = event.type === 'chunk' ? event.content : event.type
+    return `${event.attempt} ${what}`
+  })
+}
+
+function rejections(): unknown[] {
+  const seen: unknown[] = []
+  const listeners = process.listeners('unhandledRejection')
+  process.removeAllListeners('unhandledRejection')
+  const onRejection = (reason: unknown) => seen.push(reason)
+  process.on('unhandledRejection', onRejection)
+  onTestFinished(() => {
+    process.off('unhandledRejection', onRejection)
+    for (const listener of listeners) process.on('unhandledRejection', listener)
+  })
+  return seen
+}
+
+const turns = async (count = 5) => {
+  for (let i = 0; i < count; i += 1) await new Promise(setImmediate)
+}
+
+describe('order', () => {
+  test('holds without awaiting, over many batches and turns', async () => {
+    const { emitter } = await attempt()
+    const expected: string[] = []
+    const emits: Promise<void>[] = []
+    for (let i = 0; i < 3_000; i += 1) {
+      emits.push(emitter.emit({ type: 'chunk', content: `${i}` }))
+      expected.push(`1 ${i}`)
+      if (i % 700 === 0) await turns(1)
+    }
+    await emitter.end({ type: 'done', status: 'COMPLETED', result: 1 }, { result: '1' })
+    await Promise.all(emits)
+    expect(await said()).toEqual([...expected, '1 done'])
+  })
+
+  test('a burst makes few calls', async () => {
+    const { emitter } = await attempt()
+    const before = await scriptCalls()
+    await Promise.all(Array.from({ length: 500 }, (_, i) => emitter.emit({ type: 'chunk', content: `${i}` })))
+    expect((await scriptCalls()) - before).toBeLessThan(10)
+  })
+
+  test('an emit resolves when Redis has it, and those before it too', async () => {
+    const { emitter } = await attempt()
+    void emitter.emit({ type: 'chunk', content: 'a' })
+    await emitter.emit({ type: 'chunk', content: 'b' })
+    expect(await said()).toEqual(['1 a', '1 b'])
+  })
+})
+
+async function scriptCalls(): Promise<number> {
+  const stats = await bare.info('commandstats')
+  return ['eval', 'evalsha'].reduce(
+    (sum, name) => sum + Number(new RegExp(`cmdstat_${name}:calls=(\\d+)`).exec(stats)?.[1] ?? 0),
+    0,
+  )
+}
+
+describe('the end', () => {
+  test('is the last word', async () => {
+    const { emitter } = await attempt()
+    const end = emitter.end({ type: 'done', status: 'COMPLETED', result: null }, { result: 'null' })
+    const late = emitter.emit({ type: 'chunk', content: 'late' })
+    const second = emitter.end({ type: 'done', status: 'FAILED' }, {})
+    await end
+    await expect(late).rejects.toMatchObject({ code: 'GW_CLOSED' })
+    await expect(second).rejects.toMatchObject({ code: 'GW_CLOSED' })
+    expect(await said()).toEqual(['1 done'])
+  })
+
+  test('goes out with all that was said before it', async () => {
+    const { emitter } = await attempt()
+    for (let i = 0; i < 1_000; i += 1) void emitter.emit({ type: 'chunk', content: 'x' })
+    await emitter.end({ type: 'done', status: 'COMPLETED' }, { result: 'null' })
+    expect(await said()).toHaveLength(1_001)
+    expect(await records.get({ sessionId: 's', messageId: 'm' })).toMatchObject({ status: 'COMPLETED' })
+  })
+})
+
+describe('an attempt that lost its task', () => {
+  test('is refused, told once, and writes nothing more', async () => {
+    const first = await attempt('w-1')
+    await first.emitter.emit({ type: 'chunk', content: 'mine' })
+    const second = await attempt('w-2')
+    const emits = Array.from({ length: 5 }, (_, i) => first.emitter.emit({ type: 'chunk', content: `zombie ${i}` }))
+    for (const emit of emits) {
+      await expect(emit).rejects.toMatchObject({
+        ...{ code: 'GW_LEASE_LOST', message: expect.stringMatching(/task m .*R:2:1-0:w-2/) },
+      })
+    }
+    await expect(first.emitter.emit({ type: 'data', data: 1 })).rejects.toMatchObject({ code: 'GW_LEASE_LOST' })
+    await expect(first.emitter.end({ type: 'done', status: 'COMPLETED' }, {})).rejects.toMatchObject({
+      code: 'GW_LEASE_LOST',
+    })
+    expect(first.lost.map(({ code }) => code)).toEqual(['GW_LEASE_LOST'])
+    await second.emitter.end({ type: 'done', status: 'COMPLETED' }, { result: '2' })
+    expect(await said()).toEqual(['1 mine', '2 rewind', '2 done'])
+  })
+
+  test('and does not await its emits, harms nobody', async () => {
+    const unhandled = rejections()
+    const first = await attempt('w-1')
+    await attempt('w-2')
+    for (let i = 0; i < 300; i += 1) void first.emitter.emit({ type: 'chunk', content: 'zombie' })
+    void first.emitter.end({ type: 'done', status: 'COMPLETED' }, {})
+    await expect(first.emitter.emit({ type: 'chunk', content: 'x' })).rejects.toThrow(/./)
+    await turns()
+    expect(unhandled).toEqual([])
+    expect(await said()).toEqual([])
+  })
+})
+
+describe('a further attempt', () => {
+  test('says first what to forget, if anything was said', async () => {
+    const first = await attempt()
+    await first.emitter.emit({ type: 'chunk', content: 'half' })
+    const second = await attempt()
+    await second.emitter.emit({ type: 'chunk', content: 'whole' })
+    await second.emitter.end({ type: 'done', status: 'COMPLETED' }, { result: 'null' })
+    expect(await said()).toEqual(['1 half', '2 rewind', '2 whole', '2 done'])
+    const entries = await bare.xrange(keys.data('s'), '-', '+')
+    expect(decodeEvent('0-0', entries[1]?.[1][1])).toMatchObject({ type: 'rewind', toId: '0-0' })
+    expect(second.emitter.text).toBe('whole')
+  })
+
+  test('says nothing of it if nothing was said', async () => {
+    await attempt()
+    const second = await attempt()
+    await second.emitter.emit({ type: 'chunk', content: 'whole' })
+    expect(await said()).toEqual(['2 whole'])
+  })
+})
+
+describe('what JSON cannot carry', () => {
+  test('is refused alone; what comes before and after goes out', async () => {
+    const unhandled = rejections()
+    const { emitter } = await attempt()
+    const cyclic: Record<string, unknown> = {}
+    cyclic.self = cyclic
+    void emitter.emit({ type: 'chunk', content: 'before' })
+    const bad = emitter.emit({ type: 'data', data: cyclic })
+    void emitter.emit({ type: 'data', data: 1n })
+    void emitter.emit({ type: 'chunk', content: 'x' }, cyclic)
+    await expect(bad).rejects.toMatchObject({
+      code: 'GW_INVALID_ARGUMENT',
+      message: expect.stringMatching(/^the data event is invalid: /),
+    })
+    await emitter.end({ type: 'done', status: 'COMPLETED' }, { result: 'null' })
+    await turns()
+    expect(await said()).toEqual(['1 before', '1 done'])
+    expect(unhandled).toEqual([])
+  })
+
+  test('as a result does not close the emitter: the task can still fail', async () => {
+    const { emitter } = await attempt()
+    await expect(emitter.end({ type: 'done', status: 'COMPLETED', result: 1n }, {})).rejects.toMatchObject({
+      code: 'GW_INVALID_ARGUMENT',
+    })
+    expect(await said()).toEqual([])
+  })
+})
+
+test('a connection that is closed for good rejects what waits, and harms nobody', async () => {
+  const unhandled = rejections()
+  const { emitter, lost } = await attempt()
+  const emit = emitter.emit({ type: 'chunk', content: 'x' })
+  closeConnections()
+  void emitter.emit({ type: 'chunk', content: 'y' })
+  await expect(emit).rejects.toMatchObject({ code: expect.stringMatching(/^GW_/) })
+  await turns()
+  expect(unhandled).toEqual([])
+  expect(lost).toEqual([])
+})
+
+test('the text is that of the chunks, and bounded', async () => {
+  const { emitter } = await attempt()
+  void emitter.emit({ type: 'chunk', content: 'a' })
+  void emitter.emit({ type: 'state', state: 'no' })
+  void emitter.emit({ type: 'chunk', content: 'b' })
+  expect(emitter.text).toBe('ab')
+  for (let i = 0; i < 40; i += 1) void emitter.emit({ type: 'chunk', content: 'x'.repeat(10_000) })
+  expect(emitter.text.length).toBeLessThan(300_000)
+  await emitter.emit({ type: 'chunk', content: 'end' })
+})

@@ -1,0 +1,85 @@
+import { expect, test } from 'vitest'
+import type { SessionEvent } from '../../src/protocol/event.ts'
+import { Gate, House } from '../worker/harness.ts'
+
+const send = { targetAgentType: 'agent', sessionId: 's', content: 'hi' }
+
+test('what is emitted has the type of its method, whatever else the object holds', async () => {
+  const house = new House()
+  await house.work(async (_command, context) => {
+    const more = { type: 'done', status: 'COMPLETED', result: 'forged', messageId: 'x' }
+    await context.emitState({ state: 'thinking', ...more } as { state: string })
+    await context.emitChunk({ content: 'text', ...more } as { content: string })
+    await context.emitArtifact({ name: 'file', ...more } as { name: string })
+    return 'real'
+  })
+  const events: SessionEvent[] = []
+  const result = await house.client().ask({ ...send, onEvent: (event) => events.push(event) })
+  expect(result.data).toBe('real')
+  expect(events.map(({ type }) => type)).toEqual(['state', 'chunk', 'artifact', 'done'])
+  expect(await house.dones('s', result.messageId)).toHaveLength(1)
+})
+
+test('the signal, isCancelled and throwIfCancelled agree, before and after an abort', async () => {
+  const house = new House()
+  const seen: unknown[] = []
+  const gate = new Gate()
+  await house.work(
+    async (_command, context) => {
+      seen.push(context.isCancelled, context.signal.aborted)
+      context.throwIfCancelled()
+      context.signal.addEventListener('abort', () => {
+        seen.push(context.isCancelled, context.signal.aborted, context.signal.reason.code)
+        try {
+          context.throwIfCancelled()
+        } catch (error) {
+          seen.push(error === context.signal.reason)
+        }
+      })
+      await gate.pass()
+    },
+    { taskTimeoutMs: 40 },
+  )
+  await house.client().ask(send)
+  gate.open()
+  expect(seen).toEqual([false, false, true, true, 'GW_TASK_TIMEOUT', true])
+})
+
+test('a logger knows the task', async () => {
+  const house = new House()
+  await house.work(
+    (_command, context) => {
+      context.logger.info({ step: 1 }, 'looking')
+    },
+    { workerId: 'w' },
+  )
+  const { messageId } = await house.client().ask({ ...send, traceId: 'trace' })
+  expect(house.logger.lines.find(({ message }) => message === 'looking')?.fields).toEqual({
+    ...{ workerId: 'w', sessionId: 's', messageId, traceId: 'trace', attempt: 1, step: 1 },
+  })
+})
+
+test('a handler that goes on after its time writes nothing more and harms nobody', async () => {
+  const house = new House()
+  const gate = new Gate()
+  const late: Promise<unknown>[] = []
+  await house.work(
+    async (command, context) => {
+      if (command.content !== 'hi') return 'fine'
+      await gate.pass()
+      late.push(Promise.allSettled([context.emitChunk('late'), context.emitData({})]))
+      return 'too late'
+    },
+    { taskTimeoutMs: 40 },
+  )
+  const client = house.client()
+  const result = await client.ask(send)
+  expect(result).toMatchObject({ status: 'FAILED', error: { code: 'GW_TASK_TIMEOUT' } })
+  gate.open()
+  expect(await client.ask({ ...send, content: 'next' })).toMatchObject({ data: 'fine' })
+  expect(await late[0]).toEqual([
+    ...[expect.objectContaining({ status: 'rejected' }), expect.objectContaining({ status: 'rejected' })],
+  ])
+  expect((await client.result({ sessionId: 's', messageId: result.messageId })).status).toBe('FAILED')
+  expect(await house.dones('s', result.messageId)).toHaveLength(1)
+})
