@@ -26,7 +26,6 @@ const CATALOGUE = {
   GW_TOOL_TIMEOUT: (d) => `tool '${d.tool}' took longer than ${d.timeoutMs} ms`,
   GW_PATH_OUTSIDE_WORKSPACE: (d) => `path '${d.path}' leaves the task's workspace`,
   GW_TASK_TIMEOUT: (d) => `the attempt took longer than ${d.timeoutMs} ms`,
-  GW_TASK_CANCELLED: (d) => `the task was cancelled${d.reason ? `: ${d.reason}` : ''}`,
   GW_LEASE_LOST: (d) => `the attempt lost its task ${d.messageId} to another owner (now ${d.holder})`,
   GW_SHUTDOWN: (d) => `worker '${d.workerId}' is shutting down`,
   GW_TASK_FAILED: (d) => `${d.reason}`,

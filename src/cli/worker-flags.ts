@@ -61,7 +61,13 @@ const REDIS = {
 } as const satisfies Record<string, Row>
 
 const TIMES = {
-  leaseMs: ['--lease-ms <ms>', 'BYAI_WORKER_LEASE_MS', 'number', 'a worker silent for this long counts as dead'],
+  leaseMs: ['--lease-ms <ms>', 'BYAI_WORKER_LEASE_MS', 'number', 'a worker silent for this long loses its tasks'],
+  blockedAfterMs: [
+    '--blocked-after-ms <ms>',
+    'BYAI_WORKER_BLOCKED_AFTER_MS',
+    'number',
+    'a worker whose event loop is blocked for this long loses them too',
+  ],
   taskTimeoutMs: [
     '--task-timeout-ms <ms>',
     'BYAI_WORKER_TASK_TIMEOUT_MS',

@@ -105,7 +105,7 @@ export class TaskContext implements AgentContext {
   }
 
   get workspace(): Workspace {
-    this.#workspace ??= new TaskWorkspace(this.#resources.workspaceDir, this)
+    this.#workspace ??= new TaskWorkspace(this.#resources.workspaceDir, this, this.fencingToken)
     return this.#workspace
   }
 

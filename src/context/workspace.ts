@@ -6,13 +6,16 @@ import type { Workspace } from '../agent/context.ts'
 import { GatewayError } from '../errors.ts'
 import type { TaskRef } from '../protocol/ids.ts'
 
-/** A task's private folder under the worker's `workspaceDir`, made on first use. */
+/**
+ * The private folder of one attempt of a task under the worker's `workspaceDir`, made on first use. Each attempt has its
+ * own, so that one which has lost its task without knowing cannot touch what its successor works with.
+ */
 export class TaskWorkspace implements Workspace {
   readonly #folder: string
   #made = false
 
-  constructor(parent: string, { sessionId, messageId }: TaskRef) {
-    this.#folder = path.join(path.resolve(parent), folderName(sessionId), folderName(messageId))
+  constructor(parent: string, task: TaskRef, fencingToken: number) {
+    this.#folder = path.join(path.resolve(parent), folderName(task, fencingToken))
   }
 
   get path(): string {
@@ -50,9 +53,10 @@ export class TaskWorkspace implements Workspace {
 }
 
 /** Ids may hold anything printable, folder names may not: a readable part, and a hash that tells equals apart. */
-function folderName(id: string): string {
-  const readable = id.replace(/[^\w-]/g, '_').slice(0, 40)
-  return `${readable}-${createHash('sha256').update(id).digest('hex').slice(0, 16)}`
+function folderName({ sessionId, messageId }: TaskRef, fencingToken: number): string {
+  const readable = messageId.replace(/[^\w-]/g, '_').slice(0, 48)
+  const hash = createHash('sha256').update(`${sessionId} ${messageId}`).digest('hex').slice(0, 16)
+  return `${readable}-${hash}-${fencingToken}`
 }
 
 function isInside(root: string, target: string): boolean {

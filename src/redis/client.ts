@@ -91,6 +91,12 @@ export class RedisClient {
   }
 }
 
+/** Keys that lie in one slot stand together; on one Redis all do. */
+export function slotGroups<Item>(isCluster: boolean, items: readonly Item[], keyOf: (item: Item) => string): Item[][] {
+  if (!isCluster) return [[...items]]
+  return [...groupBySlot(items, keyOf).values()].map((indexes) => indexes.map((index) => items[index] as Item))
+}
+
 function groupBySlot<Item>(items: readonly Item[], keyOf: (item: Item) => string): Map<number, number[]> {
   const groups = new Map<number, number[]>()
   items.forEach((item, index) => {

@@ -63,8 +63,8 @@ export const DEFAULT_REDIS_URL = 'redis://127.0.0.1:6379/0'
  */
 export function resolveRedisOption(option: RedisOption = DEFAULT_REDIS_URL): ResolvedRedis {
   if (typeof option === 'string') return fromUrl(option)
-  if (isInstance(option)) return fromInstance(option)
   if (typeof option === 'object' && option !== null) {
+    if (isInstance(option)) return fromInstance(option)
     if ('sentinels' in option) return fromSentinel(parse(sentinelSchema, option))
     if ('cluster' in option) return fromCluster(parse(clusterSchema, option))
     return fromEndpoint(parse(standaloneSchema, option))
@@ -77,30 +77,29 @@ export function resolveRedisOption(option: RedisOption = DEFAULT_REDIS_URL): Res
 }
 
 function fromUrl(text: string): ResolvedRedis {
+  // What is wrong with a URL is said without its parts or a cause: a password may stand in any of them.
   const invalid = (reason: string) => new GatewayError('GW_INVALID_ARGUMENT', { field: 'redis', reason })
-  let url: URL
-  try {
-    url = new URL(text)
-  } catch (cause) {
-    throw new GatewayError(
-      'GW_INVALID_ARGUMENT',
-      { field: 'redis', reason: 'expected a URL such as redis://localhost:6379/0' },
-      { cause },
-    )
-  }
-  if (url.protocol !== 'redis:' && url.protocol !== 'rediss:') {
-    throw invalid(`expected redis:// or rediss://, not ${url.protocol}//`)
-  }
+  if (!URL.canParse(text)) throw invalid('expected a URL such as redis://localhost:6379/0')
+  const url = new URL(text)
+  if (url.protocol !== 'redis:' && url.protocol !== 'rediss:') throw invalid('expected redis:// or rediss://')
   const db = url.pathname.slice(1)
-  if (!/^\d*$/.test(db)) throw invalid(`the path must be a database number, not '${db}'`)
+  if (!/^\d*$/.test(db)) throw invalid('the path must be a database number')
+  const username = decoded(url.username)
+  const password = decoded(url.password)
+  if (username === null || password === null) throw invalid('user and password must be percent-encoded')
   return fromEndpoint({
     host: url.hostname.replace(/^\[|\]$/g, '') || undefined,
     port: url.port === '' ? undefined : Number(url.port),
     db: db === '' ? undefined : Number(db),
-    username: decodeURIComponent(url.username) || undefined,
-    password: decodeURIComponent(url.password) || undefined,
+    username: username || undefined,
+    password: password || undefined,
     tls: url.protocol === 'rediss:' ? true : undefined,
   })
+}
+
+/** A percent-encoded text, or null if it is none. */
+function decoded(text: string): string | null {
+  return /%(?![0-9a-f]{2})/i.test(text) ? null : decodeURIComponent(text)
 }
 
 function fromEndpoint(value: z.infer<typeof standaloneSchema>): ResolvedRedis {

@@ -3,6 +3,9 @@ import { parseJson } from '../protocol/json.ts'
 import type { RedisClient } from '../redis/client.ts'
 import type { Keys } from '../redis/keys.ts'
 
+/** A worker counts as present for this many leases after its last sign of life. */
+const PRESENCE_LEASES = 3
+
 /** A live worker, as others see it. Times are Unix ms by Redis' clock. */
 export interface WorkerInfo {
   readonly workerId: string
@@ -28,8 +31,8 @@ export interface WorkerIdentity {
   readonly host: string
   readonly pid: number
   readonly version: string
-  /** After this much silence it counts as gone. */
-  readonly ttlMs: number
+  /** A worker silent for this long loses its tasks. */
+  readonly leaseMs: number
 }
 
 /** The process that holds a worker id. */
@@ -37,6 +40,7 @@ export interface WorkerHolder {
   readonly incarnation: string
   readonly host: string
   readonly pid: number
+  readonly leaseMs: number
   readonly lastSeenAt: number
   /** How long it has given no sign of life, in ms by Redis' clock. */
   readonly silentMs: number
@@ -66,7 +70,7 @@ export class Presence {
     const reply = await this.#redis.script<[1, string] | [0, string, string[]]>(
       'claimWorker',
       [this.#keys.worker(identity.workerId)],
-      [identity.incarnation, identity.ttlMs, knownDead, ...identityFields(identity), 'running', 0],
+      [identity.incarnation, identity.leaseMs * PRESENCE_LEASES, knownDead, ...identityFields(identity), 'running', 0],
     )
     if (reply[0] === 1) {
       await this.#index(identity, reply[1])
@@ -80,6 +84,7 @@ export class Presence {
         incarnation: fields.get('incarnation') ?? '',
         host: fields.get('host') ?? '',
         pid: Number(fields.get('pid') ?? 0),
+        leaseMs: Number(fields.get('lease_ms') ?? 0),
         lastSeenAt,
         silentMs: Number(reply[1]) - lastSeenAt,
       },
@@ -95,7 +100,15 @@ export class Presence {
     const now = await this.#redis.script<string>(
       'beat',
       [this.#keys.worker(identity.workerId)],
-      [identity.incarnation, identity.ttlMs, ...identityFields(identity), 'running', running, 'started_at', startedAt],
+      [
+        identity.incarnation,
+        identity.leaseMs * PRESENCE_LEASES,
+        ...identityFields(identity),
+        'running',
+        running,
+        'started_at',
+        startedAt,
+      ],
     )
     if (now === '') {
       throw new GatewayError('GW_WORKER_ID_TAKEN', { workerId: identity.workerId, host: 'unknown', pid: 'unknown' })
@@ -156,6 +169,7 @@ function identityFields(identity: WorkerIdentity): (string | number)[] {
     ...['max_concurrency', identity.maxConcurrency],
     ...['host', identity.host],
     ...['pid', identity.pid],
+    ...['lease_ms', identity.leaseMs],
     ...['version', identity.version],
   ]
 }

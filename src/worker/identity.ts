@@ -8,18 +8,14 @@ import type { WorkerIdentity } from '../store/presence.ts'
 import { VERSION } from '../version.ts'
 import type { ResolvedWorkerOptions } from './options.ts'
 
-/** A worker counts as present for this many leases after its last sign of life. */
-const PRESENCE_LEASES = 3
-
 /** What a worker tells of itself; each process that bears its id is another incarnation. */
 export function identify(
   { workerId, maxConcurrency, leaseMs }: ResolvedWorkerOptions,
   capabilities: readonly string[],
 ): WorkerIdentity {
   const incarnation = randomBytes(12).toString('hex')
-  const ttlMs = leaseMs * PRESENCE_LEASES
   const home = { host: hostname(), pid: process.pid, incarnation }
-  return { workerId, maxConcurrency, capabilities, ttlMs, version: VERSION, ...home }
+  return { workerId, maxConcurrency, capabilities, leaseMs, version: VERSION, ...home }
 }
 
 /**

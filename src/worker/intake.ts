@@ -6,7 +6,7 @@ import type { Logger } from '../logger.ts'
 import { BLOCK_MS } from '../redis/connections.ts'
 import { Service } from '../service.ts'
 import type { ControlLeases } from '../store/control-leases.ts'
-import type { ControlReader, TakenEntry } from '../store/control-streams.ts'
+import type { ControlReader, ControlStream, TakenEntry } from '../store/control-streams.ts'
 import { sleep } from '../util/sleep.ts'
 import type { LeaseKeeper } from './lease-keeper.ts'
 import { Rota } from './rota.ts'
@@ -70,6 +70,11 @@ export class Intake extends Service {
     this.#logger = options.logger
     this.#rota = new Rota(options.reader.streams)
     this.#settlement = new Settlement(options.reader, options.logger)
+  }
+
+  /** The streams this intake takes from. */
+  get streams(): readonly ControlStream[] {
+    return this.#reader.streams
   }
 
   protected override async onStart(): Promise<void> {
@@ -150,7 +155,7 @@ export class Intake extends Service {
   /** Takes what was read, or taken over from others: runs it, or gives back what there is no room for. */
   accept(entries: readonly TakenEntry[]): void {
     // What this worker still runs was only renewed by being taken over.
-    const fresh = entries.filter((entry) => this.#keeper.hold(entry))
+    const fresh = entries.filter((entry) => !this.#keeper.holds(entry))
     // A takeover may have been quicker for the last slots, and a stop may have come meanwhile.
     const room = this.#stopping.signal.aborted ? 0 : this.#slots.free
     const accepted = fresh.slice(0, room)
@@ -158,6 +163,7 @@ export class Intake extends Service {
     if (surplus.length > 0) void this.#giveBack(surplus)
     if (accepted.length === 0) return
     this.#slots.take(accepted.length)
+    for (const entry of accepted) this.#keeper.hold(entry)
     void this.#process(accepted)
   }
 
@@ -194,7 +200,6 @@ export class Intake extends Service {
   /** Gives back what was never begun: new entries to the stream, entries of the dead to the next who looks. */
   async #giveBack(entries: readonly TakenEntry[]): Promise<void> {
     const isNew = ({ deliveries }: TakenEntry) => deliveries === 1
-    for (const entry of entries) this.#keeper.drop(entry)
     await this.#surrender(entries.filter((entry) => !isNew(entry)))
     try {
       await this.#reader.release(entries.filter(isNew))

@@ -50,12 +50,14 @@ export class LeaseKeeper extends Service {
     this.#logger = options.logger
   }
 
-  /** Keeps the lease of an entry from now on; false if it is kept already. */
-  hold({ stream, id }: TakenEntry): boolean {
-    const key = `${stream.key} ${id}`
-    if (this.#rows.has(key)) return false
-    this.#rows.set(key, this.#table.add(this.#streamIndex.get(stream.key) as number, id))
-    return true
+  /** True if the lease of this entry is kept. */
+  holds({ stream, id }: TakenEntry): boolean {
+    return this.#rows.has(`${stream.key} ${id}`)
+  }
+
+  /** Keeps the lease of an entry from now on. */
+  hold({ stream, id }: TakenEntry): void {
+    this.#rows.set(`${stream.key} ${id}`, this.#table.add(this.#streamIndex.get(stream.key) as number, id))
   }
 
   drop({ stream, id }: TakenEntry): void {

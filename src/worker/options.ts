@@ -137,5 +137,8 @@ function resolveWorker(worker: unknown, workerClass: unknown): GatewayWorker {
 
 /** True for a concrete-looking class that extends GatewayWorker, also that of another copy of this package. */
 export function isWorkerClass(value: unknown): value is new () => GatewayWorker {
-  return typeof value === 'function' && (value as { prototype?: unknown }).prototype instanceof GatewayWorker
+  if (typeof value !== 'function') return false
+  const { prototype } = value as { prototype?: unknown }
+  // GatewayWorker itself bears the brand, too, but has nothing to run.
+  return prototype instanceof GatewayWorker && typeof prototype.processCommand === 'function'
 }

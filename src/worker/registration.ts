@@ -14,15 +14,13 @@ const CLAIM_POLL_MS = 100
 export class Registration extends Service {
   readonly #presence: Presence
   readonly #identity: WorkerIdentity
-  readonly #leaseMs: number
   readonly #logger: Logger
   #startedAt = 0
 
-  constructor(options: { presence: Presence; identity: WorkerIdentity; leaseMs: number; logger: Logger }) {
+  constructor(options: { presence: Presence; identity: WorkerIdentity; logger: Logger }) {
     super()
     this.#presence = options.presence
     this.#identity = options.identity
-    this.#leaseMs = options.leaseMs
     this.#logger = options.logger
   }
 
@@ -47,7 +45,7 @@ export class Registration extends Service {
         throw new GatewayError('GW_WORKER_ID_TAKEN', { workerId: this.#identity.workerId, host, pid })
       }
       seen = holder
-      if (holder.silentMs > this.#leaseMs || this.#isGone(holder)) knownDead = holder.incarnation
+      if (holder.silentMs > holder.leaseMs || this.#isGone(holder)) knownDead = holder.incarnation
       else await sleep(CLAIM_POLL_MS)
     }
   }

@@ -3,7 +3,7 @@ import { type Deferred, deferred } from '../util/deferred.ts'
 /**
  * Counts the tasks of a worker. A task takes a slot when it is taken from its stream and gives it back when its handler
  * has come to an end; it is closed only when that end is recorded. So the next read can go out together with the
- * recording of the ends, and what was taken never outnumbers the slots by more than the ends that are on their way.
+ * recording of the ends; at most as many ends as there are slots can be on their way.
  */
 export class Slots {
   readonly total: number
@@ -22,7 +22,7 @@ export class Slots {
   }
 
   get free(): number {
-    return this.total - this.#used
+    return Math.min(this.total - this.#used, 2 * this.total - this.#open)
   }
 
   /** Resolves when at least one slot is free. */
@@ -53,6 +53,7 @@ export class Slots {
   /** A task that gave its slot back needs nothing more. */
   close(): void {
     this.#open -= 1
+    this.wake()
     if (this.#open > 0) return
     this.#empty?.resolve()
     this.#empty = undefined

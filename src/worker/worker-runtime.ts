@@ -3,13 +3,13 @@ import { GatewayError } from '../errors.ts'
 import { type Assignment, Execution, type ExecutionResources } from '../execution/execution.ts'
 import { Reception } from '../execution/reception.ts'
 import type { Logger } from '../logger.ts'
-import type { RedisClient } from '../redis/client.ts'
+import { type RedisClient, slotGroups } from '../redis/client.ts'
 import { RedisConnections } from '../redis/connections.ts'
 import { Keys } from '../redis/keys.ts'
 import { checkServer } from '../redis/server-check.ts'
 import { Service } from '../service.ts'
 import { ControlLeases } from '../store/control-leases.ts'
-import { ControlReader, type ControlStream } from '../store/control-streams.ts'
+import { ControlReader, type ControlStream, type TakenEntry } from '../store/control-streams.ts'
 import { DataWriter } from '../store/data-streams.ts'
 import { DeadLetters } from '../store/dead-letters.ts'
 import { Presence, type WorkerIdentity } from '../store/presence.ts'
@@ -58,7 +58,8 @@ export class WorkerRuntime extends Service implements RunningWorker {
   readonly #leases: ControlLeases
   readonly #registration: Registration
   readonly #keeper: LeaseKeeper
-  readonly #intake: Intake
+  /** One per slot in which control streams lie: on one Redis a single one. */
+  readonly #intakes: readonly Intake[]
   readonly #reclaimer: Reclaimer
   #markStopped!: () => void
 
@@ -93,12 +94,12 @@ export class WorkerRuntime extends Service implements RunningWorker {
     this.#streams = names.map((capability) => ({ capability, key: keys.control(capability) }))
     this.#leases = new ControlLeases(this.#redis, options.consumerGroup, options.workerId)
     const { leaseMs } = options
-    this.#registration = new Registration({ presence, leaseMs, identity: this.#identity, logger: this.#logger })
+    this.#registration = new Registration({ presence, identity: this.#identity, logger: this.#logger })
     this.#keeper = this.#makeKeeper()
-    this.#intake = this.#makeIntake(keys)
+    this.#intakes = this.#makeIntakes(keys)
     this.#reclaimer = new Reclaimer({
       ...{ leases: this.#leases, streams: this.#streams, slots: this.#slots, leaseMs, logger: this.#logger },
-      accept: (entries) => this.#intake.accept(entries),
+      accept: (entries) => this.#accept(entries),
     })
   }
 
@@ -114,12 +115,12 @@ export class WorkerRuntime extends Service implements RunningWorker {
       await this.#registration.start()
       await this.#keeper.start()
       await this.#options.worker.onStartup?.()
-      await this.#intake.start()
+      await Promise.all(this.#intakes.map((intake) => intake.start()))
       await this.#reclaimer.start()
       const { capabilities } = this
       this.#logger.info({ capabilities, redis: this.#connections.target, redisVersion: version }, 'worker is consuming')
     } catch (error) {
-      await Promise.all([this.#reclaimer.stop(), this.#intake.stop()])
+      await Promise.all([this.#reclaimer, ...this.#intakes].map((service) => service.stop()))
       await this.#keeper.stop()
       await this.#registration.stop()
       this.#connections.close()
@@ -148,9 +149,9 @@ export class WorkerRuntime extends Service implements RunningWorker {
   }
 
   async #leave(): Promise<void> {
-    await Promise.all([this.#reclaimer.stop(), this.#intake.stop()])
+    await Promise.all([this.#reclaimer, ...this.#intakes].map((service) => service.stop()))
     await this.#drain()
-    await this.#intake.settled()
+    await Promise.all(this.#intakes.map((intake) => intake.settled()))
     await this.#keeper.stop()
     await this.#forgetConsumer()
     await this.#registration.stop()
@@ -184,36 +185,44 @@ export class WorkerRuntime extends Service implements RunningWorker {
     }
   }
 
-  #makeIntake(keys: Keys): Intake {
-    const { workerId, consumerGroup, maxPayloadBytes, maxDeliveries, fetchCount } = this.#options
-    const reader = new ControlReader({
-      redis: this.#redis,
-      blocking: this.#connections.client('blocking'),
-      streams: this.#streams,
-      group: consumerGroup,
-      consumer: workerId,
-    })
-    const reception = new Reception({
-      records: new TaskRecords(this.#redis, keys),
-      deadLetters: new DeadLetters(this.#redis, keys),
-      ...{ workerId, maxPayloadBytes, maxDeliveries, logger: this.#logger },
-    })
+  #makeIntakes(keys: Keys): Intake[] {
+    const { workerId, consumerGroup: group, maxPayloadBytes, maxDeliveries, fetchCount } = this.#options
+    const logger = this.#logger
+    const redis = this.#redis
+    const records = new TaskRecords(redis, keys)
+    const deadLetters = new DeadLetters(redis, keys)
+    const reception = new Reception({ records, deadLetters, workerId, maxPayloadBytes, maxDeliveries, logger })
     const run: RunTask = (assignment, onHandled) => this.#run(assignment, onHandled)
-    const { leases, keeper, slots, logger } = {
+    const shared = {
+      reception,
+      run,
+      fetchCount,
+      logger,
       leases: this.#leases,
       keeper: this.#keeper,
       slots: this.#slots,
-      logger: this.#logger,
     }
-    return new Intake({ reader, reception, run, fetchCount, leases, keeper, slots, logger })
+    return slotGroups(redis.isCluster, this.#streams, ({ key }) => key).map((streams) => {
+      const blocking = this.#connections.client('blocking')
+      const reader = new ControlReader({ redis, blocking, streams, group, consumer: workerId })
+      return new Intake({ ...shared, reader })
+    })
+  }
+
+  /** Hands what was taken over to the intake of its stream. */
+  #accept(entries: readonly TakenEntry[]): void {
+    for (const intake of this.#intakes) {
+      const own = entries.filter(({ stream }) => intake.streams.includes(stream))
+      if (own.length > 0) intake.accept(own)
+    }
   }
 
   #makeKeeper(): LeaseKeeper {
     const { keyPrefix, consumerGroup: group, leaseMs, blockedAfterMs, maxConcurrency, redis } = this.#options
     const streamKeys = this.#streams.map(({ key }) => key)
     return new LeaseKeeper({
-      // Beside what runs there are the tasks whose end is being recorded, and reads that bring more than there is room.
-      capacity: 3 * maxConcurrency + streamKeys.length,
+      // Beside what runs there are the tasks whose end is being recorded: see Slots.
+      capacity: 2 * maxConcurrency,
       ...{ streamKeys, logger: this.#logger, running: () => this.#slots.used },
       data: (table) => ({
         ...{ redis, keyPrefix, group, table, streamKeys, leaseMs, blockedAfterMs, identity: this.#identity },

@@ -9,7 +9,7 @@ import { byclaw, byclawWorker } from './support/program.ts'
 const WITHOUT_FLAG = [
   ...['worker', 'logger', 'plugins', 'pluginConfigurator', 'history', 'retry'],
   'handleSignals',
-  ...['blockedAfterMs', 'suspendAfterMs', 'pluginDir'],
+  ...['suspendAfterMs', 'pluginDir'],
 ]
 
 /** What stands for one option: Redis has many flags, the log a level. */

@@ -159,6 +159,7 @@ describe('where it ends', () => {
     const { client, gate } = await talkative(house)
     await client.sendMessage({ targetAgentType: 'gated', sessionId: 's', messageId: 'mine', content: '600' })
     await gate.reached(1)
+    await waitFor(async () => (await house.redis.xlen(house.keys.data('s'))) === 600)
     expect((await collect(client.subscribe('s', { after: '0', follow: false }))).map(inShort)).toEqual(words(600))
     expect((await collect(client.subscribe('s', { messageId: 'mine', follow: false }))).map(inShort)).toEqual(
       words(600),

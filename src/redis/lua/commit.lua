@@ -40,10 +40,15 @@ for i = 1, #KEYS / 3 do
       end
       for number = from, last do
         local body = ARGV[events_at + number - first]
-        if number == last then
-          id = redis.call('XADD', stream, 'MAXLEN', '~', max_length, '*', 'data', body)
-        else
+        if number > from then
           id = redis.call('XADD', stream, '*', 'data', body)
+        else
+          id = redis.call('XADD', stream, 'NOMKSTREAM', 'MAXLEN', '~', max_length, '*', 'data', body)
+          if not id then
+            -- A stream that is new, whatever became of an older one, has no TTL yet.
+            id = redis.call('XADD', stream, '*', 'data', body)
+            arm = true
+          end
         end
         if push then
           push[1] = push[1] .. ' ' .. id

@@ -1,0 +1,64 @@
+import type { Redis } from 'ioredis'
+import { beforeEach, expect, test } from 'vitest'
+import type { Keys } from '../../src/redis/keys.ts'
+import { DataReader } from '../../src/store/data-streams.ts'
+import { openStore } from '../redis/harness.ts'
+
+let keys: Keys
+let bare: Redis
+let reader: DataReader
+beforeEach(() => {
+  const store = openStore()
+  keys = store.keys
+  bare = store.bare
+  reader = new DataReader(store.redis, keys)
+})
+const add = (id: string, text = id) =>
+  bare.xadd(
+    keys.data('s'),
+    id,
+    'data',
+    JSON.stringify({ event_type: 'chunk', message_id: 'm', data: { content: text } }),
+  )
+const ids = async (after: string, count = 10) => (await reader.page('s', after, count)).events.map(({ id }) => id)
+
+test('pages go on where the last one ended, whether that entry is still there or not', async () => {
+  for (const id of ['1-0', '1-1', '2-0', '3-0', '4-0']) await add(id)
+  expect(await ids('0-0', 2)).toEqual(['1-0', '1-1'])
+  expect(await ids('1-1', 2)).toEqual(['2-0', '3-0'])
+  expect(await ids('3-0', 2)).toEqual(['4-0'])
+  expect(await ids('4-0', 2)).toEqual([])
+  expect(await ids('1-5', 2)).toEqual(['2-0', '3-0'])
+  expect(await ids('9-0', 2)).toEqual([])
+  await bare.xdel(keys.data('s'), '1-1')
+  expect(await ids('1-1', 2)).toEqual(['2-0', '3-0'])
+})
+
+test('a page knows whether it surely follows', async () => {
+  for (const id of ['1-0', '2-0', '3-0']) await add(id)
+  expect((await reader.page('s', '1-0', 5)).contiguous).toBe(true)
+  expect((await reader.page('s', '3-0', 5)).contiguous).toBe(true)
+  await bare.xtrim(keys.data('s'), 'MINID', '3-0')
+  expect((await reader.page('s', '1-0', 5)).contiguous).toBe(false)
+})
+
+test('the last id, and where trimming ended', async () => {
+  expect(await reader.lastId('s')).toBe('0-0')
+  expect(await reader.trimmedUpTo('s')).toBe('0-0')
+  for (const id of ['1-0', '2-0', '3-0']) await add(id)
+  expect(await reader.lastId('s')).toBe('3-0')
+  expect(await reader.trimmedUpTo('s')).toBe('0-0')
+  await bare.xtrim(keys.data('s'), 'MINID', '2-0')
+  expect(await reader.trimmedUpTo('s')).toBe('2-0')
+  expect(await reader.lastId('s')).toBe('3-0')
+})
+
+test('a push is taken apart: the id before, and each event with its own id', () => {
+  const event = (content: string) => JSON.stringify({ event_type: 'chunk', data: { content } })
+  const push = reader.parsePush(`7-0 8-0 8-1\n${event('a')}\n${event('b')}`)
+  expect(push.before).toBe('7-0')
+  expect(push.events).toMatchObject([
+    { id: '8-0', type: 'chunk', content: 'a' },
+    { id: '8-1', type: 'chunk', content: 'b' },
+  ])
+})
