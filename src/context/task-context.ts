@@ -71,13 +71,15 @@ export class TaskContext implements AgentContext {
   }
 
   emitChunk(chunk: string | { content: string; role?: string }, options?: EmitOptions): Promise<void> {
-    const { content, role } = typeof chunk === 'string' ? { content: chunk } : { role: undefined, ...chunk }
+    const content = typeof chunk === 'string' ? chunk : chunk?.content
+    const role = typeof chunk === 'string' ? undefined : chunk?.role
     return this.#say({ type: 'chunk', content, role }, 'chunk', content, options)
   }
 
   emitState(state: string | { state: string; detail?: unknown }, options?: EmitOptions): Promise<void> {
-    const body = typeof state === 'string' ? { state } : { ...state }
-    return this.#say({ type: 'state', ...body }, 'state', body.state, options)
+    const said = typeof state === 'string' ? state : state?.state
+    const detail = typeof state === 'string' ? undefined : state?.detail
+    return this.#say({ type: 'state', state: said, detail }, 'state', said, options)
   }
 
   emitArtifact(artifact: Artifact, options?: EmitOptions): Promise<void> {

@@ -32,8 +32,8 @@ async function execute(name: string, tool: Tool, input: unknown, context: ToolCo
   let timer: NodeJS.Timeout | undefined
   const deadline = new Promise<never>((_, reject) => {
     timer = setTimeout(() => {
+      reject(timedOut) // first, so that what the tool says when it hears the signal comes too late
       late.abort(timedOut)
-      reject(timedOut)
     }, timeoutMs)
   })
   try {

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { mkdirSync, realpathSync } from 'node:fs'
+import { lstatSync, mkdirSync, readlinkSync, realpathSync } from 'node:fs'
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import type { Workspace } from '../agent/context.ts'
@@ -70,6 +70,10 @@ function realpathOfExisting(target: string): string {
     return realpathSync(target)
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+    const parent = path.dirname(target)
+    // A link whose target is not there yet leads out just as well: writing through it makes the target.
+    const link = lstatSync(target, { throwIfNoEntry: false })?.isSymbolicLink() ? readlinkSync(target) : undefined
+    if (link !== undefined) return realpathOfExisting(path.resolve(realpathSync(parent), link))
     return path.join(realpathOfExisting(path.dirname(target)), path.basename(target))
   }
 }

@@ -15,7 +15,7 @@ beforeEach(() => {
   presence = new Presence(store.redis, keys)
 })
 const identity = (workerId: string, change: Partial<WorkerIdentity> = {}): WorkerIdentity => ({
-  ...{ workerId, incarnation: `i-${workerId}`, capabilities: ['a', 'b'], maxConcurrency: 5, ttlMs: 5_000 },
+  ...{ workerId, incarnation: `i-${workerId}`, capabilities: ['a', 'b'], maxConcurrency: 5, leaseMs: 5_000 },
   ...{ host: 'h', pid: 7, version: '1.2.3', ...change },
 })
 const ids = async () => (await presence.list()).map(({ workerId }) => workerId)
@@ -78,8 +78,8 @@ test('a beat tells the load; leaving takes one off all lists', async () => {
 })
 
 test('one who is silent for too long is gone, and those who look leave nothing of him behind', async () => {
-  await presence.claim(identity('quick', { ttlMs: 80 }))
-  await presence.claim(identity('slow', { ttlMs: 60_000 }))
+  await presence.claim(identity('quick', { leaseMs: 80 }))
+  await presence.claim(identity('slow', { leaseMs: 60_000 }))
   await waitFor(async () => (await ids()).length === 1)
   expect(await ids()).toEqual(['slow'])
   expect(await presence.online('a')).toEqual(['slow'])
