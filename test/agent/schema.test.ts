@@ -1,0 +1,36 @@
+import { expect, test } from 'vitest'
+import { z } from 'zod'
+import { checkSchema, type Schema, type SchemaIssue } from '../../src/agent/schema.ts'
+
+const refusing = (...issues: SchemaIssue[]): Schema => ({
+  '~standard': { version: 1, vendor: 'mine', validate: () => ({ issues }) },
+})
+
+test('a value that fits comes as the schema made it', async () => {
+  expect(await checkSchema(z.coerce.number(), '7')).toEqual({ ok: true, value: 7 })
+  expect(await checkSchema(z.undefined(), undefined)).toEqual({ ok: true, value: undefined })
+  expect(
+    await checkSchema(
+      z.string().transform(async (text) => text.length),
+      'abc',
+    ),
+  ).toEqual({ ok: true, value: 3 })
+})
+
+test('one that does not is told with all its paths', async () => {
+  const schema = z.object({ a: z.object({ b: z.array(z.string()) }), c: z.number() })
+  expect(await checkSchema(schema, { a: { b: ['x', 7] }, c: 'x' })).toEqual({
+    ...{ ok: false, reason: expect.stringMatching(/^a\.b\.1: .*; c: /) },
+  })
+  expect(await checkSchema(z.string(), 7)).toEqual({ ok: false, reason: expect.not.stringMatching(/^: /) })
+})
+
+test('paths of other libraries are told too', async () => {
+  const schema = refusing(
+    { message: 'one', path: ['a', 0, Symbol('s')] },
+    { message: 'two', path: [{ key: 'b' }, { key: 1 }] },
+    { message: 'three', path: [] },
+    { message: 'four' },
+  )
+  expect(await checkSchema(schema, 1)).toEqual({ ok: false, reason: 'a.0.Symbol(s): one; b.1: two; three; four' })
+})

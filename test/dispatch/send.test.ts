@@ -1,0 +1,111 @@
+import type { Redis } from 'ioredis'
+import { beforeEach, describe, expect, test } from 'vitest'
+import { Dispatcher } from '../../src/dispatch/send.ts'
+import { AskAgentCommand, GatewayCommand } from '../../src/protocol/command.ts'
+import type { Keys } from '../../src/redis/keys.ts'
+import { ControlWriter } from '../../src/store/control-streams.ts'
+import { Presence } from '../../src/store/presence.ts'
+import { TaskRecords } from '../../src/store/task-records.ts'
+import { openStore } from '../redis/harness.ts'
+
+let keys: Keys
+let bare: Redis
+let records: TaskRecords
+let open: (isCluster?: boolean) => Dispatcher
+beforeEach(() => {
+  const store = openStore()
+  keys = store.keys
+  bare = store.bare
+  records = new TaskRecords(store.redis, keys)
+  open = (isCluster = false) =>
+    new Dispatcher({
+      ...{ records, isCluster, maxPayloadBytes: 2_000 },
+      control: new ControlWriter(store.redis, keys),
+      presence: new Presence(store.redis, keys),
+    })
+})
+const ask = (messageId: string, change: Record<string, unknown> = {}) =>
+  new AskAgentCommand({
+    header: { messageId, sessionId: 's', traceId: 't', targetAgentType: 'agent', ...change },
+    content: 'x',
+  })
+
+describe.each([false, true])('a send (on a Cluster: %s)', (isCluster) => {
+  test('has its entry and its record when it is answered', async () => {
+    const dispatcher = open(isCluster)
+    expect(await dispatcher.send(ask('m'))).toMatchObject({
+      success: true,
+      status: 'QUEUED',
+      messageId: 'm',
+      traceId: 't',
+    })
+    expect(await bare.xlen(keys.control('agent'))).toBe(1)
+    expect(await records.get({ sessionId: 's', messageId: 'm' })).toMatchObject({
+      status: 'QUEUED',
+      agentType: 'agent',
+    })
+  })
+
+  test('many at once keep their order on each stream', async () => {
+    const dispatcher = open(isCluster)
+    await Promise.all(
+      Array.from({ length: 450 }, (_, i) => dispatcher.send(ask(`m-${i}`, { targetAgentType: `agent_${i % 3}` }))),
+    )
+    for (let stream = 0; stream < 3; stream += 1) {
+      const entries = await bare.xrange(keys.control(`agent_${stream}`), '-', '+')
+      const order = entries.map(([, [, data]]) => Number(JSON.parse(data as string).header.message_id.slice(2)))
+      expect(order).toEqual(Array.from({ length: 150 }, (_, i) => 3 * i + stream))
+    }
+  })
+})
+
+test('a refusal writes nothing and says why', async () => {
+  class Cyclic extends GatewayCommand {
+    static readonly actionType = 'CYCLIC_OF_SEND_TEST'
+    override toBody() {
+      const body: Record<string, unknown> = {}
+      body.self = body
+      return body
+    }
+  }
+  const dispatcher = open()
+  const answers = await Promise.all([
+    dispatcher.send(ask('m', { targetAgentType: 'a b' })),
+    dispatcher.send(ask('m', { metadata: { text: 'x'.repeat(3_000) } })),
+    dispatcher.send(new Cyclic(ask('m').header)),
+    dispatcher.send(ask('m'), { requireOnlineWorker: true }),
+  ])
+  expect(answers.map((answer) => [answer.status, answer.success ? '' : answer.error.code])).toEqual([
+    ['REJECTED', 'GW_INVALID_ARGUMENT'],
+    ['REJECTED', 'GW_PAYLOAD_TOO_LARGE'],
+    ['REJECTED', 'GW_INVALID_ARGUMENT'],
+    ['NO_WORKER', 'GW_NO_ONLINE_WORKER'],
+  ])
+  expect(await bare.keys(`${keys.prefix}*`)).toEqual([])
+})
+
+test('what Redis does not take is thrown, for each of the batch', async () => {
+  await bare.set(keys.control('agent'), 'no stream')
+  const dispatcher = open()
+  const sends = ['a', 'b'].map((messageId) => dispatcher.send(ask(messageId)))
+  for (const send of sends) {
+    await expect(send).rejects.toMatchObject({
+      ...{ code: 'GW_REDIS_FAILED', message: expect.stringMatching(/the send of [ab] to 'agent'.*WRONGTYPE/) },
+    })
+  }
+})
+
+test.each(['before', 'after'])(
+  'beside a stream that is broken (%s it): never told as done and yet not there',
+  async (place) => {
+    await bare.set(keys.control('broken'), 'no stream')
+    const dispatcher = open()
+    const sends = [ask('bad', { targetAgentType: 'broken' }), ask('good')]
+    if (place === 'before') sends.reverse()
+    const answers = await Promise.allSettled(sends.map((command) => dispatcher.send(command)))
+    const good = answers[sends.findIndex(({ header }) => header.messageId === 'good')]
+    const bad = answers[sends.findIndex(({ header }) => header.messageId === 'bad')]
+    expect(bad?.status).toBe('rejected')
+    if (good?.status === 'fulfilled') expect(await bare.xlen(keys.control('agent'))).toBe(1)
+  },
+)

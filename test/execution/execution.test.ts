@@ -1,0 +1,132 @@
+import { beforeEach, describe, expect, test } from 'vitest'
+import { z } from 'zod'
+import type { AgentContext } from '../../src/agent/context.ts'
+import { type AgentContract, defineAgent } from '../../src/agent/contract.ts'
+import { Toolbox } from '../../src/context/toolbox.ts'
+import { GatewayError } from '../../src/errors.ts'
+import { Execution } from '../../src/execution/execution.ts'
+import { AskAgentCommand } from '../../src/protocol/command.ts'
+import { MessageHeader } from '../../src/protocol/header.ts'
+import { DataWriter } from '../../src/store/data-streams.ts'
+import { Presence } from '../../src/store/presence.ts'
+import { type BeginAnswer, TaskRecords } from '../../src/store/task-records.ts'
+import { deferred } from '../../src/util/deferred.ts'
+import { openStore } from '../redis/harness.ts'
+import { FunctionWorker, memoryLogger } from '../worker/harness.ts'
+
+let store: ReturnType<typeof openStore>
+let records: TaskRecords
+beforeEach(() => {
+  store = openStore()
+  records = new TaskRecords(store.redis, store.keys)
+})
+const header = new MessageHeader({ messageId: 'm', sessionId: 's', traceId: 't' })
+const begin = async (worker = 'w') => {
+  const [answer] = await records.begin(worker, [{ sessionId: 's', messageId: 'm', entryId: '1-0' }])
+  const { epoch, fence, written } = answer as BeginAnswer & { status: 'begun' }
+  return { epoch, fence, written, attempt: epoch }
+}
+
+async function start(
+  handle: (command: AskAgentCommand, context: AgentContext) => unknown,
+  options: { timeoutMs?: number; contract?: AgentContract; content?: string; command?: GatewayError } = {},
+) {
+  await records.admit([{ ...header, agentType: 'agent' }])
+  const command = options.command ?? new AskAgentCommand({ header, content: options.content ?? 'hi' })
+  const resources = {
+    ...{ workerId: 'w', workspaceDir: '/tmp/byclaw-never-made', presence: new Presence(store.redis, store.keys) },
+    ...{ toolbox: new Toolbox({}), logger: memoryLogger(), worker: new FunctionWorker(['agent'], handle) },
+    contracts: new Map(options.contract === undefined ? [] : [['agent', options.contract]]),
+    writer: new DataWriter(store.redis, store.keys, {
+      resultTtlMs: 60_000,
+      streamTtlMs: 60_000,
+      streamMaxLength: 1_000,
+    }),
+    ...{ maxPayloadBytes: 10_000, taskTimeoutMs: options.timeoutMs },
+  }
+  const execution = new Execution(resources, { header, agentType: 'agent', command, ownership: await begin() })
+  let handled = 0
+  const ended = execution.run(() => {
+    handled += 1
+  })
+  return { execution, ended, handledTimes: () => handled }
+}
+const status = async () => (await records.get({ sessionId: 's', messageId: 'm' }))?.status
+const events = () => store.bare.xlen(store.keys.data('s'))
+
+describe('an execution', () => {
+  test('that has its end says so, and tells once when its handler has ended, before the end is recorded', async () => {
+    const gate = deferred()
+    const { ended, handledTimes } = await start(() => gate.promise)
+    expect(handledTimes()).toBe(0)
+    gate.resolve()
+    expect(await ended).toBe(true)
+    expect(handledTimes()).toBe(1)
+    expect(await status()).toBe('COMPLETED')
+  })
+
+  test('of a command that cannot be understood fails without its handler', async () => {
+    let ran = 0
+    const { ended } = await start(() => (ran += 1), { command: new GatewayError('GW_POISON', { reason: 'x' }) })
+    expect(await ended).toBe(true)
+    expect([ran, await status()]).toEqual([0, 'FAILED'])
+  })
+
+  test('whose time is up fails, and what its handler does later counts for nothing', async () => {
+    const gate = deferred<string>()
+    const { ended, handledTimes } = await start(() => gate.promise, { timeoutMs: 30 })
+    expect(await ended).toBe(true)
+    gate.resolve('late')
+    await new Promise(setImmediate)
+    expect([await status(), handledTimes(), await events()]).toEqual(['FAILED', 1, 1])
+  })
+
+  test('that is handed over has no end, and no event of one', async () => {
+    const { execution, ended, handledTimes } = await start(() => new Promise(() => undefined))
+    execution.abort(new GatewayError('GW_SHUTDOWN', { workerId: 'w' }))
+    execution.abort(new GatewayError('GW_TASK_TIMEOUT', { timeoutMs: 1 }))
+    expect(await ended).toBe(false)
+    expect([await status(), handledTimes(), await events()]).toEqual(['RUNNING', 1, 0])
+  })
+
+  test('that lost its task aborts its handler at its next word, and has no end', async () => {
+    const lost = deferred<unknown>()
+    const gate = deferred()
+    const { ended } = await start(async (_command, context) => {
+      context.signal.addEventListener('abort', () => lost.resolve(context.signal.reason))
+      await gate.promise
+      await context.emitChunk('zombie')
+    })
+    await begin('w-2')
+    gate.resolve()
+    expect(await ended).toBe(false)
+    expect(await lost.promise).toMatchObject({ code: 'GW_LEASE_LOST' })
+    expect([await status(), await events()]).toEqual(['RUNNING', 0])
+    expect(await records.get({ sessionId: 's', messageId: 'm' })).toMatchObject({ workerId: 'w-2', attempt: 2 })
+  })
+
+  test('that lost its task in silence cannot end it either', async () => {
+    const gate = deferred()
+    const { ended } = await start(() => gate.promise.then(() => 'mine'))
+    await begin('w-2')
+    gate.resolve()
+    expect(await ended).toBe(false)
+    expect([await status(), await events()]).toEqual(['RUNNING', 0])
+  })
+
+  test('under a contract checks what comes in before the handler, and what goes out after it', async () => {
+    const contract = defineAgent('agent', { input: z.enum(['good', 'odd']), output: z.number() })
+    let ran = 0
+    const handle = (command: AskAgentCommand) => {
+      ran += 1
+      return command.content === 'good' ? 7 : 'seven'
+    }
+    const bad = await start(handle, { contract, content: 'bad' })
+    expect(await bad.ended).toBe(true)
+    expect([ran, await status()]).toEqual([0, 'FAILED'])
+    store = openStore()
+    records = new TaskRecords(store.redis, store.keys)
+    expect(await (await start(handle, { contract, content: 'odd' })).ended).toBe(true)
+    expect([ran, await status()]).toEqual([1, 'FAILED'])
+  })
+})

@@ -1,0 +1,66 @@
+import { describe, expect, test } from 'vitest'
+import { GatewayError, TerminalError } from '../../src/errors.ts'
+import { completed, contentOfResult, failed } from '../../src/execution/outcome.ts'
+
+describe('what a handler returned', () => {
+  test.each([
+    [{ a: 1 }, '{"a":1}'],
+    ['x', '"x"'],
+    [0, '0'],
+    [false, 'false'],
+    ['', '""'],
+    [null, 'null'],
+    [undefined, 'null'],
+    [() => 1, 'null'],
+    [Symbol('s'), 'null'],
+    [Number.NaN, 'null'],
+    [new Map([['a', 1]]), '{}'],
+  ])('%s is recorded as %s', (value, resultJson) => {
+    expect(completed(value, 1_000)).toMatchObject({ status: 'COMPLETED', resultJson })
+  })
+
+  test('and JSON cannot carry is a fault', () => {
+    expect(completed({ n: 1n }, 1_000)).toMatchObject({ status: 'FAILED', fault: { code: 'GW_INVALID_ARGUMENT' } })
+  })
+
+  test('is bounded in bytes', () => {
+    expect(completed('x'.repeat(98), 100)).toMatchObject({ status: 'COMPLETED' })
+    expect(completed('x'.repeat(99), 100)).toMatchObject({ status: 'FAILED', fault: { code: 'GW_PAYLOAD_TOO_LARGE' } })
+    expect(completed('ü'.repeat(49), 100)).toMatchObject({ status: 'COMPLETED' })
+    expect(completed('ü'.repeat(50), 100)).toMatchObject({
+      fault: { code: 'GW_PAYLOAD_TOO_LARGE', message: 'the result of processCommand has 102 bytes, the limit is 100' },
+    })
+  })
+})
+
+describe('what a handler threw', () => {
+  test.each([
+    [new Error('boom'), 'GW_TASK_FAILED', 'boom'],
+    [new TerminalError('never'), 'GW_TASK_FAILED', 'never'],
+    ['text', 'GW_TASK_FAILED', 'text'],
+    [undefined, 'GW_TASK_FAILED', 'undefined'],
+    [new GatewayError('GW_TASK_TIMEOUT', { timeoutMs: 5 }), 'GW_TASK_TIMEOUT', 'the attempt took longer than 5 ms'],
+  ])('%s is a fault', (thrown, code, message) => {
+    expect(failed(thrown)).toEqual({ status: 'FAILED', fault: { code, message }, cause: thrown })
+  })
+
+  test.each([
+    new GatewayError('GW_LEASE_LOST', { messageId: 'm', holder: 'x' }),
+    new GatewayError('GW_SHUTDOWN', { workerId: 'w' }),
+  ])('$code is no end: somebody else will write it', (reason) => {
+    expect(failed(reason)).toEqual({ status: 'RELINQUISHED', reason })
+  })
+})
+
+test.each([
+  ['text', 'streamed', 'text'],
+  ['', 'streamed', ''],
+  [{ content: 'words' }, 'streamed', 'words'],
+  [{ content: 7 }, 'streamed', 'streamed'],
+  [{ other: 1 }, 'streamed', 'streamed'],
+  [null, 'streamed', 'streamed'],
+  [7, '', ''],
+  [['a'], 'streamed', 'streamed'],
+])('the words of %j, with %j streamed, are %j', (result, streamed, content) => {
+  expect(contentOfResult(result, streamed)).toBe(content)
+})

@@ -1,0 +1,123 @@
+import type { Redis } from 'ioredis'
+import { beforeEach, describe, expect, test } from 'vitest'
+import { Reception } from '../../src/execution/reception.ts'
+import type { Keys } from '../../src/redis/keys.ts'
+import { ControlReader, type TakenEntry } from '../../src/store/control-streams.ts'
+import { DataWriter } from '../../src/store/data-streams.ts'
+import { DeadLetters } from '../../src/store/dead-letters.ts'
+import { TaskRecords } from '../../src/store/task-records.ts'
+import { openStore } from '../redis/harness.ts'
+import { envelope, memoryLogger } from '../worker/harness.ts'
+
+let keys: Keys
+let bare: Redis
+let records: TaskRecords
+let reader: ControlReader
+let reception: Reception
+let logger: ReturnType<typeof memoryLogger>
+let writer: DataWriter
+
+beforeEach(async () => {
+  const store = openStore()
+  keys = store.keys
+  bare = store.bare
+  logger = memoryLogger()
+  records = new TaskRecords(store.redis, keys)
+  writer = new DataWriter(store.redis, keys, { resultTtlMs: 60_000, streamTtlMs: 60_000, streamMaxLength: 1_000 })
+  const streams = [{ capability: 'agent', key: keys.control('agent') }]
+  reader = new ControlReader({
+    ...{ redis: store.redis, blocking: store.connections.client('blocking'), streams, group: 'g', consumer: 'w' },
+  })
+  await reader.ensureGroups()
+  reception = new Reception({
+    ...{ records, logger, workerId: 'w', maxPayloadBytes: 10_000, maxDeliveries: 3 },
+    deadLetters: new DeadLetters(store.redis, keys),
+  })
+})
+
+/** Puts documents on the stream as other programs do, and takes them. */
+async function taken(...documents: string[]): Promise<TakenEntry[]> {
+  for (const data of documents) await bare.xadd(keys.control('agent'), '*', 'data', data)
+  return reader.take(reader.streams, 100)
+}
+const admit = (messageId: string) =>
+  records.admit([{ sessionId: 's', messageId, agentType: 'agent', traceId: 't', parentMessageId: '', userCode: '' }])
+/** What became of each entry, in the order of the entries. */
+async function receive(entries: TakenEntry[]): Promise<(string | null)[]> {
+  const received = await reception.receive(entries)
+  expect(received).toHaveLength(entries.length)
+  return entries.map((entry) => {
+    const { assignment } = received.find((one) => one.entry === entry) ?? { assignment: undefined }
+    if (!assignment) return assignment === null ? null : 'lost'
+    const { header, ownership, command } = assignment
+    return `${header.messageId} ${ownership.epoch} ${command instanceof Error ? command.message : command.actionType}`
+  })
+}
+const deaths = () => bare.xlen(keys.dead('agent'))
+
+test('tasks with a record and tasks without are begun, in one batch', async () => {
+  await admit('known')
+  expect(await receive(await taken(envelope('known', 's'), envelope('foreign', 's')))).toEqual([
+    ...['known 1 ASK_AGENT', 'foreign 1 ASK_AGENT'],
+  ])
+  expect(await records.get({ sessionId: 's', messageId: 'foreign' })).toMatchObject({
+    status: 'RUNNING',
+    workerId: 'w',
+    traceId: 'trace',
+  })
+})
+
+test('of duplicates in one batch one is begun, whether there was a record or not', async () => {
+  await admit('known')
+  const entries = await taken(
+    envelope('known', 's'),
+    envelope('known', 's'),
+    envelope('foreign', 's'),
+    envelope('foreign', 's'),
+  )
+  expect(await receive(entries)).toEqual(['known 1 ASK_AGENT', null, 'foreign 1 ASK_AGENT', null])
+})
+
+test('an entry that is handed out again is begun again; another entry of its task is not', async () => {
+  const [first] = await taken(envelope('m', 's'))
+  await receive([first as TakenEntry])
+  expect(await receive([{ ...(first as TakenEntry), deliveries: 2 }])).toEqual(['m 2 ASK_AGENT'])
+  expect(await receive(await taken(envelope('m', 's')))).toEqual([null])
+})
+
+test('a task that has its end has nothing to run', async () => {
+  const [entry] = await taken(envelope('m', 's'))
+  await receive([entry as TakenEntry])
+  await writer.commit(() => ({
+    ...{ sessionId: 's', messageId: 'm', fence: `R:1:${entry?.id}:w`, first: 1, events: ['{}'] },
+    end: { status: 'COMPLETED', fields: {} },
+  }))
+  expect(await receive([entry as TakenEntry])).toEqual([null])
+})
+
+describe('what cannot be understood', () => {
+  test('is buried, and becomes a task only where it says whose', async () => {
+    const entries = await taken('no json', envelope('m', 's', {}, 'DANCE'), envelope('good', 's'), '{}')
+    expect(await receive(entries)).toEqual([
+      ...[null, expect.stringMatching(/^m 1 the message cannot be processed: .*DANCE/), 'good 1 ASK_AGENT', null],
+    ])
+    expect(await deaths()).toBe(3)
+    expect(logger.lines.filter(({ level }) => level === 'error')).toHaveLength(3)
+  })
+
+  test('nor does a batch of nothing else fail', async () => {
+    expect(await receive(await taken('x', 'y'))).toEqual([null, null])
+    expect(await receive([])).toEqual([])
+  })
+})
+
+test('a task whose workers died too often is buried and failed', async () => {
+  const [entry] = (await taken(envelope('m', 's'))) as [TakenEntry]
+  for (const deliveries of [1, 2, 3])
+    expect(await receive([{ ...entry, deliveries }])).toEqual([`m ${deliveries} ASK_AGENT`])
+  expect(await receive([{ ...entry, deliveries: 4 }])).toEqual([
+    expect.stringMatching(/^m 4 the message cannot be processed: .*3 times/),
+  ])
+  const [letter] = await bare.xrange(keys.dead('agent'), '-', '+')
+  expect(letter?.[1]).toEqual(expect.arrayContaining(['too-many-deliveries', envelope('m', 's')]))
+})
