@@ -25,12 +25,14 @@ export class RedisClient {
   }
 
   /** Carries out one command; the shape of its reply is the caller's knowledge. */
-  call<Reply>(command: string, ...args: RedisValue[]): Promise<Reply> {
+  async call<Reply>(command: string, ...args: RedisValue[]): Promise<Reply> {
+    this.#requireOpen()
     return this.#settle<Reply>(command, this.#redis.call(command, ...args))
   }
 
   /** The same with texts as bytes. */
-  callBuffer<Reply>(command: string, ...args: RedisValue[]): Promise<Reply> {
+  async callBuffer<Reply>(command: string, ...args: RedisValue[]): Promise<Reply> {
+    this.#requireOpen()
     return this.#settle<Reply>(command, this.#redis.callBuffer(command, ...args))
   }
 
@@ -44,6 +46,7 @@ export class RedisClient {
    * lie in one slot on a Cluster: see {@link bySlot}.
    */
   async script<Reply>(name: ScriptName, keys: readonly string[], args: readonly RedisValue[]): Promise<Reply> {
+    this.#requireOpen()
     const { sha, source } = LUA[name]
     try {
       return (await this.#redis.evalsha(sha, keys.length, ...keys, ...args)) as Reply
@@ -51,6 +54,11 @@ export class RedisClient {
       if (!(error instanceof Error && error.message.startsWith('NOSCRIPT'))) throw this.#toError(name, error)
       return this.#settle<Reply>(name, this.#redis.eval(source, keys.length, ...keys, ...args))
     }
+  }
+
+  /** A command after our own close would wait in a queue that nobody empties. */
+  #requireOpen(): void {
+    if (this.#isClosed()) throw new GatewayError('GW_CLOSED', { what: 'connection to Redis' })
   }
 
   async #settle<Reply>(operation: string, reply: Promise<unknown>): Promise<Reply> {

@@ -71,7 +71,10 @@ export class RedisConnections {
   close(): void {
     const open = [...this.#open]
     this.#open.clear()
-    for (const redis of open) redis.disconnect()
+    for (const redis of open) {
+      redis.disconnect()
+      rejectPending(redis)
+    }
   }
 
   #lastFault: string | undefined
@@ -124,6 +127,15 @@ export class RedisConnections {
       this.#logger.info({ target: this.target, connection: role }, 'Redis connection is back')
     })
   }
+}
+
+/**
+ * ioredis 6.0, disconnected while it waits for its next attempt to connect, never settles the commands in its queue: no
+ * socket is there whose closing would do it.
+ */
+function rejectPending(redis: Redis | Cluster): void {
+  const queued = redis as unknown as { flushQueue?: (error: Error) => void }
+  queued.flushQueue?.(new Error('Connection is closed.'))
 }
 
 /** ioredis 6.0 leaves the timer of a dead socket running, which keeps an ended process alive for its rest. */
