@@ -27,7 +27,8 @@ import { Slots } from './slots.ts'
 const CONSUMER_IDLE_MS = 600_000
 /** How much longer than its tasks' time a shutdown may take, in ms. */
 const STOP_GRACE_MS = 3_000
-const AFTER_CLOSE_MS = 500
+/** What closed connections leave to be done, done without them. */
+const AFTER_CLOSE_MS = 2_000
 
 /** A worker that consumes. */
 export interface RunningWorker extends AsyncDisposable {
@@ -137,7 +138,7 @@ export class WorkerRuntime extends Service implements RunningWorker {
       if (limit.signal.aborted) return orderly
       this.#logger.warn({}, 'the orderly shutdown takes too long, closing the connections')
       this.#connections.close()
-      await sleep(AFTER_CLOSE_MS)
+      await sleep(AFTER_CLOSE_MS, limit.signal)
     })
     try {
       await Promise.race([orderly, overtime])
