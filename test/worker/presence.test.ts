@@ -115,6 +115,22 @@ describe('a worker process', () => {
     expect(await house.client().ask(send)).toMatchObject({ data: 'next' })
   })
 
+  test('that computes for longer than its lease keeps its task and its id', { timeout: 40_000 }, async () => {
+    const house = new House()
+    const { child, said } = await startChild(house, 'w-1', 800)
+    const client = house.client()
+    const { messageId } = await client.sendMessage({ ...send, content: 'block' })
+    await waitFor(() => said.includes('began block'))
+    // Others who could take it over, and one who wants its name.
+    await house.work(() => 'stolen', { workerId: 'w-2', leaseMs: 800 })
+    await expect(house.work(() => 'stolen', { workerId: 'w-1', leaseMs: 800 })).rejects.toMatchObject({
+      code: 'GW_WORKER_ID_TAKEN',
+    })
+    const result = await client.result({ sessionId: 's', messageId, timeoutMs: 15_000 })
+    expect(result).toMatchObject({ status: 'COMPLETED', data: `${child.pid}`, attempts: 1 })
+    expect(said.filter((line) => line === 'began block')).toHaveLength(1)
+  })
+
   test('ends by itself after SIGTERM, with its task done', { timeout: 40_000 }, async () => {
     const house = new House()
     const { child, said } = await startChild(house, 'w')
@@ -151,6 +167,14 @@ test('a worker that ended without a word disappears from the lists after its tim
   await waitFor(async () => (await client.listWorkers()).length === 0)
   expect(await client.sendMessage({ ...send, requireOnlineWorker: true })).toMatchObject({ status: 'NO_WORKER' })
   await waitFor(async () => (await house.redis.exists(house.keys.worker('w'))) === 0)
+})
+
+test('signs of life and leases come from a thread of their own, also where the source runs without a build', async () => {
+  const house = new House()
+  await house.work(() => null, { workerId: 'w', leaseMs: 800 })
+  const client = house.client()
+  await waitFor(async () => (await client.listWorkers()).some((worker) => worker.lastSeenAt > worker.startedAt))
+  expect(house.logger.lines.filter(({ message }) => message.includes('main thread'))).toEqual([])
 })
 
 test('onStartup comes before the first task, onShutdown after the last; a start that fails there leaves nothing', async () => {
