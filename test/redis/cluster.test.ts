@@ -1,0 +1,164 @@
+import { setTimeout as pause } from 'node:timers/promises'
+import { Cluster, Redis } from 'ioredis'
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
+import { GatewayClient } from '../../src/client/client.ts'
+import { Keys } from '../../src/redis/keys.ts'
+import type { RedisOption } from '../../src/redis/options.ts'
+import { type LocalRedis, startLocalRedis } from '../../src/testing/servers/redis.ts'
+import { waitFor } from '../../src/testing/wait-for.ts'
+import { runWorker } from '../../src/worker/run-worker.ts'
+import { collect, envelope, FunctionWorker, memoryLogger } from '../worker/harness.ts'
+
+const NODES = 3
+const SLOTS = 16_384
+let servers: LocalRedis[] = []
+let nodes: { host: string; port: number }[] = []
+
+/** A Cluster of three masters that share the slots. */
+beforeAll(async () => {
+  const args = ['--cluster-enabled', 'yes', '--cluster-node-timeout', '2000']
+  servers = await Promise.all(Array.from({ length: NODES }, () => startLocalRedis({ fresh: true, args })))
+  nodes = servers.map(({ port }) => ({ host: '127.0.0.1', port }))
+  const bare = nodes.map((node) => new Redis({ ...node, disconnectTimeout: 100 }))
+  await Promise.all(
+    bare.map((redis, index) => {
+      const [first, last] = [index, index + 1].map((part) => Math.floor((part * SLOTS) / NODES)) as [number, number]
+      return redis.call('CLUSTER', 'ADDSLOTSRANGE', first, last - 1)
+    }),
+  )
+  for (const { host, port } of nodes.slice(1)) await bare[0]?.call('CLUSTER', 'MEET', host, port)
+  const isWhole = async (redis: Redis) =>
+    /cluster_state:ok[\s\S]*cluster_known_nodes:3/.test((await redis.call('CLUSTER', 'INFO')) as string)
+  await waitFor(async () => (await Promise.all(bare.map(isWhole))).every(Boolean), { timeoutMs: 20_000 })
+  for (const redis of bare) redis.disconnect()
+}, 40_000)
+
+afterAll(async () => {
+  await house?.close()
+  await Promise.all(servers.map((server) => server.stop()))
+})
+
+const names = Array.from({ length: 20 }, (_, index) => `agent_${index}`)
+
+async function open(redis: RedisOption = { cluster: nodes }) {
+  const keyPrefix = `c${Math.random().toString(36).slice(2)}`
+  const logger = memoryLogger()
+  const worker = await runWorker({
+    ...{ redis, keyPrefix, logger, workerId: 'w', shutdownTimeoutMs: 1_000 },
+    worker: new FunctionWorker(names, async (command, context) => {
+      await context.emitChunk(`said ${command.content}`)
+      if (command.content === 'bad') throw new Error('bad')
+      return command.content
+    }),
+  })
+  const client = new GatewayClient({ redis, keyPrefix, logger })
+  const bare = new Cluster(nodes, { redisOptions: { disconnectTimeout: 100 } })
+  bare.on('error', () => undefined)
+  const close = async () => {
+    await client.close()
+    await worker.stop()
+    bare.disconnect()
+  }
+  return { client, worker, bare, keys: new Keys(keyPrefix), close }
+}
+
+let house: Awaited<ReturnType<typeof open>>
+beforeAll(async () => {
+  house = await open()
+}, 20_000)
+
+describe('on a Cluster', () => {
+  test('twenty capabilities and many sessions, all over the slots: every task runs, quickly, and nothing is left', async () => {
+    const { client, bare, keys } = house
+    await client.ask({ targetAgentType: 'agent_0', sessionId: 'warm', content: 'x' })
+    const before = performance.now()
+    const asks = Array.from({ length: 200 }, (_, i) =>
+      client.ask({ targetAgentType: names[i % 20] as string, sessionId: `s-${i % 33}`, content: `${i}` }),
+    )
+    expect((await Promise.all(asks)).map(({ data }) => data)).toEqual(Array.from({ length: 200 }, (_, i) => `${i}`))
+    expect(performance.now() - before).toBeLessThan(10_000)
+    for (const name of names) {
+      await waitFor(async () => (await bare.xlen(keys.control(name))) === 0, { message: `${name} to be empty` })
+    }
+  })
+
+  test('one after the other into an idle worker: no capability waits for the turn of another', async () => {
+    const { client } = house
+    for (const targetAgentType of names) {
+      const before = performance.now()
+      expect(await client.ask({ targetAgentType, sessionId: 's', content: 'x' })).toMatchObject({ data: 'x' })
+      expect(performance.now() - before).toBeLessThan(1_500)
+    }
+  })
+
+  test('readers get every event once, whoever writes', async () => {
+    const { client, bare, keys } = house
+    const subscriptions = Array.from({ length: 10 }, (_, i) =>
+      client.subscribe(`s-${i}`, { messageId: 'm', after: '0' }),
+    )
+    await Promise.all(subscriptions.map((subscription) => subscription.opened()))
+    const read = subscriptions.map(collect)
+    for (let i = 0; i < 10; i += 1) {
+      if (i % 2 === 0)
+        await client.sendMessage({ targetAgentType: 'agent_3', sessionId: `s-${i}`, messageId: 'm', content: `${i}` })
+      else await bare.xadd(keys.control('agent_3'), '*', 'data', envelope('m', `s-${i}`, { content: `${i}` }))
+    }
+    for (const [i, events] of (await Promise.all(read)).entries()) {
+      expect(events.map((event) => (event.type === 'chunk' ? event.content : event.type))).toEqual([
+        `said ${i}`,
+        'done',
+      ])
+    }
+  })
+
+  test('idempotent sends, failures, dead letters, presence and lists', async () => {
+    const { client, bare, keys } = house
+    const send = { targetAgentType: 'agent_7', sessionId: 's-mixed', messageId: 'm', content: 'x' }
+    expect(await client.sendMessage({ ...send, targetAgentType: 'nobody', requireOnlineWorker: true })).toMatchObject({
+      status: 'NO_WORKER',
+    })
+    await Promise.all(Array.from({ length: 10 }, () => client.sendMessage({ ...send, requireOnlineWorker: true })))
+    expect(await client.result({ sessionId: 's-mixed', messageId: 'm' })).toMatchObject({ data: 'x', attempts: 1 })
+    expect(await client.ask({ ...send, messageId: undefined, content: 'bad' })).toMatchObject({ status: 'FAILED' })
+    await bare.xadd(keys.control('agent_7'), '*', 'data', 'poison')
+    await waitFor(async () => (await client.listDeadLetters('agent_7')).length === 1)
+    expect(await client.listTasks({ sessionId: 's-mixed' })).toHaveLength(2)
+    expect((await client.listWorkers()).map(({ workerId, capabilities }) => [workerId, capabilities.length])).toEqual([
+      ['w', 20],
+    ])
+  })
+
+  test('a worker stops in good time', async () => {
+    const { worker, client, close } = await open()
+    onTestFinished(close)
+    await client.ask({ targetAgentType: 'agent_1', sessionId: 's', content: 'x' })
+    await pause(100)
+    const before = performance.now()
+    await worker.stop()
+    expect(performance.now() - before).toBeLessThan(2_000)
+    expect(await client.listWorkers()).toEqual([])
+  })
+
+  test('through a Cluster client of the caller’s, which stays open', async () => {
+    const cluster = new Cluster(nodes)
+    onTestFinished(() => cluster.disconnect())
+    await cluster.ping()
+    const { client, worker, close } = await open(cluster)
+    onTestFinished(close)
+    expect(await client.ask({ targetAgentType: 'agent_2', sessionId: 's', content: 'x' })).toMatchObject({ data: 'x' })
+    await client.close()
+    await worker.stop()
+    expect(await cluster.ping()).toBe('PONG')
+  })
+
+  test('one that cannot be reached is told within the time', async () => {
+    const options = { logger: memoryLogger(), worker: new FunctionWorker(['agent'], () => null), connectTimeoutMs: 500 }
+    const before = performance.now()
+    await expect(runWorker({ ...options, redis: { cluster: [{ host: '127.0.0.1', port: 1 }] } })).rejects.toMatchObject(
+      {
+        ...{ code: 'GW_REDIS_UNREACHABLE', message: expect.stringContaining('cluster 127.0.0.1:1') },
+      },
+    )
+    expect(performance.now() - before).toBeLessThan(3_000)
+  })
+})
