@@ -4,6 +4,7 @@ const help = `node bench/run.mjs [options]
 
   --quick               smaller sizes, under a minute; fails (exit 1) when a budget of thresholds.mjs is broken
   --only <scenario>     drain, enqueue, latency or growth; several with commas
+  --case <id>           drain-100, latency-20, …: only these cases of the scenarios; several with commas
   --contender <id>      byclaw, bullmq or bare-streams; several with commas (default: all)
   --rounds <n>          rounds per case, contenders interleaved within each (default: 5, quick: 2)
   --json <file>         write every sample as JSON
@@ -24,6 +25,7 @@ export const readArgs = (argv) => {
     options: {
       quick: { type: 'boolean', default: false },
       only: { type: 'string' },
+      case: { type: 'string' },
       contender: { type: 'string' },
       rounds: { type: 'string' },
       json: { type: 'string' },
@@ -39,6 +41,7 @@ export const readArgs = (argv) => {
   return {
     quick: values.quick,
     only: list(values.only),
+    cases: list(values.case),
     contenders: list(values.contender),
     rounds,
     json: values.json,

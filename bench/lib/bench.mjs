@@ -87,7 +87,7 @@ const runScenario = async (scenario, contenders, environment) => {
   console.log(`\n## ${scenario.title}\n\n${scenario.note}`)
   const results = []
   for (const group of scenario.groups(contenders, environment)) {
-    if (group.rows.length === 0) continue
+    if (group.rows.length === 0 || (environment.cases && !environment.cases.includes(group.id))) continue
     const measured = await runGroup(scenario, group, environment)
     if (environment.profile) await probeGroup(scenario, measured, environment)
     const summaries = summarise(scenario, measured)

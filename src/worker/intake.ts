@@ -111,7 +111,7 @@ export class Intake extends Service {
       await this.#slots.available()
       // Others that ended in the same turn free their slots and settle their entries too: one read for all of them.
       await nextTurn()
-      if (this.#stopping.signal.aborted) return
+      if (this.#stopping.signal.aborted || this.#slots.free <= 0) return
     }
     if (this.#draining) await this.#drainOnce(this.#slots.free)
     else await this.#waitOnce(this.#slots.free)
