@@ -1,7 +1,7 @@
 import { z } from 'zod'
-import { GatewayError } from '../errors.ts'
 import { createLogger, type Logger } from '../logger.ts'
 import { type RedisOption, type ResolvedRedis, resolveRedisOption } from '../redis/options.ts'
+import { parseOptions } from '../util/parse-options.ts'
 
 /** How a client works; everything has a default. */
 export interface GatewayClientOptions {
@@ -35,15 +35,8 @@ export type ResolvedClientOptions = Readonly<z.infer<typeof schema>> & {
 
 /** @throws GatewayError `GW_INVALID_ARGUMENT` that names the option and the value. */
 export function resolveClientOptions({ redis, logger, ...rest }: GatewayClientOptions): ResolvedClientOptions {
-  const parsed = schema.safeParse(rest)
-  if (!parsed.success) {
-    const issue = parsed.error.issues[0]
-    const field = issue?.code === 'unrecognized_keys' ? issue.keys.join(', ') : String(issue?.path[0] ?? 'options')
-    const value = (rest as Record<string, unknown>)[field]
-    throw new GatewayError('GW_INVALID_ARGUMENT', { field, value, reason: issue?.message ?? 'not understood' })
-  }
   return Object.freeze({
-    ...parsed.data,
+    ...parseOptions(schema, rest),
     redis: resolveRedisOption(redis),
     logger: logger ?? createLogger('warn'),
   })

@@ -7,6 +7,7 @@ import { GatewayError } from '../errors.ts'
 import { createLogger, type Logger } from '../logger.ts'
 import { idFault } from '../protocol/ids.ts'
 import { type RedisOption, type ResolvedRedis, resolveRedisOption } from '../redis/options.ts'
+import { parseOptions } from '../util/parse-options.ts'
 
 const DAY_MS = 86_400_000
 
@@ -106,15 +107,8 @@ export type ResolvedWorkerOptions = Readonly<z.infer<typeof schema>> & {
 /** @throws GatewayError `GW_INVALID_ARGUMENT` that names the option and the value. */
 export function resolveWorkerOptions(options: RunWorkerOptions): ResolvedWorkerOptions {
   const { worker, workerClass, redis, logger, ...rest } = options
-  const parsed = schema.safeParse(rest)
-  if (!parsed.success) {
-    const issue = parsed.error.issues[0]
-    const field = issue?.code === 'unrecognized_keys' ? issue.keys.join(', ') : String(issue?.path[0] ?? 'options')
-    const value = (rest as Record<string, unknown>)[field]
-    throw new GatewayError('GW_INVALID_ARGUMENT', { field, value, reason: issue?.message ?? 'not understood' })
-  }
   return Object.freeze({
-    ...parsed.data,
+    ...parseOptions(schema, rest),
     worker: resolveWorker(worker, workerClass),
     redis: resolveRedisOption(redis),
     logger: logger ?? createLogger(),
