@@ -71,13 +71,10 @@ test('a take asks the given streams only, and bounds each', async () => {
   expect(brief(await own.take(own.streams, 2))).toEqual(['a3', 'c1'])
 })
 
-test('a blocked read brings what comes, from any stream, and ends without anything after its time', async () => {
+test('a blocked read brings what comes, from any stream', async () => {
   const own = reader()
   await own.ensureGroups()
-  const before = performance.now()
-  expect(await own.block(1, 60)).toEqual([])
-  expect(performance.now() - before).toBeGreaterThan(40)
-  const waiting = own.block(5, 10_000)
+  const waiting = own.block(5)
   await put(['c', 'x'])
   expect(brief(await waiting)).toEqual(['cx'])
 })
@@ -86,12 +83,12 @@ test('a blocked read can be ended early; nothing that comes then is lost', async
   const own = reader()
   await own.ensureGroups()
   expect(await own.unblock()).toBe(false)
-  const waiting = own.block(5, 60_000)
+  const waiting = own.block(5)
   await own.take(own.streams, 1)
   while (!(await own.unblock())) await new Promise(setImmediate)
   expect(await waiting).toEqual([])
   await put(['a', 'x'])
-  expect(brief(await own.block(5, 1_000))).toEqual(['ax'])
+  expect(brief(await own.block(5))).toEqual(['ax'])
 })
 
 test('settled entries are gone, released ones are there for others', async () => {
