@@ -127,7 +127,7 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
   }
 
   async #next(): Promise<IteratorResult<SessionEvent>> {
-    await this.#opened
+    if (!(await this.#isOpen())) return { done: true, value: undefined }
     const { idleTimeoutMs } = this.#options
     const deadline = idleTimeoutMs === undefined ? undefined : performance.now() + idleTimeoutMs
     for (;;) {
@@ -139,6 +139,17 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
       }
       if (!this.#live) await this.#catchUp()
       else if (!this.#follow || !(await this.#wait(deadline))) this.#end()
+    }
+  }
+
+  /** False if the client was closed before the session was heard; any other failure to open is thrown. */
+  async #isOpen(): Promise<boolean> {
+    try {
+      await this.#opened
+      return true
+    } catch (error) {
+      if (error instanceof GatewayError && error.code === 'GW_CLOSED') return false
+      throw error
     }
   }
 

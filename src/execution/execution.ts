@@ -126,8 +126,7 @@ export class Execution {
 
 async function checkInput(contract: AgentContract, command: GatewayCommand): Promise<GatewayCommand> {
   if (!(command instanceof AskAgentCommand)) return command
-  const content = await check(contract, 'content', contract.input, command.content)
-  return new AskAgentCommand({ ...command, header: command.header, content: content as AskAgentCommand['content'] })
+  return command.withContent(await check(contract, 'content', contract.input, command.content))
 }
 
 async function check(

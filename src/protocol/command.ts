@@ -57,6 +57,11 @@ export class AskAgentCommand extends GatewayCommand {
     this.extraPayload = init.extraPayload ?? {}
   }
 
+  /** The same command with content as a schema made it, which may be what could not be sent: a Date, a number. */
+  withContent(content: unknown): AskAgentCommand {
+    return Object.assign(Object.create(AskAgentCommand.prototype) as AskAgentCommand, this, { content })
+  }
+
   override toBody(): Record<string, unknown> {
     const body = { content: this.content, wait_for_reply: this.waitForReply }
     return Object.keys(this.extraPayload).length === 0 ? body : { ...body, extra_payload: this.extraPayload }

@@ -1,6 +1,9 @@
 import type { RedisClient } from '../redis/client.ts'
+import { BLOCK_MS } from '../redis/connections.ts'
 import type { Keys, Priority } from '../redis/keys.ts'
 import type { RawEntry } from '../redis/streams.ts'
+
+const CLUSTER_BLOCK_MS = 1_000
 
 /** An envelope for a control stream. */
 export interface Outgoing {
@@ -64,6 +67,7 @@ export class ControlReader {
   readonly #consumer: string
   readonly #byKey: ReadonlyMap<string, ControlStream>
   readonly #keys: string[]
+  readonly #blockMs: number
   #blockingId: Promise<number | undefined> | undefined
 
   constructor(options: {
@@ -78,6 +82,8 @@ export class ControlReader {
     this.#blocking = options.blocking
     this.#group = options.group
     this.#consumer = options.consumer
+    // There is no telling a Cluster which of its nodes is to end a wait, so there a wait is short.
+    this.#blockMs = options.redis.isCluster ? CLUSTER_BLOCK_MS : BLOCK_MS
     this.#byKey = new Map(options.streams.map((stream) => [stream.key, stream]))
     this.#keys = options.streams.map(({ key }) => key)
   }
@@ -112,10 +118,10 @@ export class ControlReader {
   }
 
   /**
-   * Waits up to `blockMs` for entries on any of the streams. `countPerStream` bounds each stream, not their sum: the
+   * Waits a while for entries on any of the streams. `countPerStream` bounds each stream, not their sum: the
    * caller gives back what is too much.
    */
-  async block(countPerStream: number, blockMs: number): Promise<TakenEntry[]> {
+  async block(countPerStream: number): Promise<TakenEntry[]> {
     const head = [
       'XREADGROUP',
       'GROUP',
@@ -124,7 +130,7 @@ export class ControlReader {
       'COUNT',
       countPerStream,
       'BLOCK',
-      blockMs,
+      this.#blockMs,
     ] as const
     return this.#taken(await this.#blocked([...head, 'STREAMS', ...this.#keys, ...this.#keys.map(() => '>')]))
   }
@@ -137,9 +143,9 @@ export class ControlReader {
     return newest.map((entries) => entries[0]?.[0] ?? '0-0')
   }
 
-  /** Waits up to `blockMs` until something lies beyond `ends` on any of the streams; takes nothing. */
-  async waitBeyond(ends: readonly string[], blockMs: number): Promise<void> {
-    await this.#blocked(['XREAD', 'COUNT', 1, 'BLOCK', blockMs, 'STREAMS', ...this.#keys, ...ends])
+  /** Waits a while until something lies beyond `ends` on any of the streams; takes nothing. */
+  async waitBeyond(ends: readonly string[]): Promise<void> {
+    await this.#blocked(['XREAD', 'COUNT', 1, 'BLOCK', this.#blockMs, 'STREAMS', ...this.#keys, ...ends])
   }
 
   /** Makes a blocked {@link block} or {@link waitBeyond} return at once; false if none was, or the server does not let us. */

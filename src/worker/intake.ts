@@ -3,7 +3,6 @@ import { errorMessage } from '../errors.ts'
 import type { Assignment } from '../execution/execution.ts'
 import type { Received, Reception } from '../execution/reception.ts'
 import type { Logger } from '../logger.ts'
-import { BLOCK_MS } from '../redis/connections.ts'
 import { Service } from '../service.ts'
 import type { ControlLeases } from '../store/control-leases.ts'
 import type { ControlReader, ControlStream, TakenEntry } from '../store/control-streams.ts'
@@ -132,7 +131,7 @@ export class Intake extends Service {
     this.#rota.reset()
     const perStream = Math.min(this.#fetchCount, Math.floor(free / this.#reader.streams.length))
     if (perStream === 0) return this.#waitForBell(free)
-    const entries = await this.#reader.block(perStream, BLOCK_MS)
+    const entries = await this.#reader.block(perStream)
     this.#draining = entries.length >= perStream
     this.accept(entries)
   }
@@ -149,7 +148,7 @@ export class Intake extends Service {
       const entries = await this.#reader.take(streams.slice(from, from + free), 1)
       if (entries.length > 0) return this.accept(entries)
     }
-    if (!this.#stopping.signal.aborted) await this.#reader.waitBeyond(ends, BLOCK_MS)
+    if (!this.#stopping.signal.aborted) await this.#reader.waitBeyond(ends)
   }
 
   /** Takes what was read, or taken over from others: runs it, or gives back what there is no room for. */

@@ -98,10 +98,7 @@ export class LeaseKeeper extends Service {
   }
 
   #startThread(data: LeaseLoopData): void {
-    // Source that runs without a build step (tests, development) needs its loader in the thread, too.
-    const isSource = import.meta.url.endsWith('.ts')
-    const file = new URL(isSource ? './lease-thread.ts' : './lease-thread.js', import.meta.url)
-    const thread = new Worker(file, { workerData: data, ...(isSource ? { execArgv: ['--import', 'tsx'] } : {}) })
+    const thread = openThread(data)
     thread.on('message', (message: LeaseMessage) => this.#onMessage(message))
     thread.on('error', (error) => {
       this.#thread = undefined
@@ -122,4 +119,12 @@ export class LeaseKeeper extends Service {
       this.#onReplaced(errorMessage(error)),
     )
   }
+}
+
+function openThread(workerData: LeaseLoopData): Worker {
+  if (import.meta.url.endsWith('.js')) return new Worker(new URL('./lease-thread.js', import.meta.url), { workerData })
+  // Source that runs without a build step (tests, development) needs its loader in the thread, too.
+  const file = new URL('./lease-thread.ts', import.meta.url).href
+  const load = `import('tsx/esm/api').then(({ tsImport }) => tsImport(${JSON.stringify(file)}, ${JSON.stringify(file)}))`
+  return new Worker(load, { eval: true, workerData })
 }
