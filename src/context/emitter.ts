@@ -22,6 +22,7 @@ interface Pending {
 }
 
 const MAX_EVENTS_PER_COMMIT = 256
+const MAX_LENGTH_PER_COMMIT = 262_144
 /** Text beyond this is not kept as the task's content; whoever wants it reads the stream. */
 const MAX_TEXT_LENGTH = 262_144
 
@@ -112,8 +113,16 @@ export class Emitter {
     )
   }
 
+  /** What goes out together: as much as one call of the server should carry for one task. */
   #takeBatch(): readonly Pending[] {
-    if (this.#queue.length > MAX_EVENTS_PER_COMMIT) return this.#queue.splice(0, MAX_EVENTS_PER_COMMIT)
+    let size = 0
+    let length = 0
+    while (size < this.#queue.length && size < MAX_EVENTS_PER_COMMIT) {
+      length += (this.#queue[size] as Pending).json.length
+      if (size > 0 && length > MAX_LENGTH_PER_COMMIT) break
+      size += 1
+    }
+    if (size < this.#queue.length) return this.#queue.splice(0, size)
     const all = this.#queue
     this.#queue = []
     return all

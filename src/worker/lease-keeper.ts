@@ -3,6 +3,7 @@ import { errorMessage } from '../errors.ts'
 import type { Logger } from '../logger.ts'
 import { Service } from '../service.ts'
 import type { TakenEntry } from '../store/control-streams.ts'
+import { deferred } from '../util/deferred.ts'
 import { sleep } from '../util/sleep.ts'
 import { type LeaseLoopData, runLeaseLoop } from './lease-loop.ts'
 import { LeaseTable } from './lease-table.ts'
@@ -25,6 +26,7 @@ export class LeaseKeeper extends Service {
   readonly #logger: Logger
   readonly #rows = new Map<string, number>()
   readonly #stopping = new AbortController()
+  readonly #ready = deferred()
   #thread: Worker | undefined
   #local: Promise<void> | undefined
   #pulse: NodeJS.Timeout | undefined
@@ -68,7 +70,8 @@ export class LeaseKeeper extends Service {
     this.#table.remove(row)
   }
 
-  protected override onStart(): void {
+  /** Resolves when the loop runs, so that no task is taken whose lease nobody would renew. */
+  protected override async onStart(): Promise<void> {
     this.#table.beat(0)
     this.#pulse = setInterval(() => this.#table.beat(this.#running()), PULSE_MS)
     try {
@@ -76,6 +79,7 @@ export class LeaseKeeper extends Service {
     } catch (error) {
       this.#runHere(errorMessage(error))
     }
+    await this.#ready.promise
   }
 
   protected override async onStop(): Promise<void> {
@@ -102,18 +106,21 @@ export class LeaseKeeper extends Service {
     thread.on('message', (message: LeaseMessage) => this.#onMessage(message))
     thread.on('error', (error) => {
       this.#thread = undefined
-      if (!this.#stopping.signal.aborted) this.#runHere(errorMessage(error))
+      if (this.#stopping.signal.aborted) this.#ready.resolve()
+      else this.#runHere(errorMessage(error))
     })
     this.#thread = thread
   }
 
   #onMessage(message: LeaseMessage): void {
-    if (message.kind === 'log') this.#logger[message.level](message.fields, message.message)
+    if (message.kind === 'ready') this.#ready.resolve()
+    else if (message.kind === 'log') this.#logger[message.level](message.fields, message.message)
     else if (message.code === 'GW_WORKER_ID_TAKEN') this.#onReplaced(message.message)
     else this.#runHere(message.message)
   }
 
   #runHere(reason: string): void {
+    this.#ready.resolve()
     this.#logger.warn({ reason }, 'leases are renewed from the main thread: a handler that blocks it can lose its task')
     this.#local = runLeaseLoop(this.#data(), this.#logger, this.#stopping.signal).catch((error: unknown) =>
       this.#onReplaced(errorMessage(error)),

@@ -5,6 +5,8 @@ import { type LeaseLoopData, runLeaseLoop } from './lease-loop.ts'
 
 /** What the thread tells the main thread. */
 export type LeaseMessage =
+  /** The loop runs: tasks can be taken. */
+  | { readonly kind: 'ready' }
   | {
       readonly kind: 'log'
       readonly level: 'info' | 'warn' | 'error'
@@ -34,6 +36,7 @@ const logger: Logger = {
 
 const stopping = new AbortController()
 parentPort?.once('message', () => stopping.abort())
+tell({ kind: 'ready' })
 try {
   await runLeaseLoop(workerData as LeaseLoopData, logger, stopping.signal)
 } catch (error) {
