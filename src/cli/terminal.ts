@@ -13,5 +13,7 @@ export function hasColours(stream: NodeJS.WriteStream, env: Environment): boolea
 }
 
 export function painter(stream: NodeJS.WriteStream, env: Environment): Paint {
-  return hasColours(stream, env) ? (format, text) => styleText(format, text) : (_, text) => text
+  return hasColours(stream, env)
+    ? (format, text) => styleText(format, text, { validateStream: false })
+    : (_, text) => text
 }
