@@ -30,7 +30,7 @@ for i = 1, #KEYS / 3 do
   else
     local written = tonumber(held[2] or '0')
     local last = first + count - 1
-    local id, fresh = '', false
+    local id = ''
     if last > written then
       local from = math.max(first, written + 1)
       local push
@@ -47,7 +47,7 @@ for i = 1, #KEYS / 3 do
           if not id then
             -- A stream that is new, whatever became of an older one, has no TTL yet.
             id = redis.call('XADD', stream, '*', 'data', body)
-            fresh = true
+            arm = true
           end
         end
         if push then
@@ -64,11 +64,9 @@ for i = 1, #KEYS / 3 do
     elseif last > written then
       redis.call('HSET', record, 'written', last)
     end
-    if arm or fresh then
+    if arm then
       redis.call('PEXPIRE', stream, stream_ttl)
       redis.call('PEXPIRE', index, index_ttl)
-    end
-    if arm and not fresh then
       -- The oldest tasks of the session leave the index when their records have expired.
       local home = string.sub(record, 1, -#message_id - 1)
       for _, oldest in ipairs(redis.call('ZRANGE', index, 0, 99)) do
