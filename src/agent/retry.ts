@@ -20,10 +20,9 @@ export interface ResolvedRetryPolicy {
 const MOST_MS = 60_000
 const JITTER = 0.2
 
-export const DEFAULT_RETRY: ResolvedRetryPolicy = {
-  maxAttempts: 3,
-  backoff: { type: 'exponential', delayMs: 1_000, maxDelayMs: MOST_MS, jitter: JITTER },
-}
+export const DEFAULT_BACKOFF = { type: 'exponential', delayMs: 1_000, maxDelayMs: MOST_MS, jitter: JITTER } as const
+
+export const DEFAULT_RETRY: ResolvedRetryPolicy = { maxAttempts: 3, backoff: DEFAULT_BACKOFF }
 
 /** One policy from several, the nearest first. */
 export function resolveRetry(...policies: readonly (RetryPolicy | RetryRule | undefined)[]): ResolvedRetryPolicy {
