@@ -1,10 +1,13 @@
 import type { Redis } from 'ioredis'
 import { beforeEach, describe, expect, test } from 'vitest'
+import { Aftercare } from '../../src/execution/aftercare.ts'
 import { Reception } from '../../src/execution/reception.ts'
 import type { Keys } from '../../src/redis/keys.ts'
+import { Agenda } from '../../src/store/agenda.ts'
 import { ControlReader, type TakenEntry } from '../../src/store/control-streams.ts'
 import { DataWriter } from '../../src/store/data-streams.ts'
 import { DeadLetters } from '../../src/store/dead-letters.ts'
+import { InboxWriter } from '../../src/store/inbox.ts'
 import { TaskRecords } from '../../src/store/task-records.ts'
 import { openStore } from '../redis/harness.ts'
 import { envelope, memoryLogger } from '../worker/harness.ts'
@@ -16,6 +19,7 @@ let reader: ControlReader
 let reception: Reception
 let logger: ReturnType<typeof memoryLogger>
 let writer: DataWriter
+let agenda: Agenda
 
 beforeEach(async () => {
   const store = openStore()
@@ -24,14 +28,17 @@ beforeEach(async () => {
   logger = memoryLogger()
   records = new TaskRecords(store.redis, keys)
   writer = new DataWriter(store.redis, keys, { resultTtlMs: 60_000, streamTtlMs: 60_000, streamMaxLength: 1_000 })
-  const streams = [{ capability: 'agent', key: keys.control('agent') }]
+  const streams = [{ capability: 'agent', priority: 'normal' as const, key: keys.control('agent') }]
   reader = new ControlReader({
     ...{ redis: store.redis, blocking: store.connections.client('blocking'), streams, group: 'g', consumer: 'w' },
   })
   await reader.ensureGroups()
+  const deadLetters = new DeadLetters(store.redis, keys)
+  agenda = new Agenda(store.redis, keys)
+  const inboxes = new InboxWriter(store.redis, keys)
   reception = new Reception({
-    ...{ records, logger, workerId: 'w', maxPayloadBytes: 10_000, maxDeliveries: 3 },
-    deadLetters: new DeadLetters(store.redis, keys),
+    ...{ records, deadLetters, logger, workerId: 'w', maxPayloadBytes: 10_000, maxDeliveries: 3 },
+    aftercare: new Aftercare({ agenda, inboxes, deadLetters, workerId: 'w' }),
   })
 })
 
@@ -90,7 +97,7 @@ test('a task that has its end has nothing to run', async () => {
   await receive([entry as TakenEntry])
   await writer.commit(() => ({
     ...{ sessionId: 's', messageId: 'm', fence: `R:1:${entry?.id}:w`, first: 1, events: ['{}'] },
-    end: { status: 'COMPLETED', fields: {} },
+    end: { fence: `C:1:${entry?.id}:w`, fields: {} },
   }))
   expect(await receive([entry as TakenEntry])).toEqual([null])
 })

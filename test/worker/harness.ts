@@ -99,13 +99,13 @@ export class House {
     return Object.assign(new House(server.url, 'queue'), { server })
   }
 
-  /** Starts a worker; the capability is `agent` unless said otherwise. */
+  /** Starts a worker; the capability is `agent` unless said otherwise, and a failed task is not retried. */
   async work(
     handle: Handler,
     { capabilities = ['agent'], tools, ...options }: WorkOptions = {},
   ): Promise<RunningWorker> {
     const worker = await runWorker({
-      ...{ redis: this.url, keyPrefix: this.prefix, logger: this.logger, shutdownTimeoutMs: 0 },
+      ...{ redis: this.url, keyPrefix: this.prefix, logger: this.logger, shutdownTimeoutMs: 0, retry: { maxAttempts: 1 } },
       worker: new FunctionWorker(capabilities, handle, tools),
       ...options,
     })
