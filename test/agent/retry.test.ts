@@ -20,7 +20,10 @@ const partOf = ({ type, jitter: part }: BackoffRule) => part ?? (type === 'expon
 describe('a policy', () => {
   test('is put together field by field, the nearest first', () => {
     const policy: fc.Arbitrary<RetryPolicy | undefined> = fc.option(
-      fc.record({ maxAttempts: fc.option(fc.integer(), { nil: undefined }), backoff: fc.option(rule, { nil: undefined }) }),
+      fc.record({
+        maxAttempts: fc.option(fc.integer(), { nil: undefined }),
+        backoff: fc.option(rule, { nil: undefined }),
+      }),
       { nil: undefined },
     )
     fc.assert(
@@ -99,6 +102,13 @@ describe('a delay by a function', () => {
     ['soon', 0],
     [undefined, 0],
   ])('%s becomes a time that can be waited for: %s', (answer, delay) => {
-    expect(retryDelay(withRule(() => answer as number), 1, null, 0)).toBe(delay)
+    expect(
+      retryDelay(
+        withRule(() => answer as number),
+        1,
+        null,
+        0,
+      ),
+    ).toBe(delay)
   })
 })

@@ -120,7 +120,11 @@ describe('an execution', () => {
     expect(await ended).toBe(false)
     expect(await lost.promise).toMatchObject({ code: 'GW_LEASE_LOST' })
     expect([await status(), await events()]).toEqual(['RUNNING', 0])
-    expect(await records.get({ sessionId: 's', messageId: 'm' })).toMatchObject({ workerId: 'w-2', attempt: 1, epoch: 2 })
+    expect(await records.get({ sessionId: 's', messageId: 'm' })).toMatchObject({
+      workerId: 'w-2',
+      attempt: 1,
+      epoch: 2,
+    })
   })
 
   test('that lost its task in silence cannot end it either', async () => {

@@ -64,7 +64,10 @@ describe('a backoff function', () => {
     }
     expect(decide(new Error('x'), 2, resolveRetry({ backoff }), logger)).toEqual({ retry: true, delayMs: 2_000 })
     expect(logger.lines).toEqual([
-      expect.objectContaining({ level: 'error', fields: expect.objectContaining({ reason: 'bad function', attempt: 2 }) }),
+      expect.objectContaining({
+        level: 'error',
+        fields: expect.objectContaining({ reason: 'bad function', attempt: 2 }),
+      }),
     ])
   })
 })

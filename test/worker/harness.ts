@@ -105,7 +105,13 @@ export class House {
     { capabilities = ['agent'], tools, ...options }: WorkOptions = {},
   ): Promise<RunningWorker> {
     const worker = await runWorker({
-      ...{ redis: this.url, keyPrefix: this.prefix, logger: this.logger, shutdownTimeoutMs: 0, retry: { maxAttempts: 1 } },
+      ...{
+        redis: this.url,
+        keyPrefix: this.prefix,
+        logger: this.logger,
+        shutdownTimeoutMs: 0,
+        retry: { maxAttempts: 1 },
+      },
       worker: new FunctionWorker(capabilities, handle, tools),
       ...options,
     })
