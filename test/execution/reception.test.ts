@@ -128,3 +128,49 @@ test('a task whose workers died too often is buried and failed', async () => {
   const [letter] = await bare.xrange(keys.dead('agent'), '-', '+')
   expect(letter?.[1]).toEqual(expect.arrayContaining(['too-many-deliveries', envelope('m', 's')]))
 })
+
+describe('what a worker left undone when it died', () => {
+  /** Begins the task of an entry, and leaves it as one does who dies before he has put things in order. */
+  async function left(letter: 'T' | 'F') {
+    const [entry] = (await taken(envelope('m', 's'))) as [TakenEntry]
+    await receive([entry])
+    const failure = { attempt: 1, code: 'GW_TASK_FAILED', message: 'boom', at: 1, workerId: 'w', entryId: entry.id }
+    const fields = { due_at: '0', failures: '1', failure_log: JSON.stringify([failure]) }
+    const fence = letter === 'T' ? `T:1:${entry.id}:` : `F:1:${entry.id}:w`
+    const end = { fence, fields }
+    await writer.commit(() => ({
+      ...{ sessionId: 's', messageId: 'm', fence: `R:1:${entry.id}:w`, first: 1, events: ['{}'], end },
+    }))
+    return { entry, failure }
+  }
+  const due = async () =>
+    (await Promise.all(agenda.shards.map((shard) => agenda.take(shard, 'w')))).flatMap((t) => t.items)
+
+  test('is done: the next attempt is on the agenda, once', async () => {
+    const { entry } = await left('T')
+    expect(await receive([{ ...entry, deliveries: 2 }, entry])).toEqual([null, null])
+    expect(await due()).toEqual([
+      {
+        ...{ kind: 'ready', turn: '1', sessionId: 's', messageId: 'm', capability: 'agent', priority: 'normal' },
+        data: envelope('m', 's'),
+      },
+    ])
+  })
+
+  test('is done: the dead letter is written, with the history', async () => {
+    const { entry, failure } = await left('F')
+    expect(await receive([{ ...entry, deliveries: 2 }])).toEqual([null])
+    const [letter] = await bare.xrange(keys.dead('agent'), '-', '+')
+    expect(letter?.[1]).toEqual(
+      expect.arrayContaining(['failed', 'GW_TASK_FAILED: boom', envelope('m', 's'), JSON.stringify([failure])]),
+    )
+  })
+})
+
+test('an entry with a turn whose record is gone does not run; it is buried', async () => {
+  await bare.xadd(keys.control('agent'), '*', 'data', envelope('m', 's'), 'turn', '0')
+  expect(await receive(await reader.take(reader.streams, 10))).toEqual([null])
+  expect(await records.get({ sessionId: 's', messageId: 'm' })).toBeNull()
+  const [letter] = await bare.xrange(keys.dead('agent'), '-', '+')
+  expect(letter?.[1]).toEqual(expect.arrayContaining(['record-gone', envelope('m', 's'), 'entry.turn', '0']))
+})
