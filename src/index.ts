@@ -9,10 +9,20 @@ export type { RichMessageRequest } from './client/byai-client.ts'
 export { ByaiGatewayClient } from './client/byai-client.ts'
 export type { AskOptions, ListTasksOptions, ResultOptions } from './client/client.ts'
 export { GatewayClient } from './client/client.ts'
+export type {
+  DropOptions,
+  DropProgress,
+  DropResult,
+  ListDeadLettersOptions,
+  RedriveOptions,
+  RedriveProgress,
+  RedriveResult,
+} from './client/dead-letter-options.ts'
 export type { GatewayClientOptions } from './client/options.ts'
 export type { MessageOptions, SendContractRequest, SendMessageRequest } from './client/request.ts'
 export type { SubscribeOptions, Subscription } from './client/subscription.ts'
 export type { TaskResult } from './client/task-result.ts'
+export type { RedrivenLetter } from './dispatch/redrive.ts'
 export type { SendAnswer } from './dispatch/send.ts'
 export type { GatewayErrorCode } from './errors.ts'
 export {
@@ -50,7 +60,8 @@ export type { RichFile, RichMessage, RichResource, RichRole } from './protocol/r
 export type { TaskStatus, TerminalStatus } from './protocol/status.ts'
 export { isTerminal, TERMINAL_STATUSES } from './protocol/status.ts'
 export type { RedisInstance, RedisOption } from './redis/options.ts'
-export type { DeadLetter } from './store/dead-letters.ts'
+export type { DeadLetter, FailedAttempt } from './store/dead-letter.ts'
+export type { DeadLetterFilter } from './store/dead-letter-filter.ts'
 export type { WorkerInfo } from './store/presence.ts'
 export type { TaskInfo } from './store/task-records.ts'
 export { VERSION } from './version.ts'

@@ -12,6 +12,13 @@ export interface Outgoing {
   readonly priority?: Priority
 }
 
+/** An entry that goes back to a control stream with the fields it had. */
+export interface ReturningEntry {
+  readonly capability: string
+  readonly priority: Priority
+  readonly fields: readonly (readonly [name: string, value: string | Buffer])[]
+}
+
 /** The sender's end of the control streams. */
 export class ControlWriter {
   readonly #redis: RedisClient
@@ -31,6 +38,15 @@ export class ControlWriter {
         part.map(keyOf),
         part.map(({ data }) => data),
       ),
+    )
+  }
+
+  /** Puts entries back on their streams, all in one write, byte for byte. */
+  async giveBack(entries: readonly ReturningEntry[]): Promise<void> {
+    await this.#redis.all(
+      entries.map(({ capability, priority, fields }) => {
+        return ['XADD', this.#keys.control(capability, priority), '*', ...fields.flat()] as const
+      }),
     )
   }
 }

@@ -1,5 +1,5 @@
 import type { Command } from 'commander'
-import type { DeadLetter } from '../../store/dead-letters.ts'
+import type { DeadLetter } from '../../store/dead-letter.ts'
 import { withClient } from '../operator.ts'
 import { positiveInteger } from '../option-values.ts'
 import { printRows } from '../rows.ts'
