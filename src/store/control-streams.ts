@@ -9,7 +9,9 @@ const CLUSTER_BLOCK_MS = 1_000
 export interface Outgoing {
   readonly capability: string
   readonly data: string
-  readonly priority?: Priority
+  readonly priority?: Priority | undefined
+  /** Which of the task's starts this is for; a first send has none. See begin.lua. */
+  readonly turn?: string | undefined
 }
 
 /** An entry that goes back to a control stream with the fields it had. */
@@ -36,18 +38,19 @@ export class ControlWriter {
       this.#redis.script<string[]>(
         'enqueue',
         part.map(keyOf),
-        part.map(({ data }) => data),
+        part.flatMap(({ data, turn }) => [data, turn ?? '']),
       ),
     )
   }
 
-  /** Puts entries back on their streams, all in one write, byte for byte. */
+  /** Puts entries back on their streams, byte for byte, all in one call per slot. */
   async giveBack(entries: readonly ReturningEntry[]): Promise<void> {
-    await this.#redis.all(
-      entries.map(({ capability, priority, fields }) => {
-        return ['XADD', this.#keys.control(capability, priority), '*', ...fields.flat()] as const
-      }),
-    )
+    if (entries.length === 0) return
+    const keyOf = ({ capability, priority }: ReturningEntry) => this.#keys.control(capability, priority)
+    await this.#redis.bySlot(entries, keyOf, async (part) => {
+      const args = part.flatMap(({ fields }) => [fields.length * 2, ...fields.flat()])
+      return this.#redis.script<string[]>('giveBack', part.map(keyOf), args)
+    })
   }
 }
 
@@ -55,6 +58,7 @@ export class ControlWriter {
 export interface ControlStream {
   readonly key: string
   readonly capability: string
+  readonly priority: Priority
 }
 
 /** An entry that was taken from a control stream and is now pending for this consumer. */

@@ -1,22 +1,13 @@
-import { DATA_FIELD } from '../protocol/codec.ts'
+import { DATA_FIELD, TURN_FIELD } from '../protocol/codec.ts'
 import { parseJson } from '../protocol/json.ts'
 import type { Priority } from '../redis/keys.ts'
 import { isEntryId } from '../redis/streams.ts'
+import type { AttemptFailure } from './task-records.ts'
 
 /*
  * A dead letter on its stream: the fields of the control entry, `data` under its own name and all others under
  * `entry.<name>`, byte for byte; then what is known of the failure.
  */
-
-/** One failed attempt in the history of a task. */
-export interface FailedAttempt {
-  readonly attempt: number
-  readonly code: string
-  readonly message: string
-  /** Unix ms by Redis' clock. */
-  readonly at: number
-  readonly workerId: string
-}
 
 /** Something a worker could not process or finish, kept for an operator. */
 export interface DeadLetter {
@@ -40,7 +31,7 @@ export interface DeadLetter {
   /** Fencing number of the last attempt; 0 where none was begun or it is not known. */
   readonly epoch: number
   /** Attempts that failed, oldest first; empty for what could not be understood. */
-  readonly history: readonly FailedAttempt[]
+  readonly history: readonly AttemptFailure[]
 }
 
 /** What a worker says of an entry that it gives up. */
@@ -56,18 +47,84 @@ export type RawBytes = readonly [id: Buffer, fields: readonly Buffer[]]
 export type FieldBytes = readonly [name: string, value: string | Buffer]
 
 /** A letter as its reader holds it: the bytes untouched, so that they can go back to where they came from. */
-export interface HeldLetter extends Omit<DeadLetter, 'data'> {
-  readonly data: Buffer | undefined
+export class HeldLetter {
+  readonly id: string
+  readonly capability: string
   /** The fields which the control entry had besides `data`. */
   readonly others: readonly FieldBytes[]
+  // Who sweeps a hundred thousand letters asks for few of their fields, so each is read when it is asked for.
+  readonly #own: ReadonlyMap<string, Buffer>
+
+  constructor(capability: string, [id, flat]: RawBytes) {
+    this.id = id.toString('latin1')
+    this.capability = capability
+    const own = new Map<string, Buffer>()
+    const others: FieldBytes[] = []
+    for (const [name, value] of pairs(flat)) {
+      if (name.startsWith(FOREIGN)) others.push([name.slice(FOREIGN.length), value])
+      else own.set(name, value)
+    }
+    this.#own = own
+    this.others = others
+  }
+
+  /** What stood in the entry's field of that name, if there was one. */
+  get data(): Buffer | undefined {
+    return this.#own.get(DATA_FIELD)
+  }
+
+  get reason(): string {
+    return this.#text('reason')
+  }
+
+  get detail(): string {
+    return this.#text('detail')
+  }
+
+  get sessionId(): string {
+    return this.#text('session_id')
+  }
+
+  get messageId(): string {
+    return this.#text('message_id')
+  }
+
+  get entryId(): string {
+    return this.#text('entry_id')
+  }
+
+  get priority(): Priority {
+    const text = this.#text('priority')
+    return text === 'high' || text === 'low' ? text : 'normal'
+  }
+
+  get epoch(): number {
+    return toCount(this.#text('epoch'))
+  }
+
   /** The epoch of the record for which the control entry was put on its stream. */
-  readonly turn: number
+  get turn(): number {
+    return turnOf(this.others)
+  }
+
   /** What the letter stands for in the index. */
-  readonly member: string
+  get member(): string {
+    return memberOf(this, this.others)
+  }
+
+  /** The letter for people and programs: its data as text. */
+  toDeadLetter(): DeadLetter {
+    const { id, capability, reason, detail, priority, entryId, sessionId, messageId, epoch } = this
+    const [data, workerId, history] = [this.#text(DATA_FIELD), this.#text('worker_id'), this.#text('history')]
+    const ids = { entryId, workerId, sessionId, messageId }
+    return { id, capability, reason, detail, data, priority, ...ids, epoch, history: toHistory(history) }
+  }
+
+  #text(name: string): string {
+    return this.#own.get(name)?.toString() ?? ''
+  }
 }
 
-/** Says in a control entry which epoch of its record it may begin. */
-export const TURN_FIELD = 'turn'
 /** Says in a control entry that names no task from which dead letter it was made. */
 const ORIGIN_FIELD = 'redrive_of'
 const FOREIGN = 'entry.'
@@ -92,34 +149,6 @@ export function letterFields(
     ...(letter.history === undefined ? [] : ['history', JSON.stringify(letter.history)]),
   ]
   return { member: memberOf({ ...letter, priority }, others), fields }
-}
-
-/** A letter as it stands on its stream. */
-export function parseLetter(capability: string, [id, flat]: RawBytes): HeldLetter {
-  const all = pairs(flat)
-  const own = new Map(all)
-  const text = (name: string) => String(own.get(name) ?? '')
-  const others = all.flatMap(([name, value]) =>
-    name.startsWith(FOREIGN) ? [[name.slice(FOREIGN.length), value] as const] : [],
-  )
-  const known = {
-    ...{
-      id: String(id),
-      capability,
-      reason: text('reason'),
-      detail: text('detail'),
-      priority: toPriority(text('priority')),
-    },
-    ...{ entryId: text('entry_id'), workerId: text('worker_id') },
-    ...{ sessionId: text('session_id'), messageId: text('message_id') },
-    ...{ epoch: toCount(text('epoch')), history: toHistory(text('history')) },
-  }
-  return { ...known, data: own.get(DATA_FIELD), others, turn: turnOf(others), member: memberOf(known, others) }
-}
-
-/** The letter for people and programs: its data as text. */
-export function toDeadLetter({ others, turn, member, data, ...letter }: HeldLetter): DeadLetter {
-  return { ...letter, data: data?.toString() ?? '' }
 }
 
 /**
@@ -155,15 +184,11 @@ function pairs(flat: readonly Buffer[]): [name: string, value: Buffer][] {
   return all
 }
 
-function toPriority(text: string): Priority {
-  return text === 'high' || text === 'low' ? text : 'normal'
-}
-
 function toCount(text: string): number {
   return /^\d{1,15}$/.test(text) ? Number(text) : 0
 }
 
-function toHistory(text: string): readonly FailedAttempt[] {
+function toHistory(text: string): readonly AttemptFailure[] {
   const json = text === '' ? undefined : parseJson(text)
-  return json?.ok && Array.isArray(json.value) ? (json.value as FailedAttempt[]) : []
+  return json?.ok && Array.isArray(json.value) ? (json.value as AttemptFailure[]) : []
 }

@@ -1,15 +1,7 @@
 import type { RedisClient } from '../redis/client.ts'
 import type { Keys, Priority } from '../redis/keys.ts'
 import { compareEntryIds } from '../redis/streams.ts'
-import {
-  type DeadLetter,
-  type HeldLetter,
-  letterFields,
-  type NewDeadLetter,
-  parseLetter,
-  type RawBytes,
-  toDeadLetter,
-} from './dead-letter.ts'
+import { type DeadLetter, HeldLetter, letterFields, type NewDeadLetter, type RawBytes } from './dead-letter.ts'
 import { type DeadLetterFilter, letterMatcher, letterRange } from './dead-letter-filter.ts'
 
 /** How long a dead letter waits for an operator, in ms: 30 days. Then it goes, as everything in Redis does one day. */
@@ -71,7 +63,7 @@ export class DeadLetters {
       }
     }
     found.sort((a, b) => compareEntryIds(b.id, a.id))
-    return found.slice(0, limit).map(toDeadLetter)
+    return found.slice(0, limit).map((letter) => letter.toDeadLetter())
   }
 
   /**
@@ -111,7 +103,7 @@ export class DeadLetters {
     let count = Math.min(FIRST_PAGE, wanted)
     for (;;) {
       const page = await this.#redis.callBuffer<RawBytes[]>(command, key, from, to, 'COUNT', count)
-      const meant = page.map((raw) => parseLetter(capability, raw)).filter(isMeant)
+      const meant = page.map((raw) => new HeldLetter(capability, raw)).filter(isMeant)
       if (meant.length > 0) yield meant
       const last = page.at(-1)
       if (last === undefined || page.length < count) return

@@ -37,8 +37,7 @@ export class TaskRevivals {
     return this.#redis.bySlot(requests, keyOf, async (part) => {
       const keys = part.flatMap((request) => [keyOf(request), this.#keys.session(request.sessionId)])
       const args = part.flatMap(({ messageId, turn, entryId, birth }) => [
-        ...[messageId, turn, entryId, birth?.epoch ?? '', birth?.agentType ?? '', birth?.traceId ?? ''],
-        ...[birth?.parentMessageId ?? '', birth?.userCode ?? ''],
+        ...[messageId, turn, entryId, birth === undefined ? '' : JSON.stringify(toFields(birth))],
       ])
       const replies = await this.#redis.script<RevivalReply[]>('revive', keys, [looksOnly ? 1 : 0, ...args])
       return replies.map(toAnswer)
@@ -47,6 +46,12 @@ export class TaskRevivals {
 }
 
 type RevivalReply = [status: RevivalAnswer['status'], epoch: string, isPast: number]
+
+function toFields(birth: NonNullable<RevivalRequest['birth']>): Record<string, string> {
+  const { epoch, agentType, traceId, parentMessageId, userCode } = birth
+  const ids = { trace_id: traceId, parent_message_id: parentMessageId, user_code: userCode }
+  return { epoch: String(epoch), agent_type: agentType, ...ids }
+}
 
 function toAnswer([status, epoch, isPast]: RevivalReply): RevivalAnswer {
   if (status === 'revived') return { status, turn: epoch }

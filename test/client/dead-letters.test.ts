@@ -28,7 +28,7 @@ class Cemetery extends House {
 
   /** The entry of a letter is off its stream: acked and deleted. */
   async give(entryId: string, sessionId: string, messageId: string): Promise<void> {
-    const history = [{ attempt: 1, code: 'GW_TASK_FAILED', message: 'no', at: 1, workerId: 'w' }]
+    const history = [{ attempt: 1, code: 'GW_TASK_FAILED', message: 'no', at: 1, workerId: 'w', entryId }]
     const letter = { capability: 'agent', reason: 'failed', detail: 'no', entryId, workerId: 'w', sessionId, messageId }
     const key = this.keys.control('agent')
     await this.letters.add({ ...letter, epoch: 1, history }, key)
@@ -53,39 +53,59 @@ class Cemetery extends House {
 }
 
 describe('a task that failed', () => {
-  test('lives again: same ids, a rewind, an end of its own, and no letter', async () => {
+  test('lives again: same ids, a rewind, a fresh budget, an end of its own, and no letter', async () => {
     const house = new Cemetery()
     const client = house.client()
+    const attempts: number[] = []
     let broken = true
-    await house.work((command, context) => {
-      void context.emitChunk(broken ? 'hm' : 'ah')
-      if (broken) throw new Error('no')
-      return { answered: command.content }
-    })
-    const ref = { sessionId: 's', messageId: 'm' }
-    const first = await client.ask({ targetAgentType: 'agent', ...ref, content: 'why?' })
-    expect(first).toMatchObject({ status: 'FAILED' })
-    await house.settled()
-    const data = envelope('m', 's', { content: 'why?' })
-    // As a worker that keeps what failed.
-    await house.letters.add(
-      { ...ref, capability: 'agent', reason: 'failed', detail: 'no', entryId: '1-0', workerId: 'w', epoch: 1, data },
-      house.keys.control('agent'),
+    const retry = { maxAttempts: 2, backoff: { type: 'fixed', delayMs: 10 } } as const
+    await house.work(
+      (command, context) => {
+        attempts.push(context.attempt)
+        void context.emitChunk(broken ? 'hm' : 'ah')
+        if (broken) throw new Error('no')
+        return { answered: command.content }
+      },
+      { retry },
     )
+    const ref = { sessionId: 's', messageId: 'm' }
+    expect(await client.ask({ targetAgentType: 'agent', ...ref, content: 'why?' })).toMatchObject({ status: 'FAILED' })
+    await house.settled()
+    const failure = { code: 'GW_TASK_FAILED', message: 'no' }
+    expect(await client.listDeadLetters('agent')).toMatchObject([
+      {
+        reason: 'failed',
+        ...ref,
+        epoch: 2,
+        history: [
+          { attempt: 1, ...failure },
+          { attempt: 2, ...failure },
+        ],
+      },
+    ])
+    // It fails once more, and its history goes on.
+    await client.redriveDeadLetters({ capability: 'agent' })
+    expect(await client.result({ ...ref, timeoutMs: 10_000 })).toMatchObject({ status: 'FAILED' })
+    await house.settled()
+    const [again] = await client.listDeadLetters('agent')
+    expect(again).toMatchObject({ epoch: 4 })
+    expect(again?.history.map(({ attempt }) => attempt)).toEqual([1, 2, 1, 2])
     broken = false
     expect(await client.redriveDeadLetters({ capability: 'agent' })).toEqual({ matched: 1, redriven: 1, skipped: [] })
     expect(await client.result({ ...ref, timeoutMs: 10_000 })).toMatchObject({
-      ...{ status: 'COMPLETED', messageId: 'm', data: { answered: 'why?' } },
+      ...{ status: 'COMPLETED', messageId: 'm', data: { answered: 'why?' }, attempts: 1 },
     })
+    await house.settled()
+    expect(attempts).toEqual([1, 2, 1, 2, 1])
     expect(await house.redis.hget(house.keys.task('s', 'm'), 'error')).toBeNull()
+    const life = ['rewind', 'chunk', 'error']
     const events = (await house.events('s')).map(({ event_type }) => event_type)
-    expect(events).toEqual(['chunk', 'done', 'rewind', 'chunk', 'done'])
-    expect(await house.dones('s', 'm')).toMatchObject([
-      { data: { status: 'FAILED' } },
-      { data: { status: 'COMPLETED' } },
+    expect(events).toEqual([...life.slice(1), ...life, 'done', ...life, ...life, 'done', 'rewind', 'chunk', 'done'])
+    const [first, second, third] = await house.dones('s', 'm')
+    expect([first, second, third]).toMatchObject([
+      ...[{ data: { status: 'FAILED' } }, { data: { status: 'FAILED' } }, { data: { status: 'COMPLETED' } }],
     ])
     expect(await house.left()).toBe(0)
-    await house.settled()
   })
 
   test('waits on its own lane, with its turn and all that its entry had', async () => {

@@ -3,8 +3,9 @@ import type { Redis } from 'ioredis'
 import { beforeEach, describe, expect, test } from 'vitest'
 import type { RedisClient } from '../../src/redis/client.ts'
 import type { Keys, Priority } from '../../src/redis/keys.ts'
-import type { FailedAttempt, HeldLetter, NewDeadLetter } from '../../src/store/dead-letter.ts'
+import type { HeldLetter, NewDeadLetter } from '../../src/store/dead-letter.ts'
 import { DEAD_LETTER_TTL_MS, DeadLetters } from '../../src/store/dead-letters.ts'
+import type { AttemptFailure } from '../../src/store/task-records.ts'
 import { openStore } from '../redis/harness.ts'
 
 let redis: RedisClient
@@ -42,7 +43,9 @@ describe('a letter', () => {
   test('keeps the entry byte for byte, and all that is known of the failure', async () => {
     const bytes = Buffer.from([0x7b, 0xff, 0xfe, 0x00, 0xc3, 0x28, 0x7d])
     const entryId = await send({ data: bytes, history: 'theirs', reason: bytes, turn: '3' }, 'high')
-    const history: FailedAttempt[] = [{ attempt: 1, code: 'GW_TASK_FAILED', message: 'no', at: 5, workerId: 'w' }]
+    const history: AttemptFailure[] = [
+      { attempt: 1, code: 'GW_TASK_FAILED', message: 'no', at: 5, workerId: 'w', entryId: '1-0' },
+    ]
     expect(await bury(entryId, { epoch: 4, history }, 'high')).toBe(true)
     const [letter] = await letters.list({ capability: 'agent' }, 10)
     expect(letter).toEqual({

@@ -42,7 +42,6 @@ describe('a task that failed', () => {
     expect(await revive()).toEqual({ status: 'revived', turn: '3' })
     expect(await bare.hgetall(record())).toEqual({
       ...{ fence: 'Q:3::', created_at: '77', failures: '0', failure_log: '[1]', written: '12', agent_type: 'agent' },
-      started_at: '78',
     })
     expect(await bare.pttl(record())).toBe(-1)
     expect(await bare.zrange(keys.session('s'), '0', '-1', 'WITHSCORES')).toEqual(['m', '77'])
@@ -88,11 +87,11 @@ describe('a task that did not fail, or not any more', () => {
     // Its own entry is still on its way: the letter must stay, for this entry may not bring another one.
     ['Q:0::', 0, 'waiting', false],
     ['Q:5::', 5, 'waiting', false],
-    ['T:5::', 5, 'waiting', false],
+    ['T:5:1-0:', 5, 'waiting', false],
     ['D:0::', 0, 'waiting', false],
     ['R:1:1-0:w', 0, 'running', false],
     // A later life.
-    ['T:6::', 5, 'waiting', true],
+    ['T:6:9-0:', 5, 'waiting', true],
     ['R:2:9-0:w', 0, 'running', true],
     ['C:2:9-0:w', 0, 'ended', true],
     ['X:2:9-0:w', 0, 'ended', true],

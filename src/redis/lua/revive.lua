@@ -1,10 +1,10 @@
 -- revive: makes failed tasks wait for a worker again, with a fresh budget and the history they have.
 -- KEYS  per task: record, session index
--- ARGV  1: 1 to look only; then per task: message id, turn and id of the control entry whose failure it was, epoch for a
---       record that is gone ('' to be told), agent type, trace id, parent message id, user code
+-- ARGV  1: 1 to look only; then per task: message id, turn and id of the control entry whose failure it was, what a
+--       record that is gone is to be: '' to be told, or JSON with the epoch and all fields as texts
 -- Answers per task {status, epoch, 1 if a failure of that entry is history by now}:
 --   revived  the task waits for an entry with this epoch as its turn; also if somebody else has revived it already
---   missing  the record is gone: ask again with an epoch
+--   missing  the record is gone: ask again and say what to make of it
 --   waiting  it is on its way to a worker by itself
 --   running  a worker has it
 --   ended    it came to another end than FAILED
@@ -14,7 +14,7 @@ local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
 local writes = ARGV[1] ~= '1'
 local out = {}
 for i = 1, #KEYS / 2 do
-  local record, index, at = KEYS[2 * i - 1], KEYS[2 * i], 8 * i - 6
+  local record, index, at = KEYS[2 * i - 1], KEYS[2 * i], 4 * i - 2
   local message_id, turn, entry_id, birth = ARGV[at], tonumber(ARGV[at + 1]), ARGV[at + 2], ARGV[at + 3]
   local held = redis.call('HMGET', record, 'fence', 'created_at')
   if held[1] then
@@ -23,14 +23,15 @@ for i = 1, #KEYS / 2 do
     if state == 'F' then
       if writes then
         redis.call('HSET', record, 'fence', 'Q:' .. epoch .. '::', 'failures', 0)
-        redis.call('HDEL', record, 'finished_at', 'end_id', 'result', 'error', 'content', 'cancel', 'expires_at', 'due_at')
+        redis.call('HDEL', record, 'finished_at', 'end_id', 'result', 'error', 'content', 'cancel', 'expires_at',
+          'due_at', 'started_at', 'attempt')
         redis.call('PERSIST', record)
         redis.call('ZADD', index, held[2] or now, message_id)
       end
       out[i] = { 'revived', epoch, 0 }
     elseif state == 'C' or state == 'X' or state == 'E' then
       out[i] = { 'ended', epoch, 1 }
-    elseif entry == '' then
+    elseif state == 'Q' or state == 'D' or state == 'T' then
       -- Later than the failure: revived by one who did not live to put the entry on its stream.
       out[i] = { state == 'Q' and later == 1 and 'revived' or 'waiting', epoch, later }
     else
@@ -39,12 +40,14 @@ for i = 1, #KEYS / 2 do
   elseif birth == '' then
     out[i] = { 'missing', '0', 0 }
   else
+    local born = cjson.decode(birth)
     if writes then
-      redis.call('HSET', record, 'fence', 'Q:' .. birth .. '::', 'failures', 0, 'agent_type', ARGV[at + 4],
-        'trace_id', ARGV[at + 5], 'parent_message_id', ARGV[at + 6], 'user_code', ARGV[at + 7], 'created_at', now)
+      redis.call('HSET', record, 'fence', 'Q:' .. born.epoch .. '::', 'failures', 0, 'agent_type', born.agent_type,
+        'trace_id', born.trace_id, 'parent_message_id', born.parent_message_id, 'user_code', born.user_code,
+        'created_at', now)
       redis.call('ZADD', index, now, message_id)
     end
-    out[i] = { 'revived', birth, 0 }
+    out[i] = { 'revived', born.epoch, 0 }
   end
 end
 return out
