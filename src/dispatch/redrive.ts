@@ -2,7 +2,7 @@ import { decodeCommand } from '../protocol/codec.ts'
 import type { ControlWriter, ReturningEntry } from '../store/control-streams.ts'
 import { type HeldLetter, returnedFields } from '../store/dead-letter.ts'
 import type { DeadLetters } from '../store/dead-letters.ts'
-import type { RevivalAnswer, RevivalRequest, TaskRevivals } from '../store/task-revivals.ts'
+import type { Birth, RevivalAnswer, RevivalRequest, TaskRevivals } from '../store/task-revivals.ts'
 
 /** What became of one letter, or would become of it. */
 export interface RedrivenLetter {
@@ -74,53 +74,36 @@ export class Redriver {
     letters: readonly HeldLetter[],
     { looksOnly, data }: { readonly looksOnly: boolean; readonly data?: string | undefined },
   ): Promise<Plan[]> {
-    const answers = await this.#revive(
-      letters.filter((letter) => isTask(letter) && (data ?? letter.data) !== undefined),
-      looksOnly,
-    )
+    const tasks = letters.filter((letter) => letter.messageId !== '' && (data ?? letter.data) !== undefined)
+    const revivals = await this.#revivals.revive(tasks.map(toRequest), looksOnly)
+    const answers = new Map(tasks.map((letter, index) => [letter, revivals[index] as RevivalAnswer]))
     return letters.map((letter) => {
       const { capability, priority } = letter
       const envelope = data ?? letter.data
       if (envelope === undefined) return { letter, entry: undefined, outcome: 'no-data', removes: false }
       const answer = answers.get(letter)
       if (answer !== undefined && answer.status !== 'revived') {
-        const outcome = answer.status === 'missing' ? 'gone' : answer.status
-        return { letter, entry: undefined, outcome, removes: 'isPast' in answer && answer.isPast }
+        return { letter, entry: undefined, outcome: answer.status, removes: answer.isPast }
       }
       const entry = { capability, priority, fields: returnedFields(letter, envelope, answer?.turn) }
       return { letter, entry, outcome: 'redriven', removes: true }
     })
   }
-
-  /** Revives the tasks of letters; where a record is gone, it is made anew of what the envelope says. */
-  async #revive(letters: readonly HeldLetter[], looksOnly: boolean): Promise<ReadonlyMap<HeldLetter, RevivalAnswer>> {
-    const answers = [...(await this.#revivals.revive(letters.map(toRequest), looksOnly))]
-    const missing = answers.flatMap(({ status }, index) => (status === 'missing' ? [index] : []))
-    const again = missing.map((index) => withBirth(letters[index] as HeldLetter))
-    for (const [position, answer] of (await this.#revivals.revive(again, looksOnly)).entries()) {
-      answers[missing[position] as number] = answer
-    }
-    return new Map(letters.map((letter, index) => [letter, answers[index] as RevivalAnswer]))
-  }
 }
 
-function isTask({ messageId }: HeldLetter): boolean {
-  return messageId !== ''
+function toRequest(letter: HeldLetter): RevivalRequest {
+  const { sessionId, messageId, turn, entryId } = letter
+  return { sessionId, messageId, turn, entryId, birth: () => birthOf(letter) }
 }
 
-function toRequest({ sessionId, messageId, turn, entryId }: HeldLetter): RevivalRequest {
-  return { sessionId, messageId, turn, entryId }
-}
-
-function withBirth(letter: HeldLetter): RevivalRequest {
-  const { sessionId, messageId, turn, capability, data } = letter
+/** What the envelope says of its task. */
+function birthOf({ sessionId, messageId, turn, epoch, capability, data }: HeldLetter): Birth {
   const decoded = decodeCommand(data?.toString(), Number.MAX_SAFE_INTEGER)
   const header = decoded.ok ? decoded.command.header : decoded.header
   const { traceId = '', parentMessageId = '', userCode = '' } = header ?? {}
+  const ids = { sessionId, messageId, agentType: capability, traceId, parentMessageId, userCode }
   // Above every epoch that the failed life can have had, as far as the letter knows.
-  const epoch = Math.max(1, letter.epoch, turn + 1)
-  const birth = { sessionId, messageId, agentType: capability, traceId, parentMessageId, userCode, epoch }
-  return { ...toRequest(letter), birth }
+  return { ...ids, epoch: Math.max(1, epoch, turn + 1) }
 }
 
 function report({ letter, outcome }: Plan, isRemoved: boolean): RedrivenLetter {

@@ -8,7 +8,7 @@ import { type DeadLetterFilter, letterMatcher, letterRange } from './dead-letter
 export const DEAD_LETTER_TTL_MS = 30 * 86_400_000
 
 const LANES: readonly Priority[] = ['high', 'normal', 'low']
-const FIRST_PAGE = 50
+const FIRST_PAGE = 10
 const LARGEST_PAGE = 500
 /** About so many bytes a page should have: letters may be tiny, or as large as the largest command. */
 const PAGE_BYTES = 4 * 1_048_576

@@ -1,24 +1,35 @@
+import type { TaskRef } from '../protocol/ids.ts'
 import type { RedisClient } from '../redis/client.ts'
 import type { Keys } from '../redis/keys.ts'
 import type { TaskAdmission } from './task-records.ts'
 
+/** What to make of a record that is gone. */
+export type Birth = TaskAdmission & { readonly epoch: number }
+
 /** A task that is to wait for a worker again, and the control entry whose failure made it end. */
-export interface RevivalRequest {
-  readonly sessionId: string
-  readonly messageId: string
+export interface RevivalRequest extends TaskRef {
+  /** The epoch for which that entry was put on its stream. */
   readonly turn: number
   readonly entryId: string
-  /** What to make of a record that is gone; without it one is told. */
-  readonly birth?: TaskAdmission & { readonly epoch: number }
+  /** Asked where the record is gone. */
+  readonly birth: () => Birth
 }
 
 /** What became of it. */
 export type RevivalAnswer =
   /** It waits for an entry with this turn, whoever revived it. */
   | { readonly status: 'revived'; readonly turn: string }
-  | { readonly status: 'missing' }
   /** It is on its way, runs, or has another end than FAILED; `isPast`: what the entry did is history. */
   | { readonly status: 'waiting' | 'running' | 'ended'; readonly isPast: boolean }
+
+/** What the script says. */
+type Reply = [status: RevivalAnswer['status'] | 'missing', epoch: string, isPast: number]
+
+/** A request as the script takes it. */
+interface Call {
+  readonly request: RevivalRequest
+  readonly birth: Birth | undefined
+}
 
 /** Gives failed tasks another life: same ids, same history, a fresh budget of attempts. */
 export class TaskRevivals {
@@ -30,30 +41,44 @@ export class TaskRevivals {
     this.#keys = keys
   }
 
-  /** Revives tasks, all in one call per slot. With `looksOnly` nothing is written, and the answers are the same. */
-  revive(requests: readonly RevivalRequest[], looksOnly: boolean): Promise<readonly RevivalAnswer[]> {
-    const keyOf = ({ sessionId, messageId }: RevivalRequest) => this.#keys.task(sessionId, messageId)
-    if (requests.length === 0) return Promise.resolve([])
-    return this.#redis.bySlot(requests, keyOf, async (part) => {
-      const keys = part.flatMap((request) => [keyOf(request), this.#keys.session(request.sessionId)])
-      const args = part.flatMap(({ messageId, turn, entryId, birth }) => [
+  /**
+   * Revives tasks, all in one call per slot, and one more where records are gone. With `looksOnly` nothing is written,
+   * and the answers are the same.
+   */
+  async revive(requests: readonly RevivalRequest[], looksOnly: boolean): Promise<readonly RevivalAnswer[]> {
+    const calls = requests.map((request) => ({ request, birth: undefined }))
+    const replies = [...(await this.#call(calls, looksOnly))]
+    const missing = replies.flatMap(([status], index) => (status === 'missing' ? [index] : []))
+    const births = missing.map((index) => {
+      const request = requests[index] as RevivalRequest
+      return { request, birth: request.birth() }
+    })
+    for (const [position, reply] of (await this.#call(births, looksOnly)).entries()) {
+      replies[missing[position] as number] = reply
+    }
+    return replies.map(toAnswer)
+  }
+
+  #call(calls: readonly Call[], looksOnly: boolean): Promise<readonly Reply[]> {
+    if (calls.length === 0) return Promise.resolve([])
+    const keyOf = ({ request: { sessionId, messageId } }: Call) => this.#keys.task(sessionId, messageId)
+    return this.#redis.bySlot(calls, keyOf, (part) => {
+      const keys = part.flatMap((call) => [keyOf(call), this.#keys.session(call.request.sessionId)])
+      const args = part.flatMap(({ request: { messageId, turn, entryId }, birth }) => [
         ...[messageId, turn, entryId, birth === undefined ? '' : JSON.stringify(toFields(birth))],
       ])
-      const replies = await this.#redis.script<RevivalReply[]>('revive', keys, [looksOnly ? 1 : 0, ...args])
-      return replies.map(toAnswer)
+      return this.#redis.script<Reply[]>('revive', keys, [looksOnly ? 1 : 0, ...args])
     })
   }
 }
 
-type RevivalReply = [status: RevivalAnswer['status'], epoch: string, isPast: number]
-
-function toFields(birth: NonNullable<RevivalRequest['birth']>): Record<string, string> {
-  const { epoch, agentType, traceId, parentMessageId, userCode } = birth
+function toFields({ epoch, agentType, traceId, parentMessageId, userCode }: Birth): Record<string, string> {
   const ids = { trace_id: traceId, parent_message_id: parentMessageId, user_code: userCode }
   return { epoch: String(epoch), agent_type: agentType, ...ids }
 }
 
-function toAnswer([status, epoch, isPast]: RevivalReply): RevivalAnswer {
+function toAnswer([status, epoch, isPast]: Reply): RevivalAnswer {
   if (status === 'revived') return { status, turn: epoch }
-  return status === 'missing' ? { status } : { status, isPast: isPast === 1 }
+  if (status === 'missing') throw new TypeError('a task was neither found nor made')
+  return { status, isPast: isPast === 1 }
 }

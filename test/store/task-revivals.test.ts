@@ -22,7 +22,7 @@ const record = (messageId = 'm') => keys.task('s', messageId)
 const put = (fence: string, fields: Record<string, string> = {}, messageId = 'm') =>
   bare.hset(record(messageId), { fence, created_at: '77', ...fields })
 const request = (more: Partial<RevivalRequest> = {}): RevivalRequest => ({
-  ...{ sessionId: 's', messageId: 'm', turn: 0, entryId: '1-0' },
+  ...{ sessionId: 's', messageId: 'm', turn: 0, entryId: '1-0', birth: () => birth },
   ...more,
 })
 const revive = async (more: Partial<RevivalRequest> = {}, looksOnly = false) =>
@@ -62,7 +62,7 @@ describe('a task that failed', () => {
     await bare.pexpire(record(), 60_000)
     const before = await bare.hgetall(record())
     expect(await revive({}, true)).toEqual({ status: 'revived', turn: '3' })
-    expect(await revive({ messageId: 'gone', birth }, true)).toEqual({ status: 'revived', turn: '4' })
+    expect(await revive({ messageId: 'gone' }, true)).toEqual({ status: 'revived', turn: '4' })
     expect(await bare.hgetall(record())).toEqual(before)
     expect(await bare.pttl(record())).toBeGreaterThan(0)
     expect(await bare.exists(record('gone'), keys.session('s'))).toBe(0)
@@ -70,10 +70,8 @@ describe('a task that failed', () => {
 })
 
 describe('a record that is gone', () => {
-  test('is told of, then made afresh', async () => {
-    expect(await revive()).toEqual({ status: 'missing' })
-    expect(await bare.exists(record())).toBe(0)
-    expect(await revive({ birth })).toEqual({ status: 'revived', turn: '4' })
+  test('is made afresh', async () => {
+    expect(await revive()).toEqual({ status: 'revived', turn: '4' })
     expect(await bare.hgetall(record())).toEqual({
       ...{ fence: 'Q:4::', failures: '0', agent_type: 'agent', trace_id: 't', parent_message_id: 'p', user_code: 'u' },
       created_at: expect.stringMatching(/^\d{13}$/),
@@ -99,7 +97,7 @@ describe('a task that did not fail, or not any more', () => {
   ] as const)('%s, a failure of turn %d: %s', async (fence, turn, status, isPast) => {
     await put(fence, { finished_at: '9' })
     const before = await bare.hgetall(record())
-    expect(await revive({ turn, birth })).toEqual({ status, isPast })
+    expect(await revive({ turn })).toEqual({ status, isPast })
     expect(await bare.hgetall(record())).toEqual(before)
     expect(await bare.exists(keys.session('s'))).toBe(0)
   })
@@ -119,7 +117,7 @@ test('many at once, each with its own answer', async () => {
   )
   expect(answers).toEqual([
     { status: 'revived', turn: '1' },
-    { status: 'missing' },
+    { status: 'revived', turn: '4' },
     { status: 'ended', isPast: true },
     { status: 'revived', turn: '1' },
   ])
