@@ -45,12 +45,20 @@ function bury(pipeline, sessionId, messageId, expired) {
   pipeline.zadd('queue:dead-index:{queue:dead:agent}', Date.now(), `task ${sessionId} ${messageId} 2`)
 }
 
+/** Seconds of CPU that the server has used. */
+async function serverCpu() {
+  const info = await redis.info('cpu')
+  return ['user', 'sys'].reduce((sum, kind) => sum + Number(new RegExp(`used_cpu_${kind}:(\\S+)`).exec(info)[1]), 0)
+}
+
 async function measure(name, run) {
+  const serverBefore = await serverCpu()
   const [startedAt, usedBefore] = [performance.now(), process.cpuUsage()]
   const result = await run()
   const { user, system } = process.cpuUsage(usedBefore)
   const seconds = ((performance.now() - startedAt) / 1_000).toFixed(2)
-  console.log(`${name}: ${seconds} s, ${((user + system) / 1e6).toFixed(2)} s of CPU here`, JSON.stringify(result))
+  const cpu = `CPU ${((user + system) / 1e6).toFixed(2)} s here, ${((await serverCpu()) - serverBefore).toFixed(2)} s in Redis`
+  console.log(`${name}: ${seconds} s (${cpu})`, JSON.stringify(result))
 }
 
 const counted = ({ matched, redriven, skipped }) => ({ matched, redriven, skipped: skipped.length })
