@@ -50,6 +50,22 @@ describe('enqueue', () => {
   })
 })
 
+describe('give-back', () => {
+  test('puts entries back with their fields, in order, on any stream of the slot', async () => {
+    const [a, b] = [keys.control('a'), keys.control('b')]
+    const ids = await run<string[]>(
+      'giveBack',
+      [a, b, a],
+      [2, 'data', '1', 4, 'data', '2', 'turn', '7', 2, 'data', '3'],
+    )
+    expect(await bare.xrange(a, '-', '+')).toEqual([
+      [ids[0], ['data', '1']],
+      [ids[2], ['data', '3']],
+    ])
+    expect(await bare.xrange(b, '-', '+')).toEqual([[ids[1], ['data', '2', 'turn', '7']]])
+  })
+})
+
 describe('settle, release, reclaim, renew, surrender, remove-consumers', () => {
   const GROUP = 'agent_engines'
   let a: string
