@@ -10,7 +10,7 @@ import { type RedisClient, slotGroups } from '../redis/client.ts'
 import { RedisConnections } from '../redis/connections.ts'
 import { checkServer } from '../redis/server-check.ts'
 import { Service } from '../service.ts'
-import { ControlReader, type ControlStream, type TakenEntry } from '../store/control-streams.ts'
+import { ControlReader, type ControlStream, lanesOf, type TakenEntry } from '../store/control-streams.ts'
 import { InboxReader } from '../store/inbox.ts'
 import type { WorkerIdentity } from '../store/presence.ts'
 import { sleep } from '../util/sleep.ts'
@@ -88,7 +88,7 @@ export class WorkerRuntime extends Service implements RunningWorker {
     this.#stores = openStores(this.#redis, options)
     const { keys, presence, leases } = this.#stores
     this.#identity = identify(options, names)
-    this.#streams = names.map((capability) => ({ capability, priority: 'normal', key: keys.control(capability) }))
+    this.#streams = lanesOf(names, keys)
     const { leaseMs } = options
     this.#registration = new Registration({ presence, identity: this.#identity, logger: this.#logger })
     this.#keeper = this.#makeKeeper()
