@@ -3,6 +3,7 @@ import { errorMessage } from '../errors.ts'
 import type { Assignment } from '../execution/assignment.ts'
 import type { Received, Reception } from '../execution/reception.ts'
 import type { Logger } from '../logger.ts'
+import type { Priority } from '../redis/keys.ts'
 import { Service } from '../service.ts'
 import type { ControlLeases } from '../store/control-leases.ts'
 import type { ControlReader, ControlStream, Ends, TakenEntry } from '../store/control-streams.ts'
@@ -11,6 +12,7 @@ import type { LeaseKeeper } from './lease-keeper.ts'
 import { Rota } from './rota.ts'
 import { Settlement } from './settlement.ts'
 import type { Slots } from './slots.ts'
+import type { Turnstile } from './turnstile.ts'
 
 /** So many reads are in different stages at once under load; measured: 2 and 6 were slower. */
 const SHARES = 4
@@ -44,6 +46,9 @@ export class Intake extends Service {
   readonly #slots: Slots
   readonly #settlement: Settlement
   readonly #rota: Rota
+  readonly #turnstile: Turnstile | undefined
+  /** The lane by which it takes its turn: its highest. */
+  readonly #lane: Priority
   readonly #run: RunTask
   readonly #fetchCount: number
   readonly #logger: Logger
@@ -56,6 +61,8 @@ export class Intake extends Service {
 
   constructor(options: {
     reader: ControlReader
+    /** Shared by the intakes of a worker where there are several. */
+    turnstile?: Turnstile | undefined
     reception: Reception
     leases: ControlLeases
     keeper: LeaseKeeper
@@ -75,6 +82,8 @@ export class Intake extends Service {
     this.#fetchCount = options.fetchCount
     this.#logger = options.logger
     this.#rota = new Rota(options.reader.streams)
+    this.#turnstile = options.turnstile
+    this.#lane = options.reader.streams[0]?.priority ?? 'normal'
     this.#settlement = new Settlement(options.reader, options.logger)
   }
 
@@ -119,11 +128,16 @@ export class Intake extends Service {
       await nextTurn()
       if (this.#stopping.signal.aborted || this.#slots.free <= 0) return
     }
-    if (this.#draining) await this.#drainOnce(this.#slots.free)
-    else await this.#waitOnce(this.#slots.free)
+    if (!this.#draining) await this.#waitOnce(this.#slots.free)
+    else if (this.#turnstile === undefined) await this.#drainOnce()
+    else await this.#turnstile.pass(this.#lane, () => this.#drainOnce())
   }
 
-  async #drainOnce(free: number): Promise<void> {
+  /** Answers how many tasks it took. */
+  async #drainOnce(): Promise<number> {
+    const { free } = this.#slots
+    // Others may have been quicker while this waited for its turn.
+    if (free <= 0 || this.#stopping.signal.aborted) return 0
     void this.#settlement.flush()
     // A quarter of the slots at a time: while the server begins or ends the tasks of one, others run here.
     const plan = this.#rota.plan(Math.min(free, Math.ceil(this.#slots.total / SHARES)))
@@ -133,6 +147,7 @@ export class Intake extends Service {
     this.#draining = entries.length === plan.budget
     this.accept(entries)
     if (fault !== undefined) throw fault
+    return entries.length
   }
 
   async #waitOnce(free: number): Promise<void> {

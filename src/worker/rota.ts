@@ -2,7 +2,7 @@ import { PRIORITIES, type Priority } from '../redis/keys.ts'
 import type { ControlStream, TakenEntry, TakePlan } from '../store/control-streams.ts'
 
 /** Whose turn it is, task by task. */
-const TURNS: readonly Priority[] = ['high', 'high', 'high', 'normal', 'high', 'high', 'high', 'low']
+export const TURNS: readonly Priority[] = ['high', 'high', 'high', 'normal', 'high', 'high', 'high', 'low']
 
 /**
  * Which streams a non-blocking read asks, and in what order. The rule:
@@ -15,7 +15,8 @@ const TURNS: readonly Priority[] = ['high', 'high', 'high', 'normal', 'high', 'h
  *   that got least at the last read.
  * - **Order.** Within one lane of one capability tasks are taken in the order in which they were sent.
  *
- * The turns are counted in tasks, not in reads, so that the shares hold whatever the size of each read is.
+ * The turns are counted in tasks, not in reads, so that the shares hold whatever the size of each read is. On a Cluster
+ * the lanes lie in different slots and one read cannot ask them all; there {@link Turnstile} lets the reads take turns.
  */
 export class Rota {
   /** Streams by lane, in the order of {@link PRIORITIES}; in each lane those that got least first. */

@@ -26,6 +26,7 @@ import { Registration } from './registration.ts'
 import { Slots } from './slots.ts'
 import { openStores, type WorkerStores } from './stores.ts'
 import { TaskWatch } from './task-watch.ts'
+import { Turnstile } from './turnstile.ts'
 
 /** After this long without a sign of life a consumer that owns nothing is removed from its group. */
 const CONSUMER_IDLE_MS = 600_000
@@ -212,10 +213,11 @@ export class WorkerRuntime extends Service implements RunningWorker {
     const reception = new Reception({ records, deadLetters, aftercare, ...limits, logger })
     const run: RunTask = (assignment, onHandled) => this.#executions.run(assignment, onHandled)
     const shared = { reception, run, fetchCount, logger, leases, keeper: this.#keeper, slots: this.#slots }
+    const turnstile = redis.isCluster ? new Turnstile() : undefined
     return slotGroups(redis.isCluster, this.#streams, ({ key }) => key).map((streams) => {
       const blocking = this.#connections.client('blocking')
       const reader = new ControlReader({ redis, blocking, streams, group, consumer: workerId })
-      return new Intake({ ...shared, reader })
+      return new Intake({ ...shared, reader, turnstile })
     })
   }
 
