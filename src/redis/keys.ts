@@ -1,5 +1,8 @@
-/** Lanes of a control stream; `normal` is the stream without a suffix. */
-export type Priority = 'high' | 'normal' | 'low'
+/** The lanes of a capability, the first first. */
+export const PRIORITIES = ['high', 'normal', 'low'] as const
+
+/** A lane: one control stream of a capability; `normal` is the one without a suffix. */
+export type Priority = (typeof PRIORITIES)[number]
 
 /**
  * Every key and channel this library uses, spelled here and nowhere else. `{…}` is the hash tag of Redis Cluster: all
