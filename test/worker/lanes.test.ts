@@ -231,18 +231,22 @@ describe.each(['high', 'low'] as const)('the %s lane is served in every respect'
   test('what does not finish is handed over at a stop, in its lane', async () => {
     const house = new House()
     const client = house.client()
-    const gate = new Gate()
-    onTestFinished(() => gate.open())
-    const worker = await house.work(() => gate.pass(), { shutdownTimeoutMs: 50, leaseMs: 60_000 })
+    const started = new Gate()
+    started.open()
+    const worker = await house.work(
+      async (_command, { signal }) => {
+        await started.pass()
+        await new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)))
+      },
+      { shutdownTimeoutMs: 50, leaseMs: 60_000 },
+    )
     const { messageId } = await client.sendMessage({ ...send, priority, content: 'x' })
-    await gate.reached(1)
-    const stopped = worker.stop()
-    await pause(100)
-    gate.open()
-    await stopped
+    await started.reached(1)
+    await worker.stop()
     expect(await house.redis.xlen(house.keys.control('agent', priority))).toBe(1)
     await house.work(() => 'second', { leaseMs: 60_000 })
-    const result = await client.result({ sessionId: 's', messageId, timeoutMs: 10_000 })
+    // Only a handover can be that quick: the lease would take a minute to run out.
+    const result = await client.result({ sessionId: 's', messageId, timeoutMs: 15_000 })
     expect(result).toMatchObject({ data: 'second', status: 'COMPLETED' })
   })
 
