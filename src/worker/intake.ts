@@ -33,7 +33,7 @@ export type RunTask = (assignment: Assignment, onHandled: () => void) => Promise
  * Three modes. `draining`: there may be more than was asked for, so the next read follows as soon as slots are free,
  * without blocking, in one write with the acks of what ended; {@link Rota} says in which order the lanes are asked. A
  * read that finds less than it has room for has found all lanes empty, and it is time to wait. With at least as many
- * free slots as streams that is `idle`: one blocking read over all of them, which takes what comes; one that comes back
+ * free slots as streams in use that is `idle`: one blocking read over all of them, which takes what comes; one that comes back
  * full leads to `draining`. With fewer free slots such a read could bring more than there is room for; that is
  * `listening`: the worker waits, without taking, for something beyond where the streams ended, and then drains. While
  * all slots are in use nothing is read at all.
@@ -154,13 +154,18 @@ export class Intake extends Service {
     const perStream = this.#perStream(free)
     if (perStream === 0) return this.#listen()
     const entries = await this.#reader.block(perStream)
+    this.#rota.report(entries)
     this.#draining = entries.length >= perStream
     this.accept(entries)
   }
 
-  /** How many entries of each stream a blocking read may ask for, so that it never brings more than there is room for. */
+  /**
+   * How many entries of each stream a blocking read may ask for, so that it does not bring more than there is room for.
+   * It waits on streams that were all empty a moment ago, so what it might bring too much comes from lanes that were
+   * never used before, and goes back.
+   */
   #perStream(free: number): number {
-    return Math.min(this.#fetchCount, Math.floor(free / this.#reader.streams.length))
+    return Math.min(this.#fetchCount, Math.floor(free / this.#rota.lively))
   }
 
   async #listen(): Promise<void> {

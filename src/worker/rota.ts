@@ -21,10 +21,18 @@ export const TURNS: readonly Priority[] = ['high', 'high', 'high', 'normal', 'hi
 export class Rota {
   /** Streams by lane, in the order of {@link PRIORITIES}; in each lane those that got least first. */
   #lanes: readonly (readonly ControlStream[])[]
+  /** The normal lanes, and those of the others that have brought something. */
+  readonly #lively: Set<ControlStream>
   #turn = 0
 
   constructor(streams: readonly ControlStream[]) {
     this.#lanes = PRIORITIES.map((priority) => streams.filter((stream) => stream.priority === priority))
+    this.#lively = new Set(streams.filter(({ priority }) => priority === 'normal'))
+  }
+
+  /** How many streams may be counted on to bring something: a lane that nobody uses is not one of them. */
+  get lively(): number {
+    return Math.max(this.#lively.size, 1)
   }
 
   /** The next read of at most `budget` tasks. */
@@ -48,6 +56,7 @@ export class Rota {
     const counts = new Map<ControlStream, number>()
     for (const { stream } of entries) counts.set(stream, (counts.get(stream) ?? 0) + 1)
     if (counts.size === 0) return
+    for (const stream of counts.keys()) this.#lively.add(stream)
     const count = (stream: ControlStream) => counts.get(stream) ?? 0
     // Sorting keeps the order of those that got the same.
     this.#lanes = this.#lanes.map((lane) => [...lane].sort((a, b) => count(a) - count(b)))
