@@ -34,7 +34,7 @@ export const BEATS_PER_LEASE = 4
  */
 export async function runLeaseLoop(data: LeaseLoopData, logger: Logger, signal: AbortSignal): Promise<void> {
   const connections = new RedisConnections(data.redis, logger)
-  const client = connections.client('patient')
+  const client = connections.client('pulse')
   // What is under way then may wait for a server that is away.
   signal.addEventListener('abort', () => connections.close(), { once: true })
   const presence = new Presence(client, new Keys(data.keyPrefix))
