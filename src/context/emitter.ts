@@ -79,6 +79,16 @@ export class Emitter {
     return ended
   }
 
+  /** Asks Redis whether the attempt still owns its task; if not, it is told like a refused write. */
+  async verify(): Promise<void> {
+    const { fence } = this.#ownership
+    const { sessionId, messageId } = this.#header
+    const answer = await this.#writer.commit(() => ({ sessionId, messageId, fence, first: 1, events: [] }))
+    // What has said its last word may be ended by now.
+    if (answer.ok || this.#hasEnded || this.#closed !== undefined) return
+    this.#lose(answer.holder, [])
+  }
+
   #add(body: EventBody, end: End | undefined, metadata?: Record<string, unknown>): Promise<void> {
     const settled = deferred()
     // A handler need not await each emit; the refusal reaches it by its signal, and the executor by `end`.
@@ -149,9 +159,13 @@ export class Emitter {
       else this.#sending = false
       return
     }
+    this.#lose(answer.holder, batch)
+  }
+
+  #lose(holder: string, batch: readonly Pending[]): void {
     const lost = new GatewayError('GW_LEASE_LOST', {
       messageId: this.#header.messageId,
-      holder: answer.holder || 'nobody',
+      holder: holder || 'nobody',
     })
     this.#fail(batch, lost)
     this.#onLost(lost)

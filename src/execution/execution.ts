@@ -57,6 +57,16 @@ export class Execution {
     this.#signal.abort(reason)
   }
 
+  /** Why the attempt was aborted, if it was. */
+  get abortReason(): GatewayError | undefined {
+    return this.#signal.reason
+  }
+
+  /** Looks whether the attempt still owns its task, and aborts it if not. */
+  verify(): Promise<void> {
+    return this.#emitter.verify()
+  }
+
   /** @param onHandled - Called when the handler has come to an end, before that end is recorded. */
   async run(onHandled: () => void): Promise<boolean> {
     const outcome = await this.#attempt()

@@ -19,6 +19,7 @@ export class RedisClient {
   readonly #redis: Redis | Cluster
   readonly #isClosed: () => boolean
   readonly #patience: Patience | undefined
+  readonly #losses: () => number
 
   constructor(options: {
     redis: Redis | Cluster
@@ -26,11 +27,19 @@ export class RedisClient {
     isClosed: () => boolean
     /** Repeats what the server refuses for now. Default: the refusal is thrown. */
     patience?: Patience | undefined
+    /** How often the connection was lost so far. Default never. */
+    losses?: () => number
   }) {
     this.#redis = options.redis
     this.isCluster = options.isCluster
     this.#isClosed = options.isClosed
     this.#patience = options.patience
+    this.#losses = options.losses ?? (() => 0)
+  }
+
+  /** How often the connection was lost so far: what was under way then may have been carried out without an answer. */
+  get losses(): number {
+    return this.#losses()
   }
 
   /** Carries out one command; the shape of its reply is the caller's knowledge. */

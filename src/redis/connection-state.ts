@@ -11,6 +11,7 @@ export class ConnectionState {
   readonly #logger: Logger
   readonly #about: object
   #down = false
+  #losses = 0
   #closed = false
   #refusals = 0
   #refusing = false
@@ -27,9 +28,15 @@ export class ConnectionState {
     return this.#refusals
   }
 
+  /** How often the connection was lost so far. */
+  get losses(): number {
+    return this.#losses
+  }
+
   lost(reason: string): void {
     if (this.#down || this.#closed) return
     this.#down = true
+    this.#losses += 1
     this.#logger.warn({ ...this.#about, reason }, 'Redis connection lost')
   }
 

@@ -5,7 +5,7 @@ import { RedisClient } from './client.ts'
 import { ConnectionState } from './connection-state.ts'
 import type { ResolvedRedis } from './options.ts'
 import { Patience } from './patience.ts'
-import { SILENCE_MS, watchSilence } from './watchdog.ts'
+import { keepTalking, SILENCE_MS, watchSilence } from './watchdog.ts'
 
 /**
  * What a connection is for decides how it behaves in trouble. On each of them silence is noticed within some two
@@ -52,13 +52,18 @@ export class RedisConnections {
   client(role: 'patient' | 'pulse' | 'prompt' | 'blocking'): RedisClient {
     const { isCluster } = this
     const patience = role === 'patient' ? new Patience(this.#logger, { target: this.target }) : undefined
-    const redis = this.#create(role, () => patience?.close())
-    return new RedisClient({ redis, isCluster, isClosed: () => !this.#open.has(redis), patience })
+    const state = new ConnectionState(this.#logger, { target: this.target, connection: role })
+    const redis = this.#create(role, state, () => patience?.close())
+    const isClosed = () => !this.#open.has(redis)
+    return new RedisClient({ redis, isCluster, isClosed, patience, losses: () => state.losses })
   }
 
   /** A pub/sub connection that opens with its first subscription. */
   subscriber(): Redis | Cluster {
-    return this.#create('subscriber')
+    const state = new ConnectionState(this.#logger, { target: this.target, connection: 'subscriber' })
+    const redis = this.#create('subscriber', state, () => hush())
+    const hush = keepTalking(redis)
+    return redis
   }
 
   /**
@@ -93,14 +98,13 @@ export class RedisConnections {
 
   #lastFault: string | undefined
 
-  #create(role: ConnectionRole, onClose?: () => void): Redis | Cluster {
-    const state = new ConnectionState(this.#logger, { target: this.target, connection: role })
+  #create(role: ConnectionRole, state: ConnectionState, onClose: () => void): Redis | Cluster {
     const redis = this.#build(role, state)
     const unwatch = watchSilence(redis)
     this.#open.set(redis, () => {
       unwatch()
       state.close()
-      onClose?.()
+      onClose()
     })
     redis.on('error', (error: Error) => {
       this.#lastFault = errorMessage(error)

@@ -7,6 +7,7 @@ import type { Cluster, Redis } from 'ioredis'
 export const SILENCE_MS = 2_000
 
 const LOOK_EVERY_MS = 250
+const TALK_EVERY_MS = 1_000
 /** A connection that dies of silence again and again gets up to 2^3 times as long. */
 const MOST_STRIKES = 3
 
@@ -65,6 +66,22 @@ export function watchSilence(redis: Redis | Cluster): () => void {
       look(connection as unknown as Watched, state)
     }
   }, LOOK_EVERY_MS)
+  timer.unref()
+  return () => clearInterval(timer)
+}
+
+/**
+ * Makes a pub/sub connection say something now and then, so that its silence can be told from its death. (On a Cluster
+ * ioredis hides these connections.)
+ *
+ * @returns Ends the talk.
+ */
+export function keepTalking(redis: Redis | Cluster): () => void {
+  if ('nodes' in redis) return () => undefined
+  const timer = setInterval(() => {
+    // An answer that does not come is the watchdog's affair.
+    if (redis.status === 'ready') redis.ping().catch(() => undefined)
+  }, TALK_EVERY_MS)
   timer.unref()
   return () => clearInterval(timer)
 }

@@ -9,13 +9,20 @@ import type { Slots } from './slots.ts'
 /** A lease counts as run out after this part of it: with the walks in between, a takeover stays within one lease. */
 const IDLE_SHARE = 0.8
 const WALKS_PER_LEASE = 10
+/** Who has not reached Redis for this part of a lease cannot tell the dead from those that were cut off like himself. */
+const AWAY_SHARE = 0.25
+const AWAY_LEAST_MS = 250
+/** How long the living then have to renew their leases: this part of one, and the time to connect again. */
+const GRACE_SHARE = 0.5
+const GRACE_MS = 500
 const MOST_PER_WALK = 100
 const CONSUMER_IDLE_MS = 600_000
 const CLEAN_EVERY_MS = 60_000
 
 /**
  * Takes over what dead workers have left, this one's former life included: walks over the pending entries of each
- * stream, about ten times in a lease and with jitter, bounded by the free slots.
+ * stream, about ten times in a lease and with jitter, bounded by the free slots. After Redis was away it waits until the
+ * living have renewed the leases that ran out meanwhile.
  */
 export class Reclaimer extends Service {
   readonly #leases: ControlLeases
@@ -28,6 +35,7 @@ export class Reclaimer extends Service {
   readonly #stopping = new AbortController()
   #loop: Promise<void> = Promise.resolve()
   #cleanedAt = performance.now()
+  #reachedAt = 0
 
   constructor(options: {
     leases: ControlLeases
@@ -50,6 +58,7 @@ export class Reclaimer extends Service {
   protected override async onStart(): Promise<void> {
     // A worker that comes back under its old id is not to wait for its own leases to run out.
     await Promise.all(this.#streams.map(({ key }) => this.#leases.surrender(key)))
+    this.#reachedAt = performance.now()
     this.#loop = this.#run()
   }
 
@@ -63,8 +72,10 @@ export class Reclaimer extends Service {
     let failing = false
     while (!signal.aborted) {
       try {
+        await this.#meetRedis()
         for (const stream of this.#streams) await this.#walk(stream)
         await this.#clean()
+        this.#reachedAt = performance.now()
         failing = false
       } catch (error) {
         if (!failing)
@@ -73,6 +84,14 @@ export class Reclaimer extends Service {
       }
       await sleep((this.#leaseMs / WALKS_PER_LEASE) * (0.5 + Math.random()), signal)
     }
+  }
+
+  async #meetRedis(): Promise<void> {
+    await this.#leases.reach()
+    const awayMs = performance.now() - this.#reachedAt
+    if (awayMs < Math.max(this.#leaseMs * AWAY_SHARE, AWAY_LEAST_MS)) return
+    await sleep(this.#leaseMs * GRACE_SHARE + GRACE_MS, this.#stopping.signal)
+    await this.#leases.reach()
   }
 
   async #walk(stream: ControlStream): Promise<void> {

@@ -18,6 +18,7 @@ import { sleep } from '../util/sleep.ts'
 import { identify, readCapabilities } from './identity.ts'
 import { Intake, type RunTask } from './intake.ts'
 import { LeaseKeeper } from './lease-keeper.ts'
+import { LossReport } from './loss-report.ts'
 import type { ResolvedWorkerOptions } from './options.ts'
 import { Reclaimer } from './reclaimer.ts'
 import { Registration } from './registration.ts'
@@ -62,6 +63,7 @@ export class WorkerRuntime extends Service implements RunningWorker {
   /** One per slot in which control streams lie: on one Redis a single one. */
   readonly #intakes: readonly Intake[]
   readonly #reclaimer: Reclaimer
+  readonly #losses: LossReport
   #markStopped!: () => void
 
   constructor(options: ResolvedWorkerOptions) {
@@ -76,6 +78,7 @@ export class WorkerRuntime extends Service implements RunningWorker {
     this.#logger = options.logger.child({ workerId: options.workerId })
     this.#connections = new RedisConnections(options.redis, this.#logger)
     this.#redis = this.#connections.client('patient')
+    this.#losses = new LossReport(this.#logger)
     this.#slots = new Slots(options.maxConcurrency)
     const keys = new Keys(options.keyPrefix)
     const presence = new Presence(this.#redis, keys)
@@ -143,6 +146,7 @@ export class WorkerRuntime extends Service implements RunningWorker {
     try {
       await Promise.race([orderly, overtime])
     } finally {
+      this.#losses.close()
       this.#connections.close()
       this.#markStopped()
       this.#logger.info({}, 'worker has stopped')
@@ -176,13 +180,24 @@ export class WorkerRuntime extends Service implements RunningWorker {
     const execution = new Execution(this.#resources, assignment)
     this.#executions.add(execution)
     try {
-      return await execution.run(onHandled)
+      const ended = await execution.run(onHandled)
+      if (!ended) this.#losses.note(execution.abortReason)
+      return ended
     } catch (error) {
       const { sessionId, messageId } = assignment.header
       this.#logger.error({ err: error, sessionId, messageId }, 'the execution of a task failed')
       return false
     } finally {
       this.#executions.delete(execution)
+    }
+  }
+
+  /** Leases or groups are gone: whoever has lost its task is to hear of it now, not at its next word. */
+  #verify(): void {
+    for (const execution of this.#executions) {
+      execution.verify().catch((error: unknown) => {
+        this.#logger.debug({ err: error }, 'the ownership of a task could not be verified')
+      })
     }
   }
 
@@ -198,6 +213,7 @@ export class WorkerRuntime extends Service implements RunningWorker {
       reception,
       run,
       fetchCount,
+      onGroupGone: () => this.#verify(),
       logger,
       leases: this.#leases,
       keeper: this.#keeper,
@@ -233,6 +249,7 @@ export class WorkerRuntime extends Service implements RunningWorker {
         this.#logger.error({ reason }, 'another process took over the id of this worker, stopping')
         void this.stop()
       },
+      onLost: () => this.#verify(),
     })
   }
 
