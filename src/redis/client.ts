@@ -20,6 +20,7 @@ export class RedisClient {
   readonly #isClosed: () => boolean
   readonly #patience: Patience | undefined
   readonly #losses: () => number
+  readonly #timeoutMs: number | undefined
 
   constructor(options: {
     redis: Redis | Cluster
@@ -29,12 +30,15 @@ export class RedisClient {
     patience?: Patience | undefined
     /** How often the connection was lost so far. Default never. */
     losses?: () => number
+    /** Longest time a call may take. Default as long as it takes. */
+    timeoutMs?: number | undefined
   }) {
     this.#redis = options.redis
     this.isCluster = options.isCluster
     this.#isClosed = options.isClosed
     this.#patience = options.patience
     this.#losses = options.losses ?? (() => 0)
+    this.#timeoutMs = options.timeoutMs
   }
 
   /** How often the connection was lost so far: what was under way then may have been carried out without an answer. */
@@ -84,7 +88,8 @@ export class RedisClient {
       return send()
     }
     try {
-      return (await (this.#patience === undefined ? attempt() : this.#patience.run(attempt))) as Reply
+      const answer = this.#patience === undefined ? attempt() : this.#patience.run(attempt)
+      return (await (this.#timeoutMs === undefined ? answer : inTime(answer, this.#timeoutMs))) as Reply
     } catch (error) {
       throw this.#toError(operation, error)
     }
@@ -117,6 +122,19 @@ export class RedisClient {
       }),
     )
     return results
+  }
+}
+
+/** ioredis has such a limit, too, and lets it run for each command that a closed connection forgot. */
+async function inTime<T>(answer: Promise<T>, timeoutMs: number): Promise<T> {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`no answer within ${timeoutMs} ms`)), timeoutMs)
+  })
+  try {
+    return await Promise.race([answer, late])
+  } finally {
+    clearTimeout(timer)
   }
 }
 

@@ -55,7 +55,8 @@ export class RedisConnections {
     const state = new ConnectionState(this.#logger, { target: this.target, connection: role })
     const redis = this.#create(role, state, () => patience?.close())
     const isClosed = () => !this.#open.has(redis)
-    return new RedisClient({ redis, isCluster, isClosed, patience, losses: () => state.losses })
+    const timeoutMs = role === 'prompt' ? PROMPT_TIMEOUT_MS : undefined
+    return new RedisClient({ redis, isCluster, isClosed, patience, timeoutMs, losses: () => state.losses })
   }
 
   /** A pub/sub connection that opens with its first subscription. */
@@ -135,13 +136,23 @@ export class RedisConnections {
   }
 }
 
+interface Queued {
+  flushQueue?: (error: Error) => void
+  readonly prevCommandQueue?: { shift(): { command: { reject(error: Error): void } } | undefined } | null
+}
+
 /**
  * ioredis 6.0, disconnected while it waits for its next attempt to connect, never settles the commands in its queue: no
  * socket is there whose closing would do it.
  */
 function rejectPending(redis: Redis | Cluster): void {
-  const queued = redis as unknown as { flushQueue?: (error: Error) => void }
-  queued.flushQueue?.(new Error('Connection is closed.'))
+  const queued = redis as unknown as Queued
+  const reason = new Error('Connection is closed.')
+  queued.flushQueue?.(reason)
+  // What waited to be sent again, if a connection in between was lost before it was ready.
+  for (let item = queued.prevCommandQueue?.shift(); item; item = queued.prevCommandQueue?.shift()) {
+    item.command.reject(reason)
+  }
 }
 
 function behaviour(role: ConnectionRole, state: ConnectionState): RedisOptions {
@@ -179,9 +190,8 @@ function behaviour(role: ConnectionRole, state: ConnectionState): RedisOptions {
   switch (role) {
     case 'patient':
     case 'pulse':
-      return common
     case 'prompt':
-      return { ...common, commandTimeout: PROMPT_TIMEOUT_MS }
+      return common
     case 'blocking':
       // Without a limit of retries ioredis would drop an interrupted read without settling its promise.
       return { ...common, autoResendUnfulfilledCommands: false, maxRetriesPerRequest: 0 }
