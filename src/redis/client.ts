@@ -7,6 +7,8 @@ import type { Patience } from './patience.ts'
 /** A script, by its file name in camelCase. */
 export type ScriptName = keyof typeof LUA
 
+const ANYWHERE: ReadonlySet<string> = new Set(['CLIENT', 'PING'])
+
 export type RedisValue = string | number | Buffer
 
 /**
@@ -20,6 +22,7 @@ export class RedisClient {
   readonly #isClosed: () => boolean
   readonly #patience: Patience | undefined
   readonly #losses: () => number
+  readonly #onAnswer: () => void
   readonly #timeoutMs: number | undefined
 
   constructor(options: {
@@ -30,6 +33,8 @@ export class RedisClient {
     patience?: Patience | undefined
     /** How often the connection was lost so far. Default never. */
     losses?: () => number
+    /** Told of each command that was carried out, those apart that any server carries out. */
+    onAnswer?: () => void
     /** Longest time a call may take. Default as long as it takes. */
     timeoutMs?: number | undefined
   }) {
@@ -38,6 +43,7 @@ export class RedisClient {
     this.#isClosed = options.isClosed
     this.#patience = options.patience
     this.#losses = options.losses ?? (() => 0)
+    this.#onAnswer = options.onAnswer ?? (() => undefined)
     this.#timeoutMs = options.timeoutMs
   }
 
@@ -89,7 +95,9 @@ export class RedisClient {
     }
     try {
       const answer = this.#patience === undefined ? attempt() : this.#patience.run(attempt)
-      return (await (this.#timeoutMs === undefined ? answer : inTime(answer, this.#timeoutMs))) as Reply
+      const reply = await (this.#timeoutMs === undefined ? answer : inTime(answer, this.#timeoutMs))
+      if (!ANYWHERE.has(operation)) this.#onAnswer()
+      return reply as Reply
     } catch (error) {
       throw this.#toError(operation, error)
     }

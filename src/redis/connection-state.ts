@@ -1,6 +1,6 @@
 import type { Logger } from '../logger.ts'
 
-/** A server that refused what was asked of it counts as back when it has refused nothing for this long. */
+/** A server that refused counts as back when it has done something again and refused nothing for this long since. */
 const ACCEPTED_AFTER_MS = 1_000
 
 /**
@@ -42,6 +42,7 @@ export class ConnectionState {
 
   refused(reason: string): void {
     clearTimeout(this.#accepted)
+    this.#accepted = undefined
     // All that was under way is refused together.
     if (!this.#refusing) this.#refusals += 1
     this.#refusing = true
@@ -51,11 +52,12 @@ export class ConnectionState {
   ready(): void {
     this.#refusing = false
     if (!this.#down || this.#closed) return
-    if (this.#refusals === 0) {
-      this.#back()
-      return
-    }
-    clearTimeout(this.#accepted)
+    if (this.#refusals === 0) this.#back()
+  }
+
+  /** The server has carried out a command. */
+  answered(): void {
+    if (this.#refusals === 0 || this.#accepted !== undefined || this.#closed) return
     this.#accepted = setTimeout(() => this.#back(), ACCEPTED_AFTER_MS)
     this.#accepted.unref()
   }
@@ -66,6 +68,7 @@ export class ConnectionState {
   }
 
   #back(): void {
+    this.#accepted = undefined
     this.#refusals = 0
     this.#down = false
     this.#logger.info(this.#about, 'Redis connection is back')

@@ -56,7 +56,8 @@ export class RedisConnections {
     const redis = this.#create(role, state, () => patience?.close())
     const isClosed = () => !this.#open.has(redis)
     const timeoutMs = role === 'prompt' ? PROMPT_TIMEOUT_MS : undefined
-    return new RedisClient({ redis, isCluster, isClosed, patience, timeoutMs, losses: () => state.losses })
+    const news = { losses: () => state.losses, onAnswer: () => state.answered() }
+    return new RedisClient({ redis, isCluster, isClosed, patience, timeoutMs, ...news })
   }
 
   /** A pub/sub connection that opens with its first subscription. */

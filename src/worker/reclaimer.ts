@@ -12,8 +12,7 @@ const WALKS_PER_LEASE = 10
 /** Who has not reached Redis for this part of a lease cannot tell the dead from those that were cut off like himself. */
 const AWAY_SHARE = 0.25
 const AWAY_LEAST_MS = 250
-/** How long the living then have to renew their leases: this part of one, and the time to connect again. */
-const GRACE_SHARE = 0.5
+/** Beside the time of a lease the living then have this long to connect again, before what they do not renew is taken. */
 const GRACE_MS = 500
 const MOST_PER_WALK = 100
 const CONSUMER_IDLE_MS = 600_000
@@ -90,7 +89,7 @@ export class Reclaimer extends Service {
     await this.#leases.reach()
     const awayMs = performance.now() - this.#reachedAt
     if (awayMs < Math.max(this.#leaseMs * AWAY_SHARE, AWAY_LEAST_MS)) return
-    await sleep(this.#leaseMs * GRACE_SHARE + GRACE_MS, this.#stopping.signal)
+    await sleep(this.#leaseMs * IDLE_SHARE + GRACE_MS, this.#stopping.signal)
     await this.#leases.reach()
   }
 

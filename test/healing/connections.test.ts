@@ -64,10 +64,12 @@ describe('CLIENT KILL', () => {
     await ward.hold()
     const result = ward.result()
     ward.startLoad()
+    // The last connection of all comes with the worker's first sign of life.
+    await waitFor(() => ward.proxy.connections((connection) => connection.hasRun(LUA.beat.sha)).length === 1)
     for (let round = 0; round < 5; round += 1) {
       const { length } = ward.accepted
       await waitFor(() => ward.accepted.length > length + 3)
-      await ward.house.redis.client('KILL', 'TYPE', type, 'SKIPME', 'yes')
+      await ward.house.redis.call('CLIENT', 'KILL', 'TYPE', type, 'SKIPME', 'yes')
     }
     expect(await ward.backAtWork()).toBeLessThan(4_000)
     ward.stopLoad()

@@ -1,4 +1,5 @@
-import { expect, test } from 'vitest'
+import { Redis } from 'ioredis'
+import { expect, onTestFinished, test } from 'vitest'
 import { findFreePort } from '../../src/testing/servers/free-port.ts'
 import { waitFor } from '../../src/testing/wait-for.ts'
 import { sleep } from '../../src/util/sleep.ts'
@@ -64,13 +65,17 @@ test('a server that is loading is waited for: nobody fails, and work goes on whe
   const slow = ['--key-load-delay', '1000', '--loading-process-events-interval-bytes', '1024']
   const ward = await Ward.open({ args: ['--appendonly', 'yes', '--appendfsync', 'always', ...slow] })
   const { redis } = ward.house
+  // Asks also while the server is loading.
+  const bare = new Redis(ward.house.url, { enableReadyCheck: false, disconnectTimeout: 100, retryStrategy: () => 50 })
+  bare.on('error', () => undefined)
+  onTestFinished(() => bare.disconnect())
   await redis.call('DEBUG', 'POPULATE', 2_500, 'ballast', 32)
   await redis.bgrewriteaof()
   await waitFor(async () => /aof_rewrite_in_progress:0/.test(await redis.info('persistence')))
   await ward.hold()
   const result = ward.result()
   const restarted = ward.server.restart()
-  await waitFor(async () => /loading:1/.test(await redis.info('persistence')), { timeoutMs: 15_000 })
+  await waitFor(async () => /loading:1/.test(await bare.info('persistence')), { timeoutMs: 15_000 })
   const sent = ward.client.sendMessage({ targetAgentType: 'agent', sessionId: 's', messageId: 'm', content: 'quick' })
   await restarted
   expect(await ward.backAtWork()).toBeLessThan(4_000)
