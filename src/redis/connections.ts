@@ -30,7 +30,7 @@ const PROMPT_TIMEOUT_MS = 10_000
 /** Longest pause between two attempts to connect: recovery is promised within 2 s of the server's return. */
 const RETRY_MOST_MS = 500
 /** What says that this server is not, or not yet, the one to ask: connect again, to whatever is the master then. */
-const NOT_HERE = /(?:^|: -)(?:READONLY|LOADING|MASTERDOWN) /
+const NOT_HERE = /(?:^|: -)(?:READONLY|LOADING|MASTERDOWN|UNBLOCKED force) /
 
 /** Opens a process' connections to one Redis, watches them, and closes them all. */
 export class RedisConnections {

@@ -17,8 +17,8 @@ interface Watched {
   readonly stream?: {
     readonly destroyed: boolean
     readonly bytesRead: number
-    readonly bytesWritten: number
-    readonly writableLength: number
+    /** Node's inside of a socket: what was given to the system, and what of it still waits in front of the network. */
+    readonly _handle?: { readonly bytesWritten?: number; readonly writeQueueSize?: number } | null
     destroy(error: Error): void
   }
   readonly commandQueue?: { readonly length: number; peekFront(): unknown }
@@ -93,11 +93,12 @@ function look(connection: Watched, state: State): void {
     state.silent = 0
     return
   }
+  const waiting = stream._handle?.writeQueueSize ?? 0
   const now: Look = {
     oldest: commandQueue.peekFront(),
     read: stream.bytesRead,
-    written: stream.bytesWritten - stream.writableLength,
-    waiting: stream.writableLength,
+    written: (stream._handle?.bytesWritten ?? 0) - waiting,
+    waiting,
     ready: connection.status === 'ready',
   }
   const { last } = state

@@ -32,14 +32,14 @@ test('a restart with its data: all goes on, nothing is lost or repeated, one lin
 })
 
 test('an outage longer than a lease takes no task from a living worker', { timeout: 60_000 }, async () => {
-  const ward = await Ward.open({ args: DURABLE, work: { leaseMs: 2_000 } })
-  await ward.work({ leaseMs: 2_000 })
+  const ward = await Ward.open({ args: DURABLE, work: { leaseMs: 3_000 } })
+  await ward.work({ leaseMs: 3_000 })
   for (let number = 0; number < 6; number += 1) await ward.hold(`held-${number}`)
   ward.server.kill('SIGKILL')
-  await sleep(2_500)
+  await sleep(3_300)
   await ward.server.restart()
   expect(await ward.backAtWork()).toBeLessThan(4_000)
-  await sleep(3_000)
+  await sleep(4_000)
   ward.gate.open()
   await ward.settled()
   expect([...ward.starts].filter(([, count]) => count > 1)).toEqual([])

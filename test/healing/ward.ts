@@ -18,6 +18,8 @@ export interface WardOptions {
   readonly work?: WorkOptions
   /** Where worker and client find Redis; default through the proxy. */
   readonly redis?: RedisOption
+  /** The server and how it is looked at; default one of its own. */
+  readonly house?: House & { readonly server: LocalRedis }
 }
 
 /**
@@ -50,8 +52,8 @@ export class Ward {
     onTestFinished(() => this.gate.open())
   }
 
-  static async open({ args = [], work = {}, redis }: WardOptions = {}): Promise<Ward> {
-    const house = await House.private(['--enable-debug-command', 'yes', ...args])
+  static async open({ args = [], work = {}, redis, ...given }: WardOptions = {}): Promise<Ward> {
+    const house = given.house ?? (await House.private(['--enable-debug-command', 'yes', ...args]))
     const proxy = await TcpProxy.start(house.server.port)
     onTestFinished(() => proxy.stop())
     const ward = new Ward(house, proxy, redis ?? proxy.url)
@@ -158,6 +160,7 @@ export class Ward {
   logged(): Record<string, number> {
     const counts: Record<string, number> = {}
     for (const { level, message, fields } of this.house.logger.lines) {
+      if (message.startsWith('appendonly is off')) continue
       if (level === 'debug' || (level === 'info' && !/^Redis/.test(message))) continue
       const key = [message, fields['connection']].filter((part) => part !== undefined).join(': ')
       counts[key] = (counts[key] ?? 0) + 1
