@@ -6,6 +6,8 @@ import type { Cluster, Redis } from 'ioredis'
  */
 export const SILENCE_MS = 2_000
 
+/** The same for the first attempt to make a connection anew: the next one may already find another master. */
+const HANDSHAKE_MS = SILENCE_MS / 2
 const LOOK_EVERY_MS = 250
 const TALK_EVERY_MS = 1_000
 /** A connection that dies of silence again and again gets up to 2^3 times as long. */
@@ -36,6 +38,8 @@ interface State {
   last: Look | undefined
   silent: number
   strikes: number
+  /** Attempts to connect that died of silence since the connection was last ready. */
+  handshakes: number
 }
 
 /**
@@ -60,7 +64,7 @@ export function watchSilence(redis: Redis | Cluster): () => void {
     for (const connection of connections) {
       let state = states.get(connection)
       if (state === undefined) {
-        state = { last: undefined, silent: 0, strikes: 0 }
+        state = { last: undefined, silent: 0, strikes: 0, handshakes: 0 }
         states.set(connection, state)
       }
       look(connection as unknown as Watched, state)
@@ -103,16 +107,18 @@ function look(connection: Watched, state: State): void {
   }
   const { last } = state
   state.last = now
+  if (now.ready) state.handshakes = 0
   if (last === undefined || hasMoved(last, now)) {
     state.silent = 0
     if (last?.ready && now.ready && last.oldest !== now.oldest) state.strikes = 0
     return
   }
   state.silent += 1
-  const limitMs = SILENCE_MS * 2 ** state.strikes
+  const limitMs = now.ready ? SILENCE_MS * 2 ** state.strikes : state.handshakes === 0 ? HANDSHAKE_MS : SILENCE_MS
   if (state.silent * LOOK_EVERY_MS < limitMs) return
   state.silent = 0
   if (now.ready) state.strikes = Math.min(state.strikes + 1, MOST_STRIKES)
+  else state.handshakes += 1
   stream.destroy(new Error(`no answer for ${limitMs} ms`))
 }
 
