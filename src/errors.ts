@@ -19,6 +19,7 @@ const CATALOGUE = {
   GW_WORKER_NOT_LOADED: (d) => `${d.spec}: ${d.reason}`,
   GW_SEND_REFUSED: (d) => `the message was refused (${d.status}): ${d.message}`,
   GW_RESULT_GONE: (d) => `the result of ${d.messageId} is not kept any more`,
+  GW_TASK_LOST: (d) => `task ${d.messageId} was accepted, but Redis does not know it any more (its data was lost)`,
   GW_CLOSED: (d) => `the ${d.what} is closed`,
   GW_TIMEOUT: (d) => `${d.what} did not come within ${d.timeoutMs} ms`,
   GW_TOOL_NOT_FOUND: (d) => `there is no tool '${d.tool}' (known: ${d.known})`,

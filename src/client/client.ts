@@ -176,7 +176,8 @@ export class GatewayClient implements AsyncDisposable {
   /**
    * Waits for the end of a task, whenever it was sent. A failed or cancelled task resolves too.
    *
-   * @throws GatewayError `GW_TIMEOUT` when the end does not come in time.
+   * @throws GatewayError `GW_TIMEOUT` when the end does not come in time, `GW_TASK_LOST` when Redis knew the task and
+   * does not any more.
    */
   async result<Data = unknown>(options: ResultOptions): Promise<TaskResult<Data>> {
     const { sessionId, messageId, timeoutMs, signal } = options
@@ -187,6 +188,7 @@ export class GatewayClient implements AsyncDisposable {
       await subscription.opened()
       const end = await this.#records.getEnd({ sessionId, messageId })
       if (isEnd(end)) return toResult<Data>(end)
+      if (end !== null) subscription.expectTask()
       for await (const _ of subscription) limit.signal.throwIfAborted()
       limit.signal.throwIfAborted()
       return await this.#readResult<Data>({ sessionId, messageId })
@@ -225,6 +227,7 @@ export class GatewayClient implements AsyncDisposable {
       if (!sent.success) limit.signal.throwIfAborted() // it may have been waiting for room
       if (!sent.success) throw new GatewayError('GW_SEND_REFUSED', { status: sent.status, ...sent.error })
       subscription ??= follow()
+      subscription.expectTask()
       for await (const event of subscription) onEvent?.(event)
       limit.signal.throwIfAborted()
       return await this.#readResult({ sessionId, messageId })

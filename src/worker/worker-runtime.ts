@@ -19,6 +19,7 @@ import { identify, readCapabilities } from './identity.ts'
 import { Inbox } from './inbox.ts'
 import { Intake, type RunTask } from './intake.ts'
 import { LeaseKeeper } from './lease-keeper.ts'
+import { LossReport } from './loss-report.ts'
 import type { ResolvedWorkerOptions } from './options.ts'
 import { Promoter } from './promoter.ts'
 import { Reclaimer } from './reclaimer.ts'
@@ -71,6 +72,7 @@ export class WorkerRuntime extends Service implements RunningWorker {
   readonly #promoter: Promoter
   readonly #inbox: Inbox
   readonly #watch: TaskWatch
+  readonly #losses: LossReport
   #markStopped!: () => void
 
   constructor(options: ResolvedWorkerOptions) {
@@ -85,6 +87,7 @@ export class WorkerRuntime extends Service implements RunningWorker {
     this.#logger = options.logger.child({ workerId: options.workerId })
     this.#connections = new RedisConnections(options.redis, this.#logger)
     this.#redis = this.#connections.client('patient')
+    this.#losses = new LossReport(this.#logger)
     this.#slots = new Slots(options.maxConcurrency)
     this.#stores = openStores(this.#redis, options)
     const { keys, presence, leases } = this.#stores
@@ -95,7 +98,10 @@ export class WorkerRuntime extends Service implements RunningWorker {
     this.#keeper = this.#makeKeeper()
     const { workerId, inboxes, agenda, deadLetters } = { ...this.#stores, workerId: options.workerId }
     const aftercare = new Aftercare({ agenda, inboxes, deadLetters, workerId })
-    this.#executions = new Executions(this.#makeResources(contracts, aftercare), this.#logger)
+    this.#executions = new Executions(this.#makeResources(contracts, aftercare), {
+      logger: this.#logger,
+      onGivenUp: (reason) => this.#losses.note(reason),
+    })
     this.#intakes = this.#makeIntakes(aftercare)
     this.#reclaimer = new Reclaimer({
       ...{ leases, streams: this.#streams, slots: this.#slots, leaseMs, logger: this.#logger },
@@ -150,6 +156,7 @@ export class WorkerRuntime extends Service implements RunningWorker {
     try {
       await Promise.race([orderly, overtime])
     } finally {
+      this.#losses.close()
       this.#connections.close()
       this.#markStopped()
       this.#logger.info({}, 'worker has stopped')
@@ -214,7 +221,16 @@ export class WorkerRuntime extends Service implements RunningWorker {
     const limits = { workerId, maxPayloadBytes, maxDeliveries }
     const reception = new Reception({ records, deadLetters, aftercare, ...limits, logger })
     const run: RunTask = (assignment, onHandled) => this.#executions.run(assignment, onHandled)
-    const shared = { reception, run, fetchCount, logger, leases, keeper: this.#keeper, slots: this.#slots }
+    const shared = {
+      reception,
+      run,
+      fetchCount,
+      logger,
+      leases,
+      keeper: this.#keeper,
+      slots: this.#slots,
+      onGroupGone: () => this.#watch.wake(),
+    }
     const turnstile = redis.isCluster ? new Turnstile() : undefined
     return slotGroups(redis.isCluster, this.#streams, ({ key }) => key).map((streams) => {
       const blocking = this.#connections.client('blocking')
@@ -246,6 +262,7 @@ export class WorkerRuntime extends Service implements RunningWorker {
         this.#logger.error({ reason }, 'another process took over the id of this worker, stopping')
         void this.stop()
       },
+      onLost: () => this.#watch.wake(),
     })
   }
 
