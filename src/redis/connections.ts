@@ -49,10 +49,10 @@ export class RedisConnections {
   }
 
   /** A connection that opens with its first command. */
-  client(role: 'patient' | 'pulse' | 'prompt' | 'blocking'): RedisClient {
+  client(role: 'patient' | 'pulse' | 'prompt' | 'blocking', name: string = role): RedisClient {
     const { isCluster } = this
     const patience = role === 'patient' ? new Patience(this.#logger, { target: this.target }) : undefined
-    const state = new ConnectionState(this.#logger, { target: this.target, connection: role })
+    const state = new ConnectionState(this.#logger, { target: this.target, connection: name })
     const redis = this.#create(role, state, () => patience?.close())
     const isClosed = () => !this.#open.has(redis)
     const timeoutMs = role === 'prompt' ? PROMPT_TIMEOUT_MS : undefined

@@ -201,7 +201,7 @@ export class WorkerRuntime extends Service implements RunningWorker {
   }
 
   #makeInbox(): Inbox {
-    const blocking = this.#connections.client('blocking')
+    const blocking = this.#connections.client('blocking', 'inbox')
     const { keys } = this.#stores
     return new Inbox({
       reader: new InboxReader({ redis: this.#redis, blocking, keys, workerId: this.workerId }),
