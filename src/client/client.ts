@@ -1,16 +1,21 @@
 import type { AgentContract, ContractResult } from '../agent/contract.ts'
+import { Audit, type DiagnoseOptions, type Diagnosis } from '../audit/audit.ts'
+import { Explainer } from '../audit/explain.ts'
+import type { Explanation } from '../audit/explanation.ts'
 import { Dispatcher, refused, type SendAnswer } from '../dispatch/send.ts'
 import { GatewayError } from '../errors.ts'
 import type { GatewayCommand } from '../protocol/command.ts'
 import type { SessionEvent } from '../protocol/event.ts'
 import { capabilityFault, checkId, idFault, newMessageId, newTraceId, type TaskRef } from '../protocol/ids.ts'
 import type { TaskStatus } from '../protocol/status.ts'
+import type { RedisClient } from '../redis/client.ts'
 import { RedisConnections } from '../redis/connections.ts'
 import { Keys } from '../redis/keys.ts'
 import { isEntryId } from '../redis/streams.ts'
 import { ControlWriter } from '../store/control-streams.ts'
 import { DataReader } from '../store/data-streams.ts'
 import { type DeadLetter, DeadLetters } from '../store/dead-letters.ts'
+import { DEFAULT_GROUP } from '../store/defaults.ts'
 import { Presence, type WorkerInfo } from '../store/presence.ts'
 import { type TaskInfo, TaskRecords } from '../store/task-records.ts'
 import { type GatewayClientOptions, resolveClientOptions } from './options.ts'
@@ -43,6 +48,12 @@ export interface ListTasksOptions {
   readonly limit?: number
 }
 
+/** Which task to explain. */
+export interface ExplainOptions extends TaskRef {
+  /** The workers' consumer group. Default `agent_engines`. */
+  readonly consumerGroup?: string
+}
+
 /**
  * The backend's side: sends messages to agents, follows sessions, reads results. Opens its connections when they are
  * first needed: one for commands, one for pushes, however many sessions are followed.
@@ -55,6 +66,8 @@ export class GatewayClient implements AsyncDisposable {
   readonly #deadLetters: DeadLetters
   readonly #reader: DataReader
   readonly #feeds: SessionFeeds
+  readonly #commands: RedisClient
+  readonly #keys: Keys
   readonly #subscriptions = new Set<Subscription>()
   #closed = false
 
@@ -64,6 +77,8 @@ export class GatewayClient implements AsyncDisposable {
     const keys = new Keys(keyPrefix)
     this.#connections = new RedisConnections(redis, logger)
     const commands = this.#connections.client('prompt')
+    this.#commands = commands
+    this.#keys = keys
     this.#records = new TaskRecords(commands, keys)
     this.#presence = new Presence(commands, keys)
     this.#deadLetters = new DeadLetters(commands, keys)
@@ -224,6 +239,24 @@ export class GatewayClient implements AsyncDisposable {
     if (reason !== null)
       throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'capability', value: capability, reason })
     return this.#deadLetters.list(capability, limit)
+  }
+
+  /**
+   * Looks over a live system for what should not be: tasks that nothing will move any more, entries, consumers and keys
+   * that nobody will remove; repairs it with `fix`. Looks twice, some seconds apart, and walks over all keys: for operators.
+   *
+   * @throws GatewayError `GW_INVALID_ARGUMENT` that names the option.
+   */
+  async diagnose(options: DiagnoseOptions = {}): Promise<Diagnosis> {
+    this.#requireOpen()
+    return new Audit({ redis: this.#commands, keys: this.#keys }).diagnose(options)
+  }
+
+  /** Tells where a task is and what it waits for, in data and in words. */
+  async explain({ sessionId, messageId, consumerGroup = DEFAULT_GROUP }: ExplainOptions): Promise<Explanation> {
+    this.#requireOpen()
+    const ref = { sessionId: checkId('sessionId', sessionId), messageId: checkId('messageId', messageId) }
+    return new Explainer(this.#commands, this.#keys, consumerGroup).explain(ref)
   }
 
   /** Ends all subscriptions and closes the connections. What was sent stays sent. */

@@ -1,0 +1,163 @@
+import type { TaskRef } from '../protocol/ids.ts'
+import type { TerminalStatus } from '../protocol/status.ts'
+import type { RedisClient } from '../redis/client.ts'
+import type { Keys, Priority } from '../redis/keys.ts'
+import type { Delivery } from '../store/control-survey.ts'
+import { DeadLetters } from '../store/dead-letters.ts'
+import { DEFAULT_LEASE_MS } from '../store/defaults.ts'
+import type { FleetWorker } from '../store/fleet.ts'
+import { hasEnded, isUnbound, type TaskFacts } from '../store/task-facts.ts'
+import { findEntry, type Seat } from './entry-search.ts'
+import type { DeadLetterSign, Explanation, ExplanationDetail, WorkerSign } from './explanation.ts'
+import { sentences } from './explanation-text.ts'
+import { type AuditTools, auditTools } from './look.ts'
+
+const LANES: readonly Priority[] = ['high', 'normal', 'low']
+/** So many of the newest dead letters of a capability are searched. */
+const LETTERS = 1_000
+const ENDS: Readonly<Record<string, TerminalStatus>> = {
+  ...{ C: 'COMPLETED', F: 'FAILED', X: 'CANCELLED', E: 'EXPIRED' },
+}
+const WAITING = { Q: 'QUEUED', D: 'DELAYED', T: 'RETRYING' } as const
+
+/** What is known when a task is explained. */
+interface Scene {
+  readonly tools: AuditTools
+  readonly ref: TaskRef
+  readonly now: number
+  readonly workers: ReadonlyMap<string, FleetWorker>
+}
+
+/** Tells where one task is and what it waits for; looks only, and changes nothing. */
+export class Explainer {
+  readonly #tools: AuditTools
+  readonly #deadLetters: DeadLetters
+
+  constructor(redis: RedisClient, keys: Keys, group: string) {
+    this.#tools = auditTools(redis, keys, group)
+    this.#deadLetters = new DeadLetters(redis, keys)
+  }
+
+  /** Explains a task as it is now; it may have moved on when this is read. */
+  async explain({ sessionId, messageId }: TaskRef): Promise<Explanation> {
+    const ref = { sessionId, messageId }
+    const detail = await this.#detail(ref)
+    return { ...detail, text: sentences(detail) }
+  }
+
+  async #detail(ref: TaskRef): Promise<ExplanationDetail> {
+    const tools = this.#tools
+    const [now, workers, [task = null]] = await Promise.all([
+      tools.space.now(),
+      tools.fleet.live(),
+      tools.facts.read([ref]),
+    ])
+    if (task === null) return { ...ref, state: 'unknown', deadLetter: await this.#anyDeadLetter(ref) }
+    const { fence, agentType } = task
+    const scene: Scene = { tools, ref, now, workers }
+    if (hasEnded(fence)) return this.#ended(ref, task)
+    if (fence.state === 'R') return running(scene, task)
+    if (isUnbound(fence)) return waiting(scene, task)
+    return { ...ref, state: 'other', agentType, fence: fence.text }
+  }
+
+  async #ended(ref: TaskRef, task: TaskFacts): Promise<ExplanationDetail> {
+    const status = ENDS[task.fence.state] as TerminalStatus
+    return {
+      ...{ ...ref, state: 'ended', agentType: task.agentType, status, attempt: attemptOf(task) },
+      ...{ finishedAt: task.finishedAt, error: task.error, keptMs: task.ttlMs },
+      deadLetter: status === 'FAILED' ? await this.#deadLetter(task.agentType, ref) : null,
+    }
+  }
+
+  async #deadLetter(capability: string, { sessionId, messageId }: TaskRef): Promise<DeadLetterSign | null> {
+    const letters = await this.#deadLetters.list(capability, LETTERS)
+    const own = letters.find((letter) => letter.messageId === messageId && letter.sessionId === sessionId)
+    return own === undefined ? null : { capability, id: own.id, reason: own.reason, detail: own.detail }
+  }
+
+  /** Dead letters outlive the records of their tasks, and without a record the capability is not known. */
+  async #anyDeadLetter(ref: TaskRef): Promise<DeadLetterSign | null> {
+    for await (const page of this.#tools.space.walk()) {
+      for (const key of page) {
+        const letter = key.family === 'dead' ? await this.#deadLetter(key.capability, ref) : null
+        if (letter !== null) return letter
+      }
+    }
+    return null
+  }
+}
+
+async function running(scene: Scene, task: TaskFacts): Promise<ExplanationDetail> {
+  const { now, ref, tools } = scene
+  const { agentType, fence, startedAt, cancel } = task
+  const delivery = await deliveryOf(tools, task)
+  if (delivery === null) return { ...ref, state: 'stranded', agentType, status: 'RUNNING', isGuess: false }
+  const worker = workerSign(scene, fence.owner)
+  return {
+    ...{ ...ref, state: 'running', agentType, worker, startedAt, attempt: attemptOf(task), epoch: fence.epoch },
+    ...{ runningMs: startedAt === null ? null : now - startedAt, idleMs: delivery.idleMs, cancel },
+    ...{ takeoverInMs: takeoverIn(worker, delivery), workers: offering(scene, agentType).length },
+  }
+}
+
+async function waiting(scene: Scene, task: TaskFacts): Promise<ExplanationDetail> {
+  const { ref, tools, now } = scene
+  const { agentType, fence, dueAt, error } = task
+  const status = WAITING[fence.state as keyof typeof WAITING]
+  const lanes = LANES.map((priority) => ({ priority, key: tools.keys.control(agentType, priority) }))
+  const { seat, isCutOff } = await findEntry(tools.survey, lanes, task)
+  if (seat !== null) return seated(scene, task, seat)
+  // A task that is held back has no entry yet; whether the agenda knows it, `doctor` finds out.
+  if (status !== 'QUEUED') {
+    const dueInMs = dueAt === null ? null : dueAt - now
+    return { ...ref, state: 'held-back', agentType, status, dueAt, dueInMs, attempt: attemptOf(task), error }
+  }
+  return { ...ref, state: 'stranded', agentType, status, isGuess: isCutOff }
+}
+
+function seated(scene: Scene, task: TaskFacts, seat: Seat): ExplanationDetail {
+  const { ref } = scene
+  const { agentType, fence, error } = task
+  const { priority, entryId, delivery } = seat
+  const live = offering(scene, agentType)
+  if (delivery !== null) {
+    const worker = workerSign(scene, delivery.consumer)
+    return {
+      ...{ ...ref, state: 'taken', agentType, priority, entryId, worker, idleMs: delivery.idleMs },
+      ...{ takeoverInMs: takeoverIn(worker, delivery), workers: live.length },
+    }
+  }
+  const freeSlots = live.reduce((sum, one) => sum + Math.max(0, one.maxConcurrency - one.running), 0)
+  return {
+    ...{ ...ref, state: 'queued', agentType, status: WAITING[fence.state as keyof typeof WAITING], priority, entryId },
+    ...{ position: seat.position, workers: live.length, freeSlots, attempt: attemptOf(task), error },
+  }
+}
+
+async function deliveryOf({ survey, keys }: AuditTools, { agentType, fence }: TaskFacts): Promise<Delivery | null> {
+  const all = await Promise.all(LANES.map((lane) => survey.delivery(keys.control(agentType, lane), fence.entryId)))
+  return all.find((delivery) => delivery !== null) ?? null
+}
+
+/** Null as long as the lease holds and its worker lives. */
+function takeoverIn({ host, leaseMs }: WorkerSign, { idleMs }: Delivery): number | null {
+  const lease = leaseMs ?? DEFAULT_LEASE_MS
+  return host !== null && idleMs <= lease ? null : Math.max(0, lease - idleMs)
+}
+
+function workerSign({ workers, now }: Scene, workerId: string): WorkerSign {
+  const worker = workers.get(workerId)
+  if (worker === undefined) return { workerId, host: null, pid: null, leaseMs: null, seenMsAgo: null }
+  const { host, pid, leaseMs, lastSeenAt } = worker
+  return { workerId, host, pid, leaseMs, seenMsAgo: Math.max(0, now - lastSeenAt) }
+}
+
+function offering({ workers }: Scene, capability: string): FleetWorker[] {
+  return [...workers.values()].filter(({ capabilities }) => capabilities.includes(capability))
+}
+
+/** Number of the attempt that runs, ran last or comes next; 1 is the first. */
+function attemptOf({ failures, fence }: TaskFacts): number {
+  return fence.state === 'F' ? Math.max(1, failures) : failures + 1
+}
