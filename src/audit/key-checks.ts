@@ -54,7 +54,10 @@ async function checkKey(look: Look, found: FoundKey): Promise<void> {
 async function hasOpenTask({ tools }: Look, sessionId: string): Promise<boolean> {
   for (let from = 0; from < MOST_SESSION_TASKS; from += SESSION_PAGE) {
     const ids = await tools.space.messageIds(sessionId, from, SESSION_PAGE)
-    const tasks = await tools.facts.read(ids.map((messageId) => ({ sessionId, messageId })))
+    const places = ids.map((messageId) => {
+      return { family: 'task' as const, key: tools.keys.task(sessionId, messageId), sessionId, messageId }
+    })
+    const tasks = await tools.facts.read(await tools.space.lasting(places))
     if (tasks.some((task) => task !== null && !hasEnded(task.fence))) return true
     if (ids.length < SESSION_PAGE) return false
   }

@@ -7,9 +7,11 @@ const WAITING = { Q: 'QUEUED', D: 'DELAYED', T: 'RETRYING' } as const
 
 /** Records whose lives have stopped: ended ones that would stay for ever, running ones that nobody holds. */
 export async function checkRecords(look: Look, found: readonly FoundKey[]): Promise<void> {
-  const refs = found.flatMap((key) => (key.family === 'task' ? [key] : []))
+  const records = found.flatMap((key) => (key.family === 'task' ? [key] : []))
+  look.records += records.length
+  // An ended record has a time to live, as it should; most are of that kind and need not be read.
+  const refs = await look.tools.space.lasting(records)
   const facts = await look.tools.facts.read(refs)
-  look.records += refs.length
   const running: TaskFacts[] = []
   facts.forEach((task, index) => {
     const { key } = refs[index] as (typeof refs)[number]

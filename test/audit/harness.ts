@@ -56,9 +56,8 @@ export class Ward extends House {
   /** Hands all that waits to a consumer, as if `idleMs` ago. */
   async take(consumer: string, idleMs = 0, capability = 'agent'): Promise<void> {
     const key = this.keys.control(capability)
-    await this.redis.xreadgroup('GROUP', GROUP, consumer, 'COUNT', 1_000, 'STREAMS', key, '>')
-    const own = (await this.redis.xpending(key, GROUP, '-', '+', 1_000, consumer)) as [string][]
-    const ids = own.map(([id]) => id)
+    const reply = await this.redis.xreadgroup('GROUP', GROUP, consumer, 'COUNT', 1_000, 'STREAMS', key, '>')
+    const ids = ((reply as [string, [string][]][] | null)?.[0]?.[1] ?? []).map(([id]) => id)
     if (ids.length > 0) await this.redis.xclaim(key, GROUP, consumer, 0, ...ids, 'IDLE', idleMs, 'JUSTID')
   }
 
