@@ -26,10 +26,12 @@ const CATALOGUE = {
   GW_TOOL_TIMEOUT: (d) => `tool '${d.tool}' took longer than ${d.timeoutMs} ms`,
   GW_PATH_OUTSIDE_WORKSPACE: (d) => `path '${d.path}' leaves the task's workspace`,
   GW_TASK_TIMEOUT: (d) => `the attempt took longer than ${d.timeoutMs} ms`,
+  GW_CANCELLED: (d) => `the task was cancelled: ${d.reason}`,
+  GW_EXPIRED: () => 'the task was not started in time',
   GW_LEASE_LOST: (d) => `the attempt lost its task ${d.messageId} to another owner (now ${d.holder})`,
   GW_SHUTDOWN: (d) => `worker '${d.workerId}' is shutting down`,
   GW_TASK_FAILED: (d) => `${d.reason}`,
-  GW_TASK_LOST: (d) => `the task cannot run any more: ${d.reason}`,
+  GW_TASK_STRANDED: (d) => `the task cannot run any more: ${d.reason}`,
   GW_POISON: (d) => `the message cannot be processed: ${d.reason}`,
 } as const satisfies Record<string, (details: Record<string, unknown>) => string>
 

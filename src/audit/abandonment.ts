@@ -1,10 +1,11 @@
 import { GatewayError } from '../errors.ts'
+import { cancelledDone } from '../protocol/endings.ts'
 import { eventEncoder } from '../protocol/event.ts'
-import { MessageHeader } from '../protocol/header.ts'
 import type { RedisClient } from '../redis/client.ts'
 import type { Keys } from '../redis/keys.ts'
 import { DataWriter, type Retention } from '../store/data-streams.ts'
 import type { TaskFacts } from '../store/task-facts.ts'
+import { endedFence } from '../store/task-records.ts'
 
 /** Ends tasks that nothing can run any more, as a worker would: record and `done` event in one script. */
 export class Abandonment {
@@ -22,15 +23,17 @@ export class Abandonment {
    * true if this call ended it.
    */
   async end(task: TaskFacts, reason: string): Promise<boolean> {
-    const { sessionId, messageId, traceId, parentMessageId, agentType, fence } = task
-    const { code, message } = new GatewayError('GW_TASK_LOST', { reason })
-    const error = { code, message }
-    const status = task.cancel === null ? 'FAILED' : 'CANCELLED'
-    const encode = eventEncoder(new MessageHeader({ sessionId, messageId, traceId, parentMessageId }), agentType)
-    const done = encode({ type: 'done', status, error }, task.failures + 1)
-    const fields = { error: JSON.stringify(error) }
-    const commit = { sessionId, messageId, fence: fence.text, first: task.written + 1, events: [done] }
-    const answer = await this.#writer.commit(() => ({ ...commit, end: { status, fields } }))
+    const { sessionId, messageId, agentType, attempt, cancel } = task
+    const fence = task.fence.text
+    const done = cancel === null ? strandedDone(reason) : cancelledDone(cancel.reason)
+    const event = eventEncoder(task, agentType)(done, attempt)
+    const end = { fence: endedFence(fence, done.status), fields: { error: JSON.stringify(done.error) } }
+    const answer = await this.#writer.commit(() => ({ sessionId, messageId, fence, first: 0, events: [event], end }))
     return answer.ok
   }
+}
+
+function strandedDone(reason: string) {
+  const { code, message } = new GatewayError('GW_TASK_STRANDED', { reason })
+  return { type: 'done', status: 'FAILED', error: { code, message } } as const
 }

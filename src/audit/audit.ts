@@ -2,14 +2,15 @@ import { z } from 'zod'
 import { capabilityFault } from '../protocol/ids.ts'
 import type { RedisClient } from '../redis/client.ts'
 import type { Keys } from '../redis/keys.ts'
-import { DEFAULT_GROUP, DEFAULT_RETENTION } from '../store/defaults.ts'
+import { DEFAULT_RETENTION } from '../store/data-streams.ts'
+import { DEFAULT_GROUP } from '../store/defaults.ts'
 import { parseOptions } from '../util/parse-options.ts'
 import { sleep } from '../util/sleep.ts'
 import { Abandonment } from './abandonment.ts'
 import type { Finding } from './finding.ts'
 import { describe, severityOf } from './finding-text.ts'
 import { checkDeadLetters, checkLasting, checkLists } from './key-checks.ts'
-import { auditTools, type HeldBack, Look, type LookScope, type Suspicion } from './look.ts'
+import { auditTools, Look, type LookScope, type Suspicion } from './look.ts'
 import { checkEntries, checkGroups, type Lane } from './stream-checks.ts'
 import { checkRecords, checkWaiting, strikeHeldBack } from './task-checks.ts'
 
@@ -65,15 +66,13 @@ export class Audit {
   readonly #redis: RedisClient
   readonly #keys: Keys
   readonly #abandonment: Abandonment
-  readonly #heldBack: HeldBack | undefined
   readonly #consumerIdleMs: number
 
-  /** @param heldBack - Knows the agenda; without it, tasks that are held back are left alone. */
-  constructor(options: { redis: RedisClient; keys: Keys; heldBack?: HeldBack; consumerIdleMs?: number }) {
+  /** @param consumerIdleMs - For tests; default a quarter of an hour. */
+  constructor(options: { redis: RedisClient; keys: Keys; consumerIdleMs?: number }) {
     this.#redis = options.redis
     this.#keys = options.keys
     this.#abandonment = new Abandonment(options.redis, options.keys, DEFAULT_RETENTION)
-    this.#heldBack = options.heldBack
     this.#consumerIdleMs = options.consumerIdleMs ?? CONSUMER_IDLE_MS
   }
 
@@ -98,7 +97,7 @@ export class Audit {
 
   async #look(scope: LookScope): Promise<Look> {
     const tools = auditTools(this.#redis, this.#keys, scope.group)
-    const look = await Look.begin({ tools, scope, abandonment: this.#abandonment, heldBack: this.#heldBack })
+    const look = await Look.begin({ tools, scope, abandonment: this.#abandonment })
     const { lanes, capabilities } = await walkKeys(look)
     // In this order: what is due goes from the agenda to a stream, and from there it is begun.
     await strikeHeldBack(look)

@@ -6,7 +6,9 @@ import type { Delivery } from '../store/control-survey.ts'
 import { DeadLetters } from '../store/dead-letters.ts'
 import { DEFAULT_LEASE_MS } from '../store/defaults.ts'
 import type { FleetWorker } from '../store/fleet.ts'
-import { hasEnded, isUnbound, type TaskFacts } from '../store/task-facts.ts'
+import type { TaskFacts } from '../store/task-facts.ts'
+import { isEnded, isUnbound } from '../store/task-records.ts'
+import { sleep } from '../util/sleep.ts'
 import { findEntry, type Seat } from './entry-search.ts'
 import type { DeadLetterSign, Explanation, ExplanationDetail, WorkerSign } from './explanation.ts'
 import { sentences } from './explanation-text.ts'
@@ -15,6 +17,9 @@ import { type AuditTools, auditTools } from './look.ts'
 const LANES: readonly Priority[] = ['high', 'normal', 'low']
 /** So many of the newest dead letters of a capability are searched. */
 const LETTERS = 1_000
+/** A task that looks stranded is looked at so often, with so much time in between. */
+const LOOKS = 3
+const LOOK_AGAIN_MS = 100
 const ENDS: Readonly<Record<string, TerminalStatus>> = {
   ...{ C: 'COMPLETED', F: 'FAILED', X: 'CANCELLED', E: 'EXPIRED' },
 }
@@ -41,7 +46,12 @@ export class Explainer {
   /** Explains a task as it is now; it may have moved on when this is read. */
   async explain({ sessionId, messageId }: TaskRef): Promise<Explanation> {
     const ref = { sessionId, messageId }
-    const detail = await this.#detail(ref)
+    let detail = await this.#detail(ref)
+    // What looks stranded may only have moved on between two commands; then its next state says where it is.
+    for (let look = 1; look < LOOKS && detail.state === 'stranded'; look += 1) {
+      await sleep(LOOK_AGAIN_MS)
+      detail = await this.#detail(ref)
+    }
     return { ...detail, text: sentences(detail) }
   }
 
@@ -55,16 +65,16 @@ export class Explainer {
     if (task === null) return { ...ref, state: 'unknown', deadLetter: await this.#anyDeadLetter(ref) }
     const { fence, agentType } = task
     const scene: Scene = { tools, ref, now, workers }
-    if (hasEnded(fence)) return this.#ended(ref, task)
+    if (isEnded(fence.text)) return this.#ended(ref, task)
     if (fence.state === 'R') return running(scene, task)
-    if (isUnbound(fence)) return waiting(scene, task)
+    if (isUnbound(fence.text)) return waiting(scene, task)
     return { ...ref, state: 'other', agentType, fence: fence.text }
   }
 
   async #ended(ref: TaskRef, task: TaskFacts): Promise<ExplanationDetail> {
     const status = ENDS[task.fence.state] as TerminalStatus
     return {
-      ...{ ...ref, state: 'ended', agentType: task.agentType, status, attempt: attemptOf(task) },
+      ...{ ...ref, state: 'ended', agentType: task.agentType, status, attempt: task.attempt },
       ...{ finishedAt: task.finishedAt, error: task.error, keptMs: task.ttlMs },
       deadLetter: status === 'FAILED' ? await this.#deadLetter(task.agentType, ref) : null,
     }
@@ -95,7 +105,7 @@ async function running(scene: Scene, task: TaskFacts): Promise<ExplanationDetail
   if (delivery === null) return { ...ref, state: 'stranded', agentType, status: 'RUNNING', isGuess: false }
   const worker = workerSign(scene, fence.owner)
   return {
-    ...{ ...ref, state: 'running', agentType, worker, startedAt, attempt: attemptOf(task), epoch: fence.epoch },
+    ...{ ...ref, state: 'running', agentType, worker, startedAt, attempt: task.attempt, epoch: fence.epoch },
     ...{ runningMs: startedAt === null ? null : now - startedAt, idleMs: delivery.idleMs, cancel },
     ...{ takeoverInMs: takeoverIn(worker, delivery), workers: offering(scene, agentType).length },
   }
@@ -106,14 +116,22 @@ async function waiting(scene: Scene, task: TaskFacts): Promise<ExplanationDetail
   const { agentType, fence, dueAt, error } = task
   const status = WAITING[fence.state as keyof typeof WAITING]
   const lanes = LANES.map((priority) => ({ priority, key: tools.keys.control(agentType, priority) }))
+  // In this order: what is due goes from the agenda to a stream.
+  const isHeld = await isHeldBack(tools, task)
   const { seat, isCutOff } = await findEntry(tools.survey, lanes, task)
   if (seat !== null) return seated(scene, task, seat)
-  // A task that is held back has no entry yet; whether the agenda knows it, `doctor` finds out.
-  if (status !== 'QUEUED') {
+  if (status !== 'QUEUED' && isHeld) {
     const dueInMs = dueAt === null ? null : dueAt - now
-    return { ...ref, state: 'held-back', agentType, status, dueAt, dueInMs, attempt: attemptOf(task), error }
+    return { ...ref, state: 'held-back', agentType, status, dueAt, dueInMs, attempt: task.attempt + 1, error }
   }
   return { ...ref, state: 'stranded', agentType, status, isGuess: isCutOff }
+}
+
+/** An attempt that failed goes from its entry to the agenda, so until then its entry holds it. */
+async function isHeldBack(tools: AuditTools, task: TaskFacts): Promise<boolean> {
+  const { sessionId, messageId, fence } = task
+  if (fence.entryId !== '' && (await deliveryOf(tools, task)) !== null) return true
+  return (await tools.agenda.holds([{ sessionId, messageId, turn: String(fence.epoch) }])).includes(true)
 }
 
 function seated(scene: Scene, task: TaskFacts, seat: Seat): ExplanationDetail {
@@ -131,7 +149,7 @@ function seated(scene: Scene, task: TaskFacts, seat: Seat): ExplanationDetail {
   const freeSlots = live.reduce((sum, one) => sum + Math.max(0, one.maxConcurrency - one.running), 0)
   return {
     ...{ ...ref, state: 'queued', agentType, status: WAITING[fence.state as keyof typeof WAITING], priority, entryId },
-    ...{ position: seat.position, workers: live.length, freeSlots, attempt: attemptOf(task), error },
+    ...{ position: seat.position, workers: live.length, freeSlots, attempt: task.attempt + 1, error },
   }
 }
 
@@ -155,9 +173,4 @@ function workerSign({ workers, now }: Scene, workerId: string): WorkerSign {
 
 function offering({ workers }: Scene, capability: string): FleetWorker[] {
   return [...workers.values()].filter(({ capabilities }) => capabilities.includes(capability))
-}
-
-/** Number of the attempt that runs, ran last or comes next; 1 is the first. */
-function attemptOf({ failures, fence }: TaskFacts): number {
-  return fence.state === 'F' ? Math.max(1, failures) : failures + 1
 }

@@ -2,6 +2,7 @@ import type { TaskFault } from '../protocol/event.ts'
 import type { TaskRef } from '../protocol/ids.ts'
 import type { TerminalStatus } from '../protocol/status.ts'
 import type { Priority } from '../redis/keys.ts'
+import type { CancelRequest } from '../store/task-records.ts'
 
 /** A worker, as far as it is known. */
 export interface WorkerSign {
@@ -12,13 +13,6 @@ export interface WorkerSign {
   readonly leaseMs: number | null
   /** Time since the worker's last heartbeat. */
   readonly seenMsAgo: number | null
-}
-
-/** That a cancel was asked for. */
-export interface CancelSign {
-  readonly reason: string
-  readonly requestedBy: string
-  readonly mode: string
 }
 
 /** A dead letter of the task. */
@@ -91,7 +85,7 @@ export type ExplanationDetail = TaskRef &
         readonly takeoverInMs: number | null
         /** Live workers that could take it over. */
         readonly workers: number
-        readonly cancel: CancelSign | null
+        readonly cancel: CancelRequest | null
       }
     | {
         readonly state: 'ended'

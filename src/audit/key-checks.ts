@@ -1,5 +1,5 @@
 import type { FoundKey } from '../store/key-space.ts'
-import { hasEnded } from '../store/task-facts.ts'
+import { isEnded } from '../store/task-records.ts'
 import type { Look } from './look.ts'
 
 /** A worker that is alive renews the time of its hash long before. */
@@ -58,7 +58,7 @@ async function hasOpenTask({ tools }: Look, sessionId: string): Promise<boolean>
       return { family: 'task' as const, key: tools.keys.task(sessionId, messageId), sessionId, messageId }
     })
     const tasks = await tools.facts.read(await tools.space.lasting(places))
-    if (tasks.some((task) => task !== null && !hasEnded(task.fence))) return true
+    if (tasks.some((task) => task !== null && !isEnded(task.fence.text))) return true
     if (ids.length < SESSION_PAGE) return false
   }
   return false
@@ -68,7 +68,7 @@ async function checkJournal(look: Look, { key, sessionId, messageId }: FoundKey 
   const [task = null] = await look.tools.facts.read([{ sessionId, messageId }])
   if (task === null) {
     look.suspect({ kind: 'orphaned-journal', key }, [key], () => look.tools.space.remove(key))
-  } else if (hasEnded(task.fence)) {
+  } else if (isEnded(task.fence.text)) {
     suspectLasting(look, key, 'journal', look.abandonment.retention.resultTtlMs)
   }
 }

@@ -1,5 +1,6 @@
 import type { RedisClient } from '../redis/client.ts'
 import type { Keys } from '../redis/keys.ts'
+import { Agenda } from '../store/agenda.ts'
 import { ControlRepairs } from '../store/control-repairs.ts'
 import { ControlSurvey } from '../store/control-survey.ts'
 import { DEFAULT_LEASE_MS } from '../store/defaults.ts'
@@ -16,6 +17,7 @@ export interface AuditTools {
   readonly fleet: Fleet
   readonly facts: TaskFactsReader
   readonly survey: ControlSurvey
+  readonly agenda: Agenda
   readonly repairs: ControlRepairs
 }
 
@@ -28,6 +30,7 @@ export function auditTools(redis: RedisClient, keys: Keys, group: string): Audit
       fleet: new Fleet(redis, keys),
       facts: new TaskFactsReader(redis, keys),
     },
+    agenda: new Agenda(redis, keys),
     ...{ survey: new ControlSurvey(redis, group), repairs: new ControlRepairs(redis, group) },
   }
 }
@@ -43,9 +46,6 @@ export interface LookScope {
   readonly consumerIdleMs: number
 }
 
-/** Tells of tasks that nobody owns which of them the agenda will put on their stream. */
-export type HeldBack = (tasks: readonly TaskFacts[]) => Promise<readonly boolean[]>
-
 /** What one look takes for a finding, and how to repair it; without a repair there is none. */
 export interface Suspicion {
   readonly detail: FindingDetail
@@ -57,7 +57,6 @@ export class Look {
   readonly tools: AuditTools
   readonly scope: LookScope
   readonly abandonment: Abandonment
-  readonly heldBack: HeldBack | undefined
   /** When the look began, as Unix ms by Redis' clock. */
   readonly now: number
   readonly workers: ReadonlyMap<string, FleetWorker>
@@ -73,25 +72,19 @@ export class Look {
   entries = 0
 
   private constructor(
-    base: { tools: AuditTools; scope: LookScope; abandonment: Abandonment; heldBack: HeldBack | undefined },
+    base: { tools: AuditTools; scope: LookScope; abandonment: Abandonment },
     now: number,
     workers: ReadonlyMap<string, FleetWorker>,
   ) {
     this.tools = base.tools
     this.scope = base.scope
     this.abandonment = base.abandonment
-    this.heldBack = base.heldBack
     this.now = now
     this.workers = workers
     this.leaseMs = [...workers.values()].reduce((most, { leaseMs }) => Math.max(most, leaseMs), DEFAULT_LEASE_MS)
   }
 
-  static async begin(base: {
-    tools: AuditTools
-    scope: LookScope
-    abandonment: Abandonment
-    heldBack: HeldBack | undefined
-  }): Promise<Look> {
+  static async begin(base: { tools: AuditTools; scope: LookScope; abandonment: Abandonment }): Promise<Look> {
     return new Look(base, await base.tools.space.now(), await base.tools.fleet.live())
   }
 

@@ -2,7 +2,8 @@ import { decodeCommand } from '../protocol/codec.ts'
 import type { TaskRef } from '../protocol/ids.ts'
 import type { Priority } from '../redis/keys.ts'
 import type { SurveyedEntry } from '../store/control-survey.ts'
-import { hasEnded, isUnbound, type TaskFacts } from '../store/task-facts.ts'
+import type { TaskFacts } from '../store/task-facts.ts'
+import { isEnded, isUnbound } from '../store/task-records.ts'
 import type { Look } from './look.ts'
 
 /** A control stream. */
@@ -12,8 +13,8 @@ export interface Lane {
   readonly priority: Priority
 }
 
-/** Consumer that a revived entry is given to, until a worker takes it over. */
-const REVIVER = 'byclaw-doctor'
+/** Consumer that a restored entry is given to, until a worker takes it over. */
+const RESTORER = 'byclaw-doctor'
 const MOST_CONSUMERS = 10_000
 const NOBODY: TaskRef = { sessionId: '', messageId: '' }
 
@@ -123,7 +124,7 @@ function checkAcked(
   const detail = { kind: 'acked-entry' as const, ...place(lane, id, ref) }
   const evidence = [lane.key, id, role, task?.fence.text]
   if (role === 'live') {
-    look.suspect({ ...detail, why: 'waits-for-it' }, evidence, () => repairs.revive(lane.key, id, REVIVER))
+    look.suspect({ ...detail, why: 'waits-for-it' }, evidence, () => repairs.restore(lane.key, id, RESTORER))
   } else if (role === 'unknown') {
     look.suspect({ ...detail, why: 'unknown-task' }, evidence)
   } else {
@@ -148,11 +149,13 @@ function roleOf({ id, turn }: SurveyedEntry, task: TaskFacts | null): Role {
   if (task === null) return 'unknown'
   const { fence } = task
   // The entry of a failure for good stays until its dead letter is written, which is a worker's work.
-  if (hasEnded(fence)) return fence.state === 'F' && fence.entryId === id ? 'unclear' : 'ended'
+  if (isEnded(fence.text)) return fence.state === 'F' && fence.entryId === id ? 'unclear' : 'ended'
   if (fence.entryId === id) return 'live'
   // A first send has no turn, and fits only what was never begun; the epoch only grows.
   if (turn === '' ? fence.epoch > 0 : Number(turn) < fence.epoch) return 'stale'
-  return isUnbound(fence) && (turn === '' ? fence.state === 'Q' : Number(turn) === fence.epoch) ? 'live' : 'unclear'
+  return isUnbound(fence.text) && (turn === '' ? fence.state === 'Q' : Number(turn) === fence.epoch)
+    ? 'live'
+    : 'unclear'
 }
 
 function refOf(data: string | undefined): TaskRef {

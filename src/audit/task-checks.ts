@@ -1,7 +1,10 @@
 import type { FoundKey } from '../store/key-space.ts'
-import { hasEnded, isUnbound, type TaskFacts } from '../store/task-facts.ts'
+import type { TaskFacts } from '../store/task-facts.ts'
+import { isEnded, isUnbound } from '../store/task-records.ts'
 import type { Look } from './look.ts'
 
+/** So many tasks are looked for on the agenda at once. */
+const AGENDA_PAGE = 500
 const LANES = ['normal', 'high', 'low'] as const
 const WAITING = { Q: 'QUEUED', D: 'DELAYED', T: 'RETRYING' } as const
 
@@ -16,9 +19,9 @@ export async function checkRecords(look: Look, found: readonly FoundKey[]): Prom
   facts.forEach((task, index) => {
     const { key } = refs[index] as (typeof refs)[number]
     if (task === null || (look.scope.capability ?? task.agentType) !== task.agentType) return
-    if (hasEnded(task.fence)) checkKept(look, task, key)
+    if (isEnded(task.fence.text)) checkKept(look, task, key)
     else if (task.fence.state === 'R') running.push(task)
-    else if (isUnbound(task.fence)) look.unbound.set(key, task)
+    else if (isUnbound(task.fence.text)) look.unbound.set(key, task)
   })
   await Promise.all(running.map((task) => checkRunning(look, task)))
 }
@@ -39,15 +42,20 @@ export function checkWaiting(look: Look): void {
   }
 }
 
-/** Strikes out what the agenda holds; without an agenda, what only an agenda can hold. */
+/** Strikes out what the agenda holds. */
 export async function strikeHeldBack(look: Look): Promise<void> {
   const tasks = [...look.unbound]
-  const held = await look.heldBack?.(tasks.map(([, task]) => task))
-  const isBound = await Promise.all(tasks.map(([, task]) => isStillPending(look, task)))
-  tasks.forEach(([key, { fence }], index) => {
-    const isHeld = held === undefined ? fence.state !== 'Q' : held[index] === true
-    if (isHeld || isBound[index] === true) look.unbound.delete(key)
-  })
+  for (let from = 0; from < tasks.length; from += AGENDA_PAGE) {
+    const part = tasks.slice(from, from + AGENDA_PAGE)
+    const isPending = await Promise.all(part.map(([, task]) => isStillPending(look, task)))
+    // After the entry, since an attempt that failed goes from there to the agenda.
+    const isHeld = await look.tools.agenda.holds(
+      part.map(([, { sessionId, messageId, fence }]) => ({ sessionId, messageId, turn: String(fence.epoch) })),
+    )
+    part.forEach(([key], index) => {
+      if (isHeld[index] === true || isPending[index] === true) look.unbound.delete(key)
+    })
+  }
 }
 
 /** An attempt that failed is put on the agenda before its entry is acked: until then the entry holds the task. */
@@ -75,8 +83,8 @@ async function checkRunning(look: Look, task: TaskFacts): Promise<void> {
   }
   const evidence = [sessionId, messageId, fence.text]
   if (lying !== null) {
-    const revive = () => look.tools.repairs.revive(lying, fence.entryId, fence.owner)
-    look.suspect({ ...detail, entry: 'acked' }, evidence, revive)
+    const restore = () => look.tools.repairs.restore(lying, fence.entryId, fence.owner)
+    look.suspect({ ...detail, entry: 'acked' }, evidence, restore)
   } else {
     const end = () => look.abandonment.end(task, 'its entry is gone and so is its worker')
     look.suspect({ ...detail, entry: 'gone' }, evidence, isOwnerAlive ? undefined : end)

@@ -20,8 +20,8 @@ export class ControlRepairs {
   }
 
   /** Makes a delivered entry pending again, for any worker to take over. */
-  async revive(key: string, id: string, consumer: string): Promise<boolean> {
-    return (await this.#redis.script<number>('revive', [key], [this.#group, consumer, id])) === 1
+  async restore(key: string, id: string, consumer: string): Promise<boolean> {
+    return (await this.#redis.script<number>('restoreEntry', [key], [this.#group, consumer, id])) === 1
   }
 
   /** Removes a consumer that owns nothing. */

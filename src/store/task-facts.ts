@@ -3,6 +3,7 @@ import type { TaskRef } from '../protocol/ids.ts'
 import { isObject, parseJson } from '../protocol/json.ts'
 import type { RedisClient } from '../redis/client.ts'
 import type { Keys } from '../redis/keys.ts'
+import { type CancelRequest, parseCancel } from './task-records.ts'
 
 /** The packed ownership of a task, taken apart: `state:epoch:entry:owner`. */
 export interface Fence {
@@ -26,32 +27,20 @@ export interface TaskFacts extends TaskRef {
   readonly finishedAt: number | null
   readonly dueAt: number | null
   readonly expiresAt: number | null
-  /** Attempts that have failed. */
-  readonly failures: number
-  /** Number of the last event written. */
-  readonly written: number
+  /** Number of the attempt that runs or ran last; 0 before the first start. */
+  readonly attempt: number
   /** Why it ended, or why its last attempt failed. */
   readonly error: TaskFault | null
   /** Set once a cancel was asked for while the task ran. */
-  readonly cancel: { readonly reason: string; readonly requestedBy: string; readonly mode: string } | null
+  readonly cancel: CancelRequest | null
   /** Time the record has left in ms; null: for ever. */
   readonly ttlMs: number | null
 }
 
 const FIELDS = [
   ...['fence', 'agent_type', 'trace_id', 'parent_message_id', 'created_at', 'started_at', 'finished_at', 'due_at'],
-  ...['expires_at', 'failures', 'written', 'error', 'failure_log', 'cancel'],
+  ...['expires_at', 'attempt', 'error', 'failure_log', 'cancel'],
 ]
-
-/** True for the states C, F, X and E. */
-export function hasEnded({ state }: Fence): boolean {
-  return 'CFXE'.includes(state)
-}
-
-/** True for the states in which no attempt owns the task. */
-export function isUnbound({ state }: Fence): boolean {
-  return 'QDT'.includes(state)
-}
 
 /** Reads many records at once, without their results. */
 export class TaskFactsReader {
@@ -92,9 +81,9 @@ function toFacts(ref: TaskRef, values: readonly (string | null)[], ttl: number):
     ...{ traceId: text('trace_id') ?? '', parentMessageId: text('parent_message_id') ?? '' },
     ...{ createdAt: time('created_at') ?? 0, startedAt: time('started_at'), finishedAt: time('finished_at') },
     ...{ dueAt: time('due_at'), expiresAt: time('expires_at') },
-    ...{ failures: time('failures') ?? 0, written: time('written') ?? 0 },
+    attempt: time('attempt') ?? 0,
     error: toFault(parsed(text('error'))) ?? lastFailure(parsed(text('failure_log'))),
-    cancel: toCancel(parsed(text('cancel'))),
+    cancel: text('cancel') === null ? null : parseCancel(text('cancel') ?? ''),
     ttlMs: ttl < 0 ? null : ttl,
   }
 }
@@ -111,10 +100,4 @@ function toFault(value: unknown): TaskFault | null {
 
 function lastFailure(log: unknown): TaskFault | null {
   return Array.isArray(log) ? toFault(log.at(-1)) : null
-}
-
-function toCancel(value: unknown): TaskFacts['cancel'] {
-  if (!isObject(value)) return null
-  const text = (name: string) => (typeof value[name] === 'string' ? value[name] : '')
-  return { reason: text('reason'), requestedBy: text('requestedBy'), mode: text('mode') }
 }

@@ -53,7 +53,7 @@ test('it is queued on another lane, for a further attempt', async () => {
   await ward.entry('m', {}, 'agent')
   await ward.entry('m', { turn: '2' }, 'agent:low')
   await ward.record('m', 'T:2::', {
-    failures: '2',
+    attempt: '2',
     failure_log: '[{"attempt":2,"code":"GW_TASK_FAILED","message":"no"}]',
   })
   expect(await explain()).toMatchObject({
@@ -85,12 +85,14 @@ test('it is held back, or waits for its next attempt', async () => {
   const { ward, explain } = open()
   const dueAt = Date.now() + 3_600_000
   await ward.record('m', 'D:0::', { due_at: String(dueAt) })
+  await ward.holdBack('m', '0')
   expect(await explain()).toMatchObject({
     ...{ state: 'held-back', status: 'DELAYED', dueAt, attempt: 1 },
     text: `It is held back for another 59m, until ${new Date(dueAt).toISOString()}, as its sender asked.`,
   })
   const log = JSON.stringify([{ attempt: 1, code: 'GW_TASK_FAILED', message: 'no city', at: 1, workerId: 'w' }])
-  await ward.record('n', 'T:1::', { due_at: String(dueAt), failures: '1', failure_log: log })
+  await ward.record('n', 'T:1:5-5:', { due_at: String(dueAt), attempt: '1', failure_log: log })
+  await ward.holdBack('n', '1')
   expect(await explain('n')).toMatchObject({
     ...{ state: 'held-back', status: 'RETRYING', attempt: 2, error: { code: 'GW_TASK_FAILED', message: 'no city' } },
     text: expect.stringMatching(
@@ -112,7 +114,7 @@ test('it runs: where, since when, and for how long the lease lasts', async () =>
       /^It runs on worker w \(\S+:\d+, seen .* ago\) for .*, attempt 1\. Its lease was renewed/,
     ),
   })
-  const cancel = JSON.stringify({ reason: 'user left', requestedBy: 'admin', mode: 'graceful' })
+  const cancel = JSON.stringify({ reason: 'user left', requestedBy: 'admin' })
   await ward.redis.hset(ward.keys.task('s', 'm'), 'cancel', cancel)
   expect((await explain()).text).toContain('Its cancel was requested by admin (user left): it will end CANCELLED.')
   gate.open()
@@ -122,7 +124,7 @@ test('its worker is gone, or silent', async () => {
   const { ward, explain } = open()
   const id = await ward.entry('m')
   await ward.take('gone', 1_000)
-  await ward.record('m', `R:2:${id}:gone`, { started_at: '1000', failures: '1' })
+  await ward.record('m', `R:2:${id}:gone`, { started_at: '1000', attempt: '2' })
   expect((await explain()).text).toMatch(
     /No live worker offers 'agent': it waits for one to start, which then takes it/,
   )
@@ -143,9 +145,13 @@ test('nothing will move it', async () => {
   const { ward, explain } = open()
   await ward.record('m', 'Q:0::')
   await ward.record('n', 'R:1:5-5:w')
+  await ward.record('d', 'D:0::')
+  await ward.record('t', 'T:1:5-5:')
   for (const [messageId, status] of [
     ['m', 'QUEUED'],
     ['n', 'RUNNING'],
+    ['d', 'DELAYED'],
+    ['t', 'RETRYING'],
   ] as const) {
     expect(await explain(messageId)).toMatchObject({
       ...{ state: 'stranded', status, isGuess: false, text: expect.stringContaining('byclaw doctor --fix') },
@@ -155,13 +161,13 @@ test('nothing will move it', async () => {
 
 test('it has its end: how, when, why, and for how long that is known', async () => {
   const { ward, explain } = open()
-  await ward.record('m', 'C:1:1-1:w', { finished_at: '1000' })
+  await ward.record('m', 'C:1:1-1:w', { finished_at: '1000', attempt: '1' })
   expect(await explain()).toMatchObject({
     ...{ state: 'ended', status: 'COMPLETED', attempt: 1, finishedAt: 1_000, error: null, deadLetter: null },
     text: 'It ended COMPLETED at 1970-01-01T00:00:01.000Z, in attempt 1. Its result is kept for another 59m.',
   })
   const error = JSON.stringify({ code: 'GW_TASK_FAILED', message: 'no city' })
-  await ward.record('n', 'F:3:1-1:w', { finished_at: '1000', failures: '3', error })
+  await ward.record('n', 'F:3:1-1:w', { finished_at: '1000', attempt: '3', error })
   const letter = { reason: 'retries-exhausted', detail: 'no city', session_id: 's', message_id: 'n' }
   await ward.redis.xadd(ward.keys.dead('agent'), '7-7', ...Object.entries(letter).flat())
   expect(await explain('n')).toMatchObject({

@@ -3,10 +3,10 @@ import type { Redis } from 'ioredis'
 import { onTestFinished } from 'vitest'
 import { Audit, type DiagnoseOptions } from '../../src/audit/audit.ts'
 import type { Finding } from '../../src/audit/finding.ts'
-import type { HeldBack } from '../../src/audit/look.ts'
 import { createLogger } from '../../src/logger.ts'
 import { RedisConnections } from '../../src/redis/connections.ts'
 import { resolveRedisOption } from '../../src/redis/options.ts'
+import { Agenda } from '../../src/store/agenda.ts'
 import { envelope, House } from '../worker/harness.ts'
 
 export const GROUP = 'agent_engines'
@@ -15,13 +15,16 @@ const HOUR_MS = 3_600_000
 /** A house whose states are broken by hand, and a doctor for it. */
 export class Ward extends House {
   readonly audit: Audit
+  readonly #agenda: Agenda
   readonly #connections: RedisConnections
 
-  constructor(options: { heldBack?: HeldBack; consumerIdleMs?: number } = {}) {
+  constructor(options: { consumerIdleMs?: number } = {}) {
     super()
     this.#connections = new RedisConnections(resolveRedisOption(this.url), createLogger('silent'))
     onTestFinished(() => this.#connections.close())
-    this.audit = new Audit({ redis: this.#connections.client('patient'), keys: this.keys, ...options })
+    const redis = this.#connections.client('patient')
+    this.#agenda = new Agenda(redis, this.keys)
+    this.audit = new Audit({ redis, keys: this.keys, ...options })
   }
 
   /** What is found; the looks are close together, since nothing moves here. */
@@ -47,6 +50,12 @@ export class Ward extends House {
   async entry(messageId: string, fields: Record<string, string> = {}, capability = 'agent', sessionId = 's') {
     await this.group(capability)
     return (await this.add({ data: envelope(messageId, sessionId), ...fields }, capability)) as string
+  }
+
+  /** Notes a task on the agenda, due in an hour. */
+  async holdBack(messageId: string, turn: string, sessionId = 's'): Promise<void> {
+    const home = { capability: 'agent', priority: 'normal', data: envelope(messageId, sessionId) } as const
+    await this.#agenda.add([{ item: { kind: 'ready', turn, sessionId, messageId, ...home }, delayMs: HOUR_MS }])
   }
 
   async group(capability = 'agent', name = GROUP): Promise<void> {

@@ -1,7 +1,10 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { expect, test } from 'vitest'
+import type { AgentContext } from '../../src/agent/context.ts'
 import { Audit } from '../../src/audit/audit.ts'
-import { DEFAULT_GROUP, DEFAULT_LEASE_MS, DEFAULT_RETENTION } from '../../src/store/defaults.ts'
+import type { AskAgentCommand } from '../../src/protocol/command.ts'
+import { DEFAULT_RETENTION } from '../../src/store/data-streams.ts'
+import { DEFAULT_GROUP, DEFAULT_LEASE_MS } from '../../src/store/defaults.ts'
 import { resolveWorkerOptions } from '../../src/worker/options.ts'
 import { FunctionWorker } from '../worker/harness.ts'
 import { changed, Ward } from './harness.ts'
@@ -21,15 +24,16 @@ test('nothing there, nothing found', async () => {
 
 test('a busy fleet is healthy, however often one looks', { timeout: 60_000 }, async () => {
   const ward = new Ward()
-  const handle = async (command: { content: unknown }, context: { emitChunk(text: string): Promise<void> }) => {
+  const handle = async (command: AskAgentCommand, context: AgentContext) => {
     await context.emitChunk('a')
     await pause(Number(command.content))
-    if (Number(command.content) === 7) throw new Error('seven')
+    if (Number(command.content) === 7 && context.attempt === 1) throw new Error('seven')
     return 'done'
   }
+  const retry = { maxAttempts: 2, backoff: { type: 'fixed', delayMs: 300 } } as const
   const capabilities = ['agent', 'other']
   for (const workerId of ['w-1', 'w-2']) {
-    await ward.work(handle as never, { capabilities, workerId, maxConcurrency: 8, leaseMs: 1_000 })
+    await ward.work(handle, { capabilities, workerId, maxConcurrency: 8, leaseMs: 1_000, retry })
   }
   const client = ward.client()
   let isOver = false
@@ -41,7 +45,12 @@ test('a busy fleet is healthy, however often one looks', { timeout: 60_000 }, as
       const ask = { targetAgentType, sessionId, content: String(i % 15) }
       // Some are waited for, some pile up, so that queues are sometimes long and sometimes empty.
       if (i % 20 === 0) await client.ask(ask)
-      else sent.push((await client.sendMessage(ask)).messageId)
+      else if (i % 20 < 15) sent.push((await client.sendMessage(ask)).messageId)
+      else if (i % 20 < 18) await client.sendMessage({ ...ask, delayMs: 250 })
+      else {
+        const { messageId } = await client.sendMessage({ ...ask, content: '200' })
+        await client.cancelTask({ sessionId, messageId })
+      }
     }
   }
   const lanes = Array.from({ length: 10 }, (_, lane) => load(lane))

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { DEFAULT_RETENTION } from '../../src/store/defaults.ts'
+import { DEFAULT_RETENTION } from '../../src/store/data-streams.ts'
 import { changed, Ward } from './harness.ts'
 
 test('keys that would stay for ever get their time; open tasks and their sessions do not', async () => {

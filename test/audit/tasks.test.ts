@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { Abandonment } from '../../src/audit/abandonment.ts'
-import { DEFAULT_RETENTION } from '../../src/store/defaults.ts'
+import { DEFAULT_RETENTION } from '../../src/store/data-streams.ts'
 import { TaskFactsReader } from '../../src/store/task-facts.ts'
 import { connect } from '../redis/harness.ts'
 import { changed, GROUP, Ward } from './harness.ts'
@@ -17,14 +17,17 @@ test('a queued task without an entry ends as FAILED, with one done event', async
       ...{ kind: 'waiting-without-entry', severity: 'fault', sessionId: 's', messageId: 'lost', agentType: 'agent' },
       ...{ status: 'QUEUED', fixable: true, fixed: false },
       text: expect.stringContaining('Task lost of session s is QUEUED'),
-      remedy: expect.stringContaining('GW_TASK_LOST'),
+      remedy: expect.stringContaining('GW_TASK_STRANDED'),
     },
   ])
   const before = await ward.snapshot()
   expect(await ward.findings({ fix: true })).toMatchObject([{ messageId: 'lost', fixed: true }])
   expect(changed(before, await ward.snapshot())).toEqual([ward.keys.data('s'), record].sort())
   expect(await ward.client().result({ sessionId: 's', messageId: 'lost' })).toMatchObject({
-    ...{ status: 'FAILED', error: { code: 'GW_TASK_LOST', message: expect.stringContaining('cannot run any more') } },
+    ...{
+      status: 'FAILED',
+      error: { code: 'GW_TASK_STRANDED', message: expect.stringContaining('cannot run any more') },
+    },
   })
   expect(await ward.dones('s', 'lost')).toHaveLength(1)
   expect(await ward.redis.pttl(record)).toBeGreaterThan(DAY_MS / 2)
@@ -69,28 +72,35 @@ test('entries of every lane count, also one that is handed out', async () => {
   expect(await ward.findings()).toEqual([])
 })
 
-test('what is held back is left alone without an agenda, and found with one that does not know it', async () => {
-  const broken = async (ward: Ward) => {
-    await ward.record('held', 'D:0::')
-    await ward.record('forgotten', 'D:0::')
-    await ward.record('retrying', 'T:2::')
-    await ward.record('promoted', 'D:0::')
-    await ward.entry('promoted', { turn: '0' })
-    // Its attempt failed, and its worker died before it told the agenda; whoever takes the entry over does that.
-    const entryId = await ward.entry('parking', { turn: '0' })
-    await ward.take('gone')
-    await ward.record('parking', `T:1:${entryId}:`)
-  }
-  const without = new Ward()
-  await broken(without)
-  expect(await without.findings()).toEqual([])
-  const ward = new Ward({ heldBack: async (tasks) => tasks.map(({ messageId }) => messageId === 'held') })
-  await broken(ward)
-  expect(await ward.findings({ fix: true })).toMatchObject([
-    { kind: 'waiting-without-entry', messageId: expect.stringMatching(/forgotten|retrying/), fixed: true },
-    { kind: 'waiting-without-entry', messageId: expect.stringMatching(/forgotten|retrying/), fixed: true },
-  ])
-  expect(await ward.client().getTask({ sessionId: 's', messageId: 'retrying' })).toMatchObject({ status: 'FAILED' })
+test('what the agenda holds is fine, what it forgot is found', async () => {
+  const ward = new Ward()
+  await ward.record('held', 'D:0::')
+  await ward.holdBack('held', '0')
+  await ward.record('waiting', 'T:2:5-5:')
+  await ward.holdBack('waiting', '2')
+  await ward.record('promoted', 'D:0::')
+  await ward.entry('promoted', { turn: '0' })
+  // Its attempt failed, and its worker died before it told the agenda; whoever takes the entry over does that.
+  const entryId = await ward.entry('parking')
+  await ward.take('gone')
+  await ward.record('parking', `T:1:${entryId}:`)
+  expect(await ward.findings()).toEqual([])
+  await ward.record('forgotten', 'D:0::')
+  await ward.record('wrong-turn', 'T:2:6-6:')
+  await ward.holdBack('wrong-turn', '1')
+  const before = await ward.snapshot()
+  const found = await ward.findings({ fix: true })
+  expect(found.map((finding) => [finding.kind, 'messageId' in finding && finding.messageId, finding.fixed])).toEqual(
+    expect.arrayContaining([
+      ['waiting-without-entry', 'forgotten', true],
+      ['waiting-without-entry', 'wrong-turn', true],
+    ]),
+  )
+  expect(found).toHaveLength(2)
+  expect(changed(before, await ward.snapshot())).toEqual(
+    [ward.keys.data('s'), ...['forgotten', 'wrong-turn'].map((id) => ward.keys.task('s', id))].sort(),
+  )
+  expect(await ward.client().getTask({ sessionId: 's', messageId: 'wrong-turn' })).toMatchObject({ status: 'FAILED' })
   expect(await ward.findings()).toEqual([])
 })
 

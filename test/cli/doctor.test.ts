@@ -33,7 +33,7 @@ describe('byclaw doctor', () => {
     const found = await doctor()
     expect(found.code).toBe(1)
     expect(found.stdout).toMatch(
-      /^fault waiting-without-entry\n {2}Task lost of session s is QUEUED.*\n {2}→ .*GW_TASK_LOST.*\nfault listed-worker\n/,
+      /^fault waiting-without-entry\n {2}Task lost of session s is QUEUED.*\n {2}→ .*GW_TASK_STRANDED.*\nfault listed-worker\n/,
     )
     expect(found.stderr).toMatch(/2 found, 0 repaired, 2 to look after; --fix repairs 2\n$/)
     const fixed = await doctor('--fix')

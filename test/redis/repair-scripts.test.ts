@@ -15,7 +15,7 @@ test('expire-unset gives a time to keys that have none, and to no other', async 
   expect(await bare.exists(gone)).toBe(0)
 })
 
-test('revive makes an acked entry pending again, in place, for any worker to take over', async () => {
+test('restore-entry makes an acked entry pending again, in place, for any worker to take over', async () => {
   const { redis, keys, bare } = openStore()
   const key = keys.control('a')
   await bare.xgroup('CREATE', key, GROUP, '0', 'MKSTREAM')
@@ -25,13 +25,13 @@ test('revive makes an acked entry pending again, in place, for any worker to tak
   await bare.xreadgroup('GROUP', GROUP, 'w', 'STREAMS', key, '>')
   const [first, second] = ids as [string, string]
   await bare.xack(key, GROUP, first)
-  const revive = (id: string) => redis.script<number>('revive', [key], [GROUP, 'reviver', id])
-  expect([await revive(first), await revive(first)]).toEqual([1, 0])
+  const restore = (id: string) => redis.script<number>('restoreEntry', [key], [GROUP, 'doctor', id])
+  expect([await restore(first), await restore(first)]).toEqual([1, 0])
   // What is pending stays with its owner, and what is gone stays gone.
-  expect([await revive(second), await revive('9-9')]).toEqual([0, 0])
+  expect([await restore(second), await restore('9-9')]).toEqual([0, 0])
   const pending = (await bare.xpending(key, GROUP, '-', '+', 10)) as [string, string, number][]
   expect(pending.map(([id, consumer]) => [id, consumer])).toEqual([
-    [first, 'reviver'],
+    [first, 'doctor'],
     [second, 'w'],
   ])
   expect(pending[0]?.[2]).toBeGreaterThan(MONTH_MS)

@@ -1,4 +1,4 @@
--- revive: makes an entry pending again that was delivered, is not pending any more, and still lies on its stream.
+-- restore-entry: makes an entry pending again that was delivered, is not pending any more, and still lies on its stream.
 -- KEYS  1: control stream
 -- ARGV  1: group, 2: consumer it is given to, 3: entry id
 -- Answers 1 if it is pending now by this call, as one whose lease has run out: any worker takes it over, in place and
