@@ -18,6 +18,9 @@ const SEVERITIES: Readonly<Record<FindingKind, Severity>> = {
   'dead-letters': 'info',
 }
 
+/** All kinds of finding, for documentation and tests. */
+export const FINDING_KINDS = Object.keys(SEVERITIES) as FindingKind[]
+
 const KEY_TTLS = {
   record: "Fix gives it the time that a finished task's record is kept by default.",
   journal: "Fix gives it the time that a finished task's record is kept by default.",
