@@ -88,10 +88,12 @@ describe('an entry that says whose task it is', () => {
     await house.add({ data })
     const events = []
     for await (const event of watching) events.push(event)
+    const fault = { code: 'GW_POISON', message: expect.stringMatching(why) }
     expect(events).toEqual([
+      expect.objectContaining({ type: 'error', ...fault, retrying: false }),
       expect.objectContaining({
         ...{ type: 'done', status: 'FAILED', messageId: 'm' },
-        error: { code: 'GW_POISON', message: expect.stringMatching(why) },
+        error: fault,
       }),
     ])
     const letter = await oneLetter(house)
