@@ -85,8 +85,7 @@ function ended(detail: Of<'ended'>): string {
   const { status, finishedAt, attempt, error, keptMs, deadLetter } = detail
   const when = finishedAt === null ? '' : ` at ${iso(finishedAt)}`
   const why = error === null ? '' : `: ${error.message} (${error.code})`
-  const kept =
-    keptMs === null ? 'for ever: `byclaw doctor` knows why not to leave it so' : `for another ${span(keptMs)}`
+  const kept = keptMs === null ? 'at least until a worker has seen its entry off' : `for another ${span(keptMs)}`
   const text = `It ended ${status}${when}, in attempt ${attempt}${why}. Its result is kept ${kept}.`
   return deadLetter === null ? text : `${text} ${buried(deadLetter)}`
 }

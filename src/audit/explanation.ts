@@ -94,7 +94,7 @@ export type ExplanationDetail = TaskRef &
         readonly attempt: number
         readonly finishedAt: number | null
         readonly error: TaskFault | null
-        /** Time the record has left; null: for ever. */
+        /** Time the record has left; null: a worker has yet to see its entry off, or it is kept for ever. */
         readonly keptMs: number | null
         readonly deadLetter: DeadLetterSign | null
       }

@@ -66,6 +66,8 @@ export class Look {
   readonly suspicions = new Map<string, Suspicion>()
   /** Tasks that nobody owns, and of which no entry was seen yet, by key. */
   readonly unbound = new Map<string, TaskFacts>()
+  /** Tasks that were ended from outside and wait for their entry to be seen off, by key; none of it was seen yet. */
+  readonly retained = new Map<string, TaskFacts>()
   /** What was left out, in full sentences. */
   readonly notes = new Set<string>()
   records = 0

@@ -43,6 +43,7 @@ export async function checkEntries(look: Look, lane: Lane): Promise<void> {
         `Only the first ${look.scope.limit} entries of control streams were looked at, so tasks that wait without an entry could not be found; raise the limit.`,
       )
       look.unbound.clear()
+      look.retained.clear()
       break
     }
   }
@@ -82,7 +83,9 @@ async function checkPage(look: Look, lane: Lane, entries: readonly SurveyedEntry
     const ref = refs[index] as TaskRef
     const task = facts.get(ref) ?? null
     const role = roleOf(entry, task)
-    if (role === 'live') look.unbound.delete(look.tools.keys.task(ref.sessionId, ref.messageId))
+    const key = look.tools.keys.task(ref.sessionId, ref.messageId)
+    if (role === 'live') look.unbound.delete(key)
+    if (entry.delivery !== null || !entry.isDelivered) look.retained.delete(key)
     if (entry.delivery !== null) checkPending(look, lane, { ...entry, delivery: entry.delivery }, ref, role, tally)
     else if (entry.isDelivered) checkAcked(look, lane, entry, ref, task, role)
     else count(tally, entry.id)

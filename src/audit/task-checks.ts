@@ -27,10 +27,13 @@ export async function checkRecords(look: Look, found: readonly FoundKey[]): Prom
 }
 
 /**
- * Tasks that wait, and of which neither the agenda nor an entry knows. Comes in two parts, since what is due goes from
+ * Tasks that wait, or have ended and wait for their entry to be seen off, and of which neither the agenda nor an entry knows. Comes in two parts, since what is due goes from
  * the agenda to a stream: first {@link strikeHeldBack}, then the streams, which strike out what they hold, then this.
  */
 export function checkWaiting(look: Look): void {
+  for (const [key, { keepMs }] of look.retained) {
+    suspectKept(look, key, keepMs ?? look.abandonment.retention.resultTtlMs)
+  }
   for (const task of look.unbound.values()) {
     const { sessionId, messageId, agentType, fence } = task
     const status = WAITING[fence.state as keyof typeof WAITING]
@@ -65,9 +68,12 @@ async function isStillPending(look: Look, task: TaskFacts): Promise<boolean> {
 
 function checkKept(look: Look, task: TaskFacts, key: string): void {
   if (task.ttlMs !== null) return
-  look.suspect({ kind: 'key-without-ttl', key, holds: 'record' }, [key], () =>
-    look.tools.space.expireUnset(key, look.abandonment.retention.resultTtlMs),
-  )
+  if (task.keepMs === null) suspectKept(look, key, look.abandonment.retention.resultTtlMs)
+  else look.retained.set(key, task)
+}
+
+function suspectKept(look: Look, key: string, ttlMs: number): void {
+  look.suspect({ kind: 'key-without-ttl', key, holds: 'record' }, [key], () => look.tools.space.expireUnset(key, ttlMs))
 }
 
 async function checkRunning(look: Look, task: TaskFacts): Promise<void> {

@@ -33,13 +33,18 @@ export interface TaskFacts extends TaskRef {
   readonly error: TaskFault | null
   /** Set once a cancel was asked for while the task ran. */
   readonly cancel: CancelRequest | null
+  /**
+   * Set for a task that was ended from outside while its entry may still lie on a stream: so long its record is to be kept
+   * once a worker has seen that entry off.
+   */
+  readonly keepMs: number | null
   /** Time the record has left in ms; null: for ever. */
   readonly ttlMs: number | null
 }
 
 const FIELDS = [
   ...['fence', 'agent_type', 'trace_id', 'parent_message_id', 'created_at', 'started_at', 'finished_at', 'due_at'],
-  ...['expires_at', 'attempt', 'error', 'failure_log', 'cancel'],
+  ...['expires_at', 'attempt', 'error', 'failure_log', 'cancel', 'keep_ms'],
 ]
 
 /** Reads many records at once, without their results. */
@@ -84,6 +89,7 @@ function toFacts(ref: TaskRef, values: readonly (string | null)[], ttl: number):
     attempt: time('attempt') ?? 0,
     error: toFault(parsed(text('error'))) ?? lastFailure(parsed(text('failure_log'))),
     cancel: text('cancel') === null ? null : parseCancel(text('cancel') ?? ''),
+    keepMs: time('keep_ms'),
     ttlMs: ttl < 0 ? null : ttl,
   }
 }

@@ -41,6 +41,23 @@ test('keys that would stay for ever get their time; open tasks and their session
   expect(await ward.findings()).toEqual([])
 })
 
+test('a task that was cancelled while it waited keeps its record until its entry has been seen off', async () => {
+  const ward = new Ward()
+  const client = ward.client()
+  await ward.group()
+  const ref = { sessionId: 's', messageId: 'm' }
+  await client.sendMessage({ ...ref, targetAgentType: 'agent', content: 'x' })
+  expect(await client.cancelTask(ref)).toMatchObject({ status: 'CANCELLED' })
+  const record = ward.keys.task('s', 'm')
+  expect(await ward.redis.pttl(record)).toBe(-1)
+  expect(await ward.findings({ fix: true })).toEqual([])
+  expect((await client.explain(ref)).text).toContain('kept at least until a worker has seen its entry off')
+  // Deleted by hand: nobody will come by it any more.
+  await ward.redis.xtrim(ward.keys.control('agent'), 'MAXLEN', 0)
+  expect(await ward.findings({ fix: true })).toMatchObject([{ kind: 'key-without-ttl', key: record, fixed: true }])
+  expect(await ward.redis.pttl(record)).toBeGreaterThan(DEFAULT_RETENTION.resultTtlMs / 2)
+})
+
 test('workers that are gone leave the lists, those that are alive stay', async () => {
   const ward = new Ward()
   const { keys, redis } = ward
