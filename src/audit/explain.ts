@@ -15,8 +15,6 @@ import { sentences } from './explanation-text.ts'
 import { type AuditTools, auditTools } from './look.ts'
 
 const LANES: readonly Priority[] = ['high', 'normal', 'low']
-/** So many of the newest dead letters of a capability are searched. */
-const LETTERS = 1_000
 /** A task that looks stranded is looked at so often, with so much time in between. */
 const LOOKS = 3
 const LOOK_AGAIN_MS = 100
@@ -62,7 +60,7 @@ export class Explainer {
       tools.fleet.live(),
       tools.facts.read([ref]),
     ])
-    if (task === null) return { ...ref, state: 'unknown', deadLetter: await this.#anyDeadLetter(ref) }
+    if (task === null) return { ...ref, state: 'unknown', deadLetter: await this.#deadLetter(ref) }
     const { fence, agentType } = task
     const scene: Scene = { tools, ref, now, workers }
     if (isEnded(fence.text)) return this.#ended(ref, task)
@@ -76,25 +74,16 @@ export class Explainer {
     return {
       ...{ ...ref, state: 'ended', agentType: task.agentType, status, attempt: task.attempt },
       ...{ finishedAt: task.finishedAt, error: task.error, keptMs: task.ttlMs },
-      deadLetter: status === 'FAILED' ? await this.#deadLetter(task.agentType, ref) : null,
+      deadLetter: status === 'FAILED' ? await this.#deadLetter(ref, task.agentType) : null,
     }
   }
 
-  async #deadLetter(capability: string, { sessionId, messageId }: TaskRef): Promise<DeadLetterSign | null> {
-    const letters = await this.#deadLetters.list(capability, LETTERS)
-    const own = letters.find((letter) => letter.messageId === messageId && letter.sessionId === sessionId)
-    return own === undefined ? null : { capability, id: own.id, reason: own.reason, detail: own.detail }
-  }
-
-  /** Dead letters outlive the records of their tasks, and without a record the capability is not known. */
-  async #anyDeadLetter(ref: TaskRef): Promise<DeadLetterSign | null> {
-    for await (const page of this.#tools.space.walk()) {
-      for (const key of page) {
-        const letter = key.family === 'dead' ? await this.#deadLetter(key.capability, ref) : null
-        if (letter !== null) return letter
-      }
-    }
-    return null
+  /** A task's newest dead letter; without a record its capability is not known. */
+  async #deadLetter({ sessionId, messageId }: TaskRef, capability?: string): Promise<DeadLetterSign | null> {
+    const [letter] = await this.#deadLetters.list({ capability, sessionId, messageId }, 1)
+    if (letter === undefined) return null
+    const { id, reason, detail } = letter
+    return { capability: letter.capability, id, reason, detail }
   }
 }
 

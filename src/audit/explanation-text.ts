@@ -97,7 +97,7 @@ function takeover(inMs: number, workers: number, agentType: string): string {
 }
 
 function buried({ capability, id, reason, detail }: DeadLetterSign): string {
-  return `It lies in the dead letters of '${capability}' as ${id}: ${reason}${detail === '' ? '' : `, ${detail}`}. \`byclaw dead redrive ${capability}\` sends it again.`
+  return `It lies in the dead letters of '${capability}' as ${id}: ${reason}${detail === '' ? '' : `, ${detail}`}. \`byclaw dead redrive ${id}\` sends it again.`
 }
 
 function named({ workerId, host, pid, seenMsAgo }: WorkerSign): string {

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-import { addDeadList } from './commands/dead-list.ts'
+import { addDead } from './commands/dead/dead.ts'
 import { addDoctor } from './commands/doctor.ts'
 import { addSend } from './commands/send.ts'
 import { addTail } from './commands/tail.ts'
@@ -18,6 +18,7 @@ Examples:
   $ byclaw tasks --status failed --json | jq .messageId
   $ byclaw why s-1 msg-1
   $ byclaw dead list weather_agent --redis-url redis://prod:6379
+  $ byclaw dead redrive --capability weather_agent --since 2h --dry-run
 `
 
 async function main(args: readonly string[]): Promise<number> {
@@ -28,7 +29,7 @@ async function main(args: readonly string[]): Promise<number> {
   addWorkers(byclaw)
   addTasks(byclaw)
   addWhy(byclaw)
-  addDeadList(byclaw)
+  addDead(byclaw)
   addDoctor(byclaw)
   addHelp(byclaw).addHelpText('after', EXAMPLES)
   await byclaw.parseAsync(args, { from: 'user' })

@@ -127,8 +127,9 @@ export class Conclusion {
 
   async #history({ assignment }: Drawn, { fault }: Failed): Promise<AttemptFailure[]> {
     const { header, ownership, entry } = assignment
-    const { attempt, fence } = ownership
-    const before = attempt === 1 ? [] : await this.#records.failures(header)
+    const { attempt, fence, epoch } = ownership
+    // A redriven task begins with its first attempt again, and has a history.
+    const before = epoch === 1 ? [] : await this.#records.failures(header)
     const message = fault.message.slice(0, MOST_MESSAGE_LENGTH)
     const workerId = fence.split(':').slice(3).join(':')
     const all = [...before, { attempt, code: fault.code, message, at: Date.now(), workerId, entryId: entry.id }]

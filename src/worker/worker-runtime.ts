@@ -10,7 +10,7 @@ import { type RedisClient, slotGroups } from '../redis/client.ts'
 import { RedisConnections } from '../redis/connections.ts'
 import { checkServer } from '../redis/server-check.ts'
 import { Service } from '../service.ts'
-import { ControlReader, type ControlStream, type TakenEntry } from '../store/control-streams.ts'
+import { ControlReader, type ControlStream, lanesOf, type TakenEntry } from '../store/control-streams.ts'
 import { InboxReader } from '../store/inbox.ts'
 import type { WorkerIdentity } from '../store/presence.ts'
 import { sleep } from '../util/sleep.ts'
@@ -26,6 +26,7 @@ import { Registration } from './registration.ts'
 import { Slots } from './slots.ts'
 import { openStores, type WorkerStores } from './stores.ts'
 import { TaskWatch } from './task-watch.ts'
+import { Turnstile } from './turnstile.ts'
 
 /** After this long without a sign of life a consumer that owns nothing is removed from its group. */
 const CONSUMER_IDLE_MS = 600_000
@@ -88,7 +89,7 @@ export class WorkerRuntime extends Service implements RunningWorker {
     this.#stores = openStores(this.#redis, options)
     const { keys, presence, leases } = this.#stores
     this.#identity = identify(options, names)
-    this.#streams = names.map((capability) => ({ capability, priority: 'normal', key: keys.control(capability) }))
+    this.#streams = lanesOf(names, keys)
     const { leaseMs } = options
     this.#registration = new Registration({ presence, identity: this.#identity, logger: this.#logger })
     this.#keeper = this.#makeKeeper()
@@ -214,10 +215,11 @@ export class WorkerRuntime extends Service implements RunningWorker {
     const reception = new Reception({ records, deadLetters, aftercare, ...limits, logger })
     const run: RunTask = (assignment, onHandled) => this.#executions.run(assignment, onHandled)
     const shared = { reception, run, fetchCount, logger, leases, keeper: this.#keeper, slots: this.#slots }
+    const turnstile = redis.isCluster ? new Turnstile() : undefined
     return slotGroups(redis.isCluster, this.#streams, ({ key }) => key).map((streams) => {
       const blocking = this.#connections.client('blocking')
       const reader = new ControlReader({ redis, blocking, streams, group, consumer: workerId })
-      return new Intake({ ...shared, reader })
+      return new Intake({ ...shared, reader, turnstile })
     })
   }
 

@@ -22,10 +22,11 @@ test('nothing is known of it', async () => {
 test('nothing is known of it, but a dead letter is there', async () => {
   const { ward, explain } = open()
   const letter = { reason: 'bad-json', detail: 'no JSON', session_id: 's', message_id: 'm' }
+  await ward.redis.zadd(ward.keys.deadCapabilities(), '7', 'agent')
   await ward.redis.xadd(ward.keys.dead('agent'), '7-7', ...Object.entries(letter).flat())
   expect(await explain()).toMatchObject({
     ...{ state: 'unknown', deadLetter: { capability: 'agent', id: '7-7', reason: 'bad-json' } },
-    text: expect.stringMatching(/dead letters of 'agent' as 7-7: bad-json.*byclaw dead redrive agent/),
+    text: expect.stringMatching(/dead letters of 'agent' as 7-7: bad-json.*byclaw dead redrive 7-7/),
   })
 })
 
@@ -169,6 +170,7 @@ test('it has its end: how, when, why, and for how long that is known', async () 
   const error = JSON.stringify({ code: 'GW_TASK_FAILED', message: 'no city' })
   await ward.record('n', 'F:3:1-1:w', { finished_at: '1000', attempt: '3', error })
   const letter = { reason: 'retries-exhausted', detail: 'no city', session_id: 's', message_id: 'n' }
+  await ward.redis.zadd(ward.keys.deadCapabilities(), '7', 'agent')
   await ward.redis.xadd(ward.keys.dead('agent'), '7-7', ...Object.entries(letter).flat())
   expect(await explain('n')).toMatchObject({
     ...{ state: 'ended', status: 'FAILED', attempt: 3, deadLetter: { reason: 'retries-exhausted' } },

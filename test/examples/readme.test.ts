@@ -97,7 +97,7 @@ describe('the programs have exactly the flags that the page lists', () => {
     words: command
       .slice('`byclaw '.length, -1)
       .split(' ')
-      .filter((word) => !word.startsWith('<')),
+      .filter((word) => !/^[<[]/.test(word)),
     flags: [...options.matchAll(/--[\w-]+/g)].map(([flag]) => flag),
   }))
 
