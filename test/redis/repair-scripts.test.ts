@@ -35,11 +35,8 @@ test('restore-entry makes an acked entry pending again, in place, for any worker
     [second, 'w'],
   ])
   expect(pending[0]?.[2]).toBeGreaterThan(MONTH_MS)
-  const [, taken] = await redis.script<[string, [string, string[]][]]>(
-    'reclaim',
-    [key],
-    [GROUP, 'w-2', 60_000, '0-0', 10],
-  )
+  const reply = await bare.xautoclaim(key, GROUP, 'w-2', 60_000, '0-0')
+  const [, taken] = reply as [string, [string, string[]][]]
   expect(taken.map(([id, fields]) => [id, fields])).toEqual([[first, ['data', '1', 'turn', '3']]])
 })
 
