@@ -33,6 +33,7 @@ const CATALOGUE = {
   GW_LEASE_LOST: (d) => `the attempt lost its task ${d.messageId} to another owner (now ${d.holder})`,
   GW_SHUTDOWN: (d) => `worker '${d.workerId}' is shutting down`,
   GW_TASK_FAILED: (d) => `${d.reason}`,
+  GW_TASK_STRANDED: (d) => `the task cannot run any more: ${d.reason}`,
   GW_POISON: (d) => `the message cannot be processed: ${d.reason}`,
 } as const satisfies Record<string, (details: Record<string, unknown>) => string>
 

@@ -6,10 +6,13 @@ export type { Schema, SchemaInput, SchemaIssue, SchemaOutput, SchemaResult } fro
 export type { Tool, ToolContext, ToolInput, Tools } from './agent/tool.ts'
 export { tool } from './agent/tool.ts'
 export { GatewayWorker } from './agent/worker.ts'
+export type { DiagnoseOptions, Diagnosis } from './audit/audit.ts'
+export type { Explanation, WorkerSign } from './audit/explanation.ts'
+export type { Finding, FindingKind, Severity } from './audit/finding.ts'
 export type { RichMessageRequest } from './client/byai-client.ts'
 export { ByaiGatewayClient } from './client/byai-client.ts'
 export type { CancelAnswer, CancelOptions, CancelSessionAnswer, CancelTaskOptions } from './client/cancel.ts'
-export type { AskOptions, ListTasksOptions, ResultOptions } from './client/client.ts'
+export type { AskOptions, ExplainOptions, ListTasksOptions, ResultOptions } from './client/client.ts'
 export { GatewayClient } from './client/client.ts'
 export type {
   DropOptions,

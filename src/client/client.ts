@@ -1,4 +1,7 @@
 import type { AgentContract, ContractResult } from '../agent/contract.ts'
+import { Audit, type DiagnoseOptions, type Diagnosis } from '../audit/audit.ts'
+import { Explainer } from '../audit/explain.ts'
+import type { Explanation } from '../audit/explanation.ts'
 import { Canceller } from '../dispatch/canceller.ts'
 import type { QueueLimit } from '../dispatch/queue-limit.ts'
 import { Dispatcher, refused, type SendAnswer } from '../dispatch/send.ts'
@@ -8,6 +11,7 @@ import type { GatewayCommand } from '../protocol/command.ts'
 import type { SessionEvent } from '../protocol/event.ts'
 import { checkCapability, checkId, idFault, newMessageId, newTraceId, type TaskRef } from '../protocol/ids.ts'
 import type { TaskStatus } from '../protocol/status.ts'
+import type { RedisClient } from '../redis/client.ts'
 import { RedisConnections } from '../redis/connections.ts'
 import { Keys, type Priority } from '../redis/keys.ts'
 import { isEntryId } from '../redis/streams.ts'
@@ -16,6 +20,7 @@ import { ControlWriter } from '../store/control-streams.ts'
 import { DataReader, DataWriter, DEFAULT_RETENTION } from '../store/data-streams.ts'
 import type { DeadLetter } from '../store/dead-letter.ts'
 import type { DeadLetterFilter } from '../store/dead-letter-filter.ts'
+import { DEFAULT_GROUP } from '../store/defaults.ts'
 import { InboxWriter } from '../store/inbox.ts'
 import { Presence, type WorkerInfo } from '../store/presence.ts'
 import { type QueueStats, type QueueStatsOptions, Queues } from '../store/queues.ts'
@@ -67,6 +72,12 @@ export interface ListTasksOptions {
   readonly limit?: number
 }
 
+/** Which task to explain. */
+export interface ExplainOptions extends TaskRef {
+  /** The workers' consumer group. Default `agent_engines`. */
+  readonly consumerGroup?: string
+}
+
 /**
  * The backend's side: sends messages to agents, follows sessions, reads results. Opens its connections when they are
  * first needed: one for commands, one for pushes, however many sessions are followed.
@@ -82,6 +93,8 @@ export class GatewayClient implements AsyncDisposable {
   readonly #queues: Queues
   readonly #reader: DataReader
   readonly #feeds: SessionFeeds
+  readonly #commands: RedisClient
+  readonly #keys: Keys
   readonly #subscriptions = new Set<Subscription>()
   #closed = false
 
@@ -93,6 +106,8 @@ export class GatewayClient implements AsyncDisposable {
     const keys = new Keys(keyPrefix)
     this.#connections = new RedisConnections(redis, logger)
     const commands = this.#connections.client('prompt')
+    this.#commands = commands
+    this.#keys = keys
     this.#records = new TaskRecords(commands, keys)
     this.#presence = new Presence(commands, keys)
     this.#deadLetters = new DeadLetterOffice(commands, keys, maxPayloadBytes)
@@ -322,6 +337,24 @@ export class GatewayClient implements AsyncDisposable {
   async queueStats(capability: string, options: QueueStatsOptions = {}): Promise<QueueStats> {
     this.#requireOpen()
     return this.#queues.read(checkCapability('capability', capability), options)
+  }
+
+  /**
+   * Looks over a live system for what should not be: tasks that nothing will move any more, entries, consumers and keys
+   * that nobody will remove; repairs it with `fix`. Looks twice, some seconds apart, and walks over all keys: for operators.
+   *
+   * @throws GatewayError `GW_INVALID_ARGUMENT` that names the option.
+   */
+  async diagnose(options: DiagnoseOptions = {}): Promise<Diagnosis> {
+    this.#requireOpen()
+    return new Audit({ redis: this.#commands, keys: this.#keys }).diagnose(options)
+  }
+
+  /** Tells where a task is and what it waits for, in data and in words. */
+  async explain({ sessionId, messageId, consumerGroup = DEFAULT_GROUP }: ExplainOptions): Promise<Explanation> {
+    this.#requireOpen()
+    const ref = { sessionId: checkId('sessionId', sessionId), messageId: checkId('messageId', messageId) }
+    return new Explainer(this.#commands, this.#keys, consumerGroup).explain(ref)
   }
 
   /** Ends all subscriptions and closes the connections. What was sent stays sent. */

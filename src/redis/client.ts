@@ -83,6 +83,31 @@ export class RedisClient {
     })
   }
 
+  /**
+   * Walks over the keys that match a glob, about `count` at a time, on a Cluster node by node. A key that is there all
+   * the time comes at least once. For operators only: the walk sees every key of the server.
+   */
+  async *scan(pattern: string, count: number): AsyncGenerator<string[]> {
+    for (const node of await this.#nodes()) {
+      let cursor = '0'
+      do {
+        this.#requireOpen()
+        const reply = node.call('SCAN', cursor, 'MATCH', pattern, 'COUNT', count)
+        const [next, keys] = await this.#settle<[string, string[]]>('SCAN', reply)
+        cursor = next
+        if (keys.length > 0) yield keys
+      } while (cursor !== '0')
+    }
+  }
+
+  /** The servers that hold keys. */
+  async #nodes(): Promise<readonly Redis[]> {
+    if (!('nodes' in this.#redis)) return [this.#redis]
+    // A Cluster that was not spoken to yet knows of no nodes.
+    await this.call('PING')
+    return this.#redis.nodes('master')
+  }
+
   /** A command after our own close would wait in a queue that nobody empties. */
   #requireOpen(): void {
     if (this.#isClosed()) throw new GatewayError('GW_CLOSED', { what: 'connection to Redis' })
