@@ -91,9 +91,10 @@ export class RedisClient {
     for (const node of await this.#nodes()) {
       let cursor = '0'
       do {
-        this.#requireOpen()
-        const reply = node.call('SCAN', cursor, 'MATCH', pattern, 'COUNT', count)
-        const [next, keys] = await this.#settle<[string, string[]]>('SCAN', reply)
+        const from = cursor
+        const [next, keys] = await this.#run<[string, string[]]>('SCAN', () =>
+          node.call('SCAN', from, 'MATCH', pattern, 'COUNT', count),
+        )
         cursor = next
         if (keys.length > 0) yield keys
       } while (cursor !== '0')

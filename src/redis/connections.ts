@@ -48,7 +48,11 @@ export class RedisConnections {
     this.isCluster = resolved.kind === 'cluster' || (resolved.kind === 'instance' && resolved.isCluster)
   }
 
-  /** A connection that opens with its first command. */
+  /**
+   * A connection that opens with its first command.
+   *
+   * @param name - What the log calls it. Default its role.
+   */
   client(role: 'patient' | 'pulse' | 'prompt' | 'blocking', name: string = role): RedisClient {
     const { isCluster } = this
     const patience = role === 'patient' ? new Patience(this.#logger, { target: this.target }) : undefined
