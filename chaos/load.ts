@@ -45,6 +45,11 @@ export class Load {
     if (awaitAfterMs !== undefined) this.#waiters.push(this.#later(awaitAfterMs, () => this.#awaitResult(plan)))
   }
 
+  /** Cancels a task now. */
+  cancel(plan: TaskPlan): void {
+    this.#track(this.#cancel(plan))
+  }
+
   read(plan: ReaderPlan): void {
     if (plan.task !== undefined) this.#unread.set(plan.reader, plan.task)
     this.#readers.set(plan.reader, this.#readToTheEnd(plan))
