@@ -1,3 +1,4 @@
+import { DEFAULT_BACKOFF } from '../agent/retry.ts'
 import type { Logger } from '../logger.ts'
 import { DEFAULT_REDIS_URL } from '../redis/options.ts'
 import type { RunWorkerOptions } from '../worker/options.ts'
@@ -65,10 +66,20 @@ function openLog({ values }: Settings, env: Environment): Logger {
   return logger
 }
 
-/** The settings that are options of `runWorker` as they stand. */
+/** The settings that are options of `runWorker` as they stand, and those that are pieces of its retry policy. */
 function plainOptions({ values }: Settings): RunWorkerOptions {
-  const { workerClass: _, logLevel: __, ...rest } = values
-  return Object.fromEntries(Object.entries(rest).filter(([name]) => !name.startsWith('redis')))
+  const { workerClass: _, logLevel: __, retryMaxAttempts, retryDelayMs, retryMaxDelayMs, ...rest } = values
+  const plain = Object.fromEntries(Object.entries(rest).filter(([name]) => !name.startsWith('redis')))
+  const { delayMs, maxDelayMs } = { delayMs: retryDelayMs, maxDelayMs: retryMaxDelayMs }
+  const hasBackoff = delayMs !== undefined || maxDelayMs !== undefined
+  const backoff = hasBackoff ? backoffOf({ delayMs, maxDelayMs }) : undefined
+  const hasRetry = retryMaxAttempts !== undefined || hasBackoff
+  return hasRetry ? { ...plain, retry: { maxAttempts: retryMaxAttempts, backoff } } : plain
+}
+
+function backoffOf({ delayMs, maxDelayMs }: { delayMs: number | undefined; maxDelayMs: number | undefined }) {
+  const rule = { ...DEFAULT_BACKOFF, ...(delayMs === undefined ? {} : { delayMs }) }
+  return maxDelayMs === undefined ? rule : { ...rule, maxDelayMs }
 }
 
 /** What to type in another terminal. */

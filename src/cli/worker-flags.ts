@@ -110,6 +110,22 @@ const LIMITS = {
   ],
 } as const satisfies Record<string, Row>
 
+const RETRIES = {
+  retryMaxAttempts: [
+    '--retry-max-attempts <n>',
+    'BYAI_WORKER_RETRY_MAX_ATTEMPTS',
+    'number',
+    'how often a failing task is tried in all',
+  ],
+  retryDelayMs: [
+    '--retry-delay-ms <ms>',
+    'BYAI_WORKER_RETRY_DELAY_MS',
+    'number',
+    'wait before the second attempt, doubled before each further one',
+  ],
+  retryMaxDelayMs: ['--retry-max-delay-ms <ms>', 'BYAI_WORKER_RETRY_MAX_DELAY_MS', 'number', 'longest such wait'],
+} as const satisfies Record<string, Row>
+
 const LOGS = {
   logLevel: ['--log-level <level>', 'LOG_LEVEL', 'text', 'trace, debug, info, warn, error, fatal or silent'],
 } as const satisfies Record<string, Row>
@@ -133,6 +149,7 @@ export const WORKER_FLAGS: readonly WorkerFlag[] = Object.entries({
   Worker: WORKER,
   Redis: REDIS,
   Times: TIMES,
+  Retries: RETRIES,
   Limits: LIMITS,
   Logs: LOGS,
 }).flatMap(([group, rows]) =>
@@ -161,7 +178,7 @@ interface KindValues {
   readonly nodes: ServerNode[]
 }
 
-type Rows = typeof WORKER & typeof REDIS & typeof TIMES & typeof LIMITS & typeof LOGS
+type Rows = typeof WORKER & typeof REDIS & typeof TIMES & typeof RETRIES & typeof LIMITS & typeof LOGS
 
 /** The values that were given, by option, of the type that their row names. */
 export type FlagValues = { readonly [Option in keyof Rows]?: KindValues[Rows[Option][2]] }

@@ -1,5 +1,7 @@
 import type { AgentContract, ContractResult } from '../agent/contract.ts'
+import { Canceller } from '../dispatch/canceller.ts'
 import { Dispatcher, refused, type SendAnswer } from '../dispatch/send.ts'
+import { TaskEnder } from '../dispatch/task-ender.ts'
 import { GatewayError } from '../errors.ts'
 import type { GatewayCommand } from '../protocol/command.ts'
 import type { SessionEvent } from '../protocol/event.ts'
@@ -8,11 +10,22 @@ import type { TaskStatus } from '../protocol/status.ts'
 import { RedisConnections } from '../redis/connections.ts'
 import { Keys } from '../redis/keys.ts'
 import { isEntryId } from '../redis/streams.ts'
+import { Agenda } from '../store/agenda.ts'
 import { ControlWriter } from '../store/control-streams.ts'
-import { DataReader } from '../store/data-streams.ts'
+import { DataReader, DataWriter, DEFAULT_RETENTION } from '../store/data-streams.ts'
 import { type DeadLetter, DeadLetters } from '../store/dead-letters.ts'
+import { InboxWriter } from '../store/inbox.ts'
 import { Presence, type WorkerInfo } from '../store/presence.ts'
 import { type TaskInfo, TaskRecords } from '../store/task-records.ts'
+import {
+  type CancelAnswer,
+  type CancelOptions,
+  type CancelSessionAnswer,
+  type CancelTaskOptions,
+  checkCancel,
+  checkWish,
+  toCancelAnswer,
+} from './cancel.ts'
 import { type GatewayClientOptions, resolveClientOptions } from './options.ts'
 import { type CheckedRequest, checkRequest, type SendContractRequest, type SendMessageRequest } from './request.ts'
 import { SessionFeeds } from './session-feeds.ts'
@@ -50,6 +63,7 @@ export interface ListTasksOptions {
 export class GatewayClient implements AsyncDisposable {
   readonly #connections: RedisConnections
   readonly #dispatcher: Dispatcher
+  readonly #canceller: Canceller
   readonly #records: TaskRecords
   readonly #presence: Presence
   readonly #deadLetters: DeadLetters
@@ -60,7 +74,7 @@ export class GatewayClient implements AsyncDisposable {
 
   /** @throws GatewayError `GW_INVALID_ARGUMENT` that names the option. */
   constructor(options: GatewayClientOptions = {}) {
-    const { redis, keyPrefix, maxPayloadBytes, logger } = resolveClientOptions(options)
+    const { redis, keyPrefix, maxPayloadBytes, logger, ...ttls } = resolveClientOptions(options)
     const keys = new Keys(keyPrefix)
     this.#connections = new RedisConnections(redis, logger)
     const commands = this.#connections.client('prompt')
@@ -69,10 +83,17 @@ export class GatewayClient implements AsyncDisposable {
     this.#deadLetters = new DeadLetters(commands, keys)
     this.#reader = new DataReader(commands, keys)
     this.#feeds = new SessionFeeds(this.#connections, this.#reader, logger)
+    const inboxes = new InboxWriter(commands, keys)
+    const writer = new DataWriter(commands, keys, { ...DEFAULT_RETENTION, ...ttls })
+    const ender = new TaskEnder(this.#records, writer)
+    const agenda = new Agenda(commands, keys)
+    this.#canceller = new Canceller({ records: this.#records, ender, inboxes, agenda, logger })
     this.#dispatcher = new Dispatcher({
       control: new ControlWriter(commands, keys),
       records: this.#records,
       presence: this.#presence,
+      agenda,
+      inboxes,
       maxPayloadBytes,
       isCluster: this.#connections.isCluster,
     })
@@ -93,8 +114,8 @@ export class GatewayClient implements AsyncDisposable {
       const { messageId = newMessageId(), traceId = newTraceId() } = request
       return refused('REJECTED', checked, { messageId, traceId, timestamp: Date.now() })
     }
-    const { command, contract, requireOnlineWorker } = checked
-    return this.#dispatcher.send(command, { contract, requireOnlineWorker, isChecked: true })
+    const { command, ...options } = checked
+    return this.#dispatcher.send(command, { ...options, isChecked: true })
   }
 
   /**
@@ -190,6 +211,27 @@ export class GatewayClient implements AsyncDisposable {
       limit.clear()
       await subscription?.return()
     }
+  }
+
+  /**
+   * Cancels a task, whatever it is doing, and all that was sent on its behalf. After `CANCELLED` and `CANCEL_REQUESTED`
+   * it ends as CANCELLED, whatever its handler does.
+   *
+   * @throws GatewayError `GW_INVALID_ARGUMENT`, or `GW_REDIS_FAILED` when Redis did not answer: ask again.
+   */
+  async cancelTask(options: CancelTaskOptions): Promise<CancelAnswer> {
+    this.#requireOpen()
+    const { ref, wish } = checkCancel(options)
+    return toCancelAnswer(await this.#canceller.cancel(ref, wish))
+  }
+
+  /** Cancels every task of a session that has no end yet; answers what became of each. */
+  async cancelSession(sessionId: string, options: CancelOptions = {}): Promise<CancelSessionAnswer> {
+    this.#requireOpen()
+    checkId('sessionId', sessionId)
+    const statuses = await this.#canceller.cancelSession(sessionId, checkWish(options))
+    const tasks = [...statuses].map(([messageId, status]) => ({ messageId, ...toCancelAnswer(status) }))
+    return { success: true, tasks }
   }
 
   /** What is known of a task, or null. */

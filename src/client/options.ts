@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { createLogger, type Logger } from '../logger.ts'
 import { type RedisOption, type ResolvedRedis, resolveRedisOption } from '../redis/options.ts'
+import { DEFAULT_RETENTION } from '../store/data-streams.ts'
 import { parseOptions } from '../util/parse-options.ts'
 
 /** How a client works; everything has a default. */
@@ -11,9 +12,15 @@ export interface GatewayClientOptions {
   readonly keyPrefix?: string
   /** Largest command, in bytes. Default 1 MiB. */
   readonly maxPayloadBytes?: number
+  /** How long the record of a task that this client ends (by a cancel) is kept, in ms. Default one day. */
+  readonly resultTtlMs?: number
+  /** How long a session's data stream is kept after an event that this client writes, in ms. Default one day. */
+  readonly streamTtlMs?: number
   /** Any pino-shaped logger. Default pino with level `warn`. */
   readonly logger?: Logger
 }
+
+const ms = z.number().int().min(1)
 
 const schema = z.strictObject({
   keyPrefix: z
@@ -26,6 +33,8 @@ const schema = z.strictObject({
     .min(1)
     .max(512 * 1_048_576)
     .default(1_048_576),
+  resultTtlMs: ms.default(DEFAULT_RETENTION.resultTtlMs),
+  streamTtlMs: ms.default(DEFAULT_RETENTION.streamTtlMs),
 })
 
 export type ResolvedClientOptions = Readonly<z.infer<typeof schema>> & {

@@ -3,9 +3,11 @@ import type { AgentContract, ContractInput } from '../agent/contract.ts'
 import { GatewayError } from '../errors.ts'
 import { AskAgentCommand, type CommandContent, contentFault } from '../protocol/command.ts'
 import { capabilityFault, idFault, newMessageId, newTraceId } from '../protocol/ids.ts'
+import { type TaskOptions, taskOptions } from '../protocol/task-options.ts'
+import type { Priority } from '../redis/keys.ts'
 
 /** What can be said of a message besides its target and content. */
-export interface MessageOptions {
+export interface MessageOptions extends TaskOptions {
   /** The session whose data stream the answer goes to. */
   readonly sessionId: string
   /** Idempotency key: sent twice, runs once. Default a new one. */
@@ -19,6 +21,10 @@ export interface MessageOptions {
   readonly extraPayload?: Record<string, unknown>
   /** Answer `NO_WORKER`, and write nothing, unless a live worker offers the capability. Default false. */
   readonly requireOnlineWorker?: boolean
+  /** `high` goes before `normal` before `low`, without starving anyone. Default `normal`. */
+  readonly priority?: Priority
+  /** Start no sooner than in so many ms, by Redis' clock. Default at once. */
+  readonly delayMs?: number
 }
 
 /** A message to an agent by the name of its type. */
@@ -32,6 +38,9 @@ export interface SendContractRequest<Contract extends AgentContract = AgentContr
   readonly target: Contract
   readonly content: ContractInput<Contract>
 }
+
+/** A year. */
+const MOST_DELAY_MS = 31_536_000_000
 
 const id = z.string().refine((value) => idFault(value) === null, { error: () => idFault('') ?? '' })
 const text = z.string().optional()
@@ -50,6 +59,9 @@ const schema = z.strictObject({
   metadata: object,
   extraPayload: object,
   requireOnlineWorker: z.boolean().optional(),
+  priority: z.enum(['high', 'normal', 'low']).optional(),
+  delayMs: z.number().min(0).max(MOST_DELAY_MS).optional(),
+  ...taskOptions.shape,
   content: z.unknown(),
 })
 
@@ -58,6 +70,8 @@ export interface CheckedRequest {
   readonly command: AskAgentCommand
   readonly contract: AgentContract | undefined
   readonly requireOnlineWorker: boolean
+  readonly priority: Priority | undefined
+  readonly delayMs: number | undefined
 }
 
 /** Checks a request by its form. What is wrong comes back as the error that names the field and the value. */
@@ -70,16 +84,19 @@ export function checkRequest(request: SendMessageRequest | SendContractRequest):
     const value = path.reduce<unknown>((at, key) => (at as Record<string, unknown> | undefined)?.[key], plain)
     return new GatewayError('GW_INVALID_ARGUMENT', { field: path.join('.'), value, reason: issue?.message })
   }
-  const { content, messageId, traceId, requireOnlineWorker = false, extraPayload, ...rest } = parsed.data
+  const { content, messageId, traceId, requireOnlineWorker = false, extraPayload, priority, ...more } = parsed.data
+  const { delayMs, timeoutMs, retry, expiresInMs, ...rest } = more
   const fault = contentFault(content)
   if (fault !== null)
     return new GatewayError('GW_INVALID_ARGUMENT', { field: 'content', value: content, reason: fault })
+  const hasOptions = timeoutMs !== undefined || retry !== undefined || expiresInMs !== undefined
+  const options = hasOptions ? { timeoutMs, retry, expiresInMs } : undefined
   const command = new AskAgentCommand({
-    header: { ...rest, messageId: messageId ?? newMessageId(), traceId: traceId ?? newTraceId() },
+    header: { ...rest, options, messageId: messageId ?? newMessageId(), traceId: traceId ?? newTraceId() },
     content: content as CommandContent,
     extraPayload,
   })
-  return { command, contract, requireOnlineWorker }
+  return { command, contract, requireOnlineWorker, priority, delayMs }
 }
 
 function plainRequest(request: SendMessageRequest | SendContractRequest): {

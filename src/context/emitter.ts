@@ -1,8 +1,9 @@
 import { errorMessage, GatewayError } from '../errors.ts'
+import { cancelledDone } from '../protocol/endings.ts'
 import { type EventBody, eventEncoder } from '../protocol/event.ts'
 import type { MessageHeader } from '../protocol/header.ts'
-import type { TerminalStatus } from '../protocol/status.ts'
-import type { Commit, CommitAnswer, DataWriter } from '../store/data-streams.ts'
+import type { Commit, CommitAnswer, CommitEnd, DataWriter } from '../store/data-streams.ts'
+import { type CancelRequest, endedFence, parkedFence } from '../store/task-records.ts'
 import { type Deferred, deferred } from '../util/deferred.ts'
 
 /** Ownership of a task by one attempt, as far as writing needs it. */
@@ -13,11 +14,11 @@ export interface Ownership {
   readonly written: number
 }
 
-type End = NonNullable<Commit['end']>
+type Done = EventBody & { type: 'done' }
 
 interface Pending {
   readonly json: string
-  readonly end: End | undefined
+  readonly end: CommitEnd | undefined
   readonly settled: Deferred<void>
 }
 
@@ -35,13 +36,14 @@ export class Emitter {
   readonly #header: MessageHeader
   readonly #ownership: Ownership
   readonly #encode: ReturnType<typeof eventEncoder>
-  readonly #onLost: (error: GatewayError) => void
+  readonly #onLost: (holder: string) => void
   #queue: Pending[] = []
   #sending = false
   #next: number
   #closed: GatewayError | undefined
   #text = ''
   #hasEnded = false
+  #wasCancelled = false
 
   constructor(options: {
     writer: DataWriter
@@ -49,7 +51,7 @@ export class Emitter {
     agentType: string
     ownership: Ownership
     /** Told once when a write was refused because the attempt does not own its task any more. */
-    onLost: (error: GatewayError) => void
+    onLost: (holder: string) => void
   }) {
     this.#writer = options.writer
     this.#header = options.header
@@ -57,13 +59,21 @@ export class Emitter {
     this.#onLost = options.onLost
     this.#encode = eventEncoder(options.header, options.agentType)
     this.#next = options.ownership.written + 1
-    // An earlier attempt has spoken and did not finish: this one speaks afresh.
-    if (options.ownership.written > 0) void this.emit({ type: 'rewind', toId: '0-0' })
+  }
+
+  /** Takes back what earlier attempts have said, if they did: this one speaks afresh. */
+  rewind(): void {
+    if (this.#ownership.written > 0) void this.emit({ type: 'rewind', toId: '0-0' })
   }
 
   /** The text of all chunks of this attempt, cut off at 256 Ki characters. */
   get text(): string {
     return this.#text
+  }
+
+  /** True if the task ended as CANCELLED although another end was asked for. */
+  get wasCancelled(): boolean {
+    return this.#wasCancelled
   }
 
   /** Resolves when Redis has the event. */
@@ -72,14 +82,27 @@ export class Emitter {
     return this.#add(body, undefined, metadata)
   }
 
-  /** Says the last word: the `done` event together with the task's end; nothing can be said after it. */
-  end(done: EventBody & { type: 'done' }, fields: Record<string, string>): Promise<void> {
-    const ended = this.#add(done, { status: done.status satisfies TerminalStatus, fields })
-    this.#hasEnded = true
-    return ended
+  /**
+   * Says the last word: the `done` event together with the task's end; nothing can be said after it. A task that was
+   * cancelled meanwhile ends as CANCELLED instead.
+   */
+  end(done: Done, fields: Record<string, string>): Promise<void> {
+    return this.#close(done, { fence: endedFence(this.#ownership.fence, done.status), fields })
   }
 
-  #add(body: EventBody, end: End | undefined, metadata?: Record<string, unknown>): Promise<void> {
+  /** Says why the attempt failed and leaves the task to its next one, due in `delayMs`; otherwise like {@link end}. */
+  park(error: EventBody & { type: 'error' }, delayMs: number, fields: Record<string, string>): Promise<void> {
+    const due = { due_at: String(Math.ceil(delayMs)) }
+    return this.#close(error, { fence: parkedFence(this.#ownership.fence), fields: { ...due, ...fields } })
+  }
+
+  #close(body: EventBody, end: CommitEnd): Promise<void> {
+    const closed = this.#add(body, end)
+    this.#hasEnded = true
+    return closed
+  }
+
+  #add(body: EventBody, end: CommitEnd | undefined, metadata?: Record<string, unknown>): Promise<void> {
     const settled = deferred()
     // A handler need not await each emit; the refusal reaches it by its signal, and the executor by `end`.
     settled.promise.catch(() => undefined)
@@ -149,12 +172,29 @@ export class Emitter {
       else this.#sending = false
       return
     }
+    if (answer.cancel !== undefined) {
+      this.#endCancelled(batch, answer.cancel)
+      return
+    }
     const lost = new GatewayError('GW_LEASE_LOST', {
       messageId: this.#header.messageId,
       holder: answer.holder || 'nobody',
     })
     this.#fail(batch, lost)
-    this.#onLost(lost)
+    this.#onLost(answer.holder)
+  }
+
+  /** The last batch was refused, because the task was cancelled meanwhile: it goes again with the end that is due. */
+  #endCancelled(batch: readonly Pending[], { reason }: CancelRequest): void {
+    const last = batch.at(-1) as Pending
+    const done = cancelledDone(reason)
+    const fields = { error: JSON.stringify(done.error) }
+    const end = { fence: endedFence(this.#ownership.fence, 'CANCELLED'), fields }
+    const json = this.#encode(done, this.#ownership.attempt)
+    this.#wasCancelled = true
+    this.#next -= batch.length
+    this.#queue.unshift(...batch.slice(0, -1), { json, end, settled: last.settled })
+    this.#send()
   }
 
   #fail(batch: readonly Pending[], error: unknown): void {

@@ -4,7 +4,10 @@ import { errorMessage, GatewayError, type GatewayErrorCode } from '../errors.ts'
 import { decodeCommand, encodeCommand } from '../protocol/codec.ts'
 import { AskAgentCommand, type GatewayCommand } from '../protocol/command.ts'
 import { checkCapability } from '../protocol/ids.ts'
+import type { Priority } from '../redis/keys.ts'
+import type { Agenda, AgendaItem } from '../store/agenda.ts'
 import type { ControlWriter } from '../store/control-streams.ts'
+import type { InboxWriter } from '../store/inbox.ts'
 import type { Presence } from '../store/presence.ts'
 import type { TaskAdmission, TaskRecords } from '../store/task-records.ts'
 import { Batcher } from '../util/batcher.ts'
@@ -29,7 +32,18 @@ export type SendAnswer =
       readonly error: { readonly code: GatewayErrorCode; readonly message: string }
     }
 
+/** A task on its way to a control stream, at once or later. */
+interface Departure {
+  readonly task: TaskAdmission
+  readonly data: string
+  readonly priority: Priority
+}
+
 export interface DispatchOptions {
+  /** Default `normal`. */
+  readonly priority?: Priority | undefined
+  /** Hold the task back for so long, in ms. Default not at all. */
+  readonly delayMs?: number | undefined
   /** Refuse with `NO_WORKER` unless a live worker offers the capability. Default false. */
   readonly requireOnlineWorker?: boolean
   /** Contract that the content must fit. */
@@ -42,12 +56,16 @@ export interface DispatchOptions {
 export class Dispatcher {
   readonly #presence: Presence
   readonly #maxPayloadBytes: number
-  readonly #batcher: Batcher<{ task: TaskAdmission; data: string }, undefined>
+  readonly #batcher: Batcher<Departure, undefined>
+  /** Tasks that have an appointment on the agenda. */
+  readonly #timed: Batcher<Departure, undefined>
 
   constructor(options: {
     control: ControlWriter
     records: TaskRecords
     presence: Presence
+    agenda: Agenda
+    inboxes: InboxWriter
     maxPayloadBytes: number
     isCluster: boolean
   }) {
@@ -61,9 +79,24 @@ export class Dispatcher {
       run: async (batch) => {
         // The entry first: without a record it is still a task (`begin` admits it), whereas a record without an entry
         // would wait for ever. On one Redis both go out in one write; on a Cluster one waits for the other.
-        const entries = control.enqueue(batch.map(({ task, data }) => ({ capability: task.agentType, data })))
+        const entries = control.enqueue(
+          batch.map(({ task, data, priority }) => ({ capability: task.agentType, data, priority })),
+        )
         if (isCluster) await entries
         await Promise.all([entries, records.admit(batch.map(({ task }) => task))])
+        return batch.map(() => undefined)
+      },
+    })
+    const { agenda, inboxes } = options
+    this.#timed = new Batcher({
+      maxItems: 100,
+      maxInFlight: 4,
+      weigh: ({ data }) => data.length,
+      run: async (batch) => {
+        // The record first: what is due without one would be struck out. Without its appointment a record waits for the
+        // sender, who was not told that it is accepted, to send again.
+        await records.admit(batch.map(({ task }) => task))
+        await inboxes.wakeKeepers(await agenda.add(batch.flatMap(appointments)))
         return batch.map(() => undefined)
       },
     })
@@ -84,7 +117,7 @@ export class Dispatcher {
       if (options.requireOnlineWorker && (await this.#presence.online(targetAgentType)).length === 0) {
         return refused('NO_WORKER', new GatewayError('GW_NO_ONLINE_WORKER', { agentType: targetAgentType }), about)
       }
-      await this.#batcher.add({ task: toAdmission(command), data })
+      await this.#depart(command, data, options)
     } catch (cause) {
       if (cause instanceof GatewayError && cause.code === 'GW_CLOSED') throw cause
       throw new GatewayError(
@@ -94,6 +127,18 @@ export class Dispatcher {
       )
     }
     return { success: true, status: 'QUEUED', ...about }
+  }
+
+  async #depart(command: GatewayCommand, data: string, options: DispatchOptions): Promise<void> {
+    const { priority = 'normal', delayMs } = options
+    const expiresInMs = command.header.options?.expiresInMs
+    const task = { ...toAdmission(command), delayMs: delayMs || undefined, expiresInMs }
+    if (task.delayMs !== undefined) {
+      await this.#timed.add({ task, data, priority })
+      return
+    }
+    await this.#batcher.add({ task, data, priority })
+    if (expiresInMs !== undefined) await this.#timed.add({ task, data, priority })
   }
 
   async #encode(command: GatewayCommand, options: DispatchOptions): Promise<string | GatewayError> {
@@ -129,6 +174,17 @@ export class Dispatcher {
 function requireReadable(data: string): void {
   const decoded = decodeCommand(data, Number.MAX_SAFE_INTEGER)
   if (!decoded.ok) throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'the command', reason: decoded.detail })
+}
+
+/** What is to be done later with a task: put it on its stream, end it if it has not started. */
+function appointments({ task, data, priority }: Departure): { item: AgendaItem; delayMs: number }[] {
+  const { sessionId, messageId, agentType: capability, delayMs, expiresInMs } = task
+  const ready = { kind: 'ready', turn: '0', sessionId, messageId, capability, priority, data } as const
+  const expiry = { kind: 'expiry', sessionId, messageId } as const
+  return [
+    ...(delayMs === undefined ? [] : [{ item: ready, delayMs }]),
+    ...(expiresInMs === undefined ? [] : [{ item: expiry, delayMs: expiresInMs }]),
+  ]
 }
 
 /** A send that was refused before anything was written. */

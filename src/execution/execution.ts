@@ -1,80 +1,118 @@
 import type { AgentContract } from '../agent/contract.ts'
 import { checkSchema } from '../agent/schema.ts'
 import type { GatewayWorker } from '../agent/worker.ts'
-import { Emitter, type Ownership } from '../context/emitter.ts'
+import { Emitter } from '../context/emitter.ts'
 import { type ContextResources, TaskContext } from '../context/task-context.ts'
 import { TaskSignal } from '../context/task-signal.ts'
 import { GatewayError } from '../errors.ts'
 import { AskAgentCommand, type GatewayCommand } from '../protocol/command.ts'
-import type { MessageHeader } from '../protocol/header.ts'
+import type { TaskRef } from '../protocol/ids.ts'
 import type { DataWriter } from '../store/data-streams.ts'
-import { completed, contentOfResult, failed, type Outcome } from './outcome.ts'
-
-/** A task that this worker has begun: what was asked (or why it cannot be understood), and the ownership. */
-export interface Assignment {
-  readonly header: MessageHeader
-  readonly agentType: string
-  readonly command: GatewayCommand | GatewayError
-  readonly ownership: Ownership & { readonly epoch: number }
-}
+import { type CancelRequest, isEnded } from '../store/task-records.ts'
+import type { Assignment } from './assignment.ts'
+import type { Conclusion } from './conclusion.ts'
+import { brokenOff, completed, failed, type Outcome } from './outcome.ts'
 
 /** What all executions of a worker share. */
 export interface ExecutionResources extends ContextResources {
   readonly worker: GatewayWorker
   readonly contracts: ReadonlyMap<string, AgentContract>
   readonly writer: DataWriter
+  readonly conclusion: Conclusion
   readonly maxPayloadBytes: number
   readonly taskTimeoutMs: number | undefined
 }
 
-type Ended = Exclude<Outcome, { status: 'RELINQUISHED' }>
-
 /**
- * One attempt of one task: context → contract → handler → outcome → end. It settles once, whatever the handler does:
- * with the handler's outcome, or with the reason of an abort that needs no handler (time is up, ownership lost, worker
- * leaves). Resolves with true when the task has its recorded end, false when somebody else will end it.
+ * One attempt of one task: context → contract → handler → outcome → conclusion. It settles once, whatever the handler
+ * does: with the handler's outcome, or with the reason of an abort that needs no handler (time is up, ownership lost,
+ * worker leaves, cancelled by force). A graceful cancel only aborts the signal; the handler then decides when it ends,
+ * but not how.
  */
 export class Execution {
+  readonly assignment: Assignment
   readonly #resources: ExecutionResources
-  readonly #assignment: Assignment
   readonly #signal = new TaskSignal()
   readonly #emitter: Emitter
   readonly #context: TaskContext
+  #cancel: CancelRequest | null
+  #settle: ((outcome: Outcome) => void) | undefined
+  /** The handler has come to its end; what happens from now on is the conclusion's affair. */
+  #isOver = false
 
   constructor(resources: ExecutionResources, assignment: Assignment) {
     this.#resources = resources
-    this.#assignment = assignment
+    this.assignment = assignment
+    this.#cancel = assignment.cancel
     const { header, agentType, ownership } = assignment
     const { writer } = resources
-    const onLost = (error: GatewayError) => this.abort(error)
+    const onLost = (holder: string) => this.lose(holder)
     this.#emitter = new Emitter({ writer, header, agentType, ownership, onLost })
     const emitter = this.#emitter
     this.#context = new TaskContext({ resources, header, agentType, ownership, emitter, signal: this.#signal })
   }
 
+  get ref(): TaskRef & { readonly fence: string } {
+    const { header, ownership } = this.assignment
+    return { sessionId: header.sessionId, messageId: header.messageId, fence: ownership.fence }
+  }
+
   /** Aborts the handler's signal and stops waiting for the handler. */
   abort(reason: GatewayError): void {
+    if (this.#isOver) return
     this.#signal.abort(reason)
+    this.#settle?.(brokenOff(reason))
   }
 
-  /** @param onHandled - Called when the handler has come to an end, before that end is recorded. */
+  /** Aborts the handler's signal; the task ends as CANCELLED when the handler comes to its end. */
+  cancel(request: CancelRequest): void {
+    if (this.#isOver) return
+    this.#cancel ??= request
+    this.#signal.abort(cancelledError(this.#cancel))
+  }
+
+  /** Somebody else owns the task now, or has ended it: nothing this attempt still writes counts. */
+  lose(holder: string): void {
+    if (this.#isOver) return
+    const { messageId } = this.ref
+    const lost = new GatewayError('GW_LEASE_LOST', { messageId, holder: holder || 'nobody' })
+    if (!isEnded(holder)) {
+      this.abort(lost)
+      return
+    }
+    const cancel = this.#cancel ?? { reason: 'by force', requestedBy: '' }
+    this.#signal.abort(holder.startsWith('X:') ? cancelledError(cancel) : lost)
+    this.#settle?.({ status: 'FINISHED' })
+  }
+
+  /**
+   * Resolves with true when the task needs its control entry no more, with false when somebody else will end it.
+   *
+   * @param onHandled - Called when the handler has come to an end, before that end is recorded.
+   */
   async run(onHandled: () => void): Promise<boolean> {
-    const outcome = await this.#attempt()
+    const outcome = this.#final(await this.#attempt())
+    this.#isOver = true
     onHandled()
-    const ended = outcome.status === 'RELINQUISHED' ? this.#giveUp(outcome.reason) : await this.#end(outcome)
+    const { assignment } = this
+    const { logger } = this.#context
+    const closed = await this.#resources.conclusion.draw({ outcome, assignment, emitter: this.#emitter, logger })
     if (this.#context.hasWorkspace) await this.#context.dispose()
-    return ended
+    return closed
   }
 
-  #attempt(): Promise<Outcome> {
-    const { maxPayloadBytes, taskTimeoutMs } = this.#resources
+  #attempt(): Promise<Outcome> | Outcome {
+    if (this.#cancel !== null) return { status: 'CANCELLED', reason: this.#cancel.reason }
+    if (this.assignment.isExpired) return { status: 'EXPIRED' }
+    const { maxPayloadBytes } = this.#resources
+    const timeoutMs = this.assignment.header.options?.timeoutMs ?? this.#resources.taskTimeoutMs
     return new Promise((resolve) => {
-      const timer = taskTimeoutMs === undefined ? undefined : this.#startTimer(taskTimeoutMs)
-      const settle = (outcome: Outcome) => {
+      const timer = timeoutMs === undefined ? undefined : this.#startTimer(timeoutMs)
+      this.#settle = (outcome) => {
         clearTimeout(timer)
         resolve(outcome)
       }
-      this.#signal.onAbort((reason) => settle(failed(reason)))
+      const settle = this.#settle
       this.#process().then(
         (result) => settle(completed(result, maxPayloadBytes)),
         (error: unknown) => settle(failed(error)),
@@ -82,46 +120,29 @@ export class Execution {
     })
   }
 
+  /** What was cancelled ends so, even if its handler has gone on to another end. */
+  #final(outcome: Outcome): Outcome {
+    const isHandlers = outcome.status === 'COMPLETED' || outcome.status === 'FAILED'
+    return this.#cancel !== null && isHandlers ? { status: 'CANCELLED', reason: this.#cancel.reason } : outcome
+  }
+
   #startTimer(timeoutMs: number): NodeJS.Timeout {
     return setTimeout(() => this.abort(new GatewayError('GW_TASK_TIMEOUT', { timeoutMs })), timeoutMs)
   }
 
   async #process(): Promise<unknown> {
-    const { command, agentType } = this.#assignment
+    const { command, agentType } = this.assignment
     if (command instanceof GatewayError) throw command
+    this.#emitter.rewind()
     const contract = this.#resources.contracts.get(agentType)
     if (contract === undefined) return this.#resources.worker.processCommand(command, this.#context)
     const result = await this.#resources.worker.processCommand(await checkInput(contract, command), this.#context)
     return check(contract, 'result', contract.output, result)
   }
+}
 
-  #giveUp(reason: GatewayError): false {
-    this.#context.logger.warn({ reason: reason.message, code: reason.code }, 'attempt given up')
-    return false
-  }
-
-  async #end(outcome: Ended): Promise<boolean> {
-    try {
-      await this.#recordEnd(outcome)
-      return true
-    } catch (error) {
-      // Nothing is lost: the entry stays pending, and whoever owns the task now, or takes it next, ends it.
-      this.#context.logger.error({ err: error }, 'the end of the task was not recorded by this attempt')
-      return false
-    }
-  }
-
-  #recordEnd(outcome: Ended): Promise<void> {
-    if (outcome.status === 'COMPLETED') {
-      const { result, resultJson } = outcome
-      const content = contentOfResult(result, this.#emitter.text)
-      const fields = typeof result === 'string' || content === '' ? undefined : { content }
-      return this.#emitter.end({ type: 'done', status: 'COMPLETED', result }, { result: resultJson, ...fields })
-    }
-    const { fault, cause } = outcome
-    this.#context.logger.error({ err: cause, code: fault.code }, 'task failed')
-    return this.#emitter.end({ type: 'done', status: 'FAILED', error: fault }, { error: JSON.stringify(fault) })
-  }
+function cancelledError({ reason, requestedBy }: CancelRequest): GatewayError {
+  return new GatewayError('GW_CANCELLED', { reason: reason || 'no reason given', requestedBy })
 }
 
 async function checkInput(contract: AgentContract, command: GatewayCommand): Promise<GatewayCommand> {

@@ -5,8 +5,14 @@ import type { TaskFault } from '../protocol/event.ts'
 export type Outcome =
   | { readonly status: 'COMPLETED'; readonly result: unknown; readonly resultJson: string }
   | { readonly status: 'FAILED'; readonly fault: TaskFault; readonly cause: unknown }
+  /** The task was cancelled, whatever its handler has done. */
+  | { readonly status: 'CANCELLED'; readonly reason: string }
+  /** The task was not started in time. */
+  | { readonly status: 'EXPIRED' }
   /** The attempt lost its task, or its worker hands it over: somebody else will end it. */
   | { readonly status: 'RELINQUISHED'; readonly reason: GatewayError }
+  /** The task was given its end from outside. */
+  | { readonly status: 'FINISHED' }
 
 /** What a handler returned, as a result that can be recorded; what cannot be recorded is a fault. */
 export function completed(value: unknown, maxBytes: number): Outcome {
@@ -31,11 +37,14 @@ export function completed(value: unknown, maxBytes: number): Outcome {
 
 /** What was thrown, as a fault: its own code if it has one of ours, else `GW_TASK_FAILED`. */
 export function failed(error: unknown): Outcome {
-  if (error instanceof GatewayError && (error.code === 'GW_LEASE_LOST' || error.code === 'GW_SHUTDOWN')) {
-    return { status: 'RELINQUISHED', reason: error }
-  }
   const code = error instanceof GatewayError ? error.code : 'GW_TASK_FAILED'
   return { status: 'FAILED', fault: { code, message: errorMessage(error) }, cause: error }
+}
+
+/** What comes of an attempt that is broken off, by the reason: some leave the task to somebody else. */
+export function brokenOff(reason: GatewayError): Outcome {
+  const isLeft = reason.code === 'GW_LEASE_LOST' || reason.code === 'GW_SHUTDOWN'
+  return isLeft ? { status: 'RELINQUISHED', reason } : failed(reason)
 }
 
 /** The text of a result, for those who want words: the result itself, or its `content`, or what was streamed. */

@@ -1,13 +1,14 @@
 import { GatewayError } from '../errors.ts'
 import type { Logger } from '../logger.ts'
-import { DATA_FIELD, type DecodedCommand, decodeCommand } from '../protocol/codec.ts'
+import { DATA_FIELD, type DecodedCommand, decodeCommand, TURN_FIELD } from '../protocol/codec.ts'
 import { CancelTaskCommand, type GatewayCommand } from '../protocol/command.ts'
 import type { MessageHeader } from '../protocol/header.ts'
 import { entryField } from '../redis/streams.ts'
 import type { TakenEntry } from '../store/control-streams.ts'
 import type { DeadLetters } from '../store/dead-letters.ts'
 import type { BeginAnswer, TaskRecords } from '../store/task-records.ts'
-import type { Assignment } from './execution.ts'
+import type { Aftercare } from './aftercare.ts'
+import type { Assignment } from './assignment.ts'
 
 /** What is to be done with an entry: run its task, or settle it, because there is nothing to run. */
 export type Received =
@@ -28,6 +29,7 @@ interface Named {
 export class Reception {
   readonly #records: TaskRecords
   readonly #deadLetters: DeadLetters
+  readonly #aftercare: Aftercare
   readonly #workerId: string
   readonly #maxPayloadBytes: number
   readonly #maxDeliveries: number
@@ -36,6 +38,7 @@ export class Reception {
   constructor(options: {
     records: TaskRecords
     deadLetters: DeadLetters
+    aftercare: Aftercare
     workerId: string
     maxPayloadBytes: number
     maxDeliveries: number
@@ -43,6 +46,7 @@ export class Reception {
   }) {
     this.#records = options.records
     this.#deadLetters = options.deadLetters
+    this.#aftercare = options.aftercare
     this.#workerId = options.workerId
     this.#maxPayloadBytes = options.maxPayloadBytes
     this.#maxDeliveries = options.maxDeliveries
@@ -65,6 +69,7 @@ export class Reception {
     }
     if (named.length === 0) return nameless
     const answers = await this.#begin(named)
+    await Promise.all(named.map((task, index) => this.#finishWork(task, answers[index] as BeginAnswer)))
     return [...nameless, ...named.map((task, index) => this.#assign(task, answers[index] as BeginAnswer))]
   }
 
@@ -98,6 +103,7 @@ export class Reception {
       sessionId: header.sessionId,
       messageId: header.messageId,
       entryId: entry.id,
+      turn: entryField(entry.raw, TURN_FIELD) ?? '',
     }))
     const answers = [...(await this.#records.begin(this.#workerId, requests))]
     const missing = answers.flatMap(({ status }, index) => (status === 'missing' ? [index] : []))
@@ -105,7 +111,10 @@ export class Reception {
     await this.#records.admit(
       missing.map((index) => {
         const { header, entry } = named[index] as Named
-        return { ...header, agentType: entry.stream.capability }
+        const { sessionId, messageId, traceId, parentMessageId, userCode, options } = header
+        const agentType = entry.stream.capability
+        const ids = { sessionId, messageId, traceId, parentMessageId, userCode }
+        return { ...ids, agentType, expiresInMs: options?.expiresInMs }
       }),
     )
     const again = await this.#records.begin(
@@ -118,14 +127,26 @@ export class Reception {
     return answers
   }
 
+  /** Does again what a worker that died after a failed attempt may have left undone. */
+  async #finishWork({ entry, header, command }: Named, answer: BeginAnswer): Promise<void> {
+    if (answer.status !== 'parked' && answer.status !== 'failed') return
+    const concluded = { header, ownership: { epoch: answer.epoch } }
+    if (answer.status === 'parked') return this.#aftercare.schedule(entry, concluded, answer.dueInMs)
+    if (command instanceof GatewayError) return
+    const history = await this.#records.failures(header)
+    const { code = 'GW_TASK_FAILED', message = '' } = history.at(-1) ?? {}
+    await this.#aftercare.bury(entry, concluded, { fault: { code, message }, history })
+  }
+
   #assign({ entry, header, command }: Named, answer: BeginAnswer): Received {
     if (answer.status !== 'begun') {
       const { sessionId, messageId } = header
       this.#logger.debug({ sessionId, messageId, entryId: entry.id, status: answer.status }, 'entry has nothing to run')
       return { entry, assignment: null }
     }
-    const { epoch, fence, written } = answer
+    const { epoch, fence, written, attempt, cancel, isExpired } = answer
     const agentType = entry.stream.capability
-    return { entry, assignment: { header, agentType, command, ownership: { epoch, fence, written, attempt: epoch } } }
+    const ownership = { epoch, fence, written, attempt }
+    return { entry, assignment: { entry, header, agentType, command, ownership, cancel, isExpired } }
   }
 }

@@ -6,6 +6,9 @@ import { isObject, parseJson } from './json.ts'
 /** The field of a control or data entry that holds the JSON document; readers look it up by name. */
 export const DATA_FIELD = 'data'
 
+/** The field of a control entry that says which of a task's starts it is for; only what was put back has one. */
+export const TURN_FIELD = 'turn'
+
 /** Why an entry of a control stream cannot be processed. */
 export type PoisonReason =
   | 'no-data-field'

@@ -47,7 +47,14 @@ export type EventBody =
   /** Forget what this task said after the event `toId` (`0-0`: all of it). */
   | { readonly type: 'rewind'; readonly toId: string }
   /** An attempt failed. */
-  | { readonly type: 'error'; readonly code: string; readonly message: string; readonly retrying: boolean }
+  | {
+      readonly type: 'error'
+      readonly code: string
+      readonly message: string
+      readonly retrying: boolean
+      /** When the next attempt is due, if there is one: Unix ms, by the clock of the worker that wrote it. */
+      readonly retryAt?: number
+    }
   /** The end of a task; each has exactly one. */
   | { readonly type: 'done'; readonly status: TerminalStatus; readonly result?: unknown; readonly error?: TaskFault }
 
@@ -77,7 +84,7 @@ export type SessionEvent = (EventOrigin & EventBody) | GapEvent
 
 /** Makes the JSON of a task's events; what is the same in all of them is written once. */
 export function eventEncoder(
-  header: MessageHeader,
+  header: Pick<MessageHeader, 'traceId' | 'sessionId' | 'messageId' | 'parentMessageId'>,
   agentType: string,
 ): (body: EventBody, attempt: number, metadata?: Record<string, unknown>) => string {
   const head = JSON.stringify({
@@ -110,6 +117,8 @@ function bodyToWire(body: EventBody): unknown {
       return { ask_id: body.askId, prompt: body.prompt, schema: body.schema, options: body.options }
     case 'rewind':
       return { to_id: body.toId }
+    case 'error':
+      return { code: body.code, message: body.message, retrying: body.retrying, retry_at: body.retryAt }
     default: {
       const { type: _, ...rest } = body
       return rest
@@ -164,12 +173,17 @@ function bodyFromWire(wire: Record<string, unknown>): EventBody | null {
     case 'rewind':
       return { type, toId: asText(data.to_id) }
     case 'error':
-      return { type, code: asText(data.code), message: asText(data.message), retrying: data.retrying === true }
+      return errorFromWire(data)
     case 'done':
       return doneFromWire(data)
     default:
       return null
   }
+}
+
+function errorFromWire({ code, message, retrying, retry_at: retryAt }: Record<string, unknown>): EventBody {
+  const error = { type: 'error', code: asText(code), message: asText(message), retrying: retrying === true } as const
+  return typeof retryAt === 'number' ? { ...error, retryAt } : error
 }
 
 function doneFromWire({ status, result, error }: Record<string, unknown>): EventBody | null {

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { idFault } from './ids.ts'
+import { TASK_OPTIONS_KEY, type TaskOptions, taskOptionsFromWire, taskOptionsToWire } from './task-options.ts'
 
 /** What is needed to make a {@link MessageHeader}; all but the three ids may be left out. */
 export interface MessageHeaderInit {
@@ -16,10 +17,12 @@ export interface MessageHeaderInit {
   readonly metadata?: Record<string, unknown>
   readonly traceParentSpanId?: string
   readonly langfuseParentObservationId?: string
+  /** How this one task is to be run; none by default. */
+  readonly options?: TaskOptions | undefined
 }
 
 /** Who sends what to whom, in which session; the same in every command. */
-export class MessageHeader implements Required<MessageHeaderInit> {
+export class MessageHeader implements Required<Omit<MessageHeaderInit, 'options'>> {
   readonly messageId: string
   readonly sessionId: string
   readonly traceId: string
@@ -32,6 +35,7 @@ export class MessageHeader implements Required<MessageHeaderInit> {
   readonly metadata: Record<string, unknown>
   readonly traceParentSpanId: string
   readonly langfuseParentObservationId: string
+  readonly options: TaskOptions | undefined
 
   constructor(init: MessageHeaderInit) {
     this.messageId = init.messageId
@@ -46,6 +50,7 @@ export class MessageHeader implements Required<MessageHeaderInit> {
     this.metadata = init.metadata ?? {}
     this.traceParentSpanId = init.traceParentSpanId ?? ''
     this.langfuseParentObservationId = init.langfuseParentObservationId ?? ''
+    this.options = init.options
   }
 }
 
@@ -80,10 +85,14 @@ export function headerToWire(header: MessageHeader): Record<string, unknown> {
     task_group_id: header.taskGroupId,
     user_code: header.userCode,
     user_name: header.userName,
-    metadata: header.metadata,
+    metadata: metadataToWire(header),
     trace_parent_span_id: header.traceParentSpanId,
     langfuse_parent_observation_id: header.langfuseParentObservationId,
   }
+}
+
+function metadataToWire({ metadata, options }: MessageHeader): Record<string, unknown> {
+  return options === undefined ? metadata : { ...metadata, [TASK_OPTIONS_KEY]: taskOptionsToWire(options) }
 }
 
 /** The header of a received command, or the reason why it is none, with the path of the field. */
@@ -94,6 +103,9 @@ export function headerFromWire(value: unknown): MessageHeader | { readonly fault
     return { fault: `${['header', ...(issue?.path ?? [])].join('.')}: ${issue?.message}` }
   }
   const wire = parsed.data
+  const { [TASK_OPTIONS_KEY]: given, ...metadata } = wire.metadata
+  const options = given === undefined ? undefined : taskOptionsFromWire(given)
+  if (options !== undefined && 'fault' in options) return { fault: `header.${options.fault}` }
   return new MessageHeader({
     messageId: wire.message_id,
     sessionId: wire.session_id,
@@ -104,7 +116,8 @@ export function headerFromWire(value: unknown): MessageHeader | { readonly fault
     taskGroupId: wire.task_group_id,
     userCode: wire.user_code,
     userName: wire.user_name,
-    metadata: wire.metadata,
+    metadata: given === undefined ? wire.metadata : metadata,
+    options,
     traceParentSpanId: wire.trace_parent_span_id,
     langfuseParentObservationId: wire.langfuse_parent_observation_id,
   })

@@ -51,6 +51,17 @@ export class Keys {
     return `${this.prefix}:data:stream:{${sessionId}}`
   }
 
+  /** Stream of wake-ups for one worker; each of them stands for something durable. */
+  inbox(workerId: string): string {
+    return `${this.prefix}:ctrl:worker:${workerId}`
+  }
+
+  /** The keys of one shard of what is to be done later, all in one slot. */
+  agenda(shard: number): { due: string; payloads: string; keeper: string } {
+    const due = `${this.prefix}:delayed:${shard}`
+    return { due, payloads: `{${due}}:payloads`, keeper: `{${due}}:keeper` }
+  }
+
   /** Hash with a TTL: a live worker. */
   worker(workerId: string): string {
     return `${this.prefix}:worker:${workerId}`

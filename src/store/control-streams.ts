@@ -9,7 +9,9 @@ const CLUSTER_BLOCK_MS = 1_000
 export interface Outgoing {
   readonly capability: string
   readonly data: string
-  readonly priority?: Priority
+  readonly priority?: Priority | undefined
+  /** Which of the task's starts this is for; a first send has none. See begin.lua. */
+  readonly turn?: string | undefined
 }
 
 /** The sender's end of the control streams. */
@@ -29,7 +31,7 @@ export class ControlWriter {
       this.#redis.script<string[]>(
         'enqueue',
         part.map(keyOf),
-        part.map(({ data }) => data),
+        part.flatMap(({ data, turn }) => [data, turn ?? '']),
       ),
     )
   }
@@ -39,6 +41,7 @@ export class ControlWriter {
 export interface ControlStream {
   readonly key: string
   readonly capability: string
+  readonly priority: Priority
 }
 
 /** An entry that was taken from a control stream and is now pending for this consumer. */

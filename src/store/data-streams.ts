@@ -1,30 +1,40 @@
 import { DATA_FIELD } from '../protocol/codec.ts'
 import { decodeEvent, type SessionEvent } from '../protocol/event.ts'
 import type { TaskRef } from '../protocol/ids.ts'
-import type { TerminalStatus } from '../protocol/status.ts'
 import type { RedisClient } from '../redis/client.ts'
 import type { Keys } from '../redis/keys.ts'
 import { entryField, type RawEntry } from '../redis/streams.ts'
 import { Batcher } from '../util/batcher.ts'
 import { Armings } from './armings.ts'
-import { TERMINAL_LETTER } from './task-records.ts'
+import { type CancelRequest, parseCancel } from './task-records.ts'
 
-/** What one attempt appends to its session's stream, and perhaps its task's end. */
+/** What is appended to a session's stream on behalf of a task, and perhaps the task's end. */
 export interface Commit extends TaskRef {
   /** The packed ownership that must still hold; see task-records.ts. */
   readonly fence: string
-  /** Number of the first event within the task; numbers go on from attempt to attempt. */
+  /** Number of the first event within the task; numbers go on from attempt to attempt. 0: whatever comes next. */
   readonly first: number
   /** Events as JSON. */
   readonly events: readonly string[]
-  /** With an end the last event must be `done`; result and error are stored in the record, as JSON. */
-  readonly end?: { readonly status: TerminalStatus; readonly fields: Readonly<Record<string, string>> }
+  /** With an end the last event must be `done`. */
+  readonly end?: CommitEnd
 }
 
-/** What became of a commit: written, or refused because `holder` is the ownership that holds now. */
+/** How an attempt leaves its task. */
+export interface CommitEnd {
+  /** See `endedFence` and `parkedFence`. */
+  readonly fence: string
+  /** Fields of the record; for a parked task the first is `due_at`, in ms from now. */
+  readonly fields: Readonly<Record<string, string>>
+}
+
+/**
+ * What became of a commit: written, or refused because `holder` is the ownership that holds now, or because the task is
+ * cancelled and can only end so.
+ */
 export type CommitAnswer =
   | { readonly ok: true; readonly lastId: string }
-  | { readonly ok: false; readonly holder: string }
+  | { readonly ok: false; readonly holder: string; readonly cancel?: CancelRequest }
 
 /** How long what a task leaves behind is kept, in ms and entries. */
 export interface Retention {
@@ -35,6 +45,10 @@ export interface Retention {
   /** About how many events a session's stream keeps. */
   readonly streamMaxLength: number
 }
+
+const DAY_MS = 86_400_000
+
+export const DEFAULT_RETENTION: Retention = { resultTtlMs: DAY_MS, streamTtlMs: DAY_MS, streamMaxLength: 200_000 }
 
 /** A session's TTLs are re-armed at most once a minute, and four times in the shortest of them. */
 const ARM_EVERY_MS = 60_000
@@ -83,7 +97,7 @@ export class DataWriter {
     const keys: string[] = []
     const args: (string | number)[] = [...this.#header]
     for (const commit of commits) this.#addArguments(commit, keys, args)
-    const reply = await this.#redis.script<(string | [string])[]>('commit', keys, args)
+    const reply = await this.#redis.script<(string | string[])[]>('commit', keys, args)
     return reply.map((answer, index) => toCommitAnswer(answer, commits[index] as Commit))
   }
 
@@ -96,18 +110,18 @@ export class DataWriter {
       return
     }
     const fields = Object.entries(commit.end.fields)
-    args.push(TERMINAL_LETTER[commit.end.status], messageId, fields.length * 2)
+    args.push(commit.end.fence, messageId, fields.length * 2)
     for (const event of commit.events) args.push(event)
     for (const [name, value] of fields) args.push(name, value)
   }
 }
 
-function toCommitAnswer(answer: string | [string], { fence, end }: Commit): CommitAnswer {
+function toCommitAnswer(answer: string | string[], { end }: Commit): CommitAnswer {
   if (typeof answer === 'string') return { ok: true, lastId: answer }
-  const [holder] = answer
+  const [holder = '', cancel] = answer
+  if (cancel !== undefined) return { ok: false, holder, cancel: parseCancel(cancel) }
   // The call was sent again after a lost reply, and its first copy had already ended the task: that end is ours.
-  const ended = end !== undefined && holder === TERMINAL_LETTER[end.status] + fence.slice(1)
-  return ended ? { ok: true, lastId: '' } : { ok: false, holder }
+  return holder !== '' && holder === end?.fence ? { ok: true, lastId: '' } : { ok: false, holder }
 }
 
 /** A push on a session's channel: the events of one write, and the id of the entry before them. */

@@ -17,6 +17,10 @@ export interface DeadLetter {
   readonly workerId: string
   readonly sessionId: string
   readonly messageId: string
+  /** The fencing token of the task's last attempt; 0 if there was none. */
+  readonly epoch?: number
+  /** The failed attempts, as JSON. */
+  readonly history?: string
 }
 
 /** Both ends of the dead-letter streams. */
@@ -40,6 +44,8 @@ export class DeadLetters {
       worker_id: letter.workerId,
       session_id: letter.sessionId,
       message_id: letter.messageId,
+      epoch: String(letter.epoch ?? 0),
+      history: letter.history ?? '[]',
     }
     const key = this.#keys.dead(letter.capability)
     await this.#redis.call('XADD', key, '*', ...originalFields(entry?.[1] ?? []), ...Object.entries(fields).flat())

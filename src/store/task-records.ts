@@ -13,19 +13,51 @@ import type { Keys } from '../redis/keys.ts'
 
 const STATUS_BY_LETTER: Readonly<Record<string, TaskStatus>> = {
   Q: 'QUEUED',
+  D: 'DELAYED',
   R: 'RUNNING',
+  T: 'RETRYING',
   C: 'COMPLETED',
   F: 'FAILED',
   X: 'CANCELLED',
   E: 'EXPIRED',
 }
 
-/** The letter of a terminal status inside a fence. */
-export const TERMINAL_LETTER: Readonly<Record<TerminalStatus, string>> = {
+const TERMINAL_LETTER: Readonly<Record<TerminalStatus, string>> = {
   COMPLETED: 'C',
   FAILED: 'F',
   CANCELLED: 'X',
   EXPIRED: 'E',
+}
+
+/** The fence of a task that ends while `fence` holds. */
+export function endedFence(fence: string, status: TerminalStatus): string {
+  return TERMINAL_LETTER[status] + fence.slice(1)
+}
+
+/** The fence of a task whose attempt failed while `fence` held, and which waits for the next; nobody owns it. */
+export function parkedFence(fence: string): string {
+  const [, epoch, entry] = fence.split(':')
+  return `T:${epoch}:${entry}:`
+}
+
+/** True for a task that waits for an entry or for its time, and that nobody owns. */
+export function isUnbound(fence: string): boolean {
+  return /^[QDT]:/.test(fence)
+}
+
+/** True for a task that has its end. */
+export function isEnded(fence: string): boolean {
+  return /^[CFXE]:/.test(fence)
+}
+
+/** The number of a fence; it grows with each begin. */
+export function epochOf(fence: string): string {
+  return fence.split(':')[1] ?? '0'
+}
+
+/** The worker a fence names, or ''. */
+export function ownerOf(fence: string): string {
+  return fence.split(':').slice(3).join(':')
 }
 
 /** What is known of a task when it is sent. */
@@ -34,11 +66,23 @@ export interface TaskAdmission extends TaskRef {
   readonly traceId: string
   readonly parentMessageId: string
   readonly userCode: string
+  /** Held back for so long, in ms. */
+  readonly delayMs?: number | undefined
+  /** Ends as EXPIRED if it has not started after so long, in ms. */
+  readonly expiresInMs?: number | undefined
 }
 
 /** Asks for ownership of a task by one of its control entries. */
 export interface BeginRequest extends TaskRef {
   readonly entryId: string
+  /** The entry's turn: see begin.lua; '' if it has none. */
+  readonly turn: string
+}
+
+/** Why and how a task is to be cancelled. */
+export interface CancelRequest {
+  readonly reason: string
+  readonly requestedBy: string
 }
 
 /** What `begin` says: the task is ours, or why not. */
@@ -49,7 +93,17 @@ export type BeginAnswer =
       readonly written: number
       readonly createdAt: number
       readonly fence: string
+      /** Number of this attempt: attempts that failed before it, and one. */
+      readonly attempt: number
+      /** The task was cancelled before this attempt began. */
+      readonly cancel: CancelRequest | null
+      /** The task was not started in time. */
+      readonly isExpired: boolean
     }
+  /** The entry's own attempt failed, and the next one is due in so many ms. */
+  | { readonly status: 'parked'; readonly epoch: number; readonly dueInMs: number }
+  /** The entry's own attempt failed for good. */
+  | { readonly status: 'failed'; readonly epoch: number }
   | { readonly status: 'missing' | 'ended' | 'stale' }
 
 /** A task as its record tells it. Times are Unix ms by Redis' clock. */
@@ -61,11 +115,51 @@ export interface TaskInfo extends TaskRef {
   readonly userCode: string
   /** The worker that runs it or ran it last; empty before the first start. */
   readonly workerId: string
-  /** Number of the attempt that runs or ran last; 0 before the first start. */
+  /** Number of the attempt that runs or ran last; 0 before the first start. Takeovers do not count. */
   readonly attempt: number
+  /** The fencing token of the attempt that runs or ran last; 0 before the first start. */
+  readonly epoch: number
   readonly createdAt: number
   readonly startedAt: number | null
   readonly finishedAt: number | null
+  /** When the next attempt, or the first start of a delayed task, is due; null unless the task waits for it. */
+  readonly dueAt: number | null
+}
+
+/** As much of a record as ending the task from outside needs. */
+export interface TaskOutline extends TaskRef {
+  readonly fence: string
+  readonly agentType: string
+  readonly traceId: string
+  readonly parentMessageId: string
+  readonly attempt: number
+}
+
+/** A task among the others of its session. */
+export interface TaskKin {
+  readonly messageId: string
+  readonly parentMessageId: string
+  readonly isEnded: boolean
+}
+
+const KIN_PER_CALL = 500
+
+/** What has become of a task while its attempt runs. */
+export type Inspection =
+  | { readonly status: 'running' }
+  | { readonly status: 'lost'; readonly holder: string }
+  | { readonly status: 'cancelled'; readonly cancel: CancelRequest }
+
+/** One failed attempt of a task. */
+export interface AttemptFailure {
+  readonly attempt: number
+  readonly code: string
+  readonly message: string
+  /** Unix ms, by the clock of the worker. */
+  readonly at: number
+  readonly workerId: string
+  /** Id of the attempt's control entry. */
+  readonly entryId: string
 }
 
 /** The end of a task as its record tells it. */
@@ -104,14 +198,83 @@ export class TaskRecords {
       requests,
       (request) => this.#key(request),
       async (part) => {
-        const reply = await this.#redis.script<(string | [string, string, string])[]>(
+        const reply = await this.#redis.script<(string | string[])[]>(
           'begin',
           part.map((request) => this.#key(request)),
-          [workerId, ...part.map(({ entryId }) => entryId)],
+          [workerId, ...part.flatMap(({ entryId, turn }) => [entryId, turn])],
         )
         return reply.map((answer, index) => toBeginAnswer(answer, part[index] as BeginRequest, workerId))
       },
     )
+  }
+
+  /** The ownership of a task and what its events are to say of it, or null if there is no record. */
+  async peek(ref: TaskRef): Promise<TaskOutline | null> {
+    const names = ['fence', 'agent_type', 'trace_id', 'parent_message_id', 'attempt'] as const
+    const values = await this.#redis.call<(string | null)[]>('HMGET', this.#key(ref), ...names)
+    const [fence, agentType, traceId, parentMessageId, attempt] = values
+    if (typeof fence !== 'string') return null
+    return {
+      ...{ sessionId: ref.sessionId, messageId: ref.messageId, fence, agentType: agentType ?? '' },
+      ...{ traceId: traceId ?? '', parentMessageId: parentMessageId ?? '' },
+      attempt: Number(attempt ?? 0),
+    }
+  }
+
+  /** All tasks of a session, as much as their family ties need. */
+  async listKin(sessionId: string): Promise<TaskKin[]> {
+    const messageIds = await this.#redis.call<string[]>('ZRANGE', this.#keys.session(sessionId), 0, -1)
+    const kin: TaskKin[] = []
+    for (let from = 0; from < messageIds.length; from += KIN_PER_CALL) {
+      const part = messageIds.slice(from, from + KIN_PER_CALL)
+      const commands = part.map(
+        (messageId) => ['HMGET', this.#key({ sessionId, messageId }), 'fence', 'parent_message_id'] as const,
+      )
+      const rows = await this.#redis.all<(string | null)[]>(commands)
+      rows.forEach(([fence, parentMessageId], index) => {
+        if (typeof fence !== 'string') return
+        const messageId = part[index] as string
+        kin.push({ messageId, parentMessageId: parentMessageId ?? '', isEnded: isEnded(fence) })
+      })
+    }
+    return kin
+  }
+
+  /** Asks for the end of a task that somebody runs; answers the fence that holds, '' if there is no record. */
+  async requestCancel(ref: TaskRef, request: CancelRequest): Promise<string> {
+    const [fence = ''] = await this.#redis.script<string[]>(
+      'requestCancel',
+      [this.#key(ref)],
+      [JSON.stringify(request)],
+    )
+    return fence
+  }
+
+  /** What has become of running tasks: all well, lost to another owner, or cancelled. */
+  inspect(tasks: readonly (TaskRef & { readonly fence: string })[]): Promise<readonly Inspection[]> {
+    return this.#redis.bySlot(
+      tasks,
+      (task) => this.#key(task),
+      async (part) => {
+        const keys = part.map((task) => this.#key(task))
+        const fences = part.map(({ fence }) => fence)
+        const reply = await this.#redis.script<('' | string[])[]>('inspect', keys, fences)
+        return reply.map((answer): Inspection => {
+          if (answer === '') return { status: 'running' }
+          const [holder = '', cancel] = answer
+          return cancel === undefined
+            ? { status: 'lost', holder }
+            : { status: 'cancelled', cancel: parseCancel(cancel) }
+        })
+      },
+    )
+  }
+
+  /** What is noted of a task's failed attempts. */
+  async failures(ref: TaskRef): Promise<readonly AttemptFailure[]> {
+    const text = await this.#redis.call<string | null>('HGET', this.#key(ref), 'failure_log')
+    const json = text === null ? undefined : parseJson(text)
+    return json?.ok && Array.isArray(json.value) ? (json.value as AttemptFailure[]) : []
   }
 
   async get(ref: TaskRef): Promise<TaskInfo | null> {
@@ -178,7 +341,9 @@ export class TaskRecords {
     const args: string[] = []
     for (const task of tasks) {
       keys.push(this.#key(task), this.#keys.session(task.sessionId))
-      args.push(task.messageId, task.agentType, task.traceId, task.parentMessageId, task.userCode)
+      const { delayMs, expiresInMs } = task
+      const timing = delayMs === undefined && expiresInMs === undefined ? '' : `${delayMs ?? ''}:${expiresInMs ?? ''}`
+      args.push(task.messageId, task.agentType, task.traceId, task.parentMessageId, task.userCode, timing)
     }
     const made = await this.#redis.script<number[]>('admit', keys, args)
     return made.map((flag) => flag === 1)
@@ -189,20 +354,28 @@ export class TaskRecords {
   }
 }
 
-function toBeginAnswer(
-  answer: string | [string, string, string],
-  request: BeginRequest,
-  workerId: string,
-): BeginAnswer {
+function toBeginAnswer(answer: string | string[], request: BeginRequest, workerId: string): BeginAnswer {
   if (typeof answer === 'string') return { status: answer as 'missing' | 'ended' | 'stale' }
-  const [epoch, written, createdAt] = answer
+  const [epoch = '0', written, createdAt, attempt, cancel = '', isExpired] = answer
+  if (epoch === 'parked') return { status: 'parked', dueInMs: Number(written), epoch: Number(createdAt) }
+  if (epoch === 'failed') return { status: 'failed', epoch: Number(written) }
   return {
     status: 'begun',
     epoch: Number(epoch),
     written: Number(written),
     createdAt: Number(createdAt),
     fence: `R:${epoch}:${request.entryId}:${workerId}`,
+    attempt: Number(attempt),
+    cancel: cancel === '' ? null : parseCancel(cancel),
+    isExpired: isExpired === '1',
   }
+}
+
+/** A request as {@link TaskRecords.requestCancel} noted it. */
+export function parseCancel(text: string): CancelRequest {
+  const json = parseJson(text)
+  const { reason, requestedBy } = json.ok ? (json.value as Partial<CancelRequest>) : {}
+  return { reason: reason ?? '', requestedBy: requestedBy ?? '' }
 }
 
 function toTaskInfo(ref: TaskRef, fields: ReadonlyMap<string, string>): TaskInfo {
@@ -217,9 +390,11 @@ function toTaskInfo(ref: TaskRef, fields: ReadonlyMap<string, string>): TaskInfo
     parentMessageId: fields.get('parent_message_id') ?? '',
     userCode: fields.get('user_code') ?? '',
     workerId: owner.join(':'),
-    attempt: Number(epoch),
+    attempt: Number(fields.get('attempt') ?? 0),
+    epoch: Number(epoch),
     createdAt: time('created_at') ?? 0,
     startedAt: time('started_at'),
     finishedAt: time('finished_at'),
+    dueAt: letter === 'D' || letter === 'T' ? time('due_at') : null,
   }
 }

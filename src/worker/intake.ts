@@ -1,6 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { errorMessage } from '../errors.ts'
-import type { Assignment } from '../execution/execution.ts'
+import type { Assignment } from '../execution/assignment.ts'
 import type { Received, Reception } from '../execution/reception.ts'
 import type { Logger } from '../logger.ts'
 import { Service } from '../service.ts'

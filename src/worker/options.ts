@@ -2,14 +2,15 @@ import { randomBytes } from 'node:crypto'
 import { hostname, tmpdir } from 'node:os'
 import path from 'node:path'
 import { z } from 'zod'
+import type { BackoffFunction, RetryPolicy } from '../agent/retry.ts'
 import { GatewayWorker } from '../agent/worker.ts'
 import { GatewayError } from '../errors.ts'
 import { createLogger, type Logger } from '../logger.ts'
 import { idFault } from '../protocol/ids.ts'
+import { backoffRule, maxAttempts } from '../protocol/task-options.ts'
 import { type RedisOption, type ResolvedRedis, resolveRedisOption } from '../redis/options.ts'
+import { DEFAULT_RETENTION } from '../store/data-streams.ts'
 import { parseOptions } from '../util/parse-options.ts'
-
-const DAY_MS = 86_400_000
 
 const count = (most: number) => z.number().int().min(1).max(most)
 const ms = z.number().int().min(1)
@@ -20,6 +21,12 @@ const timer = z
   .max(2 ** 31 - 1)
 const timerMs = timer.min(1)
 const workerId = z.string().refine((value) => idFault(value) === null, { error: () => idFault('') ?? '' })
+
+const backoffFunction = z.custom<BackoffFunction>((value) => typeof value === 'function')
+const retryPolicy = z.strictObject({
+  maxAttempts: maxAttempts.optional(),
+  backoff: z.union([backoffFunction, backoffRule]).optional(),
+})
 
 /** All that can be checked by its form alone. The defaults stand here and nowhere else. */
 const schema = z.strictObject({
@@ -37,6 +44,7 @@ const schema = z.strictObject({
   leaseMs: timerMs.min(100).default(5_000),
   blockedAfterMs: timerMs.default(300_000),
   maxDeliveries: count(1_000_000).default(5),
+  retry: retryPolicy.extend({ capabilities: z.record(z.string(), retryPolicy).optional() }).optional(),
   taskTimeoutMs: timerMs.optional(),
   shutdownTimeoutMs: timer.min(0).default(30_000),
   connectTimeoutMs: timerMs.default(5_000),
@@ -45,11 +53,16 @@ const schema = z.strictObject({
     .min(1)
     .default(() => path.join(tmpdir(), 'byclaw-workspace')),
   maxPayloadBytes: count(512 * 1_048_576).default(1_048_576),
-  resultTtlMs: ms.default(DAY_MS),
-  streamTtlMs: ms.default(DAY_MS),
-  streamMaxLength: count(Number.MAX_SAFE_INTEGER).default(200_000),
+  resultTtlMs: ms.default(DEFAULT_RETENTION.resultTtlMs),
+  streamTtlMs: ms.default(DEFAULT_RETENTION.streamTtlMs),
+  streamMaxLength: count(Number.MAX_SAFE_INTEGER).default(DEFAULT_RETENTION.streamMaxLength),
   handleSignals: z.boolean().default(false),
 })
+
+/** A worker's retry policy, with exceptions by capability. */
+export interface WorkerRetryPolicy extends RetryPolicy {
+  readonly capabilities?: Readonly<Record<string, RetryPolicy>>
+}
 
 /** How a worker runs; one of `worker` and `workerClass` is required, all else has a default. */
 export interface RunWorkerOptions {
@@ -75,6 +88,11 @@ export interface RunWorkerOptions {
   readonly blockedAfterMs?: number
   /** A task that was taken this often without an outcome (its workers died) goes to the dead letters. Default 5. */
   readonly maxDeliveries?: number
+  /**
+   * How often a failing task is tried, and how long to wait in between. Default 3 attempts, after 1 s, 2 s, 4 s … up to
+   * 60 s, a fifth of it left to chance. `capabilities` overrides it for some, a message's own `retry` for that message.
+   */
+  readonly retry?: WorkerRetryPolicy
   /** An attempt that runs longer is aborted and counts as failed, in ms. Default none. */
   readonly taskTimeoutMs?: number
   /** How long `stop()` lets tasks finish, in ms. Default 30,000. */

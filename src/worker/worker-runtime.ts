@@ -1,32 +1,38 @@
+import type { AgentContract } from '../agent/contract.ts'
 import { Toolbox } from '../context/toolbox.ts'
 import { GatewayError } from '../errors.ts'
-import { type Assignment, Execution, type ExecutionResources } from '../execution/execution.ts'
+import { Aftercare } from '../execution/aftercare.ts'
+import { Conclusion } from '../execution/conclusion.ts'
+import type { ExecutionResources } from '../execution/execution.ts'
 import { Reception } from '../execution/reception.ts'
 import type { Logger } from '../logger.ts'
 import { type RedisClient, slotGroups } from '../redis/client.ts'
 import { RedisConnections } from '../redis/connections.ts'
-import { Keys } from '../redis/keys.ts'
 import { checkServer } from '../redis/server-check.ts'
 import { Service } from '../service.ts'
-import { ControlLeases } from '../store/control-leases.ts'
 import { ControlReader, type ControlStream, type TakenEntry } from '../store/control-streams.ts'
-import { DataWriter } from '../store/data-streams.ts'
-import { DeadLetters } from '../store/dead-letters.ts'
-import { Presence, type WorkerIdentity } from '../store/presence.ts'
-import { TaskRecords } from '../store/task-records.ts'
+import { InboxReader } from '../store/inbox.ts'
+import type { WorkerIdentity } from '../store/presence.ts'
 import { sleep } from '../util/sleep.ts'
+import { Executions } from './executions.ts'
 import { identify, readCapabilities } from './identity.ts'
+import { Inbox } from './inbox.ts'
 import { Intake, type RunTask } from './intake.ts'
 import { LeaseKeeper } from './lease-keeper.ts'
 import type { ResolvedWorkerOptions } from './options.ts'
+import { Promoter } from './promoter.ts'
 import { Reclaimer } from './reclaimer.ts'
 import { Registration } from './registration.ts'
 import { Slots } from './slots.ts'
+import { openStores, type WorkerStores } from './stores.ts'
+import { TaskWatch } from './task-watch.ts'
 
 /** After this long without a sign of life a consumer that owns nothing is removed from its group. */
 const CONSUMER_IDLE_MS = 600_000
 /** How much longer than its tasks' time a shutdown may take, in ms. */
 const STOP_GRACE_MS = 3_000
+/** Looks at the records of running tasks in a lease's time. */
+const LOOKS_PER_LEASE = 2
 /** What closed connections leave to be done, done without them. */
 const AFTER_CLOSE_MS = 2_000
 
@@ -52,16 +58,18 @@ export class WorkerRuntime extends Service implements RunningWorker {
   readonly #connections: RedisConnections
   readonly #redis: RedisClient
   readonly #slots: Slots
-  readonly #executions = new Set<Execution>()
-  readonly #resources: ExecutionResources
+  readonly #stores: WorkerStores
+  readonly #executions: Executions
   readonly #identity: WorkerIdentity
   readonly #streams: readonly ControlStream[]
-  readonly #leases: ControlLeases
   readonly #registration: Registration
   readonly #keeper: LeaseKeeper
   /** One per slot in which control streams lie: on one Redis a single one. */
   readonly #intakes: readonly Intake[]
   readonly #reclaimer: Reclaimer
+  readonly #promoter: Promoter
+  readonly #inbox: Inbox
+  readonly #watch: TaskWatch
   #markStopped!: () => void
 
   constructor(options: ResolvedWorkerOptions) {
@@ -77,30 +85,26 @@ export class WorkerRuntime extends Service implements RunningWorker {
     this.#connections = new RedisConnections(options.redis, this.#logger)
     this.#redis = this.#connections.client('patient')
     this.#slots = new Slots(options.maxConcurrency)
-    const keys = new Keys(options.keyPrefix)
-    const presence = new Presence(this.#redis, keys)
-    this.#resources = {
-      ...{
-        workerId: options.workerId,
-        worker: options.worker,
-        workspaceDir: options.workspaceDir,
-        presence,
-        contracts,
-      },
-      ...{ maxPayloadBytes: options.maxPayloadBytes, taskTimeoutMs: options.taskTimeoutMs, logger: this.#logger },
-      toolbox: new Toolbox(options.worker.getTools()),
-      writer: new DataWriter(this.#redis, keys, options),
-    }
+    this.#stores = openStores(this.#redis, options)
+    const { keys, presence, leases } = this.#stores
     this.#identity = identify(options, names)
-    this.#streams = names.map((capability) => ({ capability, key: keys.control(capability) }))
-    this.#leases = new ControlLeases(this.#redis, options.consumerGroup, options.workerId)
+    this.#streams = names.map((capability) => ({ capability, priority: 'normal', key: keys.control(capability) }))
     const { leaseMs } = options
     this.#registration = new Registration({ presence, identity: this.#identity, logger: this.#logger })
     this.#keeper = this.#makeKeeper()
-    this.#intakes = this.#makeIntakes(keys)
+    const { workerId, inboxes, agenda, deadLetters } = { ...this.#stores, workerId: options.workerId }
+    const aftercare = new Aftercare({ agenda, inboxes, deadLetters, workerId })
+    this.#executions = new Executions(this.#makeResources(contracts, aftercare), this.#logger)
+    this.#intakes = this.#makeIntakes(aftercare)
     this.#reclaimer = new Reclaimer({
-      ...{ leases: this.#leases, streams: this.#streams, slots: this.#slots, leaseMs, logger: this.#logger },
+      ...{ leases, streams: this.#streams, slots: this.#slots, leaseMs, logger: this.#logger },
       accept: (entries) => this.#accept(entries),
+    })
+    this.#promoter = new Promoter({ ...this.#stores, workerId, logger: this.#logger })
+    this.#inbox = this.#makeInbox()
+    this.#watch = new TaskWatch({
+      ...{ records: this.#stores.records, periodMs: leaseMs / LOOKS_PER_LEASE, logger: this.#logger },
+      running: () => this.#executions,
     })
   }
 
@@ -116,12 +120,14 @@ export class WorkerRuntime extends Service implements RunningWorker {
       await this.#registration.start()
       await this.#keeper.start()
       await this.#options.worker.onStartup?.()
+      await this.#inbox.start()
       await Promise.all(this.#intakes.map((intake) => intake.start()))
-      await this.#reclaimer.start()
+      await Promise.all([this.#reclaimer, this.#promoter, this.#watch].map((service) => service.start()))
       const { capabilities } = this
       this.#logger.info({ capabilities, redis: this.#connections.target, redisVersion: version }, 'worker is consuming')
     } catch (error) {
-      await Promise.all([this.#reclaimer, ...this.#intakes].map((service) => service.stop()))
+      await Promise.all([this.#reclaimer, this.#promoter, ...this.#intakes].map((service) => service.stop()))
+      await Promise.all([this.#watch, this.#inbox].map((service) => service.stop()))
       await this.#keeper.stop()
       await this.#registration.stop()
       this.#connections.close()
@@ -150,8 +156,10 @@ export class WorkerRuntime extends Service implements RunningWorker {
   }
 
   async #leave(): Promise<void> {
-    await Promise.all([this.#reclaimer, ...this.#intakes].map((service) => service.stop()))
+    await Promise.all([this.#reclaimer, this.#promoter, ...this.#intakes].map((service) => service.stop()))
     await this.#drain()
+    // Until here what still runs can be cancelled.
+    await Promise.all([this.#watch, this.#inbox].map((service) => service.stop()))
     await Promise.all(this.#intakes.map((intake) => intake.settled()))
     await this.#keeper.stop()
     await this.#forgetConsumer()
@@ -167,42 +175,43 @@ export class WorkerRuntime extends Service implements RunningWorker {
     if (!timer.signal.aborted) {
       this.#logger.warn({ running: this.#executions.size }, 'shutdown time is up, running tasks are given up')
       const reason = new GatewayError('GW_SHUTDOWN', { workerId: this.workerId })
-      for (const execution of this.#executions) execution.abort(reason)
+      this.#executions.abortAll(reason)
     }
     await drained
   }
 
-  async #run(assignment: Assignment, onHandled: () => void): Promise<boolean> {
-    const execution = new Execution(this.#resources, assignment)
-    this.#executions.add(execution)
-    try {
-      return await execution.run(onHandled)
-    } catch (error) {
-      const { sessionId, messageId } = assignment.header
-      this.#logger.error({ err: error, sessionId, messageId }, 'the execution of a task failed')
-      return false
-    } finally {
-      this.#executions.delete(execution)
+  #makeResources(contracts: ReadonlyMap<string, AgentContract>, aftercare: Aftercare): ExecutionResources {
+    const { workerId, worker, workspaceDir, maxPayloadBytes, taskTimeoutMs, retry } = this.#options
+    const { presence, writer, records } = this.#stores
+    const retryOf = (agentType: string) => ({ ...retry, ...retry?.capabilities?.[agentType] })
+    return {
+      ...{ workerId, worker, workspaceDir, maxPayloadBytes, taskTimeoutMs, contracts, presence, writer },
+      logger: this.#logger,
+      toolbox: new Toolbox(worker.getTools()),
+      conclusion: new Conclusion({ records, aftercare, retryOf }),
     }
   }
 
-  #makeIntakes(keys: Keys): Intake[] {
+  #makeInbox(): Inbox {
+    const blocking = this.#connections.client('blocking')
+    const { keys } = this.#stores
+    return new Inbox({
+      reader: new InboxReader({ redis: this.#redis, blocking, keys, workerId: this.workerId }),
+      onCancel: (command) => this.#executions.cancel(command),
+      onAgenda: () => this.#promoter.wake(),
+      logger: this.#logger,
+    })
+  }
+
+  #makeIntakes(aftercare: Aftercare): Intake[] {
     const { workerId, consumerGroup: group, maxPayloadBytes, maxDeliveries, fetchCount } = this.#options
     const logger = this.#logger
     const redis = this.#redis
-    const records = new TaskRecords(redis, keys)
-    const deadLetters = new DeadLetters(redis, keys)
-    const reception = new Reception({ records, deadLetters, workerId, maxPayloadBytes, maxDeliveries, logger })
-    const run: RunTask = (assignment, onHandled) => this.#run(assignment, onHandled)
-    const shared = {
-      reception,
-      run,
-      fetchCount,
-      logger,
-      leases: this.#leases,
-      keeper: this.#keeper,
-      slots: this.#slots,
-    }
+    const { records, deadLetters, leases } = this.#stores
+    const limits = { workerId, maxPayloadBytes, maxDeliveries }
+    const reception = new Reception({ records, deadLetters, aftercare, ...limits, logger })
+    const run: RunTask = (assignment, onHandled) => this.#executions.run(assignment, onHandled)
+    const shared = { reception, run, fetchCount, logger, leases, keeper: this.#keeper, slots: this.#slots }
     return slotGroups(redis.isCluster, this.#streams, ({ key }) => key).map((streams) => {
       const blocking = this.#connections.client('blocking')
       const reader = new ControlReader({ redis, blocking, streams, group, consumer: workerId })
@@ -239,7 +248,9 @@ export class WorkerRuntime extends Service implements RunningWorker {
   /** A worker that comes back under another name is not to leave its old one in every group. */
   async #forgetConsumer(): Promise<void> {
     try {
-      await Promise.all(this.#streams.map(({ key }) => this.#leases.removeConsumers(key, CONSUMER_IDLE_MS, true)))
+      await Promise.all(
+        this.#streams.map(({ key }) => this.#stores.leases.removeConsumers(key, CONSUMER_IDLE_MS, true)),
+      )
     } catch (error) {
       this.#logger.debug({ err: error }, 'the consumer was not removed; other workers will')
     }

@@ -7,13 +7,13 @@ import { byclaw, byclawWorker } from './support/program.ts'
 
 /** Options of `runWorker` that no text can express, that the launcher decides, or whose flag is still to come. */
 const WITHOUT_FLAG = [
-  ...['worker', 'logger', 'plugins', 'pluginConfigurator', 'history', 'retry'],
+  ...['worker', 'logger', 'plugins', 'pluginConfigurator', 'history'],
   'handleSignals',
   ...['suspendAfterMs', 'pluginDir'],
 ]
 
 /** What stands for one option: Redis has many flags, the log a level. */
-const IN_PIECES: Readonly<Record<string, string>> = { redis: 'redisUrl' }
+const IN_PIECES: Readonly<Record<string, string>> = { redis: 'redisUrl', retry: 'retryMaxAttempts' }
 
 function optionsOfRunWorker(): string[] {
   const path = 'src/worker/options.ts'

@@ -1,27 +1,43 @@
 -- begin: takes ownership of tasks for one worker, or says why not.
 -- KEYS  per task: record
--- ARGV  1: worker id; then per task: control entry id
--- Answers per task {epoch, written, created_at}, or one of the texts
---   missing  the record does not exist (a foreign writer, or a sender that died in between): admit it, then ask again
---   ended    the task has its end: ack the entry
---   stale    another entry is the live one: ack this one
+-- ARGV  1: worker id; then per task: control entry id, turn of the entry ('' if it has none)
+-- Answers per task {epoch, written, created_at, attempt, cancel ('' or JSON), 1 if it expired before its first start},
+-- or one of
+--   missing          the record does not exist (a foreign writer, or a sender that died in between): admit, then ask again
+--   ended            the task has its end: ack the entry
+--   stale            another entry is or will be the live one: ack this one
+--   {failed, epoch}  this very entry's attempt failed for good: see that its dead letter is written, then ack
+--   {parked, due_in, epoch} this very entry's attempt failed and the next is due then: see that it is on the agenda, then ack
 -- Ownership hangs on the id of the one live entry, never on a state alone: a worker that dies between delivery and
--- start leaves the state as it was, and the redelivered entry must still be the one that may run.
+-- start leaves the state as it was, and the redelivered entry must still be the one that may run. A record without a
+-- live entry waits for one whose turn is its epoch, so an entry may be put on its stream twice without harm. An entry
+-- without a turn is a first send; it fits a record that was never begun and is not held back.
 local time = redis.call('TIME')
-local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
+local now_number = time[1] * 1000 + math.floor(time[2] / 1000)
+local now = string.format('%.0f', now_number)
 local out = {}
 for i = 1, #KEYS do
-  local entry_id = ARGV[i + 1]
-  local held = redis.call('HMGET', KEYS[i], 'fence', 'written', 'created_at')
+  local entry_id, turn = ARGV[2 * i], ARGV[2 * i + 1]
+  local held = redis.call('HMGET', KEYS[i], 'fence', 'written', 'created_at', 'failures', 'cancel', 'expires_at', 'started_at')
   if not held[1] then
     out[i] = 'missing'
   else
     local state, epoch, entry = string.match(held[1], '^(%u):(%d+):([^:]*):')
-    if (state == 'Q' and (entry == '' or entry == entry_id)) or (state == 'R' and entry == entry_id) then
+    local waits = state == 'Q' or state == 'D' or state == 'T'
+    if (state == 'R' and entry == entry_id) or (waits and turn == epoch)
+      or (state == 'Q' and turn == '' and epoch == '0') then
+      local expired = waits and not held[7] and held[6] and tonumber(held[6]) <= now_number
       epoch = string.format('%.0f', epoch + 1)
-      redis.call('HSET', KEYS[i], 'fence', 'R:' .. epoch .. ':' .. entry_id .. ':' .. ARGV[1], 'started_at', now)
-      out[i] = { epoch, held[2] or '0', held[3] or now }
-    elseif state == 'Q' or state == 'R' then
+      local attempt = string.format('%.0f', (held[4] or 0) + 1)
+      redis.call('HSET', KEYS[i], 'fence', 'R:' .. epoch .. ':' .. entry_id .. ':' .. ARGV[1], 'started_at', now,
+        'attempt', attempt)
+      out[i] = { epoch, held[2] or '0', held[3] or now, attempt, held[5] or '', expired and '1' or '' }
+    elseif state == 'T' and entry == entry_id then
+      local due_in = tonumber(redis.call('HGET', KEYS[i], 'due_at') or now) - now_number
+      out[i] = { 'parked', string.format('%.0f', math.max(due_in, 0)), epoch }
+    elseif state == 'F' and entry == entry_id then
+      out[i] = { 'failed', epoch }
+    elseif waits or state == 'R' then
       out[i] = 'stale'
     else
       out[i] = 'ended'

@@ -1,18 +1,27 @@
--- commit: appends events of running attempts to their sessions' data streams and, where asked, ends the task.
+-- commit: appends events of a task to its session's data stream and, where asked, ends or parks the task.
 -- KEYS  per task: record, data stream, session index
 -- ARGV  1: TTL of a finished record (ms), 2: TTL of a data stream (ms), 3: TTL of a session index (ms),
 --       4: length bound of a data stream, 5: PUBLISH or SPUBLISH, 6: NUMSUB or SHARDNUMSUB; then per task:
---       fence, number of the first event, count of events, 1 if the session's TTLs are to be re-armed and what has
---       expired is to be swept, state of the end or '', message id, count of further fields, the events, the fields
--- Answers per task the id of the last event written ('' if there was none), or {fence that holds} if the attempt is
--- not the owner any more; nothing was written then.
+--       fence, number of the first event (0: whatever comes next), count of events, 1 if the session's TTLs are to be
+--       re-armed and what has expired is to be swept, the fence to go over to or '', message id, count of further
+--       fields, the events, the fields
+-- Answers per task the id of the last event written ('' if there was none), or {fence that holds} if that is not the
+-- one given, or {fence, cancel} if the task must not end as it would because it is cancelled; nothing was written then.
+-- The fence is a compare-and-set: the owner of an attempt gives his, and whoever ends a task that nobody owns gives the
+-- one he read. A fence to go over to with C, F, X or E is an end; with T the attempt failed and the next one is due
+-- after as many ms as its first field, `due_at`, says.
 -- Events are numbered through the task, and the record keeps the highest number written: a call that is repeated after
 -- a lost answer appends only what is missing. One push carries all events of the call: `<id before> <ids…>\n<event>\n…`.
 -- Nobody listening, nothing is pushed: a reader subscribes first and then reads the stream.
 -- What costs here is the number of redis.call, so all that can wait for the next re-arming does.
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local now_text = string.format('%.0f', now)
+local now
+local function clock()
+  if not now then
+    local time = redis.call('TIME')
+    now = time[1] * 1000 + math.floor(time[2] / 1000)
+  end
+  return now
+end
 local record_ttl, stream_ttl, index_ttl, max_length, publish = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local numsub = ARGV[6]
 local at = 7
@@ -24,11 +33,15 @@ for i = 1, #KEYS / 3 do
   local events_at = at + 7
   local fields_at = events_at + count
   at = fields_at + fields
-  local held = redis.call('HMGET', record, 'fence', 'written')
+  local letter = string.sub(ending, 1, 1)
+  local held = redis.call('HMGET', record, 'fence', 'written', 'cancel')
   if held[1] ~= fence then
     out[i] = { held[1] or '' }
+  elseif held[3] and (letter == 'C' or letter == 'F' or letter == 'T') then
+    out[i] = { fence, held[3] }
   else
     local written = tonumber(held[2] or '0')
+    if first == 0 then first = written + 1 end
     local last = first + count - 1
     local id = ''
     if last > written then
@@ -57,8 +70,11 @@ for i = 1, #KEYS / 3 do
       end
       if push then redis.call(publish, stream, table.concat(push, '\n')) end
     end
-    if ending ~= '' then
-      redis.call('HSET', record, 'fence', ending .. string.sub(fence, 2), 'written', last, 'finished_at', now_text,
+    if letter == 'T' then
+      ARGV[fields_at + 1] = string.format('%.0f', clock() + ARGV[fields_at + 1])
+      redis.call('HSET', record, 'fence', ending, 'written', last, unpack(ARGV, fields_at, fields_at + fields - 1))
+    elseif ending ~= '' then
+      redis.call('HSET', record, 'fence', ending, 'written', last, 'finished_at', string.format('%.0f', clock()),
         'end_id', id, unpack(ARGV, fields_at, fields_at + fields - 1))
       redis.call('PEXPIRE', record, record_ttl)
     elseif last > written then

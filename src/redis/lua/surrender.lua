@@ -2,15 +2,25 @@
 -- KEYS  1: control stream
 -- ARGV  1: group, 2: consumer, 3: most entries; then ids (none: all that the consumer has)
 -- Answers how many were let go.
+-- Entries that are named are handed over by a living worker, which does not count as a delivery without an outcome. The
+-- count stays at one at least: an entry that was delivered before may be bound to its record.
 local wanted = #ARGV > 3 and {} or nil
 for i = 4, #ARGV do wanted[ARGV[i]] = true end
-local ids = {}
-for _, entry in ipairs(redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', ARGV[3], ARGV[2])) do
-  if not wanted or wanted[entry[1]] then ids[#ids + 1] = entry[1] end
-end
-if #ids == 0 then return 0 end
 -- A month: longer than any lease.
-ids[#ids + 1] = 'IDLE'
-ids[#ids + 1] = 2592000000
-ids[#ids + 1] = 'JUSTID'
-return #redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, unpack(ids))
+local idle = 2592000000
+local all = {}
+local released = 0
+for _, entry in ipairs(redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', ARGV[3], ARGV[2])) do
+  if not wanted then
+    all[#all + 1] = entry[1]
+  elseif wanted[entry[1]] then
+    local count = math.max(entry[4] - 1, 1)
+    released = released + #redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, entry[1], 'IDLE', idle,
+      'RETRYCOUNT', count, 'JUSTID')
+  end
+end
+if #all == 0 then return released end
+all[#all + 1] = 'IDLE'
+all[#all + 1] = idle
+all[#all + 1] = 'JUSTID'
+return #redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, unpack(all))

@@ -1,0 +1,154 @@
+import { GatewayError } from '../errors.ts'
+import type { Logger } from '../logger.ts'
+import { encodeCommand } from '../protocol/codec.ts'
+import { type CancelMode, CancelTaskCommand } from '../protocol/command.ts'
+import { cancelledDone } from '../protocol/endings.ts'
+import { newMessageId, newTraceId, type TaskRef } from '../protocol/ids.ts'
+import type { Agenda } from '../store/agenda.ts'
+import type { InboxWriter } from '../store/inbox.ts'
+import {
+  type CancelRequest,
+  epochOf,
+  isUnbound,
+  ownerOf,
+  type TaskKin,
+  type TaskRecords,
+} from '../store/task-records.ts'
+import type { TaskEnder } from './task-ender.ts'
+
+/** What became of the wish to cancel a task; after either of the first two it ends as CANCELLED. */
+export type CancelStatus = 'CANCELLED' | 'CANCEL_REQUESTED' | 'ALREADY_FINISHED' | 'NOT_FOUND'
+
+/** How to cancel. */
+export interface CancelWish {
+  readonly reason: string
+  readonly requestedBy: string
+  /**
+   * `graceful`: the handler's signal aborts, and the task ends when the handler does. `force`: the task ends at once, and
+   * whatever its handler still writes is refused.
+   */
+  readonly mode: CancelMode
+}
+
+/** More rounds than a family that is cut off from new members can need. */
+const MOST_ROUNDS = 100
+
+/**
+ * Cancels tasks, whoever runs them. What nobody runs ends here and now. For what somebody runs a flag in the record says
+ * that it can only end as cancelled, and then its worker is woken; a wake-up that gets lost is made up for by the
+ * worker's own look at the flag.
+ */
+export class Canceller {
+  readonly #records: TaskRecords
+  readonly #ender: TaskEnder
+  readonly #inboxes: InboxWriter
+  readonly #agenda: Agenda
+  readonly #logger: Logger
+
+  constructor(options: {
+    records: TaskRecords
+    ender: TaskEnder
+    inboxes: InboxWriter
+    agenda: Agenda
+    logger: Logger
+  }) {
+    this.#records = options.records
+    this.#ender = options.ender
+    this.#inboxes = options.inboxes
+    this.#agenda = options.agenda
+    this.#logger = options.logger
+  }
+
+  /** Cancels a task and all that was sent on its behalf in the same session. */
+  async cancel(ref: TaskRef, wish: CancelWish): Promise<CancelStatus> {
+    const status = await this.#cancelOne(ref, wish)
+    if (status !== 'NOT_FOUND') await this.#cancelBelow(ref, wish)
+    return status
+  }
+
+  /** Cancels every task of a session that has no end yet; answers what became of each. */
+  async cancelSession(sessionId: string, wish: CancelWish): Promise<ReadonlyMap<string, CancelStatus>> {
+    const statuses = new Map<string, CancelStatus>()
+    await this.#rounds(sessionId, wish, statuses, () => true)
+    return statuses
+  }
+
+  /** Whom a cancelled task sent after its cancel is cancelled from birth; those from before are found here. */
+  #cancelBelow({ sessionId, messageId }: TaskRef, wish: CancelWish): Promise<void> {
+    const above = new Set([messageId])
+    const isBelow = (kin: TaskKin) => {
+      if (!above.has(kin.parentMessageId)) return false
+      above.add(kin.messageId)
+      return true
+    }
+    return this.#rounds(sessionId, wish, new Map([[messageId, 'CANCELLED']]), isBelow)
+  }
+
+  async #rounds(
+    sessionId: string,
+    wish: CancelWish,
+    statuses: Map<string, CancelStatus>,
+    isMeant: (kin: TaskKin) => boolean,
+  ): Promise<void> {
+    for (let round = 0; round < MOST_ROUNDS; round += 1) {
+      const kin = await this.#records.listKin(sessionId)
+      const meant = kin.filter((task) => isMeant(task) && !task.isEnded && !statuses.has(task.messageId))
+      if (meant.length === 0) return
+      await Promise.all(
+        meant.map(async ({ messageId }) => {
+          statuses.set(messageId, await this.#cancelOne({ sessionId, messageId }, wish))
+        }),
+      )
+    }
+  }
+
+  async #cancelOne(ref: TaskRef, wish: CancelWish): Promise<CancelStatus> {
+    for (;;) {
+      const answer = await this.#ender.end(ref, cancelledDone(wish.reason), { force: wish.mode === 'force' })
+      if (answer.status === 'missing') return 'NOT_FOUND'
+      if (answer.status === 'finished') return 'ALREADY_FINISHED'
+      if (answer.status === 'ended') {
+        await this.#tidy(ref, answer.outline.fence, wish)
+        return 'CANCELLED'
+      }
+      const request: CancelRequest = { reason: wish.reason, requestedBy: wish.requestedBy }
+      const fence = await this.#records.requestCancel(ref, request)
+      if (!fence.startsWith('R:')) continue // it has moved on in between: look again
+      await this.#wake(ref, fence, wish)
+      return 'CANCEL_REQUESTED'
+    }
+  }
+
+  /** A task that ended here: whoever ran it is told, and its appointments are struck out. */
+  async #tidy(ref: TaskRef, fence: string, wish: CancelWish): Promise<void> {
+    if (!isUnbound(fence)) return this.#wake(ref, fence, wish)
+    const { sessionId, messageId } = ref
+    try {
+      await this.#agenda.cancel({ sessionId, messageId }, epochOf(fence))
+    } catch (error) {
+      this.#logger.debug(
+        { err: error, sessionId, messageId },
+        'the appointments of a cancelled task stay until they are due',
+      )
+    }
+  }
+
+  async #wake({ sessionId, messageId }: TaskRef, fence: string, wish: CancelWish): Promise<void> {
+    const workerId = ownerOf(fence)
+    if (workerId === '') return
+    const command = new CancelTaskCommand({
+      header: { messageId: newMessageId(), sessionId, traceId: newTraceId() },
+      ...{ targetMessageId: messageId, targetWorkerId: workerId, cancelMode: wish.mode },
+      ...{ reason: wish.reason, requestedBy: wish.requestedBy },
+    })
+    try {
+      await this.#inboxes.send(workerId, encodeCommand(command))
+    } catch (cause) {
+      if (cause instanceof GatewayError && cause.code === 'GW_CLOSED') return
+      this.#logger.warn(
+        { err: cause, sessionId, messageId, workerId },
+        'the worker was not woken for a cancel; it looks itself',
+      )
+    }
+  }
+}

@@ -1,0 +1,60 @@
+import { type EventBody, eventEncoder } from '../protocol/event.ts'
+import type { TaskRef } from '../protocol/ids.ts'
+import type { DataWriter } from '../store/data-streams.ts'
+import { endedFence, isEnded, isUnbound, type TaskOutline, type TaskRecords } from '../store/task-records.ts'
+
+/** The end of a task that nobody runs, as its reader sees it. */
+type OutsideEnd = EventBody & { type: 'done'; status: 'CANCELLED' | 'EXPIRED' }
+
+/** What became of the wish to end a task from outside; `outline` is what it was when the answer was true. */
+export type EndAnswer =
+  | { readonly status: 'ended'; readonly outline: TaskOutline }
+  | { readonly status: 'finished' | 'running'; readonly outline: TaskOutline }
+  | { readonly status: 'missing' }
+
+/**
+ * Ends tasks on behalf of those who do not run them: by the same commit as an owner's, with the ownership that was read
+ * as the one that must still hold. When it does not any more, all is looked at again.
+ */
+export class TaskEnder {
+  readonly #records: TaskRecords
+  readonly #writer: DataWriter
+
+  constructor(records: TaskRecords, writer: DataWriter) {
+    this.#records = records
+    this.#writer = writer
+  }
+
+  /**
+   * Ends a task that nobody runs; with `force` also one that somebody runs, whose further writes are then refused.
+   *
+   * @throws GatewayError `GW_REDIS_FAILED` when Redis did not answer; the task may then have ended or not.
+   */
+  async end(ref: TaskRef, done: OutsideEnd, { force = false }: { force?: boolean } = {}): Promise<EndAnswer> {
+    for (;;) {
+      const outline = await this.#records.peek(ref)
+      if (outline === null) return { status: 'missing' }
+      if (isEnded(outline.fence)) return { status: 'finished', outline }
+      if (!force && !isUnbound(outline.fence)) return { status: 'running', outline }
+      if (await this.#commit(outline, done)) return { status: 'ended', outline }
+    }
+  }
+
+  /** Ends a task that waits for its first start. */
+  async expire(ref: TaskRef, done: OutsideEnd): Promise<EndAnswer> {
+    const outline = await this.#records.peek(ref)
+    if (outline === null) return { status: 'missing' }
+    if (isEnded(outline.fence)) return { status: 'finished', outline }
+    if (outline.attempt > 0 || !isUnbound(outline.fence)) return { status: 'running', outline }
+    return (await this.#commit(outline, done)) ? { status: 'ended', outline } : this.expire(ref, done)
+  }
+
+  async #commit(outline: TaskOutline, done: OutsideEnd): Promise<boolean> {
+    const { sessionId, messageId, fence, attempt } = outline
+    const event = eventEncoder(outline, outline.agentType)(done, attempt)
+    const fields = done.error === undefined ? undefined : { error: JSON.stringify(done.error) }
+    const end = { fence: endedFence(fence, done.status), fields: { ...fields } }
+    const answer = await this.#writer.commit(() => ({ sessionId, messageId, fence, first: 0, events: [event], end }))
+    return answer.ok
+  }
+}

@@ -1,0 +1,138 @@
+import { type RetryPolicy, resolveRetry } from '../agent/retry.ts'
+import type { Emitter } from '../context/emitter.ts'
+import { GatewayError } from '../errors.ts'
+import type { Logger } from '../logger.ts'
+import { cancelledDone, expiredDone } from '../protocol/endings.ts'
+import type { AttemptFailure, TaskRecords } from '../store/task-records.ts'
+import type { Aftercare } from './aftercare.ts'
+import type { Assignment } from './assignment.ts'
+import { contentOfResult, type Outcome } from './outcome.ts'
+import { decideRetry } from './retry-decision.ts'
+
+/** An attempt that has come to its outcome, and what is needed to record it. */
+export interface Drawn {
+  readonly outcome: Outcome
+  readonly assignment: Assignment
+  readonly emitter: Emitter
+  readonly logger: Logger
+}
+
+type Failed = Outcome & { status: 'FAILED' }
+
+/** Failed attempts that are kept in a record: the first and the newest. */
+const MOST_FAILURES_KEPT = 20
+const MOST_MESSAGE_LENGTH = 1_000
+
+/** Records what an attempt has come to: the task's end, or that it is to be tried again, or nothing. */
+export class Conclusion {
+  readonly #records: TaskRecords
+  readonly #aftercare: Aftercare
+  readonly #retryOf: (agentType: string) => RetryPolicy | undefined
+
+  constructor(options: {
+    records: TaskRecords
+    aftercare: Aftercare
+    /** The worker's policy for a capability. */
+    retryOf: (agentType: string) => RetryPolicy | undefined
+  }) {
+    this.#records = options.records
+    this.#aftercare = options.aftercare
+    this.#retryOf = options.retryOf
+  }
+
+  /**
+   * Resolves with true when the task needs its control entry no more, with false when somebody else will end it. Never
+   * rejects.
+   */
+  async draw(drawn: Drawn): Promise<boolean> {
+    const { outcome, logger } = drawn
+    if (outcome.status === 'FINISHED') {
+      logger.info({}, 'the task was ended from outside')
+      return true
+    }
+    if (outcome.status === 'RELINQUISHED') {
+      const { reason } = outcome
+      logger.warn({ reason: reason.message, code: reason.code }, 'attempt given up')
+      return false
+    }
+    try {
+      await this.#record(drawn, outcome)
+      return true
+    } catch (error) {
+      // Nothing is lost: the entry stays pending, and whoever owns the task now, or takes it next, ends it.
+      logger.error({ err: error }, 'the outcome of the attempt was not recorded by this worker')
+      return false
+    }
+  }
+
+  #record(drawn: Drawn, outcome: Exclude<Outcome, { status: 'FINISHED' | 'RELINQUISHED' }>): Promise<void> {
+    const { emitter, logger } = drawn
+    switch (outcome.status) {
+      case 'COMPLETED': {
+        const { result, resultJson } = outcome
+        const content = contentOfResult(result, emitter.text)
+        const fields = typeof result === 'string' || content === '' ? undefined : { content }
+        return emitter.end({ type: 'done', status: 'COMPLETED', result }, { result: resultJson, ...fields })
+      }
+      case 'CANCELLED': {
+        logger.info({ reason: outcome.reason }, 'task cancelled')
+        const done = cancelledDone(outcome.reason)
+        return emitter.end(done, { error: JSON.stringify(done.error) })
+      }
+      case 'EXPIRED': {
+        const done = expiredDone()
+        logger.info({}, done.error.message)
+        return emitter.end(done, { error: JSON.stringify(done.error) })
+      }
+      case 'FAILED':
+        return this.#fail(drawn, outcome)
+    }
+  }
+
+  async #fail(drawn: Drawn, outcome: Failed): Promise<void> {
+    const { assignment, logger } = drawn
+    const { agentType, header, ownership } = assignment
+    const { attempt } = ownership
+    const policy = resolveRetry(header.options?.retry, this.#retryOf(agentType))
+    const decision = decideRetry(policy, { error: outcome.cause, attempt, chance: Math.random() }, logger)
+    const history = await this.#history(drawn, outcome)
+    const fields = { failures: String(attempt), failure_log: JSON.stringify(history) }
+    if (decision.retry) await this.#retry(drawn, outcome, { delayMs: decision.delayMs, fields })
+    else await this.#giveUp(drawn, outcome, { history, fields })
+  }
+
+  async #retry(
+    { assignment, emitter, logger }: Drawn,
+    { fault, cause }: Failed,
+    { delayMs, fields }: { delayMs: number; fields: Record<string, string> },
+  ): Promise<void> {
+    logger.warn({ err: cause, code: fault.code, delayMs: Math.round(delayMs) }, 'attempt failed, the next one is due')
+    const retryAt = Math.round(Date.now() + delayMs)
+    await emitter.park({ type: 'error', ...fault, retrying: true, retryAt }, delayMs, fields)
+    if (!emitter.wasCancelled) await this.#aftercare.schedule(assignment.entry, assignment, delayMs)
+  }
+
+  async #giveUp(
+    { assignment, emitter, logger }: Drawn,
+    { fault, cause }: Failed,
+    { history, fields }: { history: readonly AttemptFailure[]; fields: Record<string, string> },
+  ): Promise<void> {
+    logger.error({ err: cause, code: fault.code }, 'task failed')
+    void emitter.emit({ type: 'error', ...fault, retrying: false })
+    const done = { type: 'done', status: 'FAILED', error: fault } as const
+    await emitter.end(done, { error: JSON.stringify(fault), ...fields })
+    // What could not be understood was buried before it was begun.
+    if (emitter.wasCancelled || assignment.command instanceof GatewayError) return
+    await this.#aftercare.bury(assignment.entry, assignment, { fault, history })
+  }
+
+  async #history({ assignment }: Drawn, { fault }: Failed): Promise<AttemptFailure[]> {
+    const { header, ownership, entry } = assignment
+    const { attempt, fence } = ownership
+    const before = attempt === 1 ? [] : await this.#records.failures(header)
+    const message = fault.message.slice(0, MOST_MESSAGE_LENGTH)
+    const workerId = fence.split(':').slice(3).join(':')
+    const all = [...before, { attempt, code: fault.code, message, at: Date.now(), workerId, entryId: entry.id }]
+    return all.length <= MOST_FAILURES_KEPT ? all : [...all.slice(0, 1), ...all.slice(1 - MOST_FAILURES_KEPT)]
+  }
+}

@@ -1,0 +1,35 @@
+import { DEFAULT_RETRY, type ResolvedRetryPolicy, retryDelay } from '../agent/retry.ts'
+import { errorMessage, GatewayError, RetryableError, TerminalError } from '../errors.ts'
+import type { Logger } from '../logger.ts'
+
+/** Whether a failed attempt is followed by another, and after how long, in ms. */
+export type RetryDecision = { readonly retry: false } | { readonly retry: true; readonly delayMs: number }
+
+/** Faults that every further attempt would meet again: what was asked cannot be understood. */
+const HOPELESS: readonly string[] = ['GW_POISON']
+
+/** Decides by what was thrown, then by the policy. */
+export function decideRetry(
+  policy: ResolvedRetryPolicy,
+  { error, attempt, chance }: { error: unknown; attempt: number; chance: number },
+  logger: Logger,
+): RetryDecision {
+  if (attempt >= policy.maxAttempts || isHopeless(error)) return { retry: false }
+  if (error instanceof RetryableError && error.delayMs !== undefined) {
+    return { retry: true, delayMs: Math.max(error.delayMs, 0) }
+  }
+  try {
+    return { retry: true, delayMs: retryDelay(policy, attempt, error, chance) }
+  } catch (cause) {
+    logger.error({ err: cause, attempt, reason: errorMessage(cause) }, 'the backoff function threw, using the default')
+    return { retry: true, delayMs: retryDelay({ ...policy, backoff: DEFAULT_RETRY.backoff }, attempt, error, chance) }
+  }
+}
+
+function isHopeless(error: unknown): boolean {
+  if (error instanceof TerminalError) return true
+  if (!(error instanceof GatewayError)) return false
+  return (
+    HOPELESS.includes(error.code) || (error.code === 'GW_CONTRACT_VIOLATION' && error.details.direction === 'content')
+  )
+}

@@ -1,0 +1,155 @@
+import type { TaskRef } from '../protocol/ids.ts'
+import type { RedisClient } from '../redis/client.ts'
+import type { Keys, Priority } from '../redis/keys.ts'
+
+/*
+ * What is to be done later with tasks: a sorted set of due times with the payloads in a hash beside it, in a few shards
+ * so that a Cluster has something to spread. One process is the keeper of a shard; it sleeps until the next item is due,
+ * and whoever adds an earlier one is told to wake it. An item leaves only when it was done: one that was taken by a
+ * keeper who died is due again after a while, so every deed must bear being done twice.
+ */
+
+/** Puts a task on its control stream when it is due. */
+export interface ReadyItem extends TaskRef {
+  readonly kind: 'ready'
+  readonly turn: string
+  readonly capability: string
+  readonly priority: Priority
+  /** The envelope. */
+  readonly data: string
+}
+
+/** Ends a task that has not started when it is due. */
+export interface ExpiryItem extends TaskRef {
+  readonly kind: 'expiry'
+}
+
+export type AgendaItem = ReadyItem | ExpiryItem
+
+/** What the keeper of a shard gets. */
+export interface AgendaTake {
+  /** True for the keeper. */
+  readonly isKeeper: boolean
+  /** Ask again after so long, in ms. */
+  readonly pauseMs: number
+  readonly items: readonly AgendaItem[]
+}
+
+/** Shards of the agenda; all processes of a prefix must agree, so it is no option. */
+const SHARDS = 4
+/** A keeper that does not ask for so long is one no more, in ms. */
+const KEEPER_MS = 3_000
+/** An item that was taken and not removed is due again after so long, in ms. */
+const AGAIN_MS = 5_000
+/** Most items of one take. */
+const MOST_ITEMS = 1_000
+/** Longest sleep of a keeper, in ms: what a lost wake-up may cost. */
+const LONGEST_PAUSE_MS = 1_000
+
+/** Both ends of the agenda. */
+export class Agenda {
+  readonly #redis: RedisClient
+  readonly #keys: Keys
+
+  constructor(redis: RedisClient, keys: Keys) {
+    this.#redis = redis
+    this.#keys = keys
+  }
+
+  /** Numbers of all shards. */
+  readonly shards: readonly number[] = Array.from({ length: SHARDS }, (_, shard) => shard)
+
+  /**
+   * Notes items with their delays in ms; what is noted already stays as it is. Answers the keepers that sleep too long
+   * now and are to be woken.
+   */
+  async add(items: readonly { readonly item: AgendaItem; readonly delayMs: number }[]): Promise<ReadonlySet<string>> {
+    const keepers = await this.#redis.bySlot(
+      items,
+      ({ item }) => this.#home(item).due,
+      (part) => {
+        const keys = part.flatMap(({ item }) => {
+          const { due, payloads, keeper } = this.#home(item)
+          return [due, payloads, keeper]
+        })
+        const args = part.flatMap(({ item, delayMs }) => [memberOf(item), Math.ceil(delayMs), payloadOf(item)])
+        return this.#redis.script<string[]>('agendaAdd', keys, args)
+      },
+    )
+    return new Set(keepers.filter((keeper) => keeper !== ''))
+  }
+
+  /** Takes what is due on a shard, for its keeper; becomes the keeper where there is none. */
+  async take(shard: number, keeperId: string): Promise<AgendaTake> {
+    const { due, payloads, keeper } = this.#keys.agenda(shard)
+    const limits = [KEEPER_MS, MOST_ITEMS, AGAIN_MS, LONGEST_PAUSE_MS]
+    const [first, ...rest] = await this.#redis.script<(number | string)[]>(
+      'agendaTake',
+      [due, payloads, keeper],
+      [keeperId, ...limits],
+    )
+    if (first === 0 && rest.length === 1) {
+      return { isKeeper: false, pauseMs: Math.max(Number(rest[0]), 0), items: [] }
+    }
+    const items: AgendaItem[] = []
+    for (let i = 0; i + 1 < rest.length; i += 2) items.push(toItem(String(rest[i]), String(rest[i + 1])))
+    return { isKeeper: true, pauseMs: Number(first), items }
+  }
+
+  /** Strikes out what is done or will not be done. */
+  async remove(items: readonly AgendaItem[]): Promise<void> {
+    await this.#redis.bySlot(
+      items,
+      (item) => this.#home(item).due,
+      async (part) => {
+        const keys = part.flatMap((item) => {
+          const { due, payloads } = this.#home(item)
+          return [due, payloads]
+        })
+        await this.#redis.script('agendaRemove', keys, part.map(memberOf))
+        return part.map(() => undefined)
+      },
+    )
+  }
+
+  /** Strikes out what is noted for a task that waits for its turn. */
+  async cancel(ref: TaskRef, turn: string): Promise<void> {
+    const { due, payloads } = this.#home(ref)
+    const members = [memberOf({ ...ref, kind: 'ready', turn }), memberOf({ ...ref, kind: 'expiry' })]
+    await this.#redis.script('agendaRemove', [due, payloads, due, payloads], members)
+  }
+
+  /** Gives up being the keeper of a shard. */
+  async leave(shard: number, keeperId: string): Promise<void> {
+    await this.#redis.script('agendaLeave', [this.#keys.agenda(shard).keeper], [keeperId])
+  }
+
+  #home({ sessionId }: TaskRef): { due: string; payloads: string; keeper: string } {
+    return this.#keys.agenda(shardOf(sessionId))
+  }
+}
+
+/** The same in every process and release: FNV-1a over the UTF-16 units. */
+function shardOf(sessionId: string): number {
+  let hash = 0x811c9dc5
+  for (let i = 0; i < sessionId.length; i += 1) hash = Math.imul(hash ^ sessionId.charCodeAt(i), 0x01000193)
+  return (hash >>> 0) % SHARDS
+}
+
+/** Ids hold no spaces. */
+function memberOf(item: Pick<ReadyItem, 'kind' | 'turn' | keyof TaskRef> | ExpiryItem): string {
+  const { kind, sessionId, messageId } = item
+  return `${kind} ${item.kind === 'ready' ? item.turn : '0'} ${sessionId} ${messageId}`
+}
+
+function payloadOf(item: AgendaItem): string {
+  return item.kind === 'ready' ? `${item.capability} ${item.priority} ${item.data}` : ''
+}
+
+function toItem(member: string, payload: string): AgendaItem {
+  const [kind, turn = '', sessionId = '', messageId = ''] = member.split(' ')
+  if (kind !== 'ready') return { kind: 'expiry', sessionId, messageId }
+  const [capability = '', priority = ''] = payload.split(' ', 2)
+  const data = payload.slice(capability.length + priority.length + 2)
+  return { kind, turn, sessionId, messageId, capability, priority: priority as Priority, data }
+}

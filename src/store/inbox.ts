@@ -1,0 +1,88 @@
+import { DATA_FIELD } from '../protocol/codec.ts'
+import type { RedisClient } from '../redis/client.ts'
+import { BLOCK_MS } from '../redis/connections.ts'
+import type { Keys } from '../redis/keys.ts'
+import { entryField, type RawEntry } from '../redis/streams.ts'
+
+/*
+ * A worker's own control stream. Each message in it is only a wake-up for something durable that lies elsewhere, so the
+ * stream is capped, goes when nobody writes to it for an hour, and is read from its present end on.
+ */
+
+const MAX_LENGTH = 1_000
+const TTL_MS = 3_600_000
+const WAKE_FIELD = 'wake'
+
+/** What reaches a worker: a command for it, as an envelope, or the word that its agenda has something earlier. */
+export type InboxMessage =
+  | { readonly kind: 'command'; readonly data: string }
+  | { readonly kind: 'wake'; readonly what: string }
+
+/** The sender's end of the workers' inboxes. */
+export class InboxWriter {
+  readonly #redis: RedisClient
+  readonly #keys: Keys
+
+  constructor(redis: RedisClient, keys: Keys) {
+    this.#redis = redis
+    this.#keys = keys
+  }
+
+  /** Hands a worker a command, as an envelope. */
+  send(workerId: string, data: string): Promise<void> {
+    return this.#add(workerId, [DATA_FIELD, data])
+  }
+
+  /** Tells the keepers of agenda shards to look again. */
+  async wakeKeepers(workerIds: ReadonlySet<string>): Promise<void> {
+    await Promise.all([...workerIds].map((workerId) => this.#add(workerId, [DATA_FIELD, '{}', WAKE_FIELD, 'agenda'])))
+  }
+
+  async #add(workerId: string, fields: readonly string[]): Promise<void> {
+    const key = this.#keys.inbox(workerId)
+    await this.#redis.all([
+      ['XADD', key, 'MAXLEN', '~', MAX_LENGTH, '*', ...fields],
+      ['PEXPIRE', key, TTL_MS],
+    ])
+  }
+}
+
+/** The worker's end of its inbox. */
+export class InboxReader {
+  readonly #redis: RedisClient
+  readonly #blocking: RedisClient
+  readonly #key: string
+  #last: string | undefined
+
+  constructor(options: { redis: RedisClient; blocking: RedisClient; keys: Keys; workerId: string }) {
+    this.#redis = options.redis
+    this.#blocking = options.blocking
+    this.#key = options.keys.inbox(options.workerId)
+  }
+
+  /** Notes where the inbox ends: what came before is nothing to this worker. */
+  async open(): Promise<void> {
+    const [newest] = await this.#redis.call<RawEntry[]>('XREVRANGE', this.#key, '+', '-', 'COUNT', 1)
+    this.#last = newest?.[0] ?? '0-0'
+  }
+
+  /** Waits a while for messages; answers none when none came. */
+  async read(): Promise<InboxMessage[]> {
+    const reply = await this.#blocking.call<[string, RawEntry[]][] | null>(
+      'XREAD',
+      ...['COUNT', 100, 'BLOCK', BLOCK_MS, 'STREAMS', this.#key, this.#last ?? '$'],
+    )
+    const entries = reply?.[0]?.[1] ?? []
+    this.#last = entries.at(-1)?.[0] ?? this.#last
+    return entries.map((entry): InboxMessage => {
+      const what = entryField(entry, WAKE_FIELD)
+      if (what !== undefined) return { kind: 'wake', what }
+      return { kind: 'command', data: entryField(entry, DATA_FIELD) ?? '' }
+    })
+  }
+
+  /** Removes the inbox of a worker that leaves. */
+  async remove(): Promise<void> {
+    await this.#redis.call('DEL', this.#key)
+  }
+}

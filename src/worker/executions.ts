@@ -1,0 +1,55 @@
+import type { GatewayError } from '../errors.ts'
+import type { Assignment } from '../execution/assignment.ts'
+import { Execution, type ExecutionResources } from '../execution/execution.ts'
+import type { Logger } from '../logger.ts'
+import type { CancelTaskCommand } from '../protocol/command.ts'
+
+/** The attempts that run in this worker. */
+export class Executions {
+  readonly #resources: ExecutionResources
+  readonly #logger: Logger
+  readonly #running = new Set<Execution>()
+
+  constructor(resources: ExecutionResources, logger: Logger) {
+    this.#resources = resources
+    this.#logger = logger
+  }
+
+  get size(): number {
+    return this.#running.size
+  }
+
+  [Symbol.iterator](): Iterator<Execution> {
+    return this.#running.values()
+  }
+
+  /** Runs one attempt; see {@link Execution.run}. Never rejects. */
+  async run(assignment: Assignment, onHandled: () => void): Promise<boolean> {
+    const execution = new Execution(this.#resources, assignment)
+    this.#running.add(execution)
+    try {
+      return await execution.run(onHandled)
+    } catch (error) {
+      const { sessionId, messageId } = assignment.header
+      this.#logger.error({ err: error, sessionId, messageId }, 'the execution of a task failed')
+      return false
+    } finally {
+      this.#running.delete(execution)
+    }
+  }
+
+  /** Breaks all off. */
+  abortAll(reason: GatewayError): void {
+    for (const execution of this.#running) execution.abort(reason)
+  }
+
+  /** Tells the attempts of a task that it is cancelled; by force it has its end already. */
+  cancel({ header, targetMessageId, reason, requestedBy, cancelMode }: CancelTaskCommand): void {
+    for (const execution of this.#running) {
+      const { sessionId, messageId } = execution.ref
+      if (sessionId !== header.sessionId || messageId !== targetMessageId) continue
+      execution.cancel({ reason, requestedBy })
+      if (cancelMode === 'force') execution.lose('X:')
+    }
+  }
+}

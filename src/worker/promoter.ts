@@ -1,0 +1,99 @@
+import type { TaskEnder } from '../dispatch/task-ender.ts'
+import { errorMessage } from '../errors.ts'
+import type { Logger } from '../logger.ts'
+import { expiredDone } from '../protocol/endings.ts'
+import { Service } from '../service.ts'
+import type { Agenda, AgendaItem, ReadyItem } from '../store/agenda.ts'
+import type { ControlWriter } from '../store/control-streams.ts'
+import { sleep } from '../util/sleep.ts'
+
+/** Standing by, so that not all come at once when a keeper is gone. */
+const STANDBY_JITTER_MS = 200
+const RETRY_MS = 500
+
+/**
+ * Does what is due on the agenda, for the shards this worker keeps, and stands by for the others: puts tasks on their
+ * control streams, ends those that were not started in time. An item is struck out only after it was done; an entry
+ * that is put on its stream twice runs once, by its turn.
+ */
+export class Promoter extends Service {
+  readonly #agenda: Agenda
+  readonly #control: ControlWriter
+  readonly #ender: TaskEnder
+  readonly #workerId: string
+  readonly #logger: Logger
+  readonly #stopping = new AbortController()
+  #waking = new AbortController()
+  #loops: Promise<void>[] = []
+
+  constructor(options: { agenda: Agenda; control: ControlWriter; ender: TaskEnder; workerId: string; logger: Logger }) {
+    super()
+    this.#agenda = options.agenda
+    this.#control = options.control
+    this.#ender = options.ender
+    this.#workerId = options.workerId
+    this.#logger = options.logger
+  }
+
+  /** Looks again at once: something is due earlier than was known. */
+  wake(): void {
+    const waking = this.#waking
+    this.#waking = new AbortController()
+    waking.abort()
+  }
+
+  protected override onStart(): void {
+    this.#loops = this.#agenda.shards.map((shard) => this.#keep(shard))
+  }
+
+  protected override async onStop(): Promise<void> {
+    this.#stopping.abort()
+    this.wake()
+    await Promise.all(this.#loops)
+    try {
+      await Promise.all(this.#agenda.shards.map((shard) => this.#agenda.leave(shard, this.#workerId)))
+    } catch (error) {
+      this.#logger.debug({ err: error }, 'the agenda was not handed over; another worker takes it after a while')
+    }
+  }
+
+  async #keep(shard: number): Promise<void> {
+    let failing = false
+    while (!this.#stopping.signal.aborted) {
+      const waking = this.#waking.signal
+      try {
+        await sleep(await this.#keepOnce(shard), waking)
+        failing = false
+      } catch (error) {
+        if (!failing && !this.#stopping.signal.aborted)
+          this.#logger.warn({ shard, reason: errorMessage(error) }, 'keeping the agenda failed, trying again')
+        failing = true
+        await sleep(RETRY_MS, this.#stopping.signal)
+      }
+    }
+  }
+
+  /** Does what is due; answers how long to sleep, in ms. */
+  async #keepOnce(shard: number): Promise<number> {
+    const { isKeeper, pauseMs, items } = await this.#agenda.take(shard, this.#workerId)
+    if (!isKeeper) return pauseMs + Math.random() * STANDBY_JITTER_MS
+    if (items.length > 0) await this.#do(items)
+    return pauseMs
+  }
+
+  async #do(items: readonly AgendaItem[]): Promise<void> {
+    const ready = items.filter((item): item is ReadyItem => item.kind === 'ready' && item.capability !== '')
+    await this.#control.enqueue(ready)
+    await Promise.all(
+      items.map(async (item) => {
+        if (item.kind === 'expiry') await this.#expire(item)
+      }),
+    )
+    await this.#agenda.remove(items)
+  }
+
+  async #expire({ sessionId, messageId }: AgendaItem): Promise<void> {
+    const { status } = await this.#ender.expire({ sessionId, messageId }, expiredDone())
+    if (status === 'ended') this.#logger.info({ sessionId, messageId }, 'task expired before it was started')
+  }
+}

@@ -1,0 +1,42 @@
+import { TaskEnder } from '../dispatch/task-ender.ts'
+import type { RedisClient } from '../redis/client.ts'
+import { Keys } from '../redis/keys.ts'
+import { Agenda } from '../store/agenda.ts'
+import { ControlLeases } from '../store/control-leases.ts'
+import { ControlWriter } from '../store/control-streams.ts'
+import { DataWriter } from '../store/data-streams.ts'
+import { DeadLetters } from '../store/dead-letters.ts'
+import { InboxWriter } from '../store/inbox.ts'
+import { Presence } from '../store/presence.ts'
+import { TaskRecords } from '../store/task-records.ts'
+import type { ResolvedWorkerOptions } from './options.ts'
+
+/** All that a worker has in Redis, by noun, over its one command connection. */
+export interface WorkerStores {
+  readonly keys: Keys
+  readonly records: TaskRecords
+  readonly writer: DataWriter
+  readonly control: ControlWriter
+  readonly leases: ControlLeases
+  readonly agenda: Agenda
+  readonly inboxes: InboxWriter
+  readonly deadLetters: DeadLetters
+  readonly presence: Presence
+  readonly ender: TaskEnder
+}
+
+export function openStores(redis: RedisClient, options: ResolvedWorkerOptions): WorkerStores {
+  const keys = new Keys(options.keyPrefix)
+  const records = new TaskRecords(redis, keys)
+  const writer = new DataWriter(redis, keys, options)
+  return {
+    ...{ keys, records, writer },
+    control: new ControlWriter(redis, keys),
+    leases: new ControlLeases(redis, options.consumerGroup, options.workerId),
+    agenda: new Agenda(redis, keys),
+    inboxes: new InboxWriter(redis, keys),
+    deadLetters: new DeadLetters(redis, keys),
+    presence: new Presence(redis, keys),
+    ender: new TaskEnder(records, writer),
+  }
+}
