@@ -10,10 +10,9 @@ import type { Entry } from './journal.ts'
 /** Holds what everybody saw and did against each other and against what Redis holds; an empty list is what is wanted. */
 export function audit(evidence: Evidence): Finding[] {
   const cases = openCases(evidence)
-  const { lifecycle } = evidence
   return [
-    ...checkEnds(cases, lifecycle),
-    ...checkFence(cases, lifecycle),
+    ...checkEnds(cases),
+    ...checkFence(cases),
     ...checkOutput(cases),
     ...checkReaders(evidence),
     ...checkLeftovers(evidence, cases),

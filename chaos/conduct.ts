@@ -16,7 +16,7 @@ const REST_MS = 60_000
 const READ_MS = 20_000
 
 /** Carries out a plan on a stage, waits until all is at rest, and gathers what there is to see. */
-export async function conduct(plan: Plan, stage: Stage, lifecycle: boolean): Promise<[Evidence, Trouble]> {
+export async function conduct(plan: Plan, stage: Stage): Promise<[Evidence, Trouble]> {
   const trouble = new Trouble(stage)
   const { load, journal, redis } = stage
   const steps: [number, () => unknown][] = [
@@ -37,7 +37,7 @@ export async function conduct(plan: Plan, stage: Stage, lifecycle: boolean): Pro
   await stage.stopWorkers()
   const sessions = new Set(plan.tasks.map(({ session }) => session))
   const left = await takeSnapshot(redis, PREFIX, sessions, [CAPABILITY, PIT])
-  return [{ journal: Journal.read(stage.journalPath), redis: left, readers: plan.readers, lifecycle }, trouble]
+  return [{ journal: Journal.read(stage.journalPath), redis: left, readers: plan.readers }, trouble]
 }
 
 /** Begins each step at its time; the answer holds what is still under way. */

@@ -10,7 +10,6 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { startLocalRedis } from '../src/testing/servers/redis.ts'
 import { type CrashOutcome, CrashRun } from './crash-run.ts'
-import { hasLifecycle } from './features.ts'
 
 const PARALLEL = 3
 /** How many calls are made differs a little from run to run: so many runs in a row must pass. */
@@ -34,7 +33,7 @@ async function runPoints(redisPort: number, folder: string): Promise<CrashOutcom
       const mine = call
       call += every
       for (const when of ['before', 'after'] as const) {
-        const outcome = await new CrashRun({ redisPort, folder, call: mine, when, lifecycle: hasLifecycle() }).run()
+        const outcome = await new CrashRun({ redisPort, folder, call: mine, when }).run()
         outcomes.push(outcome)
         passed = outcome.died === null ? passed + 1 : 0
         for (const { check, ids, text } of outcome.findings) {

@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { closeSync, openSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { createLogger, GatewayClient, type RunWorkerOptions, runWorker } from 'byclaw-gateway-sdk'
+import { createLogger, GatewayClient, runWorker } from 'byclaw-gateway-sdk'
 import { Redis } from 'ioredis'
 import { sleep } from '../src/util/sleep.ts'
 import { ChaosAgent } from './agent.ts'
@@ -20,7 +20,6 @@ import { CAPABILITY, MAX_ATTEMPTS } from './work.ts'
 import type { WorkerSettings } from './worker.ts'
 
 const PROGRAM = fileURLToPath(new URL('./worker.ts', import.meta.url))
-const SWITCH = new URL('./crash-switch.ts', import.meta.url).href
 const SESSION = 's'
 const LEASE_MS = 500
 const REST_MS = 20_000
@@ -39,7 +38,6 @@ export interface CrashRunOptions {
   readonly folder: string
   readonly call: number
   readonly when: CrashPoint['when']
-  readonly lifecycle: boolean
 }
 
 /** One crash point: a small workload, a worker that dies there, another one that finishes, and an audit. */
@@ -62,7 +60,7 @@ export class CrashRun {
     const logger = createLogger('silent')
     this.#client = new GatewayClient({ redis: this.#url, keyPrefix: this.#prefix, logger })
     this.#load = new Load(this.#client, this.#journal)
-    this.#tasks = workload(options.lifecycle)
+    this.#tasks = workload()
   }
 
   async run(): Promise<CrashOutcome> {
@@ -80,7 +78,7 @@ export class CrashRun {
   }
 
   async #run(): Promise<CrashOutcome> {
-    const { lifecycle, call, when } = this.#options
+    const { call, when } = this.#options
     const readers = [{ reader: 'follower', session: SESSION, atMs: 0 }]
     for (const reader of readers) this.#load.read(reader)
     for (const task of this.#tasks) this.#load.send(task)
@@ -94,7 +92,7 @@ export class CrashRun {
     const journal = Journal.read(this.#journalPath)
     const crash = journal.find((entry) => entry.kind === 'fault')
     const died = passed ? null : crash?.kind === 'fault' ? crash.target : 'somewhere else'
-    return { point: { call, when }, died, findings: audit({ journal, redis, readers, lifecycle }) }
+    return { point: { call, when }, died, findings: audit({ journal, redis, readers }) }
   }
 
   /** Runs the worker that is to die until it does, or until all is done and it has stopped in order: true. */
@@ -129,7 +127,7 @@ export class CrashRun {
     const point: CrashPoint = { call, when, journal: this.#journalPath }
     const log = openSync(join(folder, `${this.#prefix}.log`), 'a')
     const child = fork(PROGRAM, [JSON.stringify(settings)], {
-      execArgv: ['--import', 'tsx', '--import', SWITCH],
+      execArgv: ['--import', 'tsx'],
       stdio: ['ignore', log, log, 'ipc'],
       env: { ...process.env, [CRASH_VARIABLE]: JSON.stringify(point) },
     })
@@ -138,12 +136,11 @@ export class CrashRun {
   }
 
   #workerOptions(workerId: string): WorkerSettings['options'] {
-    const retry = { maxAttempts: MAX_ATTEMPTS, backoff: { type: 'fixed', delayMs: 50 } }
     return {
       ...{ workerId, redis: this.#url, keyPrefix: this.#prefix, leaseMs: LEASE_MS, maxConcurrency: 2 },
       ...{ shutdownTimeoutMs: 1_000, workspaceDir: join(this.#options.folder, 'workspace') },
-      ...(this.#options.lifecycle ? { retry } : {}),
-    } satisfies Omit<RunWorkerOptions, 'retry'>
+      retry: { maxAttempts: MAX_ATTEMPTS, backoff: { type: 'fixed', delayMs: 50 } },
+    }
   }
 
   /** Cancels what is to be cancelled while it runs, or, if the process has died before, while it waits. */
@@ -155,21 +152,19 @@ export class CrashRun {
 }
 
 /** One task of each sort, so few that every call of the loop is about few of them. */
-function workload(lifecycle: boolean): TaskPlan[] {
-  const plain: Pick<TaskPlan, 'work'>[] = [
+function workload(): TaskPlan[] {
+  const sorts: Omit<TaskPlan, 'task' | 'session' | 'atMs' | 'persistent'>[] = [
     { work: { kind: 'quick' } },
     { work: { kind: 'chunks', count: 3, pauseMs: 5 } },
     { work: { kind: 'fail', count: 2 } },
     { work: { kind: 'terminal', count: 0 } },
     { work: { kind: 'chunks', count: 4, pauseMs: 0 } },
-  ]
-  const more: Omit<TaskPlan, 'task' | 'session' | 'atMs' | 'persistent'>[] = [
     { work: { kind: 'flaky', count: 2, times: 1 } },
     { work: { kind: 'long', count: 20, pauseMs: 500 }, cancelMode: 'graceful' },
     { work: { kind: 'quick' }, delayMs: 1_000 },
     { work: { kind: 'quick' }, expiresInMs: 1 },
   ]
-  return [...plain, ...(lifecycle ? more : [])].map((each, index) => ({
+  return sorts.map((each, index) => ({
     ...{ task: `t${index}`, session: SESSION, atMs: 0, persistent: true },
     ...each,
   }))

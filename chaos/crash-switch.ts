@@ -1,7 +1,3 @@
-// Loaded into a worker's process before its program: kills the process at one of its Redis calls. The calls of the main
-// thread are counted from its first read of the control streams on. `before` kills in place of the write; `after` kills
-// when the reply is there and nobody has acted on it.
-import { isMainThread } from 'node:worker_threads'
 import { type Command, Redis } from 'ioredis'
 import { LUA } from '../src/redis/lua.generated.ts'
 import { Journal } from './journal.ts'
@@ -16,10 +12,11 @@ export interface CrashPoint {
   readonly journal: string
 }
 
-const given = process.env[CRASH_VARIABLE]
-if (given !== undefined && isMainThread) arm(JSON.parse(given) as CrashPoint)
-
-function arm({ call, when, journal }: CrashPoint): void {
+/**
+ * Kills this process at one of its Redis calls: `before` in place of the write, `after` when the reply is there and
+ * nobody has acted on it. The calls of this thread are counted, from its first read of the control streams on.
+ */
+export function arm({ call, when, journal }: CrashPoint): void {
   const { sendCommand } = Redis.prototype
   let consuming = false
   let count = 0

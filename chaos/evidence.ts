@@ -65,8 +65,6 @@ export interface Evidence {
   readonly journal: readonly Entry[]
   readonly redis: Snapshot
   readonly readers: readonly ReaderPlan[]
-  /** Retries, cancels and the like are there. */
-  readonly lifecycle: boolean
 }
 
 /** What is wrong, by kind. The first three are those that must never be. */

@@ -17,8 +17,6 @@ export interface MemberOptions {
   readonly logPath: string
   /** Settings of the worker; its Redis is the member's own proxy. */
   readonly settings: (redis: string, name: string) => WorkerSettings
-  /** Arguments of Node before the program. */
-  readonly execArgv?: readonly string[]
 }
 
 /**
@@ -122,10 +120,10 @@ export class Member {
   }
 
   async #spawn(): Promise<void> {
-    const { settings, logPath, execArgv = [] } = this.#options
+    const { settings, logPath } = this.#options
     const log = openSync(logPath, 'a')
     const child = fork(PROGRAM, [JSON.stringify(settings(this.proxy.url, this.name))], {
-      execArgv: ['--import', 'tsx', ...execArgv],
+      execArgv: ['--import', 'tsx'],
       stdio: ['ignore', log, log, 'ipc'],
     })
     closeSync(log)

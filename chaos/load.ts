@@ -1,7 +1,6 @@
 import { setMaxListeners } from 'node:events'
 import { type GatewayClient, GatewayError } from 'byclaw-gateway-sdk'
 import { sleep } from '../src/util/sleep.ts'
-import type { Canceller } from './features.ts'
 import type { Journal } from './journal.ts'
 import type { ReaderPlan, TaskPlan } from './plan.ts'
 import { capabilityOf } from './work.ts'
@@ -125,13 +124,12 @@ export class Load {
 
   /** Asks until there is an answer. */
   async #cancel({ task, session, cancelMode }: TaskPlan): Promise<void> {
-    const client = this.#client as Canceller
     for (let attempt = 1; attempt <= CANCEL_ATTEMPTS; attempt += 1) {
       this.#journal.note({ kind: 'cancel', task })
       try {
         const options = { sessionId: session, messageId: task, reason: 'chaos', mode: cancelMode }
-        const answer = await client.cancelTask?.(options)
-        this.#journal.note({ kind: 'cancelled', task, status: answer?.status ?? 'ERROR' })
+        const { status } = await this.#client.cancelTask(options)
+        this.#journal.note({ kind: 'cancelled', task, status })
         return
       } catch (error) {
         this.errors += 1

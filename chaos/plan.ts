@@ -81,8 +81,8 @@ export interface PlanOptions {
   readonly only: readonly FaultKind[]
   /** Mean time between two faults. */
   readonly faultEveryMs: number
-  /** Retries, cancels, delays, expiry and priorities are there. */
-  readonly lifecycle: boolean
+  /** Workers read the lanes of urgent and of less urgent tasks. */
+  readonly lanes: boolean
 }
 
 const FAULT_WEIGHTS: Readonly<Record<FaultKind, number>> = {
@@ -120,14 +120,13 @@ function planTasks(options: PlanOptions): TaskPlan[] {
       persistent: random.chance(0.9),
       ...(random.chance(0.05) ? { againAfterMs: random.integer(0, 4_000) } : {}),
       ...(random.chance(0.1) ? { awaitAfterMs: random.integer(0, 2_000) } : {}),
-      ...(options.lifecycle ? planLifecycle(random, work) : {}),
+      ...planLifecycle(random, options),
     }
   })
 }
 
-function planWork(random: Random, { leaseMs, lifecycle }: PlanOptions): Work {
-  const { flaky: _, ...simple } = WORK_WEIGHTS
-  const kind = random.weighted<WorkKind>(lifecycle ? WORK_WEIGHTS : { ...simple, flaky: 0 })
+function planWork(random: Random, { leaseMs }: PlanOptions): Work {
+  const kind = random.weighted(WORK_WEIGHTS)
   const count = random.integer(1, 8)
   // From half a lease to three of them.
   const pauseMs = Math.round((leaseMs * (0.5 + random.next() * 2.5)) / count)
@@ -149,12 +148,12 @@ function planWork(random: Random, { leaseMs, lifecycle }: PlanOptions): Work {
   }
 }
 
-function planLifecycle(random: Random, work: Work): Partial<TaskPlan> {
+function planLifecycle(random: Random, { lanes }: PlanOptions): Partial<TaskPlan> {
   const cancels = random.chance(0.12) ? { cancelAfterMs: random.pick([0, 0, 1, 5, 50, 300, 1_500]) } : {}
   const mode = random.pick(['graceful', 'force'] as const)
   const priority = random.pick(['high', 'normal', 'normal', 'normal', 'low'] as const)
   return {
-    ...(work.kind === 'killer' ? {} : { priority }),
+    ...(lanes ? { priority } : {}),
     ...(cancels.cancelAfterMs === undefined ? {} : { ...cancels, cancelMode: mode }),
     ...(random.chance(0.1) ? { delayMs: random.integer(1, 3_000) } : {}),
     ...(random.chance(0.04) ? { expiresInMs: random.integer(50, 4_000) } : {}),
@@ -194,7 +193,9 @@ function planFaults(options: PlanOptions): FaultPlan[] {
 }
 
 function duration(kind: FaultKind, random: Random, { leaseMs }: PlanOptions): number {
-  if (kind === 'stop' || kind === 'usurp') return Math.round(leaseMs * (0.5 + random.next() * 2.5))
+  if (kind === 'stop') return Math.round(leaseMs * (0.5 + random.next() * 2.5))
+  // The other one has to come up, and to wait for the end of the lease.
+  if (kind === 'usurp') return Math.round(leaseMs * (3 + random.next() * 2))
   if (kind === 'hole' || kind === 'client-hole') return random.integer(500, 4_000)
   if (kind === 'redis-stop') return random.integer(200, 2_500)
   return random.integer(0, 800) // before it comes back

@@ -7,7 +7,6 @@ import { parseArgs } from 'node:util'
 import { audit, tally } from './auditor.ts'
 import { conduct } from './conduct.ts'
 import type { Finding } from './evidence.ts'
-import { hasLifecycle } from './features.ts'
 import { FAULTS, type FaultKind, makePlan, type PlanOptions } from './plan.ts'
 import { Stage } from './stage.ts'
 import type { Trouble } from './trouble.ts'
@@ -20,7 +19,7 @@ const MOST_SHOWN = 40
 const USAGE = `npm run chaos -- [--short] [--seconds <n>] [--seed <n>] [--workers <n>] [--tasks <n>] [--every <ms>]
                  [--only <${FAULTS.join(',')}>] [--keep]`
 
-function readOptions(): PlanOptions & { readonly keep: boolean } {
+function readOptions(): Omit<PlanOptions, 'lanes'> & { readonly keep: boolean } {
   const text = { type: 'string' } as const
   const flag = { type: 'boolean', default: false } as const
   const { values } = parseArgs({
@@ -46,7 +45,7 @@ function readOptions(): PlanOptions & { readonly keep: boolean } {
   if (unknown !== undefined) throw new Error(`there is no fault '${unknown}'\n${USAGE}`)
   const seconds = number(values.seconds, size.seconds)
   return {
-    ...{ seconds, keep: values.keep, only: only as FaultKind[], leaseMs: LEASE_MS, lifecycle: hasLifecycle() },
+    ...{ seconds, keep: values.keep, only: only as FaultKind[], leaseMs: LEASE_MS },
     seed: number(values.seed, 1 + Math.floor(Math.random() * 1_000_000)),
     workers: number(values.workers, size.workers),
     tasks: number(values.tasks, seconds * size.tasksPerSecond),
@@ -54,7 +53,7 @@ function readOptions(): PlanOptions & { readonly keep: boolean } {
   }
 }
 
-function replayCommand({ seed, seconds, workers, tasks, faultEveryMs, only }: PlanOptions): string {
+function replayCommand({ seed, seconds, workers, tasks, faultEveryMs, only }: Omit<PlanOptions, 'lanes'>): string {
   const some = only.length > 0 ? ` --only ${only.join(',')}` : ''
   const size = `--seconds ${seconds} --workers ${workers} --tasks ${tasks} --every ${faultEveryMs}`
   return `npm run chaos -- --seed ${seed} ${size}${some}`
@@ -97,7 +96,7 @@ async function main(): Promise<number> {
   process.once('SIGINT', quit).once('SIGTERM', quit)
   let findings: readonly Finding[] = []
   try {
-    const [evidence, trouble] = await conduct(makePlan(options), stage, options.lifecycle)
+    const [evidence, trouble] = await conduct(makePlan({ ...options, lanes: await stage.hasLanes() }), stage)
     findings = audit(evidence)
     report(findings, [...Object.entries(tally(evidence)), ...faultCounts(trouble, stage)])
   } finally {

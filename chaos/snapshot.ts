@@ -36,9 +36,10 @@ export async function takeSnapshot(
   }
 }
 
+/** Every key of the prefix, also where a hash tag stands before it. */
 async function allKeys(redis: Redis, prefix: string): Promise<string[]> {
   const found = new Set<string>()
-  for await (const page of redis.scanStream({ match: `${prefix}:*`, count: 1_000 })) {
+  for await (const page of redis.scanStream({ match: `*${prefix}:*`, count: 1_000 })) {
     for (const key of page as string[]) found.add(key)
   }
   return [...found]

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createLogger, GatewayClient } from 'byclaw-gateway-sdk'
 import { Redis } from 'ioredis'
+import { Keys } from '../src/redis/keys.ts'
 import { type LocalRedis, startLocalRedis } from '../src/testing/servers/redis.ts'
 import { TcpProxy } from '../test/support/tcp-proxy.ts'
 import { Member } from './fleet.ts'
@@ -20,7 +21,6 @@ const CONCURRENCY = 24
 export interface StageOptions {
   readonly workers: number
   readonly leaseMs: number
-  readonly lifecycle: boolean
 }
 
 /** All that a run needs: a Redis, the fleet, the senders and readers, each behind a network that can be troubled. */
@@ -69,6 +69,11 @@ export class Stage {
     return stage
   }
 
+  /** True if the workers read the lanes of urgent and of less urgent tasks. */
+  async hasLanes(): Promise<boolean> {
+    return (await this.redis.exists(new Keys(PREFIX).control(CAPABILITY, 'high'))) === 1
+  }
+
   get journalPath(): string {
     return journalPath(this.folder)
   }
@@ -104,15 +109,8 @@ function journalPath(folder: string): string {
   return join(folder, 'journal.jsonl')
 }
 
-function workerSettings(options: {
-  redis: string
-  name: string
-  folder: string
-  leaseMs: number
-  lifecycle: boolean
-}): WorkerSettings {
+function workerSettings(options: { redis: string; name: string; folder: string; leaseMs: number }): WorkerSettings {
   const isPit = options.name === PIT
-  const retry = { maxAttempts: MAX_ATTEMPTS, backoff: { type: 'fixed', delayMs: 300 } }
   return {
     journal: journalPath(options.folder),
     capability: isPit ? PIT : CAPABILITY,
@@ -122,7 +120,7 @@ function workerSettings(options: {
       maxDeliveries: isPit ? PIT_MAX_DELIVERIES : MAX_DELIVERIES,
       shutdownTimeoutMs: SHUTDOWN_MS,
       workspaceDir: join(options.folder, 'workspace'),
-      ...(options.lifecycle ? { retry } : {}),
+      retry: { maxAttempts: MAX_ATTEMPTS, backoff: { type: 'fixed', delayMs: 300 } },
     },
   }
 }

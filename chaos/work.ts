@@ -52,10 +52,10 @@ export function wholeText(task: string, work: Work): string {
   return Array.from({ length: chunksOf(work) }, (_, n) => chunkText(task, n)).join('')
 }
 
-/** The ends a task of this kind may have if nobody cancels it. */
-export function naturalEnd(work: Work, retries: boolean): 'COMPLETED' | 'FAILED' {
+/** The end of a task of this kind if nobody cancels it. */
+export function naturalEnd(work: Work): 'COMPLETED' | 'FAILED' {
   if (work.kind === 'fail' || work.kind === 'terminal') return 'FAILED'
-  if (work.kind === 'flaky') return retries && work.times < MAX_ATTEMPTS ? 'COMPLETED' : 'FAILED'
+  if (work.kind === 'flaky') return work.times < MAX_ATTEMPTS ? 'COMPLETED' : 'FAILED'
   if (work.kind === 'killer') return work.times < PIT_MAX_DELIVERIES ? 'COMPLETED' : 'FAILED'
   return 'COMPLETED'
 }

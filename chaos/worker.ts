@@ -2,6 +2,7 @@
 // when it consumes, and goes when its parent does.
 import { createLogger, type RunWorkerOptions, runWorker } from 'byclaw-gateway-sdk'
 import { ChaosAgent } from './agent.ts'
+import { arm, CRASH_VARIABLE, type CrashPoint } from './crash-switch.ts'
 import { Journal } from './journal.ts'
 
 /** What a worker process is told at its start. */
@@ -14,6 +15,8 @@ export interface WorkerSettings {
 
 const { journal, capability, options } = JSON.parse(process.argv[2] ?? '{}') as WorkerSettings
 
+const crashPoint = process.env[CRASH_VARIABLE]
+if (crashPoint !== undefined) arm(JSON.parse(crashPoint) as CrashPoint)
 process.once('disconnect', () => process.exit(1))
 const worker = await runWorker({
   ...options,

@@ -3,8 +3,8 @@ import { naturalEnd } from '../work.ts'
 import { endOf, type TaskCase } from './case.ts'
 
 /** One end each: what was accepted has one, nothing has two, and it is the one that was to be expected. */
-export function checkEnds(cases: readonly TaskCase[], lifecycle: boolean): Finding[] {
-  return cases.flatMap((each) => [...checkOneEnd(each), ...checkRightEnd(each, lifecycle), ...checkTold(each)])
+export function checkEnds(cases: readonly TaskCase[]): Finding[] {
+  return cases.flatMap((each) => [...checkOneEnd(each), ...checkRightEnd(each), ...checkTold(each)])
 }
 
 function checkOneEnd(each: TaskCase): Finding[] {
@@ -26,7 +26,7 @@ function checkOneEnd(each: TaskCase): Finding[] {
   return findings
 }
 
-function checkRightEnd(each: TaskCase, lifecycle: boolean): Finding[] {
+function checkRightEnd(each: TaskCase): Finding[] {
   const end = endOf(each)
   if (end === undefined) return []
   const { task, session, work, mayExpire, cancels, cancelAnswers } = each
@@ -39,7 +39,7 @@ function checkRightEnd(each: TaskCase, lifecycle: boolean): Finding[] {
   }
   if (end === 'CANCELLED') return mayBeCancelled ? [] : wrong('ended CANCELLED, which nobody was told')
   if (end === 'EXPIRED') return mayExpire ? [] : wrong('EXPIRED though it had no time limit')
-  const natural = naturalEnd(work, lifecycle)
+  const natural = naturalEnd(work)
   if (end === natural) return []
   return wrong(`ended ${end} ${each.record?.errorCode}, but a '${work.kind}' task ends ${natural}`)
 }

@@ -17,12 +17,12 @@ const CLOCK_MS = 5
  *
  * What a stale attempt does outside of Redis is not among these: there the token is the guard.
  */
-export function checkFence(cases: readonly TaskCase[], lifecycle: boolean): Finding[] {
+export function checkFence(cases: readonly TaskCase[]): Finding[] {
   return cases.flatMap((each) => [
     ...checkTokens(each),
     ...checkChunks(each),
     ...checkLastWord(each),
-    ...(lifecycle ? checkBudget(each) : []),
+    ...checkBudget(each),
   ])
 }
 

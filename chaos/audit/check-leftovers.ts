@@ -42,20 +42,20 @@ function checkOrphans(cases: readonly TaskCase[]): Finding[] {
     }))
 }
 
-function checkLetters({ redis, lifecycle }: Evidence, cases: readonly TaskCase[]): Finding[] {
+function checkLetters({ redis }: Evidence, cases: readonly TaskCase[]): Finding[] {
   const buried = new Map<string, number>()
   for (const { task } of redis.letters) buried.set(task, (buried.get(task) ?? 0) + 1)
   return cases.flatMap((each): Finding[] => {
     const { session, task, work } = each
     const end = endOf(each)
     const isBuried = buried.has(task)
-    const must = work.kind === 'killer' || (lifecycle && (work.kind === 'fail' || work.kind === 'flaky'))
+    const must = naturalEnd(work) === 'FAILED'
     if (end === 'FAILED' && must && !isBuried) {
       return [
         { check: 'dead-letter', ids: [session, task], text: `a '${work.kind}' task FAILED without a dead letter` },
       ]
     }
-    if (isBuried && (end === 'COMPLETED' || naturalEnd(work, lifecycle) === 'COMPLETED')) {
+    if (isBuried && (end === 'COMPLETED' || naturalEnd(work) === 'COMPLETED')) {
       return [{ check: 'dead-letter', ids: [session, task], text: `a '${work.kind}' task, ${end}, is a dead letter` }]
     }
     return []
