@@ -47,7 +47,9 @@ async function perform(steps: [number, () => unknown][]): Promise<unknown[]> {
   for (const [atMs, step] of steps.sort(([a], [b]) => a - b)) {
     const wait = atMs - (performance.now() - began)
     if (wait > 1) await sleep(wait)
-    underWay.push(step())
+    const done = Promise.resolve(step())
+    done.catch(() => undefined) // whoever awaits all of them hears of it
+    underWay.push(done)
   }
   return underWay
 }

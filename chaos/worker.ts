@@ -15,6 +15,7 @@ export interface WorkerSettings {
 
 const { journal, capability, options } = JSON.parse(process.argv[2] ?? '{}') as WorkerSettings
 
+process.stdout.write(`process ${process.pid} starts\n`)
 const crashPoint = process.env[CRASH_VARIABLE]
 if (crashPoint !== undefined) arm(JSON.parse(crashPoint) as CrashPoint)
 process.once('disconnect', () => process.exit(1))
