@@ -16,7 +16,7 @@ const REST_MS = 60_000
 const READ_MS = 20_000
 
 /** Carries out a plan on a stage, waits until all is at rest, and gathers what there is to see. */
-export async function conduct(plan: Plan, stage: Stage): Promise<[Evidence, Trouble]> {
+export async function conduct(plan: Plan, stage: Stage, say: (text: string) => void): Promise<[Evidence, Trouble]> {
   const trouble = new Trouble(stage)
   const { load, journal, redis } = stage
   const steps: [number, () => unknown][] = [
@@ -26,13 +26,14 @@ export async function conduct(plan: Plan, stage: Stage): Promise<[Evidence, Trou
     ...plan.faults.map((fault): [number, () => unknown] => [fault.atMs, () => trouble.make(fault)]),
   ]
   await Promise.all(await perform(steps))
+  say('all trouble is made')
   stage.calm()
   journal.note({ kind: 'fault', fault: 'calm', target: 'all' })
   const scene = { redis, prefix: PREFIX, load }
-  // What is not over by then is what the audit will find.
-  await allEnded(scene, plan.tasks, REST_MS)
+  // What is not over in time is what the audit will find.
+  if (!(await allEnded(scene, plan.tasks, REST_MS))) say('tasks are left without an end, or entries without a task')
   load.giveUp()
-  await allRead(scene, plan.readers, READ_MS)
+  if (!(await allRead(scene, plan.readers, READ_MS))) say('readers are not at the end')
   await load.stop()
   await stage.stopWorkers()
   const sessions = new Set(plan.tasks.map(({ session }) => session))

@@ -6,6 +6,8 @@ import type { ReaderPlan, TaskPlan } from './plan.ts'
 import { CAPABILITY, PIT } from './work.ts'
 
 const LOOK_EVERY_MS = 100
+/** More than an agenda has. */
+const AGENDA_SHARDS = 64
 const ENDED = /^[CFXE]:/
 
 /** What is looked at. */
@@ -29,15 +31,21 @@ export async function allEnded(
   const lanes = [CAPABILITY, PIT].flatMap((each) =>
     (['high', 'normal', 'low'] as const).map((priority) => keys.control(each, priority)),
   )
+  const agendas = Array.from({ length: AGENDA_SHARDS }, (_, shard) => keys.agenda(shard).due)
   const isOver = async () => {
     if (load.sending > 0) return false
-    const waiting = await Promise.all(lanes.map((lane) => redis.xlen(lane)))
-    if (waiting.some((length) => length > 0)) return false
+    // What leaves an agenda is on a control stream by then, and what leaves a control stream has its end by then.
+    if (await isAny(agendas.map((agenda) => redis.zcard(agenda)))) return false
+    if (await isAny(lanes.map((lane) => redis.xlen(lane)))) return false
     const accepted = tasks.filter(({ task }) => load.accepted.has(task))
     const fences = await Promise.all(accepted.map(({ task, session }) => redis.hget(keys.task(session, task), 'fence')))
     return fences.every((fence) => ENDED.test(fence ?? ''))
   }
   return until(isOver, timeoutMs, signal)
+}
+
+async function isAny(counts: readonly Promise<number>[]): Promise<boolean> {
+  return (await Promise.all(counts)).some((count) => count > 0)
 }
 
 /** Waits until readers of sessions have seen the last event and readers of tasks have ended. */

@@ -3,6 +3,8 @@
 //   npm run chaos -- --seconds 300 --seed 7 --workers 4 --tasks 10000 --only kill,stop
 //
 // Exits with 1 if the audit finds anything. The same seed and options make the same plan again.
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { audit, tally } from './auditor.ts'
 import { conduct } from './conduct.ts'
@@ -59,6 +61,12 @@ function replayCommand({ seed, seconds, workers, tasks, faultEveryMs, only }: Om
   return `npm run chaos -- --seed ${seed} ${size}${some}`
 }
 
+const began = performance.now()
+
+function say(text: string): void {
+  console.log(`${((performance.now() - began) / 1_000).toFixed(1).padStart(6)} s  ${text}`)
+}
+
 function printTable(rows: readonly (readonly [string, number])[]): void {
   const width = Math.max(...rows.map(([name]) => name.length))
   for (const [name, value] of rows) console.log(`  ${name.padEnd(width)}  ${String(value).padStart(7)}`)
@@ -88,6 +96,11 @@ function faultCounts({ counts }: Trouble, stage: Stage): [string, number][] {
   ]
 }
 
+/** Maps as lists of pairs, which JSON can carry. */
+function asPairs(_: string, value: unknown): unknown {
+  return value instanceof Map ? [...value] : value
+}
+
 async function main(): Promise<number> {
   const options = readOptions()
   console.log(`seed ${options.seed}; again: ${replayCommand(options)}`)
@@ -96,7 +109,8 @@ async function main(): Promise<number> {
   process.once('SIGINT', quit).once('SIGTERM', quit)
   let findings: readonly Finding[] = []
   try {
-    const [evidence, trouble] = await conduct(makePlan({ ...options, lanes: await stage.hasLanes() }), stage)
+    const [evidence, trouble] = await conduct(makePlan({ ...options, lanes: await stage.hasLanes() }), stage, say)
+    writeFileSync(join(stage.folder, 'evidence.json'), JSON.stringify(evidence, asPairs))
     findings = audit(evidence)
     report(findings, [...Object.entries(tally(evidence)), ...faultCounts(trouble, stage)])
   } finally {
