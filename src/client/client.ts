@@ -5,7 +5,7 @@ import { TaskEnder } from '../dispatch/task-ender.ts'
 import { GatewayError } from '../errors.ts'
 import type { GatewayCommand } from '../protocol/command.ts'
 import type { SessionEvent } from '../protocol/event.ts'
-import { capabilityFault, checkId, idFault, newMessageId, newTraceId, type TaskRef } from '../protocol/ids.ts'
+import { checkId, idFault, newMessageId, newTraceId, type TaskRef } from '../protocol/ids.ts'
 import type { TaskStatus } from '../protocol/status.ts'
 import { RedisConnections } from '../redis/connections.ts'
 import { Keys } from '../redis/keys.ts'
@@ -13,7 +13,8 @@ import { isEntryId } from '../redis/streams.ts'
 import { Agenda } from '../store/agenda.ts'
 import { ControlWriter } from '../store/control-streams.ts'
 import { DataReader, DataWriter, DEFAULT_RETENTION } from '../store/data-streams.ts'
-import { type DeadLetter, DeadLetters } from '../store/dead-letters.ts'
+import type { DeadLetter } from '../store/dead-letter.ts'
+import type { DeadLetterFilter } from '../store/dead-letter-filter.ts'
 import { InboxWriter } from '../store/inbox.ts'
 import { Presence, type WorkerInfo } from '../store/presence.ts'
 import { type TaskInfo, TaskRecords } from '../store/task-records.ts'
@@ -26,6 +27,14 @@ import {
   checkWish,
   toCancelAnswer,
 } from './cancel.ts'
+import { DeadLetterOffice } from './dead-letter-office.ts'
+import type {
+  DropOptions,
+  DropResult,
+  ListDeadLettersOptions,
+  RedriveOptions,
+  RedriveResult,
+} from './dead-letter-options.ts'
 import { type GatewayClientOptions, resolveClientOptions } from './options.ts'
 import { type CheckedRequest, checkRequest, type SendContractRequest, type SendMessageRequest } from './request.ts'
 import { SessionFeeds } from './session-feeds.ts'
@@ -66,7 +75,7 @@ export class GatewayClient implements AsyncDisposable {
   readonly #canceller: Canceller
   readonly #records: TaskRecords
   readonly #presence: Presence
-  readonly #deadLetters: DeadLetters
+  readonly #deadLetters: DeadLetterOffice
   readonly #reader: DataReader
   readonly #feeds: SessionFeeds
   readonly #subscriptions = new Set<Subscription>()
@@ -80,7 +89,7 @@ export class GatewayClient implements AsyncDisposable {
     const commands = this.#connections.client('prompt')
     this.#records = new TaskRecords(commands, keys)
     this.#presence = new Presence(commands, keys)
-    this.#deadLetters = new DeadLetters(commands, keys)
+    this.#deadLetters = new DeadLetterOffice(commands, keys, maxPayloadBytes)
     this.#reader = new DataReader(commands, keys)
     this.#feeds = new SessionFeeds(this.#connections, this.#reader, logger)
     const inboxes = new InboxWriter(commands, keys)
@@ -259,13 +268,36 @@ export class GatewayClient implements AsyncDisposable {
     return this.#presence.list()
   }
 
-  /** What could not be processed on a capability's stream, newest first. */
-  async listDeadLetters(capability: string, { limit = 100 }: { limit?: number } = {}): Promise<DeadLetter[]> {
+  /** What could not be processed or finished, of one capability or by a filter, newest first. */
+  async listDeadLetters(
+    filter: string | ListDeadLettersOptions = {},
+    options: { limit?: number } = {},
+  ): Promise<DeadLetter[]> {
     this.#requireOpen()
-    const reason = capabilityFault(capability)
-    if (reason !== null)
-      throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'capability', value: capability, reason })
-    return this.#deadLetters.list(capability, limit)
+    return this.#deadLetters.list(typeof filter === 'string' ? { ...options, capability: filter } : filter)
+  }
+
+  /** The newest dead letter that is meant, or null. */
+  async showDeadLetter(filter: DeadLetterFilter): Promise<DeadLetter | null> {
+    this.#requireOpen()
+    return this.#deadLetters.show(filter)
+  }
+
+  /**
+   * Sends what lies in the dead letters once more, oldest first: a task keeps its ids and history and gets a fresh budget
+   * of attempts. May be repeated and done by several at once: a task runs once for all of them.
+   *
+   * @throws GatewayError `GW_REDIS_FAILED` in the middle of it: what was not redriven is still there.
+   */
+  async redriveDeadLetters(options: RedriveOptions = {}): Promise<RedriveResult> {
+    this.#requireOpen()
+    return this.#deadLetters.redrive(options)
+  }
+
+  /** Throws dead letters away; their tasks stay `FAILED`. */
+  async dropDeadLetters(options: DropOptions = {}): Promise<DropResult> {
+    this.#requireOpen()
+    return this.#deadLetters.drop(options)
   }
 
   /** Ends all subscriptions and closes the connections. What was sent stays sent. */

@@ -71,18 +71,23 @@ export class Execution {
     this.#signal.abort(cancelledError(this.#cancel))
   }
 
-  /** Somebody else owns the task now, or has ended it: nothing this attempt still writes counts. */
+  /**
+   * Somebody else owns the task now, or has ended it: nothing this attempt still writes counts.
+   *
+   * @param holder - The ownership that holds now, '' if there is no record any more.
+   */
   lose(holder: string): void {
     if (this.#isOver) return
-    const { messageId } = this.ref
+    const { messageId, fence } = this.ref
     const lost = new GatewayError('GW_LEASE_LOST', { messageId, holder: holder || 'nobody' })
-    if (!isEnded(holder)) {
+    // Only an end of this very attempt makes its entry ours to ack; any other belongs to whoever took the task over.
+    if (!isEnded(holder) || holder.slice(1) !== fence.slice(1)) {
       this.abort(lost)
       return
     }
     const cancel = this.#cancel ?? { reason: 'by force', requestedBy: '' }
     this.#signal.abort(holder.startsWith('X:') ? cancelledError(cancel) : lost)
-    this.#settle?.({ status: 'FINISHED' })
+    this.#settle?.({ status: 'FINISHED', fence: holder })
   }
 
   /**

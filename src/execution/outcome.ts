@@ -12,7 +12,7 @@ export type Outcome =
   /** The attempt lost its task, or its worker hands it over: somebody else will end it. */
   | { readonly status: 'RELINQUISHED'; readonly reason: GatewayError }
   /** The task was given its end from outside. */
-  | { readonly status: 'FINISHED' }
+  | { readonly status: 'FINISHED'; readonly fence: string }
 
 /** What a handler returned, as a result that can be recorded; what cannot be recorded is a fault. */
 export function completed(value: unknown, maxBytes: number): Outcome {

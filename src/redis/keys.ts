@@ -23,6 +23,16 @@ export class Keys {
     return `${this.prefix}:dead:${capability}`
   }
 
+  /** Sorted set in the slot of {@link dead}: what has a letter there, by the time at which the letter came. */
+  deadIndex(capability: string): string {
+    return `${this.prefix}:dead-index:{${this.dead(capability)}}`
+  }
+
+  /** Sorted set: the capabilities that have dead letters, by the time of the newest one. */
+  deadCapabilities(): string {
+    return `${this.prefix}:dead-capabilities`
+  }
+
   /** Hash: the record of one task. */
   task(sessionId: string, messageId: string): string {
     return `${this.prefix}:task:{${sessionId}}:${messageId}`

@@ -14,6 +14,13 @@ export interface Outgoing {
   readonly turn?: string | undefined
 }
 
+/** An entry that goes back to a control stream with the fields it had. */
+export interface ReturningEntry {
+  readonly capability: string
+  readonly priority: Priority
+  readonly fields: readonly (readonly [name: string, value: string | Buffer])[]
+}
+
 /** The sender's end of the control streams. */
 export class ControlWriter {
   readonly #redis: RedisClient
@@ -34,6 +41,16 @@ export class ControlWriter {
         part.flatMap(({ data, turn }) => [data, turn ?? '']),
       ),
     )
+  }
+
+  /** Puts entries back on their streams, byte for byte, all in one call per slot. */
+  async giveBack(entries: readonly ReturningEntry[]): Promise<void> {
+    if (entries.length === 0) return
+    const keyOf = ({ capability, priority }: ReturningEntry) => this.#keys.control(capability, priority)
+    await this.#redis.bySlot(entries, keyOf, async (part) => {
+      const args = part.flatMap(({ fields }) => [fields.length * 2, ...fields.flat()])
+      return this.#redis.script<string[]>('giveBack', part.map(keyOf), args)
+    })
   }
 }
 

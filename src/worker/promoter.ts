@@ -1,7 +1,6 @@
 import type { TaskEnder } from '../dispatch/task-ender.ts'
 import { errorMessage } from '../errors.ts'
 import type { Logger } from '../logger.ts'
-import { expiredDone } from '../protocol/endings.ts'
 import { Service } from '../service.ts'
 import type { Agenda, AgendaItem, ReadyItem } from '../store/agenda.ts'
 import type { ControlWriter } from '../store/control-streams.ts'
@@ -62,7 +61,9 @@ export class Promoter extends Service {
     while (!this.#stopping.signal.aborted) {
       const waking = this.#waking.signal
       try {
-        await sleep(await this.#keepOnce(shard), waking)
+        const lookedAt = performance.now()
+        const pauseMs = await this.#keepOnce(shard)
+        await sleep(Math.max(pauseMs - (performance.now() - lookedAt), 0), waking)
         failing = false
       } catch (error) {
         if (!failing && !this.#stopping.signal.aborted)
@@ -73,7 +74,7 @@ export class Promoter extends Service {
     }
   }
 
-  /** Does what is due; answers how long to sleep, in ms. */
+  /** Does what is due; answers how long to sleep from its beginning on, in ms. */
   async #keepOnce(shard: number): Promise<number> {
     const { isKeeper, pauseMs, items } = await this.#agenda.take(shard, this.#workerId)
     if (!isKeeper) return pauseMs + Math.random() * STANDBY_JITTER_MS
@@ -82,8 +83,14 @@ export class Promoter extends Service {
   }
 
   async #do(items: readonly AgendaItem[]): Promise<void> {
-    const ready = items.filter((item): item is ReadyItem => item.kind === 'ready' && item.capability !== '')
-    await this.#control.enqueue(ready)
+    const ready = items.filter((item): item is ReadyItem => item.kind === 'ready')
+    const lost = ready.filter(({ capability }) => capability === '')
+    for (const { sessionId, messageId, turn } of lost)
+      this.#logger.error(
+        { sessionId, messageId, turn },
+        'a task on the agenda has lost its envelope and cannot be started',
+      )
+    await this.#control.enqueue(ready.filter(({ capability }) => capability !== ''))
     await Promise.all(
       items.map(async (item) => {
         if (item.kind === 'expiry') await this.#expire(item)
@@ -93,7 +100,8 @@ export class Promoter extends Service {
   }
 
   async #expire({ sessionId, messageId }: AgendaItem): Promise<void> {
-    const { status } = await this.#ender.expire({ sessionId, messageId }, expiredDone())
-    if (status === 'ended') this.#logger.info({ sessionId, messageId }, 'task expired before it was started')
+    const { status } = await this.#ender.expire({ sessionId, messageId })
+    if (status === 'ended')
+      this.#logger.info({ sessionId, messageId }, 'a task that was not started in time has its end')
   }
 }

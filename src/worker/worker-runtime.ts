@@ -197,7 +197,9 @@ export class WorkerRuntime extends Service implements RunningWorker {
     const { keys } = this.#stores
     return new Inbox({
       reader: new InboxReader({ redis: this.#redis, blocking, keys, workerId: this.workerId }),
-      onCancel: (command) => this.#executions.cancel(command),
+      onCancel: (command) => {
+        if (!this.#executions.cancel(command)) this.#watch.wake()
+      },
       onAgenda: () => this.#promoter.wake(),
       logger: this.#logger,
     })

@@ -128,6 +128,35 @@ describe('on a Cluster', () => {
     ])
   })
 
+  test('dead letters of many sessions are redriven, and dropped', async () => {
+    const { client, bare, keys } = house
+    const count = 30
+    for (let i = 0; i < count; i += 1) {
+      const capability = `agent_${8 + (i % 3)}`
+      await bare.xadd(keys.control(capability), '*', 'data', envelope('poison', `dead-${i}`, {}, 'DANCE'))
+    }
+    const filter = { messageId: 'poison' }
+    const ids = async () => (await client.listDeadLetters({ ...filter, limit: 1_000 })).map(({ id }) => id)
+    const ended = async (epoch: number) => {
+      const tasks = await Promise.all(
+        Array.from({ length: count }, (_, i) => client.getTask({ sessionId: `dead-${i}`, messageId: 'poison' })),
+      )
+      return tasks.every((task) => task?.status === 'FAILED' && task.epoch === epoch)
+    }
+    await waitFor(() => ended(1), { timeoutMs: 15_000, message: 'all to fail' })
+    const before = await ids()
+    expect(before).toHaveLength(count)
+    const expected = { matched: count, redriven: count, skipped: [] }
+    expect(await client.redriveDeadLetters({ ...filter, dryRun: true })).toEqual(expected)
+    expect(await client.redriveDeadLetters(filter)).toEqual(expected)
+    await waitFor(() => ended(2), { timeoutMs: 15_000, message: 'all to fail again' })
+    const after = await ids()
+    expect(after).toHaveLength(count)
+    expect(after.filter((id) => before.includes(id))).toEqual([])
+    expect(await client.dropDeadLetters(filter)).toEqual({ matched: count, dropped: count })
+    expect(await ids()).toEqual([])
+  })
+
   test('a worker stops in good time', async () => {
     const { worker, client, close } = await open()
     onTestFinished(close)

@@ -30,8 +30,8 @@ test('every script is baked in, under its name in camelCase', () => {
 test('a server that does not know a script is given its source', async () => {
   await bare.script('FLUSH', 'SYNC')
   const [[id]] = (await Promise.all([
-    run<string[]>('enqueue', [keys.control('c')], ['x']),
-    run<string[]>('enqueue', [keys.control('c')], ['y']),
+    run<string[]>('enqueue', [keys.control('c')], ['x', '']),
+    run<string[]>('enqueue', [keys.control('c')], ['y', '']),
   ])) as [[string], [string]]
   expect(id).toMatch(/^\d+-\d+$/)
   expect(await bare.xlen(keys.control('c'))).toBe(2)
@@ -39,14 +39,30 @@ test('a server that does not know a script is given its source', async () => {
 })
 
 describe('enqueue', () => {
-  test('puts each envelope on its stream, in order, and answers the ids', async () => {
+  test('puts each envelope on its stream, in order, and answers the ids; a turn stands beside it', async () => {
     const [a, b] = [keys.control('a'), keys.control('b')]
-    const ids = await run<string[]>('enqueue', [a, b, a], ['1', '2', '3'])
+    const ids = await run<string[]>('enqueue', [a, b, a], ['1', '', '2', '7', '3', ''])
     expect(await bare.xrange(a, '-', '+')).toEqual([
       [ids[0], ['data', '1']],
       [ids[2], ['data', '3']],
     ])
-    expect(await bare.xrange(b, '-', '+')).toEqual([[ids[1], ['data', '2']]])
+    expect(await bare.xrange(b, '-', '+')).toEqual([[ids[1], ['data', '2', 'turn', '7']]])
+  })
+})
+
+describe('give-back', () => {
+  test('puts entries back with their fields, in order, on any stream of the slot', async () => {
+    const [a, b] = [keys.control('a'), keys.control('b')]
+    const ids = await run<string[]>(
+      'giveBack',
+      [a, b, a],
+      [2, 'data', '1', 4, 'data', '2', 'turn', '7', 2, 'data', '3'],
+    )
+    expect(await bare.xrange(a, '-', '+')).toEqual([
+      [ids[0], ['data', '1']],
+      [ids[2], ['data', '3']],
+    ])
+    expect(await bare.xrange(b, '-', '+')).toEqual([[ids[1], ['data', '2', 'turn', '7']]])
   })
 })
 
@@ -59,7 +75,7 @@ describe('settle, release, reclaim, renew, surrender, remove-consumers', () => {
     a = keys.control('a')
     b = keys.control('b')
     for (const key of [a, b]) await bare.xgroup('CREATE', key, GROUP, '0', 'MKSTREAM')
-    ids = await run<string[]>('enqueue', [a, a, a, b], ['1', '2', '3', '4'])
+    ids = await run<string[]>('enqueue', [a, a, a, b], ['1', '', '2', '', '3', '', '4', ''])
   })
   const take = (consumer: string, count: number, key = a) =>
     bare.xreadgroup('GROUP', GROUP, consumer, 'COUNT', count, 'STREAMS', key, '>')
@@ -89,7 +105,7 @@ describe('settle, release, reclaim, renew, surrender, remove-consumers', () => {
         run<string[]>(
           'enqueue',
           Array.from({ length: 100 }, () => b),
-          Array.from({ length: 100 }, () => 'x'),
+          Array.from({ length: 200 }, (_, i) => (i % 2 === 0 ? 'x' : '')),
         ),
       ),
     )

@@ -13,7 +13,11 @@ beforeEach(() => {
   keys = store.keys
   bare = store.bare
   writer = new ControlWriter(store.redis, keys)
-  const streams = ['a', 'b', 'c'].map((capability) => ({ capability, key: keys.control(capability) }))
+  const streams = ['a', 'b', 'c'].map((capability) => ({
+    capability,
+    priority: 'normal' as const,
+    key: keys.control(capability),
+  }))
   reader = (consumer = 'w') =>
     new ControlReader({
       redis: store.redis,

@@ -4,7 +4,7 @@ import type { ControlStream, TakenEntry } from '../../src/store/control-streams.
 import { Rota } from '../../src/worker/rota.ts'
 
 const streams = (count: number): ControlStream[] =>
-  Array.from({ length: count }, (_, index) => ({ key: `k-${index}`, capability: `c-${index}` }))
+  Array.from({ length: count }, (_, index) => ({ key: `k-${index}`, capability: `c-${index}`, priority: 'normal' }))
 const entries = (stream: ControlStream, count: number): TakenEntry[] =>
   Array.from({ length: count }, (_, index) => ({ stream, id: `${index}-0`, raw: [`${index}-0`, []], deliveries: 1 }))
 

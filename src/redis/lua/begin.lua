@@ -4,7 +4,7 @@
 -- Answers per task {epoch, written, created_at, attempt, cancel ('' or JSON), 1 if it expired before its first start},
 -- or one of
 --   missing          the record does not exist (a foreign writer, or a sender that died in between): admit, then ask again
---   ended            the task has its end: ack the entry
+--   ended            the task has its end: ack the entry (and the record that waited for it gets its time to live)
 --   stale            another entry is or will be the live one: ack this one
 --   {failed, epoch}  this very entry's attempt failed for good: see that its dead letter is written, then ack
 --   {parked, due_in, epoch} this very entry's attempt failed and the next is due then: see that it is on the agenda, then ack
@@ -26,11 +26,16 @@ for i = 1, #KEYS do
     local waits = state == 'Q' or state == 'D' or state == 'T'
     if (state == 'R' and entry == entry_id) or (waits and turn == epoch)
       or (state == 'Q' and turn == '' and epoch == '0') then
-      local expired = waits and not held[7] and held[6] and tonumber(held[6]) <= now_number
+      local expired = not held[7] and held[6] and tonumber(held[6]) <= now_number
       epoch = string.format('%.0f', epoch + 1)
       local attempt = string.format('%.0f', (held[4] or 0) + 1)
-      redis.call('HSET', KEYS[i], 'fence', 'R:' .. epoch .. ':' .. entry_id .. ':' .. ARGV[1], 'started_at', now,
-        'attempt', attempt)
+      local fence = 'R:' .. epoch .. ':' .. entry_id .. ':' .. ARGV[1]
+      if expired then
+        -- Not a start: whoever takes it over must find it expired, too.
+        redis.call('HSET', KEYS[i], 'fence', fence)
+      else
+        redis.call('HSET', KEYS[i], 'fence', fence, 'started_at', now, 'attempt', attempt)
+      end
       out[i] = { epoch, held[2] or '0', held[3] or now, attempt, held[5] or '', expired and '1' or '' }
     elseif state == 'T' and entry == entry_id then
       local due_in = tonumber(redis.call('HGET', KEYS[i], 'due_at') or now) - now_number
@@ -41,6 +46,11 @@ for i = 1, #KEYS do
       out[i] = 'stale'
     else
       out[i] = 'ended'
+      local keep_ms = redis.call('HGET', KEYS[i], 'keep_ms')
+      if keep_ms then
+        redis.call('PEXPIRE', KEYS[i], keep_ms)
+        redis.call('HDEL', KEYS[i], 'keep_ms')
+      end
     end
   end
 end
