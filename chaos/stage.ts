@@ -35,6 +35,7 @@ export class Stage {
   /** The workers, all alike; the last member is the pit. */
   readonly members: readonly Member[]
   readonly #client: GatewayClient
+  #closed: Promise<void> | undefined
 
   private constructor(folder: string, server: LocalRedis, clientProxy: TcpProxy, members: readonly Member[]) {
     this.folder = folder
@@ -89,7 +90,13 @@ export class Stage {
     await Promise.all(this.members.map((member) => member.stop()))
   }
 
-  async close(): Promise<void> {
+  /** Ends everything at once. */
+  close(): Promise<void> {
+    this.#closed ??= this.#close()
+    return this.#closed
+  }
+
+  async #close(): Promise<void> {
     for (const member of this.members) member.abandon()
     this.load.giveUp()
     await this.#client.close()
