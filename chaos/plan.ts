@@ -91,7 +91,7 @@ const FAULT_WEIGHTS: Readonly<Record<FaultKind, number>> = {
 }
 
 const WORK_WEIGHTS: Readonly<Record<WorkKind, number>> = {
-  ...{ quick: 40, chunks: 36, long: 8, deaf: 3, cpu: 1.5, flaky: 5, fail: 3, terminal: 2, killer: 0.6 },
+  ...{ quick: 40, chunks: 36, long: 8, deaf: 3, cpu: 1.5, flaky: 5, fail: 3, terminal: 2, killer: 0.4 },
 }
 
 /** The last part of a run brings neither tasks nor faults: what is under way then can still be disturbed by neither. */

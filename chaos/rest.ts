@@ -18,8 +18,8 @@ export interface Scene {
 }
 
 /**
- * Waits until each accepted task has its end and nothing is left to run; false if that is not so after `timeoutMs`, or
- * when `signal` aborts.
+ * Waits until each accepted task has its end and nothing is left to run; false if nothing has changed for `timeoutMs`,
+ * or when `signal` aborts.
  */
 export async function allEnded(
   { redis, prefix, load }: Scene,
@@ -27,25 +27,25 @@ export async function allEnded(
   timeoutMs: number,
   signal?: AbortSignal,
 ): Promise<boolean> {
+  let state = ''
   const keys = new Keys(prefix)
   const lanes = [CAPABILITY, PIT].flatMap((each) =>
     (['high', 'normal', 'low'] as const).map((priority) => keys.control(each, priority)),
   )
   const agendas = Array.from({ length: AGENDA_SHARDS }, (_, shard) => keys.agenda(shard).due)
   const isOver = async () => {
-    if (load.sending > 0) return false
     // What leaves an agenda is on a control stream by then, and what leaves a control stream has its end by then.
-    if (await isAny(agendas.map((agenda) => redis.zcard(agenda)))) return false
-    if (await isAny(lanes.map((lane) => redis.xlen(lane)))) return false
+    const waiting = [
+      load.sending,
+      ...(await Promise.all(agendas.map((agenda) => redis.zcard(agenda)))),
+      ...(await Promise.all(lanes.map((lane) => redis.xlen(lane)))),
+    ]
     const accepted = tasks.filter(({ task }) => load.accepted.has(task))
     const fences = await Promise.all(accepted.map(({ task, session }) => redis.hget(keys.task(session, task), 'fence')))
-    return fences.every((fence) => ENDED.test(fence ?? ''))
+    state = `${waiting} ${fences}`
+    return waiting.every((count) => count === 0) && fences.every((fence) => ENDED.test(fence ?? ''))
   }
-  return until(isOver, timeoutMs, signal)
-}
-
-async function isAny(counts: readonly Promise<number>[]): Promise<boolean> {
-  return (await Promise.all(counts)).some((count) => count > 0)
+  return until(isOver, timeoutMs, { signal, stateOf: () => state })
 }
 
 /** Waits until readers of sessions have seen the last event and readers of tasks have ended. */
@@ -59,10 +59,20 @@ export async function allRead({ redis, prefix, load }: Scene, readers: readonly 
   }, timeoutMs)
 }
 
-async function until(isSo: () => Promise<boolean>, timeoutMs: number, signal?: AbortSignal): Promise<boolean> {
-  const deadline = performance.now() + timeoutMs
+/** Looks again and again; gives up when `stateOf` has answered the same for `timeoutMs`. */
+async function until(
+  isSo: () => Promise<boolean>,
+  timeoutMs: number,
+  { signal, stateOf = () => '' }: { signal?: AbortSignal | undefined; stateOf?: () => string } = {},
+): Promise<boolean> {
+  let state = stateOf()
+  let deadline = performance.now() + timeoutMs
   while (performance.now() < deadline && !signal?.aborted) {
     if (await isSo()) return true
+    if (stateOf() !== state) {
+      state = stateOf()
+      deadline = performance.now() + timeoutMs
+    }
     await sleep(LOOK_EVERY_MS, signal)
   }
   return false
