@@ -200,7 +200,9 @@ export class GatewayClient implements AsyncDisposable {
     const limit = timeLimit(timeoutMs, signal)
     const subscription = this.subscribe(sessionId, { messageId, after: '$', signal: limit.signal })
     try {
-      await subscription.opened()
+      // A time that is up, or the caller's signal, ends the subscription, also one that never opens.
+      await Promise.race([subscription.opened(), subscription.ended])
+      limit.signal.throwIfAborted()
       const end = await this.#records.getEnd({ sessionId, messageId })
       if (isEnd(end)) return toResult<Data>(end)
       if (end !== null) subscription.expectTask()

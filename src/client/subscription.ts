@@ -163,10 +163,14 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
     }
   }
 
-  /** False if the client was closed before the session was heard; any other failure to open is thrown. */
+  /**
+   * False if the subscription ended before the session was heard, or the client was closed; any other failure to open
+   * is thrown.
+   */
   async #isOpen(): Promise<boolean> {
     try {
-      await this.#opened
+      // Whoever ends it does not wait for a server that does not answer.
+      await Promise.race([this.#opened, this.#closed.promise])
       return true
     } catch (error) {
       if (error instanceof GatewayError && error.code === 'GW_CLOSED') return false
