@@ -31,6 +31,7 @@ import { type CheckedRequest, checkRequest, type SendContractRequest, type SendM
 import { SessionFeeds } from './session-feeds.ts'
 import { type SubscribeOptions, Subscription } from './subscription.ts'
 import { isEnd, type TaskResult, toResult } from './task-result.ts'
+import { readText, type TextOptions } from './text.ts'
 import { checkTimer, timeLimit } from './time-limit.ts'
 
 export interface ResultOptions extends TaskRef {
@@ -174,6 +175,18 @@ export class GatewayClient implements AsyncDisposable {
       limit.clear()
       await subscription.return()
     }
+  }
+
+  /**
+   * Waits for the end of a task and answers its text as it stands then: all chunks that were not taken back. `onText`
+   * is told of every change on the way.
+   *
+   * @throws GatewayError `GW_TIMEOUT` when the end does not come in time.
+   */
+  async text(sessionId: string, messageId: string, options: TextOptions = {}): Promise<string> {
+    const subscribe: GatewayClient['subscribe'] = (...args) => this.subscribe(...args)
+    const getEnd = (ref: TaskRef) => this.#records.getEnd(ref)
+    return readText({ subscribe, getEnd }, { sessionId, messageId }, options)
   }
 
   /**
