@@ -32,8 +32,11 @@ export interface TaskView {
   readonly error: TaskFault | null
   /** What the handler returned; null unless the status is `COMPLETED`. */
   readonly result: unknown
-  /** Where the text of each chunk ends, so that a later `rewind` finds where to cut. */
-  readonly chunks: readonly Said<{ end: number }>[]
+  /**
+   * For the reducer's own use: id of each chunk and where its text ends, so that a `rewind` finds where to cut. A text,
+   * because to a text one can add without copying it.
+   */
+  readonly marks: string
   /** Id of the last event that was taken in; an event that is not later than this is known already. */
   readonly lastId: string
 }
@@ -47,7 +50,7 @@ type TaskEvent = Exclude<SessionEvent, { readonly type: 'gap' }>
 export function silentTask(messageId: string): TaskView {
   return {
     ...{ messageId, parentMessageId: '', agentType: '', attempt: 0, status: 'RUNNING', text: '' },
-    ...{ states: [], artifacts: [], data: [], asks: [], error: null, result: null, chunks: [], lastId: '0-0' },
+    ...{ states: [], artifacts: [], data: [], asks: [], error: null, result: null, marks: '', lastId: '0-0' },
   }
 }
 
@@ -82,7 +85,7 @@ function change(view: TaskView, event: TaskEvent, own: OwnArrays | undefined): P
   switch (event.type) {
     case 'chunk': {
       const text = view.text + event.content
-      return { status, text, chunks: grown(view.chunks, { id, end: text.length }, own) }
+      return { status, text, marks: `${view.marks} ${id}:${text.length}` }
     }
     case 'state': {
       const { state, detail } = event
@@ -111,13 +114,24 @@ function change(view: TaskView, event: TaskEvent, own: OwnArrays | undefined): P
 
 /** What is left when all is forgotten that was said after the event `toId`. */
 function rewound(view: TaskView, toId: string): Partial<TaskView> {
-  const kept = <T extends { readonly id: string }>(list: readonly T[]) =>
-    list.filter(({ id }) => compareEntryIds(id, toId) <= 0)
-  const chunks = kept(view.chunks)
+  const isKept = ({ id }: { readonly id: string }) => compareEntryIds(id, toId) <= 0
   return {
-    ...{ chunks, text: view.text.slice(0, chunks.at(-1)?.end ?? 0) },
-    ...{ states: kept(view.states), artifacts: kept(view.artifacts), data: kept(view.data), asks: kept(view.asks) },
+    ...rewoundText(view, toId),
+    states: view.states.filter(isKept),
+    artifacts: view.artifacts.filter(isKept),
+    data: view.data.filter(isKept),
+    asks: view.asks.filter(isKept),
   }
+}
+
+function rewoundText({ text, marks }: TaskView, toId: string): Pick<TaskView, 'text' | 'marks'> {
+  for (let end = marks.length; end > 0; ) {
+    const start = marks.lastIndexOf(' ', end - 1)
+    const [id = '', textEnd] = marks.slice(start + 1, end).split(':')
+    if (compareEntryIds(id, toId) <= 0) return { text: text.slice(0, Number(textEnd)), marks: marks.slice(0, end) }
+    end = start
+  }
+  return { text: '', marks: '' }
 }
 
 /** The compiler refuses this call when a type of event is missing above; a newer writer's is passed over. */
