@@ -3,6 +3,7 @@ import { addDeadList } from './commands/dead-list.ts'
 import { addSend } from './commands/send.ts'
 import { addTail } from './commands/tail.ts'
 import { addTasks } from './commands/tasks.ts'
+import { addTree } from './commands/tree.ts'
 import { addWorkers } from './commands/workers.ts'
 import { endOnInterruption } from './interruption.ts'
 import { addHelp, program, runToEnd } from './program.ts'
@@ -24,6 +25,7 @@ async function main(args: readonly string[]): Promise<number> {
   addTail(byclaw)
   addWorkers(byclaw)
   addTasks(byclaw)
+  addTree(byclaw)
   addDeadList(byclaw)
   addHelp(byclaw).addHelpText('after', EXAMPLES)
   await byclaw.parseAsync(args, { from: 'user' })

@@ -17,6 +17,7 @@ import { type DeadLetter, DeadLetters } from '../store/dead-letters.ts'
 import { InboxWriter } from '../store/inbox.ts'
 import { Presence, type WorkerInfo } from '../store/presence.ts'
 import { type TaskInfo, TaskRecords } from '../store/task-records.ts'
+import { type TaskTree, TaskTrees } from '../store/task-trees.ts'
 import {
   type CancelAnswer,
   type CancelOptions,
@@ -66,6 +67,7 @@ export class GatewayClient implements AsyncDisposable {
   readonly #dispatcher: Dispatcher
   readonly #canceller: Canceller
   readonly #records: TaskRecords
+  readonly #trees: TaskTrees
   readonly #presence: Presence
   readonly #deadLetters: DeadLetters
   readonly #reader: DataReader
@@ -80,6 +82,7 @@ export class GatewayClient implements AsyncDisposable {
     this.#connections = new RedisConnections(redis, logger)
     const commands = this.#connections.client('prompt')
     this.#records = new TaskRecords(commands, keys)
+    this.#trees = new TaskTrees(commands, keys, this.#records)
     this.#presence = new Presence(commands, keys)
     this.#deadLetters = new DeadLetters(commands, keys)
     this.#reader = new DataReader(commands, keys)
@@ -253,6 +256,15 @@ export class GatewayClient implements AsyncDisposable {
     return this.#records.get({
       sessionId: checkId('sessionId', ref.sessionId),
       messageId: checkId('messageId', ref.messageId),
+    })
+  }
+
+  /** A task and all that was sent on its behalf, as far as their records are kept; null if its own is not. */
+  async getTree(sessionId: string, messageId: string): Promise<TaskTree | null> {
+    this.#requireOpen()
+    return this.#trees.read({
+      sessionId: checkId('sessionId', sessionId),
+      messageId: checkId('messageId', messageId),
     })
   }
 

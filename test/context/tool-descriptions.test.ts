@@ -173,7 +173,7 @@ describe('an error of input', () => {
       fencingToken: 1,
     }
     const error = await toolbox.call('t', args, { ...context, logger: memoryLogger() }).catch((reason) => reason)
-    return error.message
+    return (error as Error).message
   }
 
   test('names path and value, also deep inside', async () => {
