@@ -161,6 +161,8 @@ export class GatewayClient implements AsyncDisposable {
    */
   async result<Data = unknown>(options: ResultOptions): Promise<TaskResult<Data>> {
     const { sessionId, messageId, timeoutMs, signal } = options
+    this.#requireOpen()
+    checkId('sessionId', sessionId)
     checkId('messageId', messageId)
     const limit = timeLimit(timeoutMs, signal)
     const subscription = this.subscribe(sessionId, { messageId, after: '$', signal: limit.signal })
@@ -202,6 +204,7 @@ export class GatewayClient implements AsyncDisposable {
   ): Promise<TaskResult<ContractResult<Contract>>>
   ask<Data = unknown>(request: SendMessageRequest & AskOptions): Promise<TaskResult<Data>>
   async ask(request: (SendMessageRequest | SendContractRequest) & AskOptions): Promise<TaskResult> {
+    this.#requireOpen()
     const { onEvent, timeoutMs, signal, ...message } = request
     const messageId = message.messageId ?? newMessageId()
     const limit = timeLimit(timeoutMs, signal)

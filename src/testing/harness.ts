@@ -85,7 +85,9 @@ export class TestHarness implements AsyncDisposable {
   readonly client: GatewayClient
   readonly #redis: HarnessRedis
   readonly #settings: WorkerSettings
-  readonly #workers: RunningWorker[] = []
+  /** By the order in which their start was asked for, which is not that in which they came up. */
+  readonly #workers = new Map<number, RunningWorker>()
+  #asked = 0
   #closing: Promise<void> | undefined
 
   constructor(redis: HarnessRedis, settings: WorkerSettings) {
@@ -98,7 +100,7 @@ export class TestHarness implements AsyncDisposable {
 
   /** The workers that were started, also those that have stopped. */
   get workers(): readonly RunningWorker[] {
-    return this.#workers
+    return [...this.#workers].sort(([a], [b]) => a - b).map(([, worker]) => worker)
   }
 
   /**
@@ -111,13 +113,14 @@ export class TestHarness implements AsyncDisposable {
     options: WorkerSettings & { workerId?: string } = {},
   ): Promise<RunningWorker> {
     this.#requireOpen()
+    const place = this.#asked++
     const settings = { ...this.#settings, ...options }
     const running = await runWorker({
       ...settings,
       ...(isWorkerClass(worker) ? { workerClass: worker } : { worker: worker as GatewayWorker }),
       ...{ redis: this.redisUrl, keyPrefix: this.keyPrefix, retry: { backoff: BACKOFF, ...settings.retry } },
     })
-    this.#workers.push(running)
+    this.#workers.set(place, running)
     // Closed meanwhile: it came too late to be stopped with the others.
     if (this.#closing !== undefined) await running.stop()
     this.#requireOpen()
@@ -178,7 +181,7 @@ export class TestHarness implements AsyncDisposable {
   }
 
   async #close(): Promise<void> {
-    const stopped = await Promise.allSettled(this.#workers.map((worker) => worker.stop()))
+    const stopped = await Promise.allSettled(this.workers.map((worker) => worker.stop()))
     const closed = await Promise.allSettled([this.client.close()])
     const removed = await Promise.allSettled([this.#redis.close()])
     const failure = [...stopped, ...closed, ...removed].find(({ status }) => status === 'rejected')
@@ -190,7 +193,7 @@ export class TestHarness implements AsyncDisposable {
   }
 
   #onlyCapability(): string {
-    const names = [...new Set(this.#workers.flatMap(({ capabilities }) => capabilities))]
+    const names = [...new Set(this.workers.flatMap(({ capabilities }) => capabilities))]
     if (names.length === 1) return names[0] as string
     const reason = names.length === 0 ? 'there is no worker' : `there are several capabilities: ${names.join(', ')}`
     throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'targetAgentType', reason })
