@@ -6,7 +6,7 @@ import { brand } from './util/brand.ts'
  */
 const CATALOGUE = {
   GW_INVALID_ARGUMENT: (d) =>
-    `${d.field} is invalid: ${d.reason}${d.value === undefined ? '' : ` (got ${show(d.value)})`}`,
+    `${d.field} is invalid: ${d.reason}${d.value === undefined ? '' : ` (got ${excerpt(d.value)})`}`,
   GW_CONTRACT_VIOLATION: (d) =>
     `${d.direction ?? 'content'} does not fit the contract of '${d.agentType}': ${d.reason}`,
   GW_PAYLOAD_TOO_LARGE: (d) => `${d.field} has ${d.bytes} bytes, the limit is ${d.limit}`,
@@ -94,10 +94,11 @@ brand(ToolInputError, 'ToolInputError')
 /** The text of anything that was thrown. */
 export function errorMessage(error: unknown): string {
   if (error instanceof Error) return error.message || error.name
-  return typeof error === 'string' ? error : show(error)
+  return typeof error === 'string' ? error : excerpt(error)
 }
 
-function show(value: unknown): string {
+/** A value in some 80 characters, for messages. */
+export function excerpt(value: unknown): string {
   let text: string | undefined
   try {
     text = JSON.stringify(value)

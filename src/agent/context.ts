@@ -1,5 +1,6 @@
 import type { Logger } from '../logger.ts'
 import type { Artifact } from '../protocol/event.ts'
+import type { ToolDescription } from './tool.ts'
 
 /** What can be said of a chunk besides its text. */
 export interface EmitOptions {
@@ -71,6 +72,8 @@ export interface AgentContext {
    */
   // biome-ignore lint/suspicious/noExplicitAny: a tool is known by its name only, so its output cannot be inferred here
   callTool<Output = any>(name: string, args: unknown): Promise<Output>
+  /** The tools that {@link callTool} knows, by name, as a model is told of them. */
+  describeTools(): ToolDescription[]
 
   readonly workspace: Workspace
   /** Live workers with capabilities and load. */

@@ -4,6 +4,7 @@ import { addDoctor } from './commands/doctor.ts'
 import { addSend } from './commands/send.ts'
 import { addTail } from './commands/tail.ts'
 import { addTasks } from './commands/tasks.ts'
+import { addTree } from './commands/tree.ts'
 import { addWhy } from './commands/why.ts'
 import { addWorkers } from './commands/workers.ts'
 import { endOnInterruption } from './interruption.ts'
@@ -28,6 +29,7 @@ async function main(args: readonly string[]): Promise<number> {
   addTail(byclaw)
   addWorkers(byclaw)
   addTasks(byclaw)
+  addTree(byclaw)
   addWhy(byclaw)
   addDead(byclaw)
   addDoctor(byclaw)

@@ -25,6 +25,7 @@ import { InboxWriter } from '../store/inbox.ts'
 import { Presence, type WorkerInfo } from '../store/presence.ts'
 import { type QueueStats, type QueueStatsOptions, Queues } from '../store/queues.ts'
 import { type TaskInfo, TaskRecords } from '../store/task-records.ts'
+import { type TaskTree, TaskTrees } from '../store/task-trees.ts'
 import {
   type CancelAnswer,
   type CancelOptions,
@@ -47,6 +48,7 @@ import { type CheckedRequest, checkRequest, type SendContractRequest, type SendM
 import { SessionFeeds } from './session-feeds.ts'
 import { type SubscribeOptions, Subscription } from './subscription.ts'
 import { isEnd, type TaskResult, toResult } from './task-result.ts'
+import { readText, type TextOptions } from './text.ts'
 import { checkTimer, timeLimit } from './time-limit.ts'
 
 export interface ResultOptions extends TaskRef {
@@ -88,6 +90,7 @@ export class GatewayClient implements AsyncDisposable {
   readonly #queueLimit: QueueLimit
   readonly #canceller: Canceller
   readonly #records: TaskRecords
+  readonly #trees: TaskTrees
   readonly #presence: Presence
   readonly #deadLetters: DeadLetterOffice
   readonly #queues: Queues
@@ -109,6 +112,7 @@ export class GatewayClient implements AsyncDisposable {
     this.#commands = commands
     this.#keys = keys
     this.#records = new TaskRecords(commands, keys)
+    this.#trees = new TaskTrees(commands, keys, this.#records)
     this.#presence = new Presence(commands, keys)
     this.#deadLetters = new DeadLetterOffice(commands, keys, maxPayloadBytes)
     this.#queues = new Queues(commands, keys)
@@ -196,6 +200,8 @@ export class GatewayClient implements AsyncDisposable {
    */
   async result<Data = unknown>(options: ResultOptions): Promise<TaskResult<Data>> {
     const { sessionId, messageId, timeoutMs, signal } = options
+    this.#requireOpen()
+    checkId('sessionId', sessionId)
     checkId('messageId', messageId)
     const limit = timeLimit(timeoutMs, signal)
     const subscription = this.subscribe(sessionId, { messageId, after: '$', signal: limit.signal })
@@ -219,6 +225,18 @@ export class GatewayClient implements AsyncDisposable {
   }
 
   /**
+   * Waits for the end of a task and answers its text as it stands then: all chunks that were not taken back. `onText`
+   * is told of every change on the way.
+   *
+   * @throws GatewayError `GW_TIMEOUT` when the end does not come in time.
+   */
+  async text(sessionId: string, messageId: string, options: TextOptions = {}): Promise<string> {
+    const subscribe: GatewayClient['subscribe'] = (...args) => this.subscribe(...args)
+    const getEnd = (ref: TaskRef) => this.#records.getEnd(ref)
+    return readText({ subscribe, getEnd }, { sessionId, messageId }, options)
+  }
+
+  /**
    * Sends a message and waits for the end of its task.
    *
    * @throws GatewayError like {@link sendMessage} and {@link result}; a refused send is thrown as `GW_SEND_REFUSED`.
@@ -228,6 +246,7 @@ export class GatewayClient implements AsyncDisposable {
   ): Promise<TaskResult<ContractResult<Contract>>>
   ask<Data = unknown>(request: SendMessageRequest & AskOptions): Promise<TaskResult<Data>>
   async ask(request: (SendMessageRequest | SendContractRequest) & AskOptions): Promise<TaskResult> {
+    this.#requireOpen()
     const { onEvent, timeoutMs, signal, ...message } = request
     const messageId = message.messageId ?? newMessageId()
     const limit = timeLimit(timeoutMs, signal)
@@ -284,6 +303,15 @@ export class GatewayClient implements AsyncDisposable {
     return this.#records.get({
       sessionId: checkId('sessionId', ref.sessionId),
       messageId: checkId('messageId', ref.messageId),
+    })
+  }
+
+  /** A task and all that was sent on its behalf, as far as their records are kept; null if its own is not. */
+  async getTree(sessionId: string, messageId: string): Promise<TaskTree | null> {
+    this.#requireOpen()
+    return this.#trees.read({
+      sessionId: checkId('sessionId', sessionId),
+      messageId: checkId('messageId', messageId),
     })
   }
 

@@ -1,4 +1,5 @@
 import type { ActiveWorker, AgentContext, EmitOptions, Workspace } from '../agent/context.ts'
+import type { ToolDescription } from '../agent/tool.ts'
 import { GatewayError } from '../errors.ts'
 import type { Logger } from '../logger.ts'
 import type { Artifact, EventBody } from '../protocol/event.ts'
@@ -102,8 +103,13 @@ export class TaskContext implements AgentContext {
 
   // biome-ignore lint/suspicious/noExplicitAny: see AgentContext
   async callTool<Output = any>(name: string, args: unknown): Promise<Output> {
-    const { signal, sessionId, messageId, logger } = this
-    return (await this.#resources.toolbox.call(name, args, { signal, sessionId, messageId, logger })) as Output
+    const { signal, sessionId, messageId, attempt, fencingToken, logger } = this
+    const context = { signal, sessionId, messageId, attempt, fencingToken, logger }
+    return (await this.#resources.toolbox.call(name, args, context)) as Output
+  }
+
+  describeTools(): ToolDescription[] {
+    return this.#resources.toolbox.describe(this.#resources.logger)
   }
 
   get workspace(): Workspace {

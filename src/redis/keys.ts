@@ -111,7 +111,12 @@ export class Keys {
   /** The keys of one shard of what is to be done later, all in one slot. */
   agenda(shard: number): { due: string; payloads: string; keeper: string } {
     const due = `${this.prefix}:delayed:${shard}`
-    return { due, payloads: `{${due}}:payloads`, keeper: `{${due}}:keeper` }
+    // The hash tag is the whole of the first key, so that all three share its slot.
+    return {
+      due,
+      payloads: `${this.prefix}:delayed-payloads:{${due}}`,
+      keeper: `${this.prefix}:delayed-keeper:{${due}}`,
+    }
   }
 
   /** Hash with a TTL: a live worker. */

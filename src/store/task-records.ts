@@ -379,7 +379,8 @@ export function parseCancel(text: string): CancelRequest {
   return { reason: reason ?? '', requestedBy: requestedBy ?? '' }
 }
 
-function toTaskInfo(ref: TaskRef, fields: ReadonlyMap<string, string>): TaskInfo {
+/** A task from the fields of its record. */
+export function toTaskInfo(ref: TaskRef, fields: ReadonlyMap<string, string>): TaskInfo {
   const [letter = '', epoch = '0', , ...owner] = (fields.get('fence') ?? '').split(':')
   const time = (name: string) => (fields.has(name) ? Number(fields.get(name)) : null)
   return {

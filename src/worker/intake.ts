@@ -52,6 +52,7 @@ export class Intake extends Service {
   readonly #run: RunTask
   readonly #fetchCount: number
   readonly #onGroupGone: () => void
+  readonly #beforeTaking: () => Promise<void>
   readonly #logger: Logger
   readonly #stopping = new AbortController()
   #loop: Promise<void> = Promise.resolve()
@@ -74,6 +75,8 @@ export class Intake extends Service {
     fetchCount: number
     /** Told when the consumer group was gone and is there again. */
     onGroupGone: () => void
+    /** What has to be seen to before new tasks are taken. */
+    beforeTaking: () => Promise<void>
     logger: Logger
   }) {
     super()
@@ -85,6 +88,7 @@ export class Intake extends Service {
     this.#run = options.run
     this.#fetchCount = options.fetchCount
     this.#onGroupGone = options.onGroupGone
+    this.#beforeTaking = options.beforeTaking
     this.#logger = options.logger
     this.#rota = new Rota(options.reader.streams)
     this.#turnstile = options.turnstile
@@ -149,6 +153,7 @@ export class Intake extends Service {
 
   /** Answers how many tasks it took. */
   async #drainOnce(): Promise<number> {
+    await this.#beforeTaking()
     const { free } = this.#slots
     // Others may have been quicker while this waited for its turn.
     if (free <= 0 || this.#stopping.signal.aborted) return 0

@@ -34,6 +34,8 @@ export class Reclaimer extends Service {
   #loop: Promise<void> = Promise.resolve()
   #cleanedAt = performance.now()
   #reachedAt = 0
+  /** It is time to look, but there was no room. */
+  #isDue = false
 
   constructor(options: {
     leases: ControlLeases
@@ -53,9 +55,20 @@ export class Reclaimer extends Service {
     this.#logger = options.logger
   }
 
+  /**
+   * To be awaited before new tasks are taken: a worker whose slots are always filled again would otherwise never have
+   * room for what the dead have left.
+   */
+  async goFirst(): Promise<void> {
+    if (!this.#isDue) return
+    this.#isDue = false
+    await this.#walk()
+  }
+
   protected override async onStart(): Promise<void> {
     // A worker that comes back under its old id is not to wait for its own leases to run out.
     await Promise.all(this.#streams.map(({ key }) => this.#leases.surrender(key)))
+    this.#isDue = true
     this.#reachedAt = performance.now()
     this.#loop = this.#run()
   }
@@ -71,7 +84,8 @@ export class Reclaimer extends Service {
     while (!signal.aborted) {
       try {
         await this.#meetRedis()
-        await this.#walk()
+        if (this.#slots.free > 0) await this.#walk()
+        else this.#isDue = true
         await this.#clean()
         this.#reachedAt = performance.now()
         failing = false

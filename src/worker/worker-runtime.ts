@@ -128,8 +128,10 @@ export class WorkerRuntime extends Service implements RunningWorker {
       await this.#keeper.start()
       await this.#options.worker.onStartup?.()
       await this.#inbox.start()
+      // What is left of this worker's former life comes before anything new.
+      await this.#reclaimer.start()
       await Promise.all(this.#intakes.map((intake) => intake.start()))
-      await Promise.all([this.#reclaimer, this.#promoter, this.#watch].map((service) => service.start()))
+      await Promise.all([this.#promoter, this.#watch].map((service) => service.start()))
       const { capabilities } = this
       this.#logger.info({ capabilities, redis: this.#connections.target, redisVersion: version }, 'worker is consuming')
     } catch (error) {
@@ -230,6 +232,7 @@ export class WorkerRuntime extends Service implements RunningWorker {
       keeper: this.#keeper,
       slots: this.#slots,
       onGroupGone: () => this.#watch.wake(),
+      beforeTaking: () => this.#reclaimer.goFirst(),
     }
     const turnstile = redis.isCluster ? new Turnstile() : undefined
     return slotGroups(redis.isCluster, this.#streams, ({ key }) => key).map((streams) => {
