@@ -5,10 +5,11 @@ import { sleep } from '../../src/util/sleep.ts'
 import type { ProxiedConnection } from '../support/proxied-connection.ts'
 import { Ward } from './ward.ts'
 
-/** The five connections of a worker and a client, by what they have sent. */
+/** The six connections of a worker and a client, by what they have sent. */
 const USES: Record<string, (connection: ProxiedConnection) => boolean> = {
   "the worker's commands": (connection) => connection.hasRun(LUA.begin.sha),
-  "the worker's blocking read": ({ use }) => use === 'blocking',
+  "the worker's blocking read": ({ use, commands }) => use === 'blocking' && commands.has('XREADGROUP'),
+  "the worker's inbox": ({ use, commands }) => use === 'blocking' && !commands.has('XREADGROUP'),
   "the worker's lease thread": (connection) => connection.hasRun(LUA.beat.sha),
   "the client's commands": (connection) => connection.hasRun(LUA.enqueue.sha),
   "the client's pushes": ({ use }) => use === 'subscriber',
