@@ -28,6 +28,11 @@ export interface TestHarnessOptions extends WorkerSettings {
    * Default: a private Redis for this harness alone.
    */
   readonly redis?: string
+  /**
+   * How long an ask waits unless it says otherwise, in ms. Default 4,000: less than the patience of most test runners, so
+   * that the error tells what was waited for.
+   */
+  readonly askTimeoutMs?: number
 }
 
 /** A message as a test sends it: what it does not care about has a default. */
@@ -49,7 +54,6 @@ export interface TestAnswer<Data = unknown> extends TaskResult<Data> {
   readonly text: string
 }
 
-/** How long an ask waits unless it says otherwise: shorter than the patience of a test runner. */
 const ASK_TIMEOUT_MS = 4_000
 /** A test that leaves a task hanging is not to wait for it. */
 const SHUTDOWN_TIMEOUT_MS = 1_000
@@ -64,9 +68,9 @@ const BACKOFF = { type: 'fixed', delayMs: 10 } as const
  * @throws What `startLocalRedis` and `runWorker` throw; nothing stays open then.
  */
 export async function createTestHarness(options: TestHarnessOptions): Promise<TestHarness> {
-  const { workers, redis: url, ...settings } = options
+  const { workers, redis: url, askTimeoutMs = ASK_TIMEOUT_MS, ...settings } = options
   const redis = await openHarnessRedis(url)
-  const harness = new TestHarness(redis, settings)
+  const harness = new TestHarness(redis, settings, askTimeoutMs)
   // All of them come to an end of their start before any is stopped.
   const started = await Promise.allSettled(workers.map((worker) => harness.startWorker(worker)))
   const failure = started.find(({ status }) => status === 'rejected')
@@ -85,13 +89,15 @@ export class TestHarness implements AsyncDisposable {
   readonly client: GatewayClient
   readonly #redis: HarnessRedis
   readonly #settings: WorkerSettings
+  readonly #askTimeoutMs: number
   /** By the order in which their start was asked for, which is not that in which they came up. */
   readonly #workers = new Map<number, RunningWorker>()
   #asked = 0
   #closing: Promise<void> | undefined
 
-  constructor(redis: HarnessRedis, settings: WorkerSettings) {
+  constructor(redis: HarnessRedis, settings: WorkerSettings, askTimeoutMs: number) {
     this.#redis = redis
+    this.#askTimeoutMs = askTimeoutMs
     this.#settings = { logger: createLogger('silent'), shutdownTimeoutMs: SHUTDOWN_TIMEOUT_MS, ...settings }
     this.redisUrl = redis.url
     this.keyPrefix = redis.keyPrefix
@@ -131,7 +137,7 @@ export class TestHarness implements AsyncDisposable {
    * Sends a message, waits for the end of its task, and answers all that came of it. A plain text will do: without
    * `sessionId` each ask has a new session, without `targetAgentType` the only capability there is takes it.
    *
-   * @throws GatewayError `GW_TIMEOUT` after `timeoutMs` (default 4,000), `GW_SEND_REFUSED`, or `GW_INVALID_ARGUMENT`
+   * @throws GatewayError `GW_TIMEOUT` after `timeoutMs` (default `askTimeoutMs`), `GW_SEND_REFUSED`, or `GW_INVALID_ARGUMENT`
    * when it is not clear who is meant. A task that failed is an answer.
    */
   ask<Contract extends AgentContract>(
@@ -147,7 +153,7 @@ export class TestHarness implements AsyncDisposable {
       events.push(event)
       given.onEvent?.(event)
     }
-    const message = { timeoutMs: ASK_TIMEOUT_MS, ...given, ...target, sessionId, onEvent }
+    const message = { timeoutMs: this.#askTimeoutMs, ...given, ...target, sessionId, onEvent }
     const result = await this.client.ask(message as SendMessageRequest & AskOptions)
     return { ...result, sessionId, events, text: foldEvents(events).tasks[0]?.text ?? '' }
   }
@@ -159,7 +165,7 @@ export class TestHarness implements AsyncDisposable {
    */
   async settled(options: WaitForOptions = {}): Promise<void> {
     let open: string[] = []
-    const message = () => `the end of ${open.join(', ')}`
+    const message = () => `the end of ${open.join(', ') || 'all tasks'}`
     const look = async () => {
       const tasks = await this.client.listTasks({ limit: Number.MAX_SAFE_INTEGER })
       open = tasks

@@ -45,7 +45,7 @@ class Doubler extends GatewayWorker {
 
 /** On the Redis of this run, which is quicker than one of its own. */
 async function harnessOf(options: TestHarnessOptions) {
-  const harness = await createTestHarness({ redis: testRedisUrl(), ...options })
+  const harness = await createTestHarness({ redis: testRedisUrl(), askTimeoutMs: 15_000, ...options })
   onTestFinished(() => harness.close())
   return harness
 }
@@ -54,7 +54,7 @@ test('a private Redis, a worker and a client; nothing of it is left', { timeout:
   let url = ''
   const isThere = () => canConnect('127.0.0.1', Number(new URL(url).port), 5_000)
   {
-    await using harness = await createTestHarness({ workers: [Writer] })
+    await using harness = await createTestHarness({ workers: [Writer], askTimeoutMs: 15_000 })
     url = harness.redisUrl
     expect(url).not.toBe(testRedisUrl())
     const answer = await harness.ask('hello')
@@ -108,6 +108,8 @@ describe('ask', () => {
     })
     const late = harness.ask({ targetAgentType: 'writer', content: 'hang', timeoutMs: 50 })
     await expect(late).rejects.toMatchObject({ code: 'GW_TIMEOUT' })
+    const brief = await harnessOf({ workers: [Writer], askTimeoutMs: 60 })
+    await expect(brief.ask('hang')).rejects.toThrow('within 60 ms')
     const empty = await harnessOf({ workers: [] })
     await expect(empty.ask('x')).rejects.toThrow('there is no worker')
   })
@@ -123,7 +125,7 @@ test('settled waits for what was sent, and names what does not end', async () =>
   const tasks = await harness.client.listTasks({ sessionId: 's' })
   expect(tasks.map(({ status }) => status)).toEqual(['COMPLETED', 'COMPLETED', 'FAILED', 'COMPLETED'])
   await harness.client.sendMessage({ ...send, content: 'hang', messageId: 'm-hangs' })
-  await expect(harness.settled({ timeoutMs: 100 })).rejects.toThrow(
+  await expect(harness.settled({ timeoutMs: 1_000 })).rejects.toThrow(
     /in vain for: the end of m-hangs \(writer, [A-Z]+\)$/,
   )
 })
