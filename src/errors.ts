@@ -11,6 +11,7 @@ const CATALOGUE = {
     `${d.direction ?? 'content'} does not fit the contract of '${d.agentType}': ${d.reason}`,
   GW_PAYLOAD_TOO_LARGE: (d) => `${d.field} has ${d.bytes} bytes, the limit is ${d.limit}`,
   GW_NO_ONLINE_WORKER: (d) => `no live worker offers '${d.agentType}'`,
+  GW_QUEUE_FULL: (d) => `the ${d.priority} queue of '${d.agentType}' is full, its limit is ${d.limit}`,
   GW_REDIS_UNREACHABLE: (d) => `Redis at ${d.target} cannot be reached: ${d.reason}`,
   GW_REDIS_UNSUPPORTED: (d) => `Redis ${d.version} is too old, this library needs ${d.needed} or newer`,
   GW_REDIS_FAILED: (d) => `Redis did not carry out ${d.operation}: ${d.reason}`,
@@ -18,6 +19,7 @@ const CATALOGUE = {
   GW_WORKER_NOT_LOADED: (d) => `${d.spec}: ${d.reason}`,
   GW_SEND_REFUSED: (d) => `the message was refused (${d.status}): ${d.message}`,
   GW_RESULT_GONE: (d) => `the result of ${d.messageId} is not kept any more`,
+  GW_TASK_LOST: (d) => `task ${d.messageId} was accepted, but Redis does not know it any more (its data was lost)`,
   GW_CLOSED: (d) => `the ${d.what} is closed`,
   GW_TIMEOUT: (d) => `${d.what} did not come within ${d.timeoutMs} ms`,
   GW_TOOL_NOT_FOUND: (d) => `there is no tool '${d.tool}' (known: ${d.known})`,
@@ -31,6 +33,7 @@ const CATALOGUE = {
   GW_LEASE_LOST: (d) => `the attempt lost its task ${d.messageId} to another owner (now ${d.holder})`,
   GW_SHUTDOWN: (d) => `worker '${d.workerId}' is shutting down`,
   GW_TASK_FAILED: (d) => `${d.reason}`,
+  GW_TASK_STRANDED: (d) => `the task cannot run any more: ${d.reason}`,
   GW_POISON: (d) => `the message cannot be processed: ${d.reason}`,
 } as const satisfies Record<string, (details: Record<string, unknown>) => string>
 

@@ -1,22 +1,29 @@
 import type { AgentContract, ContractResult } from '../agent/contract.ts'
+import { Audit, type DiagnoseOptions, type Diagnosis } from '../audit/audit.ts'
+import { Explainer } from '../audit/explain.ts'
+import type { Explanation } from '../audit/explanation.ts'
 import { Canceller } from '../dispatch/canceller.ts'
+import type { QueueLimit } from '../dispatch/queue-limit.ts'
 import { Dispatcher, refused, type SendAnswer } from '../dispatch/send.ts'
 import { TaskEnder } from '../dispatch/task-ender.ts'
 import { GatewayError } from '../errors.ts'
 import type { GatewayCommand } from '../protocol/command.ts'
 import type { SessionEvent } from '../protocol/event.ts'
-import { checkId, idFault, newMessageId, newTraceId, type TaskRef } from '../protocol/ids.ts'
+import { checkCapability, checkId, idFault, newMessageId, newTraceId, type TaskRef } from '../protocol/ids.ts'
 import type { TaskStatus } from '../protocol/status.ts'
+import type { RedisClient } from '../redis/client.ts'
 import { RedisConnections } from '../redis/connections.ts'
-import { Keys } from '../redis/keys.ts'
+import { Keys, type Priority } from '../redis/keys.ts'
 import { isEntryId } from '../redis/streams.ts'
 import { Agenda } from '../store/agenda.ts'
 import { ControlWriter } from '../store/control-streams.ts'
 import { DataReader, DataWriter, DEFAULT_RETENTION } from '../store/data-streams.ts'
 import type { DeadLetter } from '../store/dead-letter.ts'
 import type { DeadLetterFilter } from '../store/dead-letter-filter.ts'
+import { DEFAULT_GROUP } from '../store/defaults.ts'
 import { InboxWriter } from '../store/inbox.ts'
 import { Presence, type WorkerInfo } from '../store/presence.ts'
+import { type QueueStats, type QueueStatsOptions, Queues } from '../store/queues.ts'
 import { type TaskInfo, TaskRecords } from '../store/task-records.ts'
 import {
   type CancelAnswer,
@@ -65,6 +72,12 @@ export interface ListTasksOptions {
   readonly limit?: number
 }
 
+/** Which task to explain. */
+export interface ExplainOptions extends TaskRef {
+  /** The workers' consumer group. Default `agent_engines`. */
+  readonly consumerGroup?: string
+}
+
 /**
  * The backend's side: sends messages to agents, follows sessions, reads results. Opens its connections when they are
  * first needed: one for commands, one for pushes, however many sessions are followed.
@@ -72,24 +85,33 @@ export interface ListTasksOptions {
 export class GatewayClient implements AsyncDisposable {
   readonly #connections: RedisConnections
   readonly #dispatcher: Dispatcher
+  readonly #queueLimit: QueueLimit
   readonly #canceller: Canceller
   readonly #records: TaskRecords
   readonly #presence: Presence
   readonly #deadLetters: DeadLetterOffice
+  readonly #queues: Queues
   readonly #reader: DataReader
   readonly #feeds: SessionFeeds
+  readonly #commands: RedisClient
+  readonly #keys: Keys
   readonly #subscriptions = new Set<Subscription>()
   #closed = false
 
   /** @throws GatewayError `GW_INVALID_ARGUMENT` that names the option. */
   constructor(options: GatewayClientOptions = {}) {
-    const { redis, keyPrefix, maxPayloadBytes, logger, ...ttls } = resolveClientOptions(options)
+    const { redis, keyPrefix, maxPayloadBytes, logger, ...more } = resolveClientOptions(options)
+    const { maxQueueLength, whenFull, queueTimeoutMs, ...ttls } = more
+    this.#queueLimit = { maxQueueLength, whenFull, queueTimeoutMs }
     const keys = new Keys(keyPrefix)
     this.#connections = new RedisConnections(redis, logger)
     const commands = this.#connections.client('prompt')
+    this.#commands = commands
+    this.#keys = keys
     this.#records = new TaskRecords(commands, keys)
     this.#presence = new Presence(commands, keys)
     this.#deadLetters = new DeadLetterOffice(commands, keys, maxPayloadBytes)
+    this.#queues = new Queues(commands, keys)
     this.#reader = new DataReader(commands, keys)
     this.#feeds = new SessionFeeds(this.#connections, this.#reader, logger)
     const inboxes = new InboxWriter(commands, keys)
@@ -110,13 +132,17 @@ export class GatewayClient implements AsyncDisposable {
 
   /**
    * Sends a message to an agent. Resolves with `QUEUED` only once the task is on the control stream; a request that is
-   * at fault is answered with `REJECTED`, and nothing is written.
+   * at fault is answered with `REJECTED`, one beyond the queue's limit with `QUEUE_FULL`, and nothing is written.
    *
    * @throws GatewayError `GW_REDIS_FAILED` when Redis did not take it, `GW_CLOSED` after `close()`.
    */
   sendMessage(request: SendMessageRequest): Promise<SendAnswer>
   sendMessage<Contract extends AgentContract>(request: SendContractRequest<Contract>): Promise<SendAnswer>
   async sendMessage(request: SendMessageRequest | SendContractRequest): Promise<SendAnswer> {
+    return this.#send(request)
+  }
+
+  async #send(request: SendMessageRequest | SendContractRequest, signal?: AbortSignal): Promise<SendAnswer> {
     this.#requireOpen()
     const checked = this.#check(request)
     if (checked instanceof GatewayError) {
@@ -124,16 +150,19 @@ export class GatewayClient implements AsyncDisposable {
       return refused('REJECTED', checked, { messageId, traceId, timestamp: Date.now() })
     }
     const { command, ...options } = checked
-    return this.#dispatcher.send(command, { ...options, isChecked: true })
+    return this.#dispatcher.send(command, { ...options, ...this.#queueLimit, signal, isChecked: true })
   }
 
   /**
    * Sends a prepared command to the agents of its header's `targetAgentType`; answers like {@link sendMessage}. What a
    * worker could not read is refused here.
    */
-  async sendCommand(command: GatewayCommand, options: { requireOnlineWorker?: boolean } = {}): Promise<SendAnswer> {
+  async sendCommand(
+    command: GatewayCommand,
+    options: { requireOnlineWorker?: boolean; priority?: Priority } = {},
+  ): Promise<SendAnswer> {
     this.#requireOpen()
-    return this.#dispatcher.send(command, options)
+    return this.#dispatcher.send(command, { ...options, ...this.#queueLimit })
   }
 
   /**
@@ -162,7 +191,8 @@ export class GatewayClient implements AsyncDisposable {
   /**
    * Waits for the end of a task, whenever it was sent. A failed or cancelled task resolves too.
    *
-   * @throws GatewayError `GW_TIMEOUT` when the end does not come in time.
+   * @throws GatewayError `GW_TIMEOUT` when the end does not come in time, `GW_TASK_LOST` when Redis knew the task and
+   * does not any more.
    */
   async result<Data = unknown>(options: ResultOptions): Promise<TaskResult<Data>> {
     const { sessionId, messageId, timeoutMs, signal } = options
@@ -175,6 +205,7 @@ export class GatewayClient implements AsyncDisposable {
       limit.signal.throwIfAborted()
       const end = await this.#records.getEnd({ sessionId, messageId })
       if (isEnd(end)) return toResult<Data>(end)
+      if (end !== null) subscription.expectTask()
       for await (const _ of subscription) limit.signal.throwIfAborted()
       limit.signal.throwIfAborted()
       return await this.#readResult<Data>({ sessionId, messageId })
@@ -209,9 +240,11 @@ export class GatewayClient implements AsyncDisposable {
     const early = idFault(sessionId) === null && !isKnown ? follow() : undefined
     let subscription = early
     try {
-      const sent = await this.sendMessage({ ...message, messageId } as SendMessageRequest)
+      const sent = await this.#send({ ...message, messageId } as SendMessageRequest, limit.signal)
+      if (!sent.success) limit.signal.throwIfAborted() // it may have been waiting for room
       if (!sent.success) throw new GatewayError('GW_SEND_REFUSED', { status: sent.status, ...sent.error })
       subscription ??= follow()
+      subscription.expectTask()
       for await (const event of subscription) onEvent?.(event)
       limit.signal.throwIfAborted()
       return await this.#readResult({ sessionId, messageId })
@@ -300,6 +333,30 @@ export class GatewayClient implements AsyncDisposable {
   async dropDeadLetters(options: DropOptions = {}): Promise<DropResult> {
     this.#requireOpen()
     return this.#deadLetters.drop(options)
+  }
+
+  /** How many tasks of a capability wait and run, by lane, for how long the oldest has been waiting, and what failed. */
+  async queueStats(capability: string, options: QueueStatsOptions = {}): Promise<QueueStats> {
+    this.#requireOpen()
+    return this.#queues.read(checkCapability('capability', capability), options)
+  }
+
+  /**
+   * Looks over a live system for what should not be: tasks that nothing will move any more, entries, consumers and keys
+   * that nobody will remove; repairs it with `fix`. Looks twice, some seconds apart, and walks over all keys: for operators.
+   *
+   * @throws GatewayError `GW_INVALID_ARGUMENT` that names the option.
+   */
+  async diagnose(options: DiagnoseOptions = {}): Promise<Diagnosis> {
+    this.#requireOpen()
+    return new Audit({ redis: this.#commands, keys: this.#keys }).diagnose(options)
+  }
+
+  /** Tells where a task is and what it waits for, in data and in words. */
+  async explain({ sessionId, messageId, consumerGroup = DEFAULT_GROUP }: ExplainOptions): Promise<Explanation> {
+    this.#requireOpen()
+    const ref = { sessionId: checkId('sessionId', sessionId), messageId: checkId('messageId', messageId) }
+    return new Explainer(this.#commands, this.#keys, consumerGroup).explain(ref)
   }
 
   /** Ends all subscriptions and closes the connections. What was sent stays sent. */

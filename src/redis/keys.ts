@@ -1,5 +1,16 @@
-/** Lanes of a control stream; `normal` is the stream without a suffix. */
-export type Priority = 'high' | 'normal' | 'low'
+/** What a key is, by its family; see {@link Keys.parse}. */
+export type ParsedKey =
+  | { readonly family: 'task' | 'journal'; readonly sessionId: string; readonly messageId: string }
+  | { readonly family: 'session' | 'data'; readonly sessionId: string }
+  | { readonly family: 'worker'; readonly workerId: string }
+  | { readonly family: 'control'; readonly capability: string; readonly priority: Priority }
+  | { readonly family: 'dead' | 'capability'; readonly capability: string }
+
+/** The lanes of a capability, the first first. */
+export const PRIORITIES = ['high', 'normal', 'low'] as const
+
+/** A lane: one control stream of a capability; `normal` is the one without a suffix. */
+export type Priority = (typeof PRIORITIES)[number]
 
 /**
  * Every key and channel this library uses, spelled here and nowhere else. `{…}` is the hash tag of Redis Cluster: all
@@ -49,6 +60,37 @@ export class Keys {
     const end = key.indexOf('}:', head.length)
     if (!key.startsWith(head) || end < 0) return null
     return { sessionId: key.slice(head.length, end), messageId: key.slice(end + 2) }
+  }
+
+  /** Glob over all keys with this prefix, for operators' walks only. */
+  allPattern(): string {
+    return `${escapeGlob(this.prefix)}:*`
+  }
+
+  /** What a key found by a walk is, or null for one that is none of these, such as a worker's own control stream. */
+  parse(key: string): ParsedKey | null {
+    if (!key.startsWith(`${this.prefix}:`)) return null
+    const rest = key.slice(this.prefix.length + 1)
+    const [, sessionFamily, sessionId = '', messageId] =
+      /^(task|journal|session|data:stream):\{([^}]*)\}(?::(.+))?$/s.exec(rest) ?? []
+    if (sessionFamily === 'task' || sessionFamily === 'journal') {
+      return messageId === undefined ? null : { family: sessionFamily, sessionId, messageId }
+    }
+    if (sessionFamily !== undefined) {
+      return messageId === undefined ? { family: sessionFamily === 'session' ? 'session' : 'data', sessionId } : null
+    }
+    if (rest.startsWith('worker:')) return { family: 'worker', workerId: rest.slice('worker:'.length) }
+    const [, family, capability = '', lane] = /^(ctrl|dead|capability):([\w.-]+)(?::(high|low))?$/.exec(rest) ?? []
+    if (family === 'ctrl' && capability !== 'worker') {
+      return { family: 'control', capability, priority: (lane as Priority | undefined) ?? 'normal' }
+    }
+    if ((family !== 'dead' && family !== 'capability') || lane !== undefined) return null
+    return { family, capability }
+  }
+
+  /** Hash: what a task's durable calls have brought. */
+  journal(sessionId: string, messageId: string): string {
+    return `${this.prefix}:journal:{${sessionId}}:${messageId}`
   }
 
   /** Sorted set: the tasks of a session, by the time at which their records were made. */

@@ -98,27 +98,25 @@ export class Agenda {
     return { isKeeper: true, pauseMs: Number(first), items }
   }
 
-  /** Strikes out what is done or will not be done. */
-  async remove(items: readonly AgendaItem[]): Promise<void> {
-    await this.#redis.bySlot(
-      items,
-      (item) => this.#home(item).due,
-      async (part) => {
-        const keys = part.flatMap((item) => {
-          const { due, payloads } = this.#home(item)
-          return [due, payloads]
-        })
-        await this.#redis.script('agendaRemove', keys, part.map(memberOf))
-        return part.map(() => undefined)
-      },
+  /** Strikes out what was done of a shard. */
+  async remove(shard: number, items: readonly AgendaItem[]): Promise<void> {
+    const { due, payloads } = this.#keys.agenda(shard)
+    await this.#redis.script('agendaRemove', [due, payloads], items.map(memberOf))
+  }
+
+  /** Tells of tasks that wait for their turns which are noted. */
+  async holds(tasks: readonly (TaskRef & { readonly turn: string })[]): Promise<boolean[]> {
+    const scores = await this.#redis.all<string | null>(
+      tasks.map((task) => ['ZSCORE', this.#home(task).due, memberOf({ ...task, kind: 'ready' })] as const),
     )
+    return scores.map((score) => score !== null)
   }
 
   /** Strikes out what is noted for a task that waits for its turn. */
   async cancel(ref: TaskRef, turn: string): Promise<void> {
     const { due, payloads } = this.#home(ref)
     const members = [memberOf({ ...ref, kind: 'ready', turn }), memberOf({ ...ref, kind: 'expiry' })]
-    await this.#redis.script('agendaRemove', [due, payloads, due, payloads], members)
+    await this.#redis.script('agendaRemove', [due, payloads], members)
   }
 
   /** Gives up being the keeper of a shard. */

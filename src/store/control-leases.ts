@@ -1,4 +1,4 @@
-import type { RedisClient } from '../redis/client.ts'
+import { type RedisClient, slotGroups } from '../redis/client.ts'
 import type { RawEntry } from '../redis/streams.ts'
 import type { ControlStream, TakenEntry } from './control-streams.ts'
 
@@ -6,6 +6,10 @@ import type { ControlStream, TakenEntry } from './control-streams.ts'
 const MOST_PENDING = 12_000
 /** Ids in one call; Lua's stack ends at some 8,000 values. */
 const MOST_IDS = 2_000
+/** Most entries of one stream that a walk takes over. */
+const MOST_RECLAIMED = 100
+
+type ReclaimReply = [cursor: string, taken: [...RawEntry, deliveries: number][]]
 
 /**
  * The leases on taken entries. The time for which an entry has been pending without a sign of life is its idle time,
@@ -22,42 +26,84 @@ export class ControlLeases {
     this.#consumer = consumer
   }
 
-  /** Renews the leases on exactly these entries, as far as this consumer still owns them. */
-  async renew(key: string, ids: readonly string[]): Promise<number> {
-    let renewed = 0
-    for (let from = 0; from < ids.length; from += MOST_IDS) {
-      const args = [this.#group, this.#consumer, MOST_PENDING, ...ids.slice(from, from + MOST_IDS)]
-      renewed += await this.#redis.script<number>('renew', [key], args)
-    }
-    return renewed
+  /** Resolves when Redis answers. */
+  async reach(): Promise<void> {
+    await this.#redis.call('PING')
   }
 
   /**
-   * Takes over at most `count` entries of a stream whose lease ran out at least `idleMs` after its last renewal.
+   * Renews the leases on exactly these entries, as far as this consumer still owns them; answers those that it does not
+   * own any more.
+   */
+  async renew(key: string, ids: readonly string[]): Promise<readonly string[]> {
+    const lost: string[] = []
+    for (let from = 0; from < ids.length; from += MOST_IDS) {
+      const part = ids.slice(from, from + MOST_IDS)
+      const args = [this.#group, this.#consumer, MOST_PENDING, ...part]
+      const renewed = new Set(await this.#ifGroup(this.#redis.script<string[]>('renew', [key], args), []))
+      lost.push(...part.filter((id) => !renewed.has(id)))
+    }
+    return lost
+  }
+
+  /**
+   * Takes over at most `count` entries whose lease ran out at least `idleMs` after its last renewal; those of one slot
+   * (on one Redis: all) in one call.
    *
-   * @param cursor - Where the last walk ended; `0-0` for a new one.
+   * @param cursors - Per stream's key, where its last walk ended; moved on to where this one did.
    */
   async reclaim(
-    stream: ControlStream,
+    streams: readonly ControlStream[],
     idleMs: number,
-    cursor: string,
     count: number,
-  ): Promise<{ cursor: string; entries: TakenEntry[] }> {
-    const args = [this.#group, this.#consumer, idleMs, cursor, count]
-    const reply = await this.#redis.script<[string, [...RawEntry, number][]]>('reclaim', [stream.key], args)
-    const entries = reply[1].map(
-      ([id, fields, deliveries]): TakenEntry => ({ stream, id, raw: [id, fields], deliveries }),
-    )
-    return { cursor: reply[0], entries }
+    cursors: Map<string, string>,
+  ): Promise<{ entries: readonly TakenEntry[]; fault: Error | undefined }> {
+    const entries: TakenEntry[] = []
+    let fault: Error | undefined
+    // One slot after the other, because they share the count: taking over more would count deliveries that were none.
+    for (const part of slotGroups(this.#redis.isCluster, streams, ({ key }) => key)) {
+      const left = count - entries.length
+      if (left <= 0) break
+      const limits = [this.#group, this.#consumer, idleMs, left, MOST_RECLAIMED]
+      const [walked, error] = await this.#redis.script<[ReclaimReply[], string]>(
+        'reclaim',
+        part.map(({ key }) => key),
+        [...limits, ...part.map(({ key }) => cursors.get(key) ?? '0-0')],
+      )
+      if (error !== '' && !isGroupGone(new Error(error))) fault = new Error(error)
+      walked.forEach(([cursor, taken], index) => {
+        const stream = part[index] as ControlStream
+        cursors.set(stream.key, cursor)
+        for (const [id, fields, deliveries] of taken) entries.push({ stream, id, raw: [id, fields], deliveries })
+      })
+    }
+    return { entries, fault }
   }
 
   /** Lets go of entries (default: all that this consumer has), for any worker to take over at once. */
   async surrender(key: string, ids: readonly string[] = []): Promise<number> {
-    return this.#redis.script<number>('surrender', [key], [this.#group, this.#consumer, MOST_PENDING, ...ids])
+    const args = [this.#group, this.#consumer, MOST_PENDING, ...ids]
+    return this.#ifGroup(this.#redis.script<number>('surrender', [key], args), 0)
   }
 
   /** Removes consumers that own nothing and were silent for `idleMs`, and this one too if `own`. */
   async removeConsumers(key: string, idleMs: number, own = false): Promise<number> {
-    return this.#redis.script<number>('removeConsumers', [key], [this.#group, idleMs, own ? this.#consumer : ''])
+    const args = [this.#group, idleMs, own ? this.#consumer : '']
+    return this.#ifGroup(this.#redis.script<number>('removeConsumers', [key], args), 0)
   }
+
+  /** Where the group is gone, by a flush for instance, nobody owns anything; whoever reads next makes it again. */
+  async #ifGroup<T>(call: Promise<T>, otherwise: T): Promise<T> {
+    try {
+      return await call
+    } catch (error) {
+      if (isGroupGone(error)) return otherwise
+      throw error
+    }
+  }
+}
+
+/** True if a stream or its consumer group does not exist any more. */
+export function isGroupGone(error: unknown): boolean {
+  return error instanceof Error && /NOGROUP|no such key|the stream key no longer exists/i.test(error.message)
 }

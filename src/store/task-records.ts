@@ -143,6 +143,7 @@ export interface TaskKin {
 }
 
 const KIN_PER_CALL = 500
+const SCAN_COUNT = 1_000
 
 /** What has become of a task while its attempt runs. */
 export type Inspection =
@@ -313,18 +314,13 @@ export class TaskRecords {
   /** Up to about `limit` tasks of all sessions, oldest first; walks the key space, so for operators only. */
   async listAll(limit: number): Promise<TaskInfo[]> {
     const refs: TaskRef[] = []
-    let cursor = '0'
-    do {
-      const [next, keys] = await this.#redis.call<[string, string[]]>(
-        'SCAN',
-        ...[cursor, 'MATCH', this.#keys.taskPattern(), 'COUNT', 1_000, 'TYPE', 'hash'],
-      )
-      cursor = next
+    for await (const keys of this.#redis.scan(this.#keys.taskPattern(), SCAN_COUNT)) {
       for (const key of keys) {
         const ref = this.#keys.parseTask(key)
         if (ref !== null) refs.push(ref)
       }
-    } while (cursor !== '0' && refs.length < limit)
+      if (refs.length >= limit) break
+    }
     return this.#load(refs.slice(0, limit))
   }
 

@@ -23,6 +23,7 @@ export class Promoter extends Service {
   readonly #logger: Logger
   readonly #stopping = new AbortController()
   #waking = new AbortController()
+  readonly #striking = new Set<Promise<unknown>>()
   #loops: Promise<void>[] = []
 
   constructor(options: { agenda: Agenda; control: ControlWriter; ender: TaskEnder; workerId: string; logger: Logger }) {
@@ -49,6 +50,7 @@ export class Promoter extends Service {
     this.#stopping.abort()
     this.wake()
     await Promise.all(this.#loops)
+    await Promise.all(this.#striking)
     try {
       await Promise.all(this.#agenda.shards.map((shard) => this.#agenda.leave(shard, this.#workerId)))
     } catch (error) {
@@ -78,11 +80,11 @@ export class Promoter extends Service {
   async #keepOnce(shard: number): Promise<number> {
     const { isKeeper, pauseMs, items } = await this.#agenda.take(shard, this.#workerId)
     if (!isKeeper) return pauseMs + Math.random() * STANDBY_JITTER_MS
-    if (items.length > 0) await this.#do(items)
+    if (items.length > 0) await this.#do(shard, items)
     return pauseMs
   }
 
-  async #do(items: readonly AgendaItem[]): Promise<void> {
+  async #do(shard: number, items: readonly AgendaItem[]): Promise<void> {
     const ready = items.filter((item): item is ReadyItem => item.kind === 'ready')
     const lost = ready.filter(({ capability }) => capability === '')
     for (const { sessionId, messageId, turn } of lost)
@@ -96,7 +98,22 @@ export class Promoter extends Service {
         if (item.kind === 'expiry') await this.#expire(item)
       }),
     )
-    await this.#agenda.remove(items)
+    this.#strikeOut(shard, items)
+  }
+
+  /** Goes on behind the next look, which does not see these items: what is not struck out is due again only after a while. */
+  #strikeOut(shard: number, items: readonly AgendaItem[]): void {
+    const striking: Promise<unknown> = this.#agenda.remove(shard, items).then(
+      () => this.#striking.delete(striking),
+      (error: unknown) => {
+        this.#striking.delete(striking)
+        this.#logger.warn(
+          { shard, reason: errorMessage(error) },
+          'what was done stays on the agenda, and is done again',
+        )
+      },
+    )
+    this.#striking.add(striking)
   }
 
   async #expire({ sessionId, messageId }: AgendaItem): Promise<void> {

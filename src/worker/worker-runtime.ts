@@ -10,7 +10,7 @@ import { type RedisClient, slotGroups } from '../redis/client.ts'
 import { RedisConnections } from '../redis/connections.ts'
 import { checkServer } from '../redis/server-check.ts'
 import { Service } from '../service.ts'
-import { ControlReader, type ControlStream, type TakenEntry } from '../store/control-streams.ts'
+import { ControlReader, type ControlStream, lanesOf, type TakenEntry } from '../store/control-streams.ts'
 import { InboxReader } from '../store/inbox.ts'
 import type { WorkerIdentity } from '../store/presence.ts'
 import { sleep } from '../util/sleep.ts'
@@ -19,6 +19,7 @@ import { identify, readCapabilities } from './identity.ts'
 import { Inbox } from './inbox.ts'
 import { Intake, type RunTask } from './intake.ts'
 import { LeaseKeeper } from './lease-keeper.ts'
+import { LossReport } from './loss-report.ts'
 import type { ResolvedWorkerOptions } from './options.ts'
 import { Promoter } from './promoter.ts'
 import { Reclaimer } from './reclaimer.ts'
@@ -26,6 +27,7 @@ import { Registration } from './registration.ts'
 import { Slots } from './slots.ts'
 import { openStores, type WorkerStores } from './stores.ts'
 import { TaskWatch } from './task-watch.ts'
+import { Turnstile } from './turnstile.ts'
 
 /** After this long without a sign of life a consumer that owns nothing is removed from its group. */
 const CONSUMER_IDLE_MS = 600_000
@@ -70,6 +72,7 @@ export class WorkerRuntime extends Service implements RunningWorker {
   readonly #promoter: Promoter
   readonly #inbox: Inbox
   readonly #watch: TaskWatch
+  readonly #losses: LossReport
   #markStopped!: () => void
 
   constructor(options: ResolvedWorkerOptions) {
@@ -84,17 +87,21 @@ export class WorkerRuntime extends Service implements RunningWorker {
     this.#logger = options.logger.child({ workerId: options.workerId })
     this.#connections = new RedisConnections(options.redis, this.#logger)
     this.#redis = this.#connections.client('patient')
+    this.#losses = new LossReport(this.#logger)
     this.#slots = new Slots(options.maxConcurrency)
     this.#stores = openStores(this.#redis, options)
     const { keys, presence, leases } = this.#stores
     this.#identity = identify(options, names)
-    this.#streams = names.map((capability) => ({ capability, priority: 'normal', key: keys.control(capability) }))
+    this.#streams = lanesOf(names, keys)
     const { leaseMs } = options
     this.#registration = new Registration({ presence, identity: this.#identity, logger: this.#logger })
     this.#keeper = this.#makeKeeper()
     const { workerId, inboxes, agenda, deadLetters } = { ...this.#stores, workerId: options.workerId }
     const aftercare = new Aftercare({ agenda, inboxes, deadLetters, workerId })
-    this.#executions = new Executions(this.#makeResources(contracts, aftercare), this.#logger)
+    this.#executions = new Executions(this.#makeResources(contracts, aftercare), {
+      logger: this.#logger,
+      onGivenUp: (reason) => this.#losses.note(reason),
+    })
     this.#intakes = this.#makeIntakes(aftercare)
     this.#reclaimer = new Reclaimer({
       ...{ leases, streams: this.#streams, slots: this.#slots, leaseMs, logger: this.#logger },
@@ -149,6 +156,7 @@ export class WorkerRuntime extends Service implements RunningWorker {
     try {
       await Promise.race([orderly, overtime])
     } finally {
+      this.#losses.close()
       this.#connections.close()
       this.#markStopped()
       this.#logger.info({}, 'worker has stopped')
@@ -193,7 +201,7 @@ export class WorkerRuntime extends Service implements RunningWorker {
   }
 
   #makeInbox(): Inbox {
-    const blocking = this.#connections.client('blocking')
+    const blocking = this.#connections.client('blocking', 'inbox')
     const { keys } = this.#stores
     return new Inbox({
       reader: new InboxReader({ redis: this.#redis, blocking, keys, workerId: this.workerId }),
@@ -213,11 +221,21 @@ export class WorkerRuntime extends Service implements RunningWorker {
     const limits = { workerId, maxPayloadBytes, maxDeliveries }
     const reception = new Reception({ records, deadLetters, aftercare, ...limits, logger })
     const run: RunTask = (assignment, onHandled) => this.#executions.run(assignment, onHandled)
-    const shared = { reception, run, fetchCount, logger, leases, keeper: this.#keeper, slots: this.#slots }
+    const shared = {
+      reception,
+      run,
+      fetchCount,
+      logger,
+      leases,
+      keeper: this.#keeper,
+      slots: this.#slots,
+      onGroupGone: () => this.#watch.wake(),
+    }
+    const turnstile = redis.isCluster ? new Turnstile() : undefined
     return slotGroups(redis.isCluster, this.#streams, ({ key }) => key).map((streams) => {
       const blocking = this.#connections.client('blocking')
       const reader = new ControlReader({ redis, blocking, streams, group, consumer: workerId })
-      return new Intake({ ...shared, reader })
+      return new Intake({ ...shared, reader, turnstile })
     })
   }
 
@@ -244,6 +262,7 @@ export class WorkerRuntime extends Service implements RunningWorker {
         this.#logger.error({ reason }, 'another process took over the id of this worker, stopping')
         void this.stop()
       },
+      onLost: () => this.#watch.wake(),
     })
   }
 

@@ -4,12 +4,13 @@ import { Aftercare } from '../../src/execution/aftercare.ts'
 import { Reception } from '../../src/execution/reception.ts'
 import type { Keys } from '../../src/redis/keys.ts'
 import { Agenda } from '../../src/store/agenda.ts'
-import { ControlReader, type TakenEntry } from '../../src/store/control-streams.ts'
+import { ControlReader, lanesOf, type TakenEntry } from '../../src/store/control-streams.ts'
 import { DataWriter } from '../../src/store/data-streams.ts'
 import { DeadLetters } from '../../src/store/dead-letters.ts'
 import { InboxWriter } from '../../src/store/inbox.ts'
 import { TaskRecords } from '../../src/store/task-records.ts'
 import { openStore } from '../redis/harness.ts'
+import { atMost } from '../store/read-plan.ts'
 import { envelope, memoryLogger } from '../worker/harness.ts'
 
 let keys: Keys
@@ -28,7 +29,7 @@ beforeEach(async () => {
   logger = memoryLogger()
   records = new TaskRecords(store.redis, keys)
   writer = new DataWriter(store.redis, keys, { resultTtlMs: 60_000, streamTtlMs: 60_000, streamMaxLength: 1_000 })
-  const streams = [{ capability: 'agent', priority: 'normal' as const, key: keys.control('agent') }]
+  const streams = lanesOf(['agent'], keys)
   reader = new ControlReader({
     ...{ redis: store.redis, blocking: store.connections.client('blocking'), streams, group: 'g', consumer: 'w' },
   })
@@ -45,7 +46,7 @@ beforeEach(async () => {
 /** Puts documents on the stream as other programs do, and takes them. */
 async function taken(...documents: string[]): Promise<TakenEntry[]> {
   for (const data of documents) await bare.xadd(keys.control('agent'), '*', 'data', data)
-  return reader.take(reader.streams, 100)
+  return (await reader.take(atMost(100, reader.streams))).entries
 }
 const admit = (messageId: string) =>
   records.admit([{ sessionId: 's', messageId, agentType: 'agent', traceId: 't', parentMessageId: '', userCode: '' }])
@@ -169,7 +170,7 @@ describe('what a worker left undone when it died', () => {
 
 test('an entry with a turn whose record is gone does not run; it is buried', async () => {
   await bare.xadd(keys.control('agent'), '*', 'data', envelope('m', 's'), 'turn', '0')
-  expect(await receive(await reader.take(reader.streams, 10))).toEqual([null])
+  expect(await receive((await reader.take(atMost(10, reader.streams))).entries)).toEqual([null])
   expect(await records.get({ sessionId: 's', messageId: 'm' })).toBeNull()
   const [letter] = await bare.xrange(keys.dead('agent'), '-', '+')
   expect(letter?.[1]).toEqual(expect.arrayContaining(['record-gone', envelope('m', 's'), 'entry.turn', '0']))

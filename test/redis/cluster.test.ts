@@ -111,6 +111,35 @@ describe('on a Cluster', () => {
     }
   })
 
+  test('lanes go by their turns though they lie in different slots, and nothing is taken that has to be put back', async () => {
+    const { client, bare, keys } = house
+    const lanes = ['high', 'normal', 'low'] as const
+    const send = { targetAgentType: 'solo', sessionId: 's-lanes' }
+    for (let i = 0; i < 12; i += 1) {
+      for (const priority of lanes) await client.sendMessage({ ...send, priority, content: `${priority} ${i}` })
+    }
+    const ran: string[] = []
+    await using _worker = await runWorker({
+      ...{ redis: { cluster: nodes }, keyPrefix: keys.prefix, logger: memoryLogger(), maxConcurrency: 1 },
+      worker: new FunctionWorker(['solo'], async (command) => {
+        await pause(20)
+        ran.push(String(command.content))
+      }),
+    })
+    await waitFor(() => ran.length === 36, { timeoutMs: 15_000, message: () => `36 tasks, there are ${ran.length}` })
+    for (const lane of lanes) {
+      expect(ran.filter((content) => content.startsWith(lane))).toEqual(
+        Array.from({ length: 12 }, (_, i) => `${lane} ${i}`),
+      )
+      const info = (await bare.xinfo('STREAM', keys.control('solo', lane))) as unknown[]
+      expect(info[info.indexOf('entries-added') + 1]).toBe(12)
+    }
+    const first = ran.slice(0, 16)
+    // Twelve by the rule; a turn may be missed while a lane's reader is on its way.
+    expect(first.filter((content) => content.startsWith('high')).length).toBeGreaterThanOrEqual(9)
+    expect(first.filter((content) => content.startsWith('low')).length).toBeGreaterThanOrEqual(1)
+  })
+
   test('idempotent sends, failures, dead letters, presence and lists', async () => {
     const { client, bare, keys } = house
     const send = { targetAgentType: 'agent_7', sessionId: 's-mixed', messageId: 'm', content: 'x' }
@@ -126,6 +155,27 @@ describe('on a Cluster', () => {
     expect((await client.listWorkers()).map(({ workerId, capabilities }) => [workerId, capabilities.length])).toEqual([
       ['w', 20],
     ])
+  })
+
+  test('the doctor looks at every node, repairs on every node, and finds nothing where all is well', async () => {
+    const { client, bare, keys, close } = await open()
+    onTestFinished(close)
+    await Promise.all(
+      Array.from({ length: 40 }, (_, i) =>
+        client.ask({ targetAgentType: names[i % 20] as string, sessionId: `s-${i}`, content: `${i}` }),
+      ),
+    )
+    expect(await client.diagnose({ intervalMs: 200 })).toMatchObject({ findings: [], notes: [], recordsSeen: 40 })
+    for (let i = 0; i < 30; i += 1) {
+      await bare.hset(keys.task(`l-${i}`, 'm'), { agent_type: 'agent_1', created_at: 1, fence: 'Q:0::' })
+    }
+    const { findings } = await client.diagnose({ intervalMs: 20, fix: true })
+    expect(findings.map(({ kind, fixed }) => [kind, fixed])).toEqual(
+      Array.from({ length: 30 }, () => ['waiting-without-entry', true]),
+    )
+    expect(await client.result({ sessionId: 'l-7', messageId: 'm' })).toMatchObject({ status: 'FAILED' })
+    expect(await client.explain({ sessionId: 's-1', messageId: 'm' })).toMatchObject({ state: 'unknown' })
+    expect((await client.diagnose({ intervalMs: 20 })).findings).toEqual([])
   })
 
   test('dead letters of many sessions are redriven, and dropped', async () => {

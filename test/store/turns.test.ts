@@ -264,7 +264,7 @@ describe('the agenda', () => {
 
   test('hands out what is due, oldest first, with all that was noted, and only once for a while', async () => {
     const shard = await shardOfS()
-    await agenda.remove([item('probe')])
+    await agenda.remove(shard, [item('probe')])
     const data = '{"text":"with  spaces and \\u0000"}'
     await agenda.add([{ item: item('b', data, '7'), delayMs: 0 }])
     await agenda.add([{ item: { kind: 'expiry', ...ref }, delayMs: 60_000 }])
@@ -272,7 +272,7 @@ describe('the agenda', () => {
     const first = await agenda.take(shard, 'w')
     expect(first).toEqual({ isKeeper: true, pauseMs: expect.any(Number), items: [item('b', data, '7')] })
     expect((await agenda.take(shard, 'w')).items).toEqual([])
-    await agenda.remove([item('b', '', '7')])
+    await agenda.remove(shard, [item('b', '', '7')])
     expect(await bare.zrange(keys.agenda(shard).due, '0', '-1')).toEqual(['expiry 0 s m'])
     expect(await bare.hlen(keys.agenda(shard).payloads)).toBe(1)
     await agenda.cancel(ref, '0')
@@ -307,9 +307,9 @@ describe('the agenda', () => {
 
   test('tells whom to wake: a keeper who sleeps longer than the new item may wait', async () => {
     const shard = await shardOfS()
-    await agenda.remove([item('probe')])
+    await agenda.remove(shard, [item('probe')])
     expect(await agenda.add([{ item: item('nobody'), delayMs: 10 }])).toEqual(new Set())
-    await agenda.remove([item('nobody')])
+    await agenda.remove(shard, [item('nobody')])
     await agenda.take(shard, 'keeper')
     expect(await agenda.add([{ item: item('late'), delayMs: 60_000 }])).toEqual(new Set())
     expect(await agenda.add([{ item: item('soon'), delayMs: 100 }])).toEqual(new Set(['keeper']))

@@ -5,6 +5,8 @@ export interface Flow {
   readonly up: 'pass' | 'hole'
   readonly down: 'pass' | 'hole'
   readonly delayMs: number
+  /** Bytes a second to the server; default as many as there are. */
+  readonly upRate?: number
 }
 
 /** What a connection to Redis is used for, as far as its commands have told. */
@@ -80,6 +82,11 @@ export class ProxiedConnection {
 
   #forward(direction: 'up' | 'down', from: Socket, to: Socket, data: Buffer): void {
     this.#carry(this.#flow[direction], () => {
+      const { upRate } = this.#flow
+      if (direction === 'up' && upRate !== undefined) {
+        from.pause()
+        setTimeout(() => from.resume(), (data.length / upRate) * 1_000)
+      }
       if (to.destroyed || to.write(data)) return
       from.pause()
       to.once('drain', () => from.resume())

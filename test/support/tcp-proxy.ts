@@ -77,6 +77,12 @@ export class TcpProxy {
     for (const connection of this.connections(choice)) connection.change({ delayMs })
   }
 
+  /** Takes no more than so many bytes a second from a client, on all connections. */
+  throttle(upRate: number): void {
+    this.#flow = { ...this.#flow, upRate }
+    for (const connection of this.connections()) connection.change({ upRate })
+  }
+
   /** Lets new connections pass without trouble; those that are in a hole stay there, since bytes of theirs are gone. */
   pass(): void {
     this.#flow = { up: 'pass', down: 'pass', delayMs: 0 }
