@@ -15,7 +15,7 @@ import type { Trouble } from './trouble.ts'
 
 const LEASE_MS = 1_000
 const LONG = { seconds: 120, workers: 4, tasksPerSecond: 40, faultEveryMs: 1_200 }
-const SHORT = { seconds: 30, workers: 3, tasksPerSecond: 40, faultEveryMs: 1_000 }
+const SHORT = { seconds: 20, workers: 3, tasksPerSecond: 40, faultEveryMs: 800 }
 const MOST_SHOWN = 40
 
 const USAGE = `npm run chaos -- [--short] [--seconds <n>] [--seed <n>] [--workers <n>] [--tasks <n>] [--every <ms>]

@@ -3,7 +3,7 @@ import type { Member } from './fleet.ts'
 import type { FaultKind, FaultPlan } from './plan.ts'
 import type { Stage } from './stage.ts'
 
-const COME_BACK_MOST_MS = 10_000
+const COME_BACK_MOST_MS = 5_000
 const LOOK_EVERY_MS = 50
 
 /** Makes the trouble of a plan, and counts what was really made. */
