@@ -1,18 +1,22 @@
 import { expect, test } from 'vitest'
 import { LUA } from '../../src/redis/lua.generated.ts'
 import { waitFor } from '../../src/testing/wait-for.ts'
+import type { ProxiedConnection } from '../support/proxied-connection.ts'
 import { Ward } from './ward.ts'
 
 /** Long enough that what is taken over by it would be late. */
 const LONG_LEASE_MS = 30_000
+
+/** The worker's blocking read of its control streams; its inbox has another. */
+const isRead = ({ use, commands }: ProxiedConnection) => use === 'blocking' && commands.has('XREADGROUP')
 
 test('tasks whose delivery was lost on the way are taken again, long before their lease runs out', {
   timeout: 40_000,
 }, async () => {
   const ward = await Ward.open({ work: { leaseMs: LONG_LEASE_MS } })
   await ward.backAtWork()
-  await waitFor(() => ward.proxy.connections(({ use }) => use === 'blocking').length === 1)
-  expect(ward.proxy.blackHole(({ use }) => use === 'blocking', 'down')).toBe(1)
+  await waitFor(() => ward.proxy.connections(isRead).length === 1)
+  expect(ward.proxy.blackHole(isRead, 'down')).toBe(1)
   // The server hands it out, and nobody hears of it.
   await ward.client.sendMessage({ targetAgentType: 'agent', sessionId: 's', messageId: 'unheard', content: 'quick' })
   ward.accepted.push('unheard')
