@@ -172,6 +172,12 @@ describe('a worker with fewer slots than streams', () => {
           mostPending = Math.max(mostPending, (await house.redis.eval(look, keys.length, ...keys)) as number)
       })()
       const client = house.client()
+      // Until a lane has been used the worker does not count on it.
+      for (const targetAgentType of all) {
+        for (const priority of PRIORITIES) await client.ask({ targetAgentType, priority, sessionId: 's', content: 'x' })
+      }
+      mostPending = 0
+      ran = 0
       for (let wave = 0; wave < 6; wave += 1) {
         await Promise.all(
           Array.from({ length: 24 }, (_, index) =>
