@@ -142,7 +142,7 @@ export class GatewayClient implements AsyncDisposable {
    */
   sendMessage(request: SendMessageRequest): Promise<SendAnswer>
   sendMessage<Contract extends AgentContract>(request: SendContractRequest<Contract>): Promise<SendAnswer>
-  async sendMessage(request: SendMessageRequest | SendContractRequest): Promise<SendAnswer> {
+  sendMessage(request: SendMessageRequest | SendContractRequest): Promise<SendAnswer> {
     return this.#send(request)
   }
 
@@ -153,8 +153,11 @@ export class GatewayClient implements AsyncDisposable {
       const { messageId = newMessageId(), traceId = newTraceId() } = request
       return refused('REJECTED', checked, { messageId, traceId, timestamp: Date.now() })
     }
-    const { command, ...options } = checked
-    return this.#dispatcher.send(command, { ...options, ...this.#queueLimit, signal, isChecked: true })
+    // Spelled out: spreading costs a third of a send.
+    const { command, contract, requireOnlineWorker, priority, delayMs } = checked
+    const { maxQueueLength, whenFull, queueTimeoutMs } = this.#queueLimit
+    const how = { contract, requireOnlineWorker, priority, delayMs, maxQueueLength, whenFull, queueTimeoutMs }
+    return this.#dispatcher.send(command, Object.assign(how, { signal, isChecked: true }))
   }
 
   /**

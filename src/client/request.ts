@@ -2,6 +2,7 @@ import { z } from 'zod'
 import type { AgentContract, ContractInput } from '../agent/contract.ts'
 import { GatewayError } from '../errors.ts'
 import { AskAgentCommand, type CommandContent, contentFault } from '../protocol/command.ts'
+import { MessageHeader } from '../protocol/header.ts'
 import { capabilityFault, idFault, newMessageId, newTraceId } from '../protocol/ids.ts'
 import { LONGEST_MS, type TaskOptions, taskOptions } from '../protocol/task-options.ts'
 import type { Priority } from '../redis/keys.ts'
@@ -81,19 +82,27 @@ export function checkRequest(request: SendMessageRequest | SendContractRequest):
     const value = path.reduce<unknown>((at, key) => (at as Record<string, unknown> | undefined)?.[key], plain)
     return new GatewayError('GW_INVALID_ARGUMENT', { field: path.join('.'), value, reason: issue?.message })
   }
-  const { content, messageId, traceId, requireOnlineWorker = false, extraPayload, priority, ...more } = parsed.data
-  const { delayMs, timeoutMs, retry, expiresInMs, ...rest } = more
+  // Field by field: what is left over by a destructuring is costly to make.
+  const { content, requireOnlineWorker = false, extraPayload, priority, delayMs } = parsed.data
+  const { timeoutMs, retry, expiresInMs } = parsed.data
   const fault = contentFault(content)
   if (fault !== null)
     return new GatewayError('GW_INVALID_ARGUMENT', { field: 'content', value: content, reason: fault })
   const hasOptions = timeoutMs !== undefined || retry !== undefined || expiresInMs !== undefined
   const options = hasOptions ? { timeoutMs, retry, expiresInMs } : undefined
   const command = new AskAgentCommand({
-    header: { ...rest, options, messageId: messageId ?? newMessageId(), traceId: traceId ?? newTraceId() },
+    header: headerOf(parsed.data, options),
     content: content as CommandContent,
     extraPayload,
   })
   return { command, contract, requireOnlineWorker, priority, delayMs }
+}
+
+function headerOf(request: z.infer<typeof schema>, options: TaskOptions | undefined): MessageHeader {
+  const { targetAgentType, sessionId, parentMessageId, userCode, userName, metadata } = request
+  const { messageId = newMessageId(), traceId = newTraceId() } = request
+  const ids = { messageId, sessionId, traceId, targetAgentType, parentMessageId }
+  return new MessageHeader(Object.assign(ids, { userCode, userName, metadata, options }))
 }
 
 function plainRequest(request: SendMessageRequest | SendContractRequest): {

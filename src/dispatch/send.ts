@@ -150,13 +150,17 @@ export class Dispatcher {
   async #depart(command: GatewayCommand, data: string, options: DispatchOptions): Promise<boolean> {
     const { priority = 'normal', delayMs, maxQueueLength: limit } = options
     const expiresInMs = command.header.options?.expiresInMs
-    const task = { ...toAdmission(command), delayMs: delayMs || undefined, expiresInMs }
-    if (task.delayMs !== undefined) {
-      await this.#timed.add({ task, data, priority })
+    const task = toAdmission(command)
+    if (!delayMs && expiresInMs === undefined && limit === undefined) {
+      return this.#batcher.add({ task, data, priority, limit })
+    }
+    const timed: Departure = { task: { ...task, delayMs: delayMs || undefined, expiresInMs }, data, priority, limit }
+    if (delayMs) {
+      await this.#timed.add(timed)
       return true
     }
-    if (!(await enterQueue(() => this.#batcher.add({ task, data, priority, limit }), options))) return false
-    if (expiresInMs !== undefined) await this.#timed.add({ task, data, priority })
+    if (!(await enterQueue(() => this.#batcher.add(timed), options))) return false
+    if (expiresInMs !== undefined) await this.#timed.add(timed)
     return true
   }
 

@@ -163,7 +163,10 @@ export class Intake extends Service {
     const { entries, ends, fault } = await this.#reader.take(plan, this.#perStream(free) === 0)
     this.#rota.report(entries)
     this.#ends = ends
-    this.#draining = entries.length === plan.budget
+    const isFull = entries.length === plan.budget
+    const isNarrow = this.#rota.isNarrow(plan)
+    if (isNarrow && !isFull) this.#rota.widen()
+    this.#draining = isFull || isNarrow
     this.accept(entries)
     if (fault !== undefined) throw fault
     return entries.length

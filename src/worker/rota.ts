@@ -1,6 +1,9 @@
 import { PRIORITIES, type Priority } from '../redis/keys.ts'
 import type { ControlStream, TakenEntry, TakePlan } from '../store/control-streams.ts'
 
+/** While only one stream is in use, the others are looked at every so many reads. */
+const FULL_READ_EVERY = 8
+
 /** Whose turn it is, task by task. */
 export const TURNS: readonly Priority[] = ['high', 'high', 'high', 'normal', 'high', 'high', 'high', 'low']
 
@@ -15,6 +18,9 @@ export const TURNS: readonly Priority[] = ['high', 'high', 'high', 'normal', 'hi
  *   that got least at the last read.
  * - **Order.** Within one lane of one capability tasks are taken in the order in which they were sent.
  *
+ * While only one stream is in use, most reads ask it alone; every eighth read, and the one after a read that brought less
+ * than it had room for, asks all. So it may take a lane that was never used before a few reads to be noticed.
+ *
  * The turns are counted in tasks, not in reads, so that the shares hold whatever the size of each read is. On a Cluster
  * the lanes lie in different slots and one read cannot ask them all; there {@link Turnstile} lets the reads take turns.
  */
@@ -24,8 +30,11 @@ export class Rota {
   /** The normal lanes, and those of the others that have brought something. */
   readonly #lively: Set<ControlStream>
   #turn = 0
+  #narrowReads = 0
+  readonly #streamCount: number
 
   constructor(streams: readonly ControlStream[]) {
+    this.#streamCount = streams.length
     this.#lanes = PRIORITIES.map((priority) => streams.filter((stream) => stream.priority === priority))
     this.#lively = new Set(streams.filter(({ priority }) => priority === 'normal'))
   }
@@ -37,6 +46,25 @@ export class Rota {
 
   /** The next read of at most `budget` tasks. */
   plan(budget: number): TakePlan {
+    if (this.#lively.size === 1 && this.#narrowReads < FULL_READ_EVERY) {
+      this.#narrowReads += 1
+      return { budget, streams: [...this.#lively], steps: [{ first: 0, count: 1, most: budget }] }
+    }
+    this.#narrowReads = 0
+    return this.#fullPlan(budget)
+  }
+
+  /** Makes the next plan ask all streams. */
+  widen(): void {
+    this.#narrowReads = FULL_READ_EVERY
+  }
+
+  /** True if the plan leaves streams out. */
+  isNarrow({ streams }: TakePlan): boolean {
+    return streams.length < this.#streamCount
+  }
+
+  #fullPlan(budget: number): TakePlan {
     const turns = Array.from({ length: budget }, (_, at) => TURNS[(this.#turn + at) % TURNS.length] as Priority)
     let first = 0
     const lanes = this.#lanes.map(({ length: count }, index) => {
