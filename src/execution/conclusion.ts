@@ -14,6 +14,7 @@ export interface Drawn {
   readonly outcome: Outcome
   readonly assignment: Assignment
   readonly emitter: Emitter
+  /** Made when it is asked for, because most tasks have nothing to log. */
   readonly logger: Logger
 }
 
@@ -45,27 +46,27 @@ export class Conclusion {
    * rejects.
    */
   async draw(drawn: Drawn): Promise<boolean> {
-    const { outcome, logger, assignment } = drawn
+    const { outcome, assignment } = drawn
     if (outcome.status === 'RELINQUISHED') {
       const { reason } = outcome
-      logger.warn({ reason: reason.message, code: reason.code }, 'attempt given up')
+      drawn.logger.warn({ reason: reason.message, code: reason.code }, 'attempt given up')
       return false
     }
     try {
       if (outcome.status === 'FINISHED') {
-        logger.info({}, 'the task was ended from outside')
+        drawn.logger.info({}, 'the task was ended from outside')
         await this.#records.retire(assignment.header, outcome.fence)
       } else await this.#record(drawn, outcome)
       return true
     } catch (error) {
       // Nothing is lost: the entry stays pending, and whoever owns the task now, or takes it next, ends it.
-      logger.error({ err: error }, 'the outcome of the attempt was not recorded by this worker')
+      drawn.logger.error({ err: error }, 'the outcome of the attempt was not recorded by this worker')
       return false
     }
   }
 
   #record(drawn: Drawn, outcome: Exclude<Outcome, { status: 'FINISHED' | 'RELINQUISHED' }>): Promise<void> {
-    const { emitter, logger } = drawn
+    const { emitter } = drawn
     switch (outcome.status) {
       case 'COMPLETED': {
         const { result, resultJson } = outcome
@@ -74,13 +75,13 @@ export class Conclusion {
         return emitter.end({ type: 'done', status: 'COMPLETED', result }, { result: resultJson, ...fields })
       }
       case 'CANCELLED': {
-        logger.info({ reason: outcome.reason }, 'task cancelled')
+        drawn.logger.info({ reason: outcome.reason }, 'task cancelled')
         const done = cancelledDone(outcome.reason)
         return emitter.end(done, { error: JSON.stringify(done.error) })
       }
       case 'EXPIRED': {
         const done = expiredDone()
-        logger.info({}, done.error.message)
+        drawn.logger.info({}, done.error.message)
         return emitter.end(done, { error: JSON.stringify(done.error) })
       }
       case 'FAILED':

@@ -105,9 +105,14 @@ export class Execution {
     this.#isOver = true
     onHandled()
     const { assignment } = this
-    const { logger } = this.#context
-    const closed = await this.#resources.conclusion.draw({ outcome, assignment, emitter: this.#emitter, logger })
-    if (this.#context.hasWorkspace) await this.#context.dispose()
+    const context = this.#context
+    const closed = await this.#resources.conclusion.draw({
+      ...{ outcome, assignment, emitter: this.#emitter },
+      get logger() {
+        return context.logger
+      },
+    })
+    if (context.hasWorkspace) await context.dispose()
     return closed
   }
 
