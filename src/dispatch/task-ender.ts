@@ -55,6 +55,7 @@ export class TaskEnder {
     const fields = done.error === undefined ? undefined : { error: JSON.stringify(done.error) }
     const end = { fence: endedFence(fence, done.status), fields: { ...fields } }
     const answer = await this.#writer.commit(() => ({ sessionId, messageId, fence, first: 0, events: [event], end }))
+    if (answer.ok && answer.tells !== undefined) await this.#writer.tell(answer.tells)
     return answer.ok
   }
 }

@@ -50,6 +50,10 @@ export class Conclusion {
       logger.info({}, 'the task was ended from outside')
       return true
     }
+    if (outcome.status === 'SUSPENDED') {
+      logger.debug({}, 'task suspended until an answer comes')
+      return true
+    }
     if (outcome.status === 'RELINQUISHED') {
       const { reason } = outcome
       logger.warn({ reason: reason.message, code: reason.code }, 'attempt given up')
@@ -65,7 +69,10 @@ export class Conclusion {
     }
   }
 
-  #record(drawn: Drawn, outcome: Exclude<Outcome, { status: 'FINISHED' | 'RELINQUISHED' }>): Promise<void> {
+  #record(
+    drawn: Drawn,
+    outcome: Exclude<Outcome, { status: 'FINISHED' | 'RELINQUISHED' | 'SUSPENDED' }>,
+  ): Promise<void> {
     const { emitter, logger } = drawn
     switch (outcome.status) {
       case 'COMPLETED': {

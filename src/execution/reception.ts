@@ -6,6 +6,7 @@ import type { MessageHeader } from '../protocol/header.ts'
 import { entryField } from '../redis/streams.ts'
 import type { TakenEntry } from '../store/control-streams.ts'
 import type { DeadLetters } from '../store/dead-letters.ts'
+import type { Journals } from '../store/journals.ts'
 import type { BeginAnswer, TaskRecords } from '../store/task-records.ts'
 import type { Aftercare } from './aftercare.ts'
 import type { Assignment } from './assignment.ts'
@@ -30,6 +31,7 @@ export class Reception {
   readonly #records: TaskRecords
   readonly #deadLetters: DeadLetters
   readonly #aftercare: Aftercare
+  readonly #journals: Journals
   readonly #workerId: string
   readonly #maxPayloadBytes: number
   readonly #maxDeliveries: number
@@ -39,6 +41,7 @@ export class Reception {
     records: TaskRecords
     deadLetters: DeadLetters
     aftercare: Aftercare
+    journals: Journals
     workerId: string
     maxPayloadBytes: number
     maxDeliveries: number
@@ -47,6 +50,7 @@ export class Reception {
     this.#records = options.records
     this.#deadLetters = options.deadLetters
     this.#aftercare = options.aftercare
+    this.#journals = options.journals
     this.#workerId = options.workerId
     this.#maxPayloadBytes = options.maxPayloadBytes
     this.#maxDeliveries = options.maxDeliveries
@@ -129,6 +133,8 @@ export class Reception {
 
   /** Does again what a worker that died after a failed attempt may have left undone. */
   async #finishWork({ entry, header, command }: Named, answer: BeginAnswer): Promise<void> {
+    // Whoever ended the task may have died before he told those who wait for it.
+    if (answer.status === 'replying' || answer.status === 'failed') await this.#journals.replyAgain(header)
     if (answer.status !== 'parked' && answer.status !== 'failed') return
     const concluded = { header, ownership: { epoch: answer.epoch } }
     if (answer.status === 'parked') return this.#aftercare.schedule(entry, concluded, answer.dueInMs)
@@ -144,9 +150,9 @@ export class Reception {
       this.#logger.debug({ sessionId, messageId, entryId: entry.id, status: answer.status }, 'entry has nothing to run')
       return { entry, assignment: null }
     }
-    const { epoch, fence, written, attempt, cancel, isExpired } = answer
+    const { epoch, fence, written, attempt, cancel, isExpired, replay } = answer
     const agentType = entry.stream.capability
     const ownership = { epoch, fence, written, attempt }
-    return { entry, assignment: { entry, header, agentType, command, ownership, cancel, isExpired } }
+    return { entry, assignment: { entry, header, agentType, command, ownership, cancel, isExpired, replay } }
   }
 }

@@ -28,6 +28,11 @@ export class Keys {
     return `${this.prefix}:task:{${sessionId}}:${messageId}`
   }
 
+  /** Hash: the operations of one task and their results. */
+  journal(sessionId: string, messageId: string): string {
+    return `${this.prefix}:journal:{${sessionId}}:${messageId}`
+  }
+
   /** Glob over the records of all tasks, for operators' listings only. */
   taskPattern(): string {
     return `${escapeGlob(this.prefix)}:task:{*}:*`

@@ -24,7 +24,15 @@ export interface ExpiryItem extends TaskRef {
   readonly kind: 'expiry'
 }
 
-export type AgendaItem = ReadyItem | ExpiryItem
+/** Gives an operation of a task a result when it is due. */
+export interface AnswerItem extends TaskRef {
+  readonly kind: 'answer'
+  readonly op: string
+  /** JSON. */
+  readonly result: string
+}
+
+export type AgendaItem = ReadyItem | ExpiryItem | AnswerItem
 
 /** What the keeper of a shard gets. */
 export interface AgendaTake {
@@ -136,18 +144,21 @@ function shardOf(sessionId: string): number {
   return (hash >>> 0) % SHARDS
 }
 
-/** Ids hold no spaces. */
-function memberOf(item: Pick<ReadyItem, 'kind' | 'turn' | keyof TaskRef> | ExpiryItem): string {
+/** Ids hold no spaces; names of operations may. */
+function memberOf(item: Pick<ReadyItem, 'kind' | 'turn' | keyof TaskRef> | ExpiryItem | AnswerItem): string {
   const { kind, sessionId, messageId } = item
-  return `${kind} ${item.kind === 'ready' ? item.turn : '0'} ${sessionId} ${messageId}`
+  const which = item.kind === 'ready' ? item.turn : item.kind === 'answer' ? encodeURIComponent(item.op) : '0'
+  return `${kind} ${which} ${sessionId} ${messageId}`
 }
 
 function payloadOf(item: AgendaItem): string {
+  if (item.kind === 'answer') return item.result
   return item.kind === 'ready' ? `${item.capability} ${item.priority} ${item.data}` : ''
 }
 
 function toItem(member: string, payload: string): AgendaItem {
   const [kind, turn = '', sessionId = '', messageId = ''] = member.split(' ')
+  if (kind === 'answer') return { kind, sessionId, messageId, op: decodeURIComponent(turn), result: payload }
   if (kind !== 'ready') return { kind: 'expiry', sessionId, messageId }
   const [capability = '', priority = ''] = payload.split(' ', 2)
   const data = payload.slice(capability.length + priority.length + 2)

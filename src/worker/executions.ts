@@ -3,6 +3,7 @@ import type { Assignment } from '../execution/assignment.ts'
 import { Execution, type ExecutionResources } from '../execution/execution.ts'
 import type { Logger } from '../logger.ts'
 import type { CancelTaskCommand } from '../protocol/command.ts'
+import type { Seat } from './slots.ts'
 
 /** The attempts that run in this worker. */
 export class Executions {
@@ -24,11 +25,11 @@ export class Executions {
   }
 
   /** Runs one attempt; see {@link Execution.run}. Never rejects. */
-  async run(assignment: Assignment, onHandled: () => void): Promise<boolean> {
-    const execution = new Execution(this.#resources, assignment)
+  async run(assignment: Assignment, seat: Seat): Promise<boolean> {
+    const execution = new Execution(this.#resources, assignment, seat)
     this.#running.add(execution)
     try {
-      return await execution.run(onHandled)
+      return await execution.run(() => seat.give())
     } catch (error) {
       const { sessionId, messageId } = assignment.header
       this.#logger.error({ err: error, sessionId, messageId }, 'the execution of a task failed')
