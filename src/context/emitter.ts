@@ -26,6 +26,8 @@ interface Pending {
   readonly settled: Deferred<void>
 }
 
+/** A sum that no other is equal to. */
+const UNKNOWN = '-'
 const MAX_EVENTS_PER_COMMIT = 256
 const MAX_LENGTH_PER_COMMIT = 262_144
 /** Text beyond this is not kept as the task's content; whoever wants it reads the stream. */
@@ -66,6 +68,11 @@ export class Emitter {
   #behind: Pending[] = []
   #idle: Deferred<void> | undefined
   #lastId = ''
+  /** Earlier runs have recorded steps that said something. */
+  #hasStepTexts = false
+  /** Events of a rewrite that are not written yet. */
+  #unwritten = 0
+  #isTextPartial = false
 
   constructor(options: {
     writer: DataWriter
@@ -89,12 +96,16 @@ export class Emitter {
   }
 
   /** Goes on from where an earlier run of the same attempt ended, if that is known; else like {@link rewind}. */
-  resume({ sum }: Replay, restore: RestoreStep): void {
+  resume({ sum }: Replay, { restore, hasStepTexts }: { restore: RestoreStep; hasStepTexts: boolean }): void {
     this.#isSummed = true
     this.#restore = restore
+    this.#hasStepTexts = hasStepTexts
     const [written, text = ''] = sum.split(':')
     const target = Number(written) === this.#ownership.written ? Sum.parse(text) : null
-    if (target === null) return this.rewind()
+    if (target === null) {
+      this.rewind()
+      return
+    }
     this.#isAfresh = false
     if (target.count > 0) this.#holdBack = new HoldBack(target)
     this.#sum.set(target)
@@ -107,6 +118,7 @@ export class Emitter {
 
   /** A recorded step was passed; true if what it said is on the stream, and counts, or will be put there. */
   pass(op: string): boolean {
+    this.#isTextPartial = true
     this.#holdBack?.items.push({ passed: op })
     return this.#holdBack !== undefined || !this.#isAfresh
   }
@@ -160,6 +172,7 @@ export class Emitter {
     try {
       await this.#drained()
       const events = await make()
+      this.#unwritten = events.length
       for (const said of events) this.#queue.push(this.#pend(said))
       this.#goOn()
       await this.#drained()
@@ -182,6 +195,17 @@ export class Emitter {
   #turn(): Promise<void> {
     this.#idle ??= deferred()
     return this.#idle.promise
+  }
+
+  /** True if steps were passed whose words are on the stream only. */
+  get isTextPartial(): boolean {
+    return this.#isTextPartial
+  }
+
+  /** Completes {@link text} from what stands in the stream. */
+  completeText(said: readonly Said[]): void {
+    const chunks = said.map(({ body }) => (body.type === 'chunk' ? body.content : ''))
+    this.#text = chunks.join('').slice(0, MAX_TEXT_LENGTH)
   }
 
   /** The text of all chunks of this attempt, cut off at 256 Ki characters. */
@@ -268,12 +292,13 @@ export class Emitter {
     return pending.settled.promise
   }
 
-  #pend({ body, metadata, step }: Said, end?: CommitEnd): Pending {
+  #pend({ body, metadata, step, isAgain }: Said, end?: CommitEnd): Pending {
     const settled = deferred()
     // A handler need not await each emit; the refusal reaches it by its signal, and the executor by `end`.
     settled.promise.catch(() => undefined)
     const about = step === undefined ? metadata : { ...metadata, step }
-    const counted = step === undefined && HANDLERS.has(body.type) ? countedText(body) : undefined
+    const counts = step === undefined && !isAgain && HANDLERS.has(body.type)
+    const counted = counts ? countedText(body) : undefined
     return { json: this.#encode(body, this.#ownership.attempt, about), counted, end, settled }
   }
 
@@ -290,8 +315,13 @@ export class Emitter {
     this.#idle = undefined
   }
 
+  /**
+   * Unknown while a rewrite is half written, and where all was taken back although steps had spoken: what of their words
+   * is said again already cannot be told from a count.
+   */
   #sumAt(written: number): string {
-    return `${written}:${this.#sum}`
+    const isUnknown = this.#unwritten > 0 || (this.#isAfresh && this.#hasStepTexts)
+    return isUnknown ? UNKNOWN : `${written}:${this.#sum}`
   }
 
   #send(): void {
@@ -326,6 +356,7 @@ export class Emitter {
     const first = this.#next
     this.#next += batch.length
     const end = batch.at(-1)?.end
+    this.#unwritten = Math.max(this.#unwritten - batch.length, 0)
     for (const { counted } of batch) if (counted !== undefined) this.#sum.add(counted)
     return {
       sessionId: this.#header.sessionId,

@@ -7,6 +7,8 @@ export interface Said {
   readonly metadata: Record<string, unknown> | undefined
   /** The step in whose body it was said, or undefined. */
   readonly step: string | undefined
+  /** It is said again, word for word, and counts already. */
+  readonly isAgain?: boolean
 }
 
 /** What is held back: what the handler said itself, and the steps that it passed, whose words lie in the stream. */

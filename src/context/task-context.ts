@@ -17,6 +17,7 @@ import type { Replay } from '../store/task-records.ts'
 import { AgentCalls } from './durable/agent-calls.ts'
 import type { DurableResources, DurableTask } from './durable/durable-task.ts'
 import { Journal } from './durable/journal.ts'
+import { readSaid } from './durable/step-text.ts'
 import { Steps } from './durable/steps.ts'
 import { sleep } from './durable/timers.ts'
 import { now, random, uuid } from './durable/values.ts'
@@ -189,6 +190,13 @@ export class TaskContext implements AgentContext {
     return this.#durable
   }
 
+  /** Completes the text of this attempt, where parts of it were said by earlier runs. */
+  async completeText(): Promise<void> {
+    if (!this.#emitter.isTextPartial) return
+    await this.#emitter.flushed()
+    this.#emitter.completeText(await readSaid(this.#resources.durable.reader, this, '0-0'))
+  }
+
   /** True while a tool runs. */
   get isBusy(): boolean {
     return this.#running > 0
@@ -199,7 +207,8 @@ export class TaskContext implements AgentContext {
     const journal = new Journal(this.attempt, await this.#resources.durable.journals.load(this))
     this.#durable = this.#makeDurable(journal)
     const steps = this.#needSteps(this.#durable)
-    this.#emitter.resume(replay, (key) => steps.restore(key))
+    const hasStepTexts = journal.spokenSteps().length > 0
+    this.#emitter.resume(replay, { restore: (key) => steps.restore(key), hasStepTexts })
   }
 
   async #durably<Result>(run: (task: DurableTask) => Promise<Result>): Promise<Result> {

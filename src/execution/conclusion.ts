@@ -14,6 +14,8 @@ export interface Drawn {
   readonly outcome: Outcome
   readonly assignment: Assignment
   readonly emitter: Emitter
+  /** Called before the emitter's text is used. */
+  readonly completeText?: () => Promise<void>
   readonly logger: Logger
 }
 
@@ -69,7 +71,7 @@ export class Conclusion {
     }
   }
 
-  #record(
+  async #record(
     drawn: Drawn,
     outcome: Exclude<Outcome, { status: 'FINISHED' | 'RELINQUISHED' | 'SUSPENDED' }>,
   ): Promise<void> {
@@ -77,6 +79,7 @@ export class Conclusion {
     switch (outcome.status) {
       case 'COMPLETED': {
         const { result, resultJson } = outcome
+        if (typeof result !== 'string') await drawn.completeText?.()
         const content = contentOfResult(result, emitter.text)
         const fields = typeof result === 'string' || content === '' ? undefined : { content }
         return emitter.end({ type: 'done', status: 'COMPLETED', result }, { result: resultJson, ...fields })

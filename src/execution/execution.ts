@@ -111,7 +111,10 @@ export class Execution {
     onHandled()
     const { assignment } = this
     const { logger } = this.#context
-    const closed = await this.#resources.conclusion.draw({ outcome, assignment, emitter: this.#emitter, logger })
+    const closed = await this.#resources.conclusion.draw({
+      ...{ outcome, assignment, emitter: this.#emitter, logger },
+      completeText: () => this.#context.completeText(),
+    })
     if (this.#context.hasWorkspace) await this.#context.dispose()
     return closed
   }

@@ -79,6 +79,15 @@ export class Journal {
     return this.#results.get(key)
   }
 
+  /** The steps, all or those below a key, that were recorded and said something. */
+  spokenSteps(below = ''): string[] {
+    const spoke = ({ value }: RecordedResult) => isObject(value) && typeof value.z === 'string' && value.z !== ''
+    return [...this.#slots].flatMap(([key, { entry }]) => {
+      const result = this.#results.get(key)
+      return entry.kind === 'step' && key.startsWith(below) && result !== undefined && spoke(result) ? [key] : []
+    })
+  }
+
   /**
    * The operation that a request stands for.
    *

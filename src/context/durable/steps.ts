@@ -53,12 +53,14 @@ export class Steps {
     const done = this.#task.working()
     try {
       const isSilenced = this.#silenced.delete(op.key)
-      if (!emitter.pass(op.key) || isSilenced) await emitter.rewrite(() => this.restore(op.key))
+      // One that was silent has no words to look for.
+      const isSilent = !this.#task.journal.spokenSteps(op.key).includes(op.key)
+      if (!isSilent && (!emitter.pass(op.key) || isSilenced)) await emitter.rewrite(() => this.restore(op.key))
     } finally {
       done()
     }
     await this.#task.recorded(result)
-    return valueOf(result) as Result
+    return stepValue(result) as Result
   }
 
   async #carryOut<Result>(op: Operation, scope: Scope, fn: () => Result | Promise<Result>): Promise<Result> {
@@ -79,7 +81,7 @@ export class Steps {
       const value = toJson(op, await resources.scopes.run(scope, fn))
       await emitter.flushed()
       const result = await task.close({ ...op, entry: NOTED }, { v: value, y: after, z: emitter.lastId })
-      return valueOf(result) as Result
+      return stepValue(result) as Result
     } finally {
       done()
     }
@@ -91,13 +93,15 @@ export class Steps {
     await emitter.rewrite(async () => {
       const said = await readSaid(resources.reader, ref, after)
       const isInside = (step: string | undefined) => step === key || step?.startsWith(`${key}/`) === true
-      if (!said.some(({ step }) => isInside(step))) return []
-      for (const { step } of said) {
-        if (step !== undefined && step !== key && isInside(step) && journal.result(step)) this.#silenced.add(step)
+      const hasSpoken = said.some(({ step }) => isInside(step))
+      for (const inner of journal.spokenSteps(`${key}/`)) {
+        if (hasSpoken || !said.some(({ step }) => step === inner)) this.#silenced.add(inner)
       }
+      if (!hasSpoken) return []
       const rewind = { body: { type: 'rewind', toId: after }, metadata: undefined, step: undefined } as const
       // What the handler itself has said counts for its sum already.
-      return [rewind, ...said.filter(({ step }) => !isInside(step))]
+      const others = said.filter(({ step }) => !isInside(step))
+      return [rewind, ...others.map((other) => ({ ...other, isAgain: true }))]
     })
   }
 }
@@ -105,7 +109,7 @@ export class Steps {
 /** An entry that is on record: only that there is one matters. */
 const NOTED = { kind: 'step', name: '', hash: '', shown: '', openedAt: 0, after: '' } as const
 
-function valueOf({ value }: RecordedResult): unknown {
+function stepValue({ value }: RecordedResult): unknown {
   return isObject(value) ? value.v : null
 }
 
