@@ -49,4 +49,4 @@ const seconds = (Date.now() - startedAt) / 1_000
 
 console.log(`${SESSIONS} sessions, ${seen.chunk} chunks, ${seen.done} ends, ${seen.wrong} wrong, in ${seconds} s`)
 const sockets = process.getActiveResourcesInfo().filter((kind) => kind === 'TCPSocketWrap')
-console.log(`${sockets.length} connections on this thread: two of the client, two of the worker`)
+console.log(`${sockets.length} connections on this thread: two of the client, three of the worker`)

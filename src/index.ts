@@ -1,3 +1,13 @@
+export type {
+  AgentCall,
+  AgentCallAccepted,
+  AgentReply,
+  CallOptions,
+  ContractCall,
+  GroupOptions,
+  GroupReply,
+  Question,
+} from './agent/calls.ts'
 export type { ActiveWorker, AgentContext, EmitOptions, Workspace } from './agent/context.ts'
 export type { AgentContract, ContractContent, ContractInput, ContractResult } from './agent/contract.ts'
 export { contentOf, defineAgent } from './agent/contract.ts'
@@ -11,17 +21,31 @@ export { ByaiGatewayClient } from './client/byai-client.ts'
 export type { CancelAnswer, CancelOptions, CancelSessionAnswer, CancelTaskOptions } from './client/cancel.ts'
 export type { AskOptions, ListTasksOptions, ResultOptions } from './client/client.ts'
 export { GatewayClient } from './client/client.ts'
+export type {
+  DropOptions,
+  DropProgress,
+  DropResult,
+  ListDeadLettersOptions,
+  RedriveOptions,
+  RedriveProgress,
+  RedriveResult,
+} from './client/dead-letter-options.ts'
 export type { GatewayClientOptions } from './client/options.ts'
+export type { ReplyAnswer, ReplyOptions } from './client/reply.ts'
 export type { MessageOptions, SendContractRequest, SendMessageRequest } from './client/request.ts'
 export type { SubscribeOptions, Subscription } from './client/subscription.ts'
 export type { TaskResult } from './client/task-result.ts'
+export type { PendingAsk, ReplyStatus } from './dispatch/asks.ts'
 export type { CancelStatus } from './dispatch/canceller.ts'
+export type { RedrivenLetter } from './dispatch/redrive.ts'
 export type { SendAnswer } from './dispatch/send.ts'
-export type { GatewayErrorCode } from './errors.ts'
+export type { AgentCallStatus, GatewayErrorCode } from './errors.ts'
 export {
+  AgentCallError,
   errorMessage,
   GATEWAY_ERROR_CODES,
   GatewayError,
+  NonDeterminismError,
   RetryableError,
   TerminalError,
   ToolInputError,
@@ -55,9 +79,11 @@ export { isTerminal, TERMINAL_STATUSES } from './protocol/status.ts'
 export type { BackoffRule, RetryRule, TaskOptions } from './protocol/task-options.ts'
 export type { Priority } from './redis/keys.ts'
 export type { RedisInstance, RedisOption } from './redis/options.ts'
-export type { DeadLetter } from './store/dead-letters.ts'
+export type { DeadLetter } from './store/dead-letter.ts'
+export type { DeadLetterFilter } from './store/dead-letter-filter.ts'
 export type { WorkerInfo } from './store/presence.ts'
-export type { TaskInfo } from './store/task-records.ts'
+export type { LaneStats, QueueStats, QueueStatsOptions } from './store/queues.ts'
+export type { AttemptFailure, TaskInfo } from './store/task-records.ts'
 export { VERSION } from './version.ts'
 export type { RunWorkerOptions, WorkerRetryPolicy } from './worker/options.ts'
 export { runWorker } from './worker/run-worker.ts'

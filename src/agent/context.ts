@@ -1,6 +1,14 @@
 import type { Logger } from '../logger.ts'
 import type { Artifact } from '../protocol/event.ts'
-import type { AgentCall, AgentCallAccepted, AgentReply, ContractCall, GroupOptions, GroupReply } from './calls.ts'
+import type {
+  AgentCall,
+  AgentCallAccepted,
+  AgentReply,
+  ContractCall,
+  GroupOptions,
+  GroupReply,
+  Question,
+} from './calls.ts'
 import type { AgentContract, ContractResult } from './contract.ts'
 
 /** What can be said of a chunk besides its text. */
@@ -97,6 +105,13 @@ export interface AgentContext {
     options?: GroupOptions,
   ): Promise<readonly GroupReply<Data>[]>
 
+  /**
+   * Asks a person and waits for the answer, for days if need be: the session gets an `ask_user` event, and
+   * `client.reply` answers it. With a `schema` the answer must fit it, with `options` it must be one of them.
+   *
+   * @throws GatewayError `GW_TIMEOUT` when no answer comes within `timeoutMs`.
+   */
+  askUser<Answer = unknown>(question: string | Question<Answer>): Promise<Answer>
   /**
    * Runs `fn` once for the whole task: a handler that runs again, after a crash, a suspension or a failed attempt, gets
    * the recorded result. What is emitted inside belongs to the step: if it is interrupted it runs again, and readers are

@@ -1,6 +1,6 @@
-import type { BackoffRule, RetryRule } from '../protocol/task-options.ts'
+import { type BackoffRule, LONGEST_MS, type RetryRule } from '../protocol/task-options.ts'
 
-/** A delay of your own making: ms to wait after the attempt of that number failed with that error. */
+/** A delay of your own making: ms to wait, a year at most, after the attempt of that number failed with that error. */
 export type BackoffFunction = (attempt: number, error: unknown) => number
 
 /** How often a failing task is tried, and how long to wait in between. */
@@ -41,11 +41,15 @@ export function resolveRetry(...policies: readonly (RetryPolicy | RetryRule | un
  */
 export function retryDelay({ backoff }: ResolvedRetryPolicy, attempt: number, error: unknown, chance: number): number {
   if (typeof backoff === 'function') {
-    const delayMs = backoff(attempt, error)
-    return Number.isFinite(delayMs) && delayMs > 0 ? delayMs : 0
+    return toDelay(backoff(attempt, error))
   }
   const { delayMs, jitter = backoff.type === 'exponential' ? JITTER : 0 } = backoff
   const full =
     backoff.type === 'fixed' ? delayMs : Math.min(delayMs * 2 ** (attempt - 1), backoff.maxDelayMs ?? MOST_MS)
   return full * (1 - jitter * chance)
+}
+
+/** What user code names as a delay, as a time that can be waited for: nothing below 0, nothing above a year. */
+export function toDelay(value: unknown): number {
+  return typeof value === 'number' && value > 0 ? Math.min(value, LONGEST_MS) : 0
 }

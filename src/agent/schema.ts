@@ -8,7 +8,15 @@ export interface Schema<Input = unknown, Output = Input> {
     readonly vendor: string
     readonly validate: (value: unknown) => SchemaResult<Output> | Promise<SchemaResult<Output>>
     readonly types?: { readonly input: Input; readonly output: Output } | undefined
+    /** Standard JSON Schema, as far as the library has it: what the schema accepts, in another language. */
+    readonly jsonSchema?: { readonly input: (options: JsonSchemaOptions) => Record<string, unknown> } | undefined
   }
+}
+
+/** What a schema is asked for when it is to describe itself. */
+export interface JsonSchemaOptions {
+  readonly target: string
+  readonly libraryOptions?: Record<string, unknown> | undefined
 }
 
 export type SchemaResult<Output> =

@@ -28,7 +28,7 @@ export class AnswerPrinter {
   onEvent(event: SessionEvent): void {
     if (event.type === 'chunk') this.#write(event.content)
     // The end is told by the result, which also knows the text of an answer that was not streamed.
-    else if (event.type !== 'done') this.#remark(event.type === 'state' ? '' : `${event.type} `, eventText(event))
+    else if (!saysTheEnd(event)) this.#remark(event.type === 'state' ? '' : `${event.type} `, eventText(event))
   }
 
   /** Completes the answer. What the handler returned is the answer itself when nothing was streamed. */
@@ -55,4 +55,9 @@ export class AnswerPrinter {
     this.#last = text.slice(-1)
     this.#output.write(text)
   }
+}
+
+/** The end, and the failure that leads to it, are told by whoever asked for the answer. */
+function saysTheEnd(event: SessionEvent): boolean {
+  return event.type === 'done' || (event.type === 'error' && !event.retrying)
 }

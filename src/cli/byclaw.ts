@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-import { addDeadList } from './commands/dead-list.ts'
+import { addDead } from './commands/dead/dead.ts'
 import { addSend } from './commands/send.ts'
 import { addTail } from './commands/tail.ts'
 import { addTasks } from './commands/tasks.ts'
@@ -15,6 +15,7 @@ Examples:
   $ byclaw tail s-1 --from 0
   $ byclaw tasks --status failed --json | jq .messageId
   $ byclaw dead list weather_agent --redis-url redis://prod:6379
+  $ byclaw dead redrive --capability weather_agent --since 2h --dry-run
 `
 
 async function main(args: readonly string[]): Promise<number> {
@@ -24,7 +25,7 @@ async function main(args: readonly string[]): Promise<number> {
   addTail(byclaw)
   addWorkers(byclaw)
   addTasks(byclaw)
-  addDeadList(byclaw)
+  addDead(byclaw)
   addHelp(byclaw).addHelpText('after', EXAMPLES)
   await byclaw.parseAsync(args, { from: 'user' })
   return Number(process.exitCode ?? 0)

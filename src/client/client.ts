@@ -1,21 +1,26 @@
 import type { AgentContract, ContractResult } from '../agent/contract.ts'
+import { Asks, type PendingAsk } from '../dispatch/asks.ts'
 import { Canceller } from '../dispatch/canceller.ts'
+import type { QueueLimit } from '../dispatch/queue-limit.ts'
 import { Dispatcher, refused, type SendAnswer } from '../dispatch/send.ts'
 import { TaskEnder } from '../dispatch/task-ender.ts'
 import { GatewayError } from '../errors.ts'
 import type { GatewayCommand } from '../protocol/command.ts'
 import type { SessionEvent } from '../protocol/event.ts'
-import { capabilityFault, checkId, idFault, newMessageId, newTraceId, type TaskRef } from '../protocol/ids.ts'
+import { checkCapability, checkId, idFault, newMessageId, newTraceId, type TaskRef } from '../protocol/ids.ts'
 import type { TaskStatus } from '../protocol/status.ts'
 import { RedisConnections } from '../redis/connections.ts'
-import { Keys } from '../redis/keys.ts'
+import { Keys, type Priority } from '../redis/keys.ts'
 import { isEntryId } from '../redis/streams.ts'
 import { Agenda } from '../store/agenda.ts'
 import { ControlWriter } from '../store/control-streams.ts'
 import { DataReader, DataWriter, DEFAULT_RETENTION } from '../store/data-streams.ts'
-import { type DeadLetter, DeadLetters } from '../store/dead-letters.ts'
+import type { DeadLetter } from '../store/dead-letter.ts'
+import type { DeadLetterFilter } from '../store/dead-letter-filter.ts'
 import { InboxWriter } from '../store/inbox.ts'
+import { Journals } from '../store/journals.ts'
 import { Presence, type WorkerInfo } from '../store/presence.ts'
+import { type QueueStats, type QueueStatsOptions, Queues } from '../store/queues.ts'
 import { type TaskInfo, TaskRecords } from '../store/task-records.ts'
 import {
   type CancelAnswer,
@@ -26,7 +31,16 @@ import {
   checkWish,
   toCancelAnswer,
 } from './cancel.ts'
+import { DeadLetterOffice } from './dead-letter-office.ts'
+import type {
+  DropOptions,
+  DropResult,
+  ListDeadLettersOptions,
+  RedriveOptions,
+  RedriveResult,
+} from './dead-letter-options.ts'
 import { type GatewayClientOptions, resolveClientOptions } from './options.ts'
+import { checkReply, type ReplyAnswer, type ReplyOptions } from './reply.ts'
 import { type CheckedRequest, checkRequest, type SendContractRequest, type SendMessageRequest } from './request.ts'
 import { SessionFeeds } from './session-feeds.ts'
 import { type SubscribeOptions, Subscription } from './subscription.ts'
@@ -63,10 +77,13 @@ export interface ListTasksOptions {
 export class GatewayClient implements AsyncDisposable {
   readonly #connections: RedisConnections
   readonly #dispatcher: Dispatcher
+  readonly #queueLimit: QueueLimit
   readonly #canceller: Canceller
   readonly #records: TaskRecords
+  readonly #asks: Asks
   readonly #presence: Presence
-  readonly #deadLetters: DeadLetters
+  readonly #deadLetters: DeadLetterOffice
+  readonly #queues: Queues
   readonly #reader: DataReader
   readonly #feeds: SessionFeeds
   readonly #subscriptions = new Set<Subscription>()
@@ -74,13 +91,17 @@ export class GatewayClient implements AsyncDisposable {
 
   /** @throws GatewayError `GW_INVALID_ARGUMENT` that names the option. */
   constructor(options: GatewayClientOptions = {}) {
-    const { redis, keyPrefix, maxPayloadBytes, logger, ...ttls } = resolveClientOptions(options)
+    const { redis, keyPrefix, maxPayloadBytes, logger, ...more } = resolveClientOptions(options)
+    const { maxQueueLength, whenFull, queueTimeoutMs, ...ttls } = more
+    this.#queueLimit = { maxQueueLength, whenFull, queueTimeoutMs }
     const keys = new Keys(keyPrefix)
     this.#connections = new RedisConnections(redis, logger)
     const commands = this.#connections.client('prompt')
     this.#records = new TaskRecords(commands, keys)
+    this.#asks = new Asks(new Journals(commands, keys), this.#records)
     this.#presence = new Presence(commands, keys)
-    this.#deadLetters = new DeadLetters(commands, keys)
+    this.#deadLetters = new DeadLetterOffice(commands, keys, maxPayloadBytes)
+    this.#queues = new Queues(commands, keys)
     this.#reader = new DataReader(commands, keys)
     this.#feeds = new SessionFeeds(this.#connections, this.#reader, logger)
     const inboxes = new InboxWriter(commands, keys)
@@ -101,13 +122,17 @@ export class GatewayClient implements AsyncDisposable {
 
   /**
    * Sends a message to an agent. Resolves with `QUEUED` only once the task is on the control stream; a request that is
-   * at fault is answered with `REJECTED`, and nothing is written.
+   * at fault is answered with `REJECTED`, one beyond the queue's limit with `QUEUE_FULL`, and nothing is written.
    *
    * @throws GatewayError `GW_REDIS_FAILED` when Redis did not take it, `GW_CLOSED` after `close()`.
    */
   sendMessage(request: SendMessageRequest): Promise<SendAnswer>
   sendMessage<Contract extends AgentContract>(request: SendContractRequest<Contract>): Promise<SendAnswer>
   async sendMessage(request: SendMessageRequest | SendContractRequest): Promise<SendAnswer> {
+    return this.#send(request)
+  }
+
+  async #send(request: SendMessageRequest | SendContractRequest, signal?: AbortSignal): Promise<SendAnswer> {
     this.#requireOpen()
     const checked = this.#check(request)
     if (checked instanceof GatewayError) {
@@ -115,16 +140,19 @@ export class GatewayClient implements AsyncDisposable {
       return refused('REJECTED', checked, { messageId, traceId, timestamp: Date.now() })
     }
     const { command, ...options } = checked
-    return this.#dispatcher.send(command, { ...options, isChecked: true })
+    return this.#dispatcher.send(command, { ...options, ...this.#queueLimit, signal, isChecked: true })
   }
 
   /**
    * Sends a prepared command to the agents of its header's `targetAgentType`; answers like {@link sendMessage}. What a
    * worker could not read is refused here.
    */
-  async sendCommand(command: GatewayCommand, options: { requireOnlineWorker?: boolean } = {}): Promise<SendAnswer> {
+  async sendCommand(
+    command: GatewayCommand,
+    options: { requireOnlineWorker?: boolean; priority?: Priority } = {},
+  ): Promise<SendAnswer> {
     this.#requireOpen()
-    return this.#dispatcher.send(command, options)
+    return this.#dispatcher.send(command, { ...options, ...this.#queueLimit })
   }
 
   /**
@@ -198,7 +226,8 @@ export class GatewayClient implements AsyncDisposable {
     const early = idFault(sessionId) === null && !isKnown ? follow() : undefined
     let subscription = early
     try {
-      const sent = await this.sendMessage({ ...message, messageId } as SendMessageRequest)
+      const sent = await this.#send({ ...message, messageId } as SendMessageRequest, limit.signal)
+      if (!sent.success) limit.signal.throwIfAborted() // it may have been waiting for room
       if (!sent.success) throw new GatewayError('GW_SEND_REFUSED', { status: sent.status, ...sent.error })
       subscription ??= follow()
       for await (const event of subscription) onEvent?.(event)
@@ -234,6 +263,24 @@ export class GatewayClient implements AsyncDisposable {
     return { success: true, tasks }
   }
 
+  /**
+   * Answers a question that a task put by `askUser`. The first answer that fits is the one; giving it again does no harm.
+   *
+   * @throws GatewayError `GW_INVALID_ARGUMENT`, or `GW_REDIS_FAILED` when Redis did not answer: reply again.
+   */
+  async reply(options: ReplyOptions): Promise<ReplyAnswer> {
+    this.#requireOpen()
+    const { ref, askId, content } = checkReply(options)
+    const { status, reason } = await this.#asks.reply(ref, askId, content)
+    return { success: status === 'ACCEPTED', status, ...(reason === undefined ? {} : { reason }) }
+  }
+
+  /** The questions of a session that wait for an answer, oldest first. */
+  async pendingAsks(sessionId: string): Promise<PendingAsk[]> {
+    this.#requireOpen()
+    return this.#asks.pending(checkId('sessionId', sessionId))
+  }
+
   /** What is known of a task, or null. */
   async getTask(ref: TaskRef): Promise<TaskInfo | null> {
     this.#requireOpen()
@@ -259,13 +306,42 @@ export class GatewayClient implements AsyncDisposable {
     return this.#presence.list()
   }
 
-  /** What could not be processed on a capability's stream, newest first. */
-  async listDeadLetters(capability: string, { limit = 100 }: { limit?: number } = {}): Promise<DeadLetter[]> {
+  /** What could not be processed or finished, of one capability or by a filter, newest first. */
+  async listDeadLetters(
+    filter: string | ListDeadLettersOptions = {},
+    options: { limit?: number } = {},
+  ): Promise<DeadLetter[]> {
     this.#requireOpen()
-    const reason = capabilityFault(capability)
-    if (reason !== null)
-      throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'capability', value: capability, reason })
-    return this.#deadLetters.list(capability, limit)
+    return this.#deadLetters.list(typeof filter === 'string' ? { ...options, capability: filter } : filter)
+  }
+
+  /** The newest dead letter that is meant, or null. */
+  async showDeadLetter(filter: DeadLetterFilter): Promise<DeadLetter | null> {
+    this.#requireOpen()
+    return this.#deadLetters.show(filter)
+  }
+
+  /**
+   * Sends what lies in the dead letters once more, oldest first: a task keeps its ids and history and gets a fresh budget
+   * of attempts. May be repeated and done by several at once: a task runs once for all of them.
+   *
+   * @throws GatewayError `GW_REDIS_FAILED` in the middle of it: what was not redriven is still there.
+   */
+  async redriveDeadLetters(options: RedriveOptions = {}): Promise<RedriveResult> {
+    this.#requireOpen()
+    return this.#deadLetters.redrive(options)
+  }
+
+  /** Throws dead letters away; their tasks stay `FAILED`. */
+  async dropDeadLetters(options: DropOptions = {}): Promise<DropResult> {
+    this.#requireOpen()
+    return this.#deadLetters.drop(options)
+  }
+
+  /** How many tasks of a capability wait and run, by lane, for how long the oldest has been waiting, and what failed. */
+  async queueStats(capability: string, options: QueueStatsOptions = {}): Promise<QueueStats> {
+    this.#requireOpen()
+    return this.#queues.read(checkCapability('capability', capability), options)
   }
 
   /** Ends all subscriptions and closes the connections. What was sent stays sent. */

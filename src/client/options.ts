@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { DEFAULT_QUEUE_TIMEOUT_MS } from '../dispatch/queue-limit.ts'
 import { createLogger, type Logger } from '../logger.ts'
 import { type RedisOption, type ResolvedRedis, resolveRedisOption } from '../redis/options.ts'
 import { DEFAULT_RETENTION } from '../store/data-streams.ts'
@@ -16,6 +17,12 @@ export interface GatewayClientOptions {
   readonly resultTtlMs?: number
   /** How long a session's data stream is kept after an event that this client writes, in ms. Default one day. */
   readonly streamTtlMs?: number
+  /** Most tasks, waiting or running, in a lane that this client sends to; see `whenFull`. Default no limit. */
+  readonly maxQueueLength?: number
+  /** Answer `QUEUE_FULL` at once, or wait for room. Default `refuse`. */
+  readonly whenFull?: 'refuse' | 'wait'
+  /** How long a send waits for room before it answers `QUEUE_FULL`, in ms. Default 30,000. */
+  readonly queueTimeoutMs?: number
   /** Any pino-shaped logger. Default pino with level `warn`. */
   readonly logger?: Logger
 }
@@ -35,6 +42,9 @@ const schema = z.strictObject({
     .default(1_048_576),
   resultTtlMs: ms.default(DEFAULT_RETENTION.resultTtlMs),
   streamTtlMs: ms.default(DEFAULT_RETENTION.streamTtlMs),
+  maxQueueLength: z.number().int().min(1).optional(),
+  whenFull: z.enum(['refuse', 'wait']).default('refuse'),
+  queueTimeoutMs: ms.default(DEFAULT_QUEUE_TIMEOUT_MS),
 })
 
 export type ResolvedClientOptions = Readonly<z.infer<typeof schema>> & {

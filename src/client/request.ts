@@ -3,7 +3,7 @@ import type { AgentContract, ContractInput } from '../agent/contract.ts'
 import { GatewayError } from '../errors.ts'
 import { AskAgentCommand, type CommandContent, contentFault } from '../protocol/command.ts'
 import { capabilityFault, idFault, newMessageId, newTraceId } from '../protocol/ids.ts'
-import { type TaskOptions, taskOptions } from '../protocol/task-options.ts'
+import { LONGEST_MS, type TaskOptions, taskOptions } from '../protocol/task-options.ts'
 import type { Priority } from '../redis/keys.ts'
 
 /** What can be said of a message besides its target and content. */
@@ -39,9 +39,6 @@ export interface SendContractRequest<Contract extends AgentContract = AgentContr
   readonly content: ContractInput<Contract>
 }
 
-/** A year. */
-const MOST_DELAY_MS = 31_536_000_000
-
 const id = z.string().refine((value) => idFault(value) === null, { error: () => idFault('') ?? '' })
 const text = z.string().optional()
 const object = z.record(z.string(), z.unknown()).optional()
@@ -60,7 +57,7 @@ const schema = z.strictObject({
   extraPayload: object,
   requireOnlineWorker: z.boolean().optional(),
   priority: z.enum(['high', 'normal', 'low']).optional(),
-  delayMs: z.number().min(0).max(MOST_DELAY_MS).optional(),
+  delayMs: z.number().min(0).max(LONGEST_MS).optional(),
   ...taskOptions.shape,
   content: z.unknown(),
 })

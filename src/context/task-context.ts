@@ -5,6 +5,7 @@ import type {
   ContractCall,
   GroupOptions,
   GroupReply,
+  Question,
 } from '../agent/calls.ts'
 import type { ActiveWorker, AgentContext, EmitOptions, Workspace } from '../agent/context.ts'
 import type { AgentContract, ContractResult } from '../agent/contract.ts'
@@ -15,6 +16,7 @@ import type { MessageHeader } from '../protocol/header.ts'
 import type { Presence } from '../store/presence.ts'
 import type { Replay } from '../store/task-records.ts'
 import { AgentCalls } from './durable/agent-calls.ts'
+import { askUser } from './durable/asks.ts'
 import type { DurableResources, DurableTask } from './durable/durable-task.ts'
 import { Journal } from './durable/journal.ts'
 import { readSaid } from './durable/step-text.ts'
@@ -167,6 +169,10 @@ export class TaskContext implements AgentContext {
 
   sleep(ms: number): Promise<void> {
     return this.#durably((task) => sleep(task, ms))
+  }
+
+  askUser<Answer = unknown>(question: string | Question<Answer>): Promise<Answer> {
+    return this.#durably((task) => askUser(task, question)) as Promise<Answer>
   }
 
   now(): Promise<number> {

@@ -69,30 +69,24 @@ export class Canceller {
   /** Cancels every task of a session that has no end yet; answers what became of each. */
   async cancelSession(sessionId: string, wish: CancelWish): Promise<ReadonlyMap<string, CancelStatus>> {
     const statuses = new Map<string, CancelStatus>()
-    await this.#rounds(sessionId, wish, statuses, () => true)
+    await this.#rounds(sessionId, wish, statuses, (kin) => kin)
     return statuses
   }
 
   /** Whom a cancelled task sent after its cancel is cancelled from birth; those from before are found here. */
   #cancelBelow({ sessionId, messageId }: TaskRef, wish: CancelWish): Promise<void> {
-    const above = new Set([messageId])
-    const isBelow = (kin: TaskKin) => {
-      if (!above.has(kin.parentMessageId)) return false
-      above.add(kin.messageId)
-      return true
-    }
-    return this.#rounds(sessionId, wish, new Map([[messageId, 'CANCELLED']]), isBelow)
+    return this.#rounds(sessionId, wish, new Map([[messageId, 'CANCELLED']]), (kin) => below(messageId, kin))
   }
 
   async #rounds(
     sessionId: string,
     wish: CancelWish,
     statuses: Map<string, CancelStatus>,
-    isMeant: (kin: TaskKin) => boolean,
+    meantOf: (kin: readonly TaskKin[]) => readonly TaskKin[],
   ): Promise<void> {
     for (let round = 0; round < MOST_ROUNDS; round += 1) {
       const kin = await this.#records.listKin(sessionId)
-      const meant = kin.filter((task) => isMeant(task) && !task.isEnded && !statuses.has(task.messageId))
+      const meant = meantOf(kin).filter((task) => !task.isEnded && !statuses.has(task.messageId))
       if (meant.length === 0) return
       await Promise.all(
         meant.map(async ({ messageId }) => {
@@ -138,7 +132,7 @@ export class Canceller {
     if (workerId === '') return
     const command = new CancelTaskCommand({
       header: { messageId: newMessageId(), sessionId, traceId: newTraceId() },
-      ...{ targetMessageId: messageId, targetWorkerId: workerId, cancelMode: wish.mode },
+      ...{ targetMessageId: messageId, targetExecutionId: fence, targetWorkerId: workerId, cancelMode: wish.mode },
       ...{ reason: wish.reason, requestedBy: wish.requestedBy },
     })
     try {
@@ -151,4 +145,24 @@ export class Canceller {
       )
     }
   }
+}
+
+/** All that was sent on behalf of a task, or on behalf of that, whether it has ended or not. */
+function below(messageId: string, kin: readonly TaskKin[]): readonly TaskKin[] {
+  const childrenOf = new Map<string, TaskKin[]>()
+  for (const task of kin) {
+    const siblings = childrenOf.get(task.parentMessageId)
+    if (siblings === undefined) childrenOf.set(task.parentMessageId, [task])
+    else siblings.push(task)
+  }
+  const found = new Set<TaskKin>()
+  const open = [messageId]
+  for (let above = open.pop(); above !== undefined; above = open.pop()) {
+    for (const child of childrenOf.get(above) ?? []) {
+      if (found.has(child)) continue
+      found.add(child)
+      open.push(child.messageId)
+    }
+  }
+  return [...found]
 }

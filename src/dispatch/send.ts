@@ -11,6 +11,9 @@ import type { InboxWriter } from '../store/inbox.ts'
 import type { Presence } from '../store/presence.ts'
 import type { TaskAdmission, TaskRecords } from '../store/task-records.ts'
 import { Batcher } from '../util/batcher.ts'
+import { enterQueue, type QueueLimit } from './queue-limit.ts'
+
+type RefusedStatus = 'NO_WORKER' | 'QUEUE_FULL' | 'REJECTED'
 
 /** What became of a send. Anything but `QUEUED` wrote nothing. */
 export type SendAnswer =
@@ -24,8 +27,11 @@ export type SendAnswer =
     }
   | {
       readonly success: false
-      /** `NO_WORKER`: nobody offers the capability now. `REJECTED`: the request itself is at fault. */
-      readonly status: 'NO_WORKER' | 'REJECTED'
+      /**
+       * `NO_WORKER`: nobody offers the capability now. `QUEUE_FULL`: its lane holds `maxQueueLength` tasks. `REJECTED`: the
+       * request itself is at fault.
+       */
+      readonly status: RefusedStatus
       readonly messageId: string
       readonly traceId: string
       readonly timestamp: number
@@ -37,9 +43,12 @@ interface Departure {
   readonly task: TaskAdmission
   readonly data: string
   readonly priority: Priority
+  /** Most tasks in its lane. */
+  readonly limit?: number | undefined
 }
 
-export interface DispatchOptions {
+/** How a command is sent. A task that is held back (`delayMs`) takes its place later, whatever the queue's length is. */
+export interface DispatchOptions extends QueueLimit {
   /** Default `normal`. */
   readonly priority?: Priority | undefined
   /** Hold the task back for so long, in ms. Default not at all. */
@@ -56,7 +65,8 @@ export interface DispatchOptions {
 export class Dispatcher {
   readonly #presence: Presence
   readonly #maxPayloadBytes: number
-  readonly #batcher: Batcher<Departure, undefined>
+  /** Answers whether there was room. */
+  readonly #batcher: Batcher<Departure, boolean>
   /** Tasks that have an appointment on the agenda. */
   readonly #timed: Batcher<Departure, undefined>
 
@@ -78,13 +88,16 @@ export class Dispatcher {
       weigh: ({ data }) => data.length,
       run: async (batch) => {
         // The entry first: without a record it is still a task (`begin` admits it), whereas a record without an entry
-        // would wait for ever. On one Redis both go out in one write; on a Cluster one waits for the other.
+        // would wait for ever. On one Redis both go out in one write; on a Cluster, and where an entry may be refused,
+        // one waits for the other.
         const entries = control.enqueue(
-          batch.map(({ task, data, priority }) => ({ capability: task.agentType, data, priority })),
+          batch.map(({ task, data, priority, limit }) => ({ capability: task.agentType, data, priority, limit })),
         )
-        if (isCluster) await entries
-        await Promise.all([entries, records.admit(batch.map(({ task }) => task))])
-        return batch.map(() => undefined)
+        const ids = isCluster || batch.some(({ limit }) => limit !== undefined) ? await entries : undefined
+        const isTaken = batch.map((_, index) => ids?.[index] !== null)
+        const tasks = batch.flatMap(({ task }, index) => (isTaken[index] ? [task] : []))
+        await Promise.all([entries, tasks.length > 0 ? records.admit(tasks) : undefined])
+        return isTaken
       },
     })
     const { agenda, inboxes } = options
@@ -117,7 +130,11 @@ export class Dispatcher {
       if (options.requireOnlineWorker && (await this.#presence.online(targetAgentType)).length === 0) {
         return refused('NO_WORKER', new GatewayError('GW_NO_ONLINE_WORKER', { agentType: targetAgentType }), about)
       }
-      await this.#depart(command, data, options)
+      if (!(await this.#depart(command, data, options))) {
+        const { priority = 'normal', maxQueueLength } = options
+        const details = { agentType: targetAgentType, priority, limit: maxQueueLength }
+        return refused('QUEUE_FULL', new GatewayError('GW_QUEUE_FULL', details), about)
+      }
     } catch (cause) {
       if (cause instanceof GatewayError && cause.code === 'GW_CLOSED') throw cause
       throw new GatewayError(
@@ -129,16 +146,18 @@ export class Dispatcher {
     return { success: true, status: 'QUEUED', ...about }
   }
 
-  async #depart(command: GatewayCommand, data: string, options: DispatchOptions): Promise<void> {
-    const { priority = 'normal', delayMs } = options
+  /** False if there was no room in the queue. */
+  async #depart(command: GatewayCommand, data: string, options: DispatchOptions): Promise<boolean> {
+    const { priority = 'normal', delayMs, maxQueueLength: limit } = options
     const expiresInMs = command.header.options?.expiresInMs
     const task = { ...toAdmission(command), delayMs: delayMs || undefined, expiresInMs }
     if (task.delayMs !== undefined) {
       await this.#timed.add({ task, data, priority })
-      return
+      return true
     }
-    await this.#batcher.add({ task, data, priority })
+    if (!(await enterQueue(() => this.#batcher.add({ task, data, priority, limit }), options))) return false
     if (expiresInMs !== undefined) await this.#timed.add({ task, data, priority })
+    return true
   }
 
   async #encode(command: GatewayCommand, options: DispatchOptions): Promise<string | GatewayError> {
@@ -189,7 +208,7 @@ function appointments({ task, data, priority }: Departure): { item: AgendaItem; 
 
 /** A send that was refused before anything was written. */
 export function refused(
-  status: 'NO_WORKER' | 'REJECTED',
+  status: RefusedStatus,
   error: GatewayError,
   about: { messageId: string; traceId: string; timestamp: number },
 ): SendAnswer {

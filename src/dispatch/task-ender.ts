@@ -1,6 +1,7 @@
+import { cancelledDone, expiredDone } from '../protocol/endings.ts'
 import { type EventBody, eventEncoder } from '../protocol/event.ts'
 import type { TaskRef } from '../protocol/ids.ts'
-import type { DataWriter } from '../store/data-streams.ts'
+import type { CommitAnswer, DataWriter } from '../store/data-streams.ts'
 import { endedFence, isEnded, isUnbound, type TaskOutline, type TaskRecords } from '../store/task-records.ts'
 
 /** The end of a task that nobody runs, as its reader sees it. */
@@ -36,26 +37,30 @@ export class TaskEnder {
       if (outline === null) return { status: 'missing' }
       if (isEnded(outline.fence)) return { status: 'finished', outline }
       if (!force && !isUnbound(outline.fence)) return { status: 'running', outline }
-      if (await this.#commit(outline, done)) return { status: 'ended', outline }
+      if ((await this.#commit(outline, done)).ok) return { status: 'ended', outline }
     }
   }
 
-  /** Ends a task that waits for its first start. */
-  async expire(ref: TaskRef, done: OutsideEnd): Promise<EndAnswer> {
-    const outline = await this.#records.peek(ref)
-    if (outline === null) return { status: 'missing' }
-    if (isEnded(outline.fence)) return { status: 'finished', outline }
-    if (outline.attempt > 0 || !isUnbound(outline.fence)) return { status: 'running', outline }
-    return (await this.#commit(outline, done)) ? { status: 'ended', outline } : this.expire(ref, done)
+  /** Ends a task that waits for its first start as EXPIRED, or as CANCELLED if it is. */
+  async expire(ref: TaskRef): Promise<EndAnswer> {
+    for (;;) {
+      const outline = await this.#records.peek(ref)
+      if (outline === null) return { status: 'missing' }
+      if (isEnded(outline.fence)) return { status: 'finished', outline }
+      if (outline.attempt > 0 || !isUnbound(outline.fence)) return { status: 'running', outline }
+      const answer = await this.#commit(outline, expiredDone())
+      if (answer.ok) return { status: 'ended', outline }
+      if (answer.cancel !== undefined) return this.end(ref, cancelledDone(answer.cancel.reason))
+    }
   }
 
-  async #commit(outline: TaskOutline, done: OutsideEnd): Promise<boolean> {
+  async #commit(outline: TaskOutline, done: OutsideEnd): Promise<CommitAnswer> {
     const { sessionId, messageId, fence, attempt } = outline
     const event = eventEncoder(outline, outline.agentType)(done, attempt)
     const fields = done.error === undefined ? undefined : { error: JSON.stringify(done.error) }
     const end = { fence: endedFence(fence, done.status), fields: { ...fields } }
     const answer = await this.#writer.commit(() => ({ sessionId, messageId, fence, first: 0, events: [event], end }))
     if (answer.ok && answer.tells !== undefined) await this.#writer.tell(answer.tells)
-    return answer.ok
+    return answer
   }
 }

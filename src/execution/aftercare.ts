@@ -49,6 +49,6 @@ export class Aftercare {
     const { sessionId, messageId } = header
     const letter = { capability: stream.capability, reason: 'failed', detail: `${fault.code}: ${fault.message}` }
     const origin = { entryId, sessionId, messageId, workerId: this.#workerId, epoch: ownership.epoch }
-    await this.#deadLetters.add({ ...letter, ...origin, history: JSON.stringify(history) }, stream.key)
+    await this.#deadLetters.add({ ...letter, ...origin, history }, stream.key)
   }
 }

@@ -47,11 +47,7 @@ export class Conclusion {
    * rejects.
    */
   async draw(drawn: Drawn): Promise<boolean> {
-    const { outcome, logger } = drawn
-    if (outcome.status === 'FINISHED') {
-      logger.info({}, 'the task was ended from outside')
-      return true
-    }
+    const { outcome, logger, assignment } = drawn
     if (outcome.status === 'SUSPENDED') {
       logger.debug({}, 'task suspended until an answer comes')
       return true
@@ -62,7 +58,10 @@ export class Conclusion {
       return false
     }
     try {
-      await this.#record(drawn, outcome)
+      if (outcome.status === 'FINISHED') {
+        logger.info({}, 'the task was ended from outside')
+        await this.#records.retire(assignment.header, outcome.fence)
+      } else await this.#record(drawn, outcome)
       return true
     } catch (error) {
       // Nothing is lost: the entry stays pending, and whoever owns the task now, or takes it next, ends it.
@@ -138,8 +137,9 @@ export class Conclusion {
 
   async #history({ assignment }: Drawn, { fault }: Failed): Promise<AttemptFailure[]> {
     const { header, ownership, entry } = assignment
-    const { attempt, fence } = ownership
-    const before = attempt === 1 ? [] : await this.#records.failures(header)
+    const { attempt, fence, epoch } = ownership
+    // A redriven task begins with its first attempt again, and has a history.
+    const before = epoch === 1 ? [] : await this.#records.failures(header)
     const message = fault.message.slice(0, MOST_MESSAGE_LENGTH)
     const workerId = fence.split(':').slice(3).join(':')
     const all = [...before, { attempt, code: fault.code, message, at: Date.now(), workerId, entryId: entry.id }]

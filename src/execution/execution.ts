@@ -47,6 +47,8 @@ export class Execution {
   readonly #context: TaskContext
   readonly #seat: Seat
   #cancel: CancelRequest | null
+  /** The handler called something else than before, and is to start afresh. */
+  #diverged: GatewayError | undefined
   #settle: ((outcome: Outcome) => void) | undefined
   /** The handler has come to its end; what happens from now on is the conclusion's affair. */
   #isOver = false
@@ -85,18 +87,23 @@ export class Execution {
     this.#signal.abort(cancelledError(this.#cancel))
   }
 
-  /** Somebody else owns the task now, or has ended it: nothing this attempt still writes counts. */
+  /**
+   * Somebody else owns the task now, or has ended it: nothing this attempt still writes counts.
+   *
+   * @param holder - The ownership that holds now, '' if there is no record any more.
+   */
   lose(holder: string): void {
     if (this.#isOver) return
-    const { messageId } = this.ref
+    const { messageId, fence } = this.ref
     const lost = new GatewayError('GW_LEASE_LOST', { messageId, holder: holder || 'nobody' })
-    if (!isEnded(holder)) {
+    // Only an end of this very attempt makes its entry ours to ack; any other belongs to whoever took the task over.
+    if (!isEnded(holder) || holder.slice(1) !== fence.slice(1)) {
       this.abort(lost)
       return
     }
     const cancel = this.#cancel ?? { reason: 'by force', requestedBy: '' }
     this.#signal.abort(holder.startsWith('X:') ? cancelledError(cancel) : lost)
-    this.#settle?.({ status: 'FINISHED' })
+    this.#settle?.({ status: 'FINISHED', fence: holder })
   }
 
   /**
@@ -105,10 +112,12 @@ export class Execution {
    * @param onHandled - Called when the handler has come to an end, before that end is recorded.
    */
   async run(onHandled: () => void): Promise<boolean> {
-    const outcome = this.#final(await this.#attempt())
+    const handled = this.#final(await this.#attempt())
     this.#isOver = true
     this.#context.durable?.end()
     onHandled()
+    const isDiverged = this.#diverged !== undefined && handled.status === 'FAILED'
+    const outcome = isDiverged ? await this.#restart(this.#diverged as GatewayError) : handled
     const { assignment } = this
     const { logger } = this.#context
     const closed = await this.#resources.conclusion.draw({
@@ -159,20 +168,30 @@ export class Execution {
       hooks: {
         onLost: (holder) => this.lose(holder),
         onCancelled: (request) => this.cancel(request),
-        onNonDeterminism: (error) => void this.#onNonDeterminism(error),
+        onNonDeterminism: (error) => this.#onNonDeterminism(error),
         onParked: () => this.#settle?.({ status: 'SUSPENDED' }),
       },
     })
   }
 
   /** The handler may catch the error; the attempt is over all the same. */
-  async #onNonDeterminism(error: GatewayError): Promise<void> {
-    const { durable, onNonDeterminism } = this.#resources
-    const times = onNonDeterminism === 'restart' ? await durable.journals.drop(this.ref).catch(() => null) : null
-    if (times === null || times > MOST_RESTARTS) return this.abort(error)
-    this.#context.logger.warn({ reason: error.message }, 'the task is started afresh')
+  #onNonDeterminism(error: GatewayError): void {
+    if (this.#resources.onNonDeterminism === 'restart') this.#diverged = error
     this.#signal.abort(error)
-    this.#settle?.({ status: 'RELINQUISHED', reason: error })
+    this.#settle?.(failed(error))
+  }
+
+  /** Lets the task start afresh, without what was recorded; not for ever. */
+  async #restart(error: GatewayError): Promise<Outcome> {
+    const { logger } = this.#context
+    try {
+      const times = await this.#resources.durable.journals.drop(this.ref)
+      if (times !== null && times > MOST_RESTARTS) return failed(error)
+      logger.warn({ reason: error.message }, 'the task is started afresh')
+    } catch (cause) {
+      logger.warn({ err: cause }, 'what was recorded could not be dropped, the task is left to another worker')
+    }
+    return { status: 'RELINQUISHED', reason: error }
   }
 
   #startTimer(timeoutMs: number): NodeJS.Timeout {

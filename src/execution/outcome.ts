@@ -14,7 +14,7 @@ export type Outcome =
   /** The task is parked until an answer comes. */
   | { readonly status: 'SUSPENDED' }
   /** The task was given its end from outside. */
-  | { readonly status: 'FINISHED' }
+  | { readonly status: 'FINISHED'; readonly fence: string }
 
 /** What a handler returned, as a result that can be recorded; what cannot be recorded is a fault. */
 export function completed(value: unknown, maxBytes: number): Outcome {

@@ -11,6 +11,8 @@ import type { BeginAnswer, TaskRecords } from '../store/task-records.ts'
 import type { Aftercare } from './aftercare.ts'
 import type { Assignment } from './assignment.ts'
 
+const GONE = 'its record has expired, so that it ended long ago, or was lost'
+
 /** What is to be done with an entry: run its task, or settle it, because there is nothing to run. */
 export type Received =
   | { readonly entry: TakenEntry; readonly assignment: Assignment }
@@ -110,7 +112,10 @@ export class Reception {
       turn: entryField(entry.raw, TURN_FIELD) ?? '',
     }))
     const answers = [...(await this.#records.begin(this.#workerId, requests))]
-    const missing = answers.flatMap(({ status }, index) => (status === 'missing' ? [index] : []))
+    // A record goes before an entry with a turn. If it is gone, the task has ended long ago, or Redis has lost it.
+    const missing = answers.flatMap(({ status }, index) =>
+      status === 'missing' && requests[index]?.turn === '' ? [index] : [],
+    )
     if (missing.length === 0) return answers
     await this.#records.admit(
       missing.map((index) => {
@@ -131,10 +136,12 @@ export class Reception {
     return answers
   }
 
-  /** Does again what a worker that died after a failed attempt may have left undone. */
+  /** Does again what a worker that died after a failed attempt may have left undone; buries what nobody answers for. */
   async #finishWork({ entry, header, command }: Named, answer: BeginAnswer): Promise<void> {
     // Whoever ended the task may have died before he told those who wait for it.
     if (answer.status === 'replying' || answer.status === 'failed') await this.#journals.replyAgain(header)
+    if (answer.status === 'missing')
+      return this.#bury(entry, { ok: false, reason: 'record-gone', detail: GONE, header })
     if (answer.status !== 'parked' && answer.status !== 'failed') return
     const concluded = { header, ownership: { epoch: answer.epoch } }
     if (answer.status === 'parked') return this.#aftercare.schedule(entry, concluded, answer.dueInMs)

@@ -1,4 +1,4 @@
-import { DEFAULT_RETRY, type ResolvedRetryPolicy, retryDelay } from '../agent/retry.ts'
+import { DEFAULT_RETRY, type ResolvedRetryPolicy, retryDelay, toDelay } from '../agent/retry.ts'
 import { errorMessage, GatewayError, RetryableError, TerminalError } from '../errors.ts'
 import type { Logger } from '../logger.ts'
 
@@ -16,7 +16,7 @@ export function decideRetry(
 ): RetryDecision {
   if (attempt >= policy.maxAttempts || isHopeless(error)) return { retry: false }
   if (error instanceof RetryableError && error.delayMs !== undefined) {
-    return { retry: true, delayMs: Math.max(error.delayMs, 0) }
+    return { retry: true, delayMs: toDelay(error.delayMs) }
   }
   try {
     return { retry: true, delayMs: retryDelay(policy, attempt, error, chance) }

@@ -19,6 +19,7 @@ export type PoisonReason =
   | 'unknown-action'
   | 'bad-body'
   | 'too-many-deliveries'
+  | 'record-gone'
 
 export type DecodedCommand =
   | { readonly ok: true; readonly command: GatewayCommand }

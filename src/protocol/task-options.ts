@@ -28,9 +28,9 @@ export interface TaskOptions {
   readonly expiresInMs?: number | undefined
 }
 
-/** Longest time that may be asked for: a year. */
-const MOST_MS = 31_536_000_000
-const delay = z.number().min(0).max(MOST_MS)
+/** Longest time that may be asked for, in ms: a year. */
+export const LONGEST_MS = 31_536_000_000
+const delay = z.number().min(0).max(LONGEST_MS)
 const jitter = z.number().min(0).max(1).optional()
 /** What a timer of Node can wait for. */
 const timer = z

@@ -1,5 +1,8 @@
-/** Lanes of a control stream; `normal` is the stream without a suffix. */
-export type Priority = 'high' | 'normal' | 'low'
+/** The lanes of a capability, the first first. */
+export const PRIORITIES = ['high', 'normal', 'low'] as const
+
+/** A lane: one control stream of a capability; `normal` is the one without a suffix. */
+export type Priority = (typeof PRIORITIES)[number]
 
 /**
  * Every key and channel this library uses, spelled here and nowhere else. `{…}` is the hash tag of Redis Cluster: all
@@ -21,6 +24,16 @@ export class Keys {
   /** Stream of what could not be processed. */
   dead(capability: string): string {
     return `${this.prefix}:dead:${capability}`
+  }
+
+  /** Sorted set in the slot of {@link dead}: what has a letter there, by the time at which the letter came. */
+  deadIndex(capability: string): string {
+    return `${this.prefix}:dead-index:{${this.dead(capability)}}`
+  }
+
+  /** Sorted set: the capabilities that have dead letters, by the time of the newest one. */
+  deadCapabilities(): string {
+    return `${this.prefix}:dead-capabilities`
   }
 
   /** Hash: the record of one task. */

@@ -51,7 +51,9 @@ const KEEPER_MS = 3_000
 const AGAIN_MS = 5_000
 /** Most items of one take. */
 const MOST_ITEMS = 1_000
-/** Longest sleep of a keeper, in ms: what a lost wake-up may cost. */
+/** About the most that the payloads of one take weigh. */
+const MOST_BYTES = 1_048_576
+/** Longest sleep of a keeper and of those who stand by, in ms: what a lost wake-up, or a keeper's leave, may cost. */
 const LONGEST_PAUSE_MS = 1_000
 
 /** Both ends of the agenda. */
@@ -90,41 +92,37 @@ export class Agenda {
   /** Takes what is due on a shard, for its keeper; becomes the keeper where there is none. */
   async take(shard: number, keeperId: string): Promise<AgendaTake> {
     const { due, payloads, keeper } = this.#keys.agenda(shard)
-    const limits = [KEEPER_MS, MOST_ITEMS, AGAIN_MS, LONGEST_PAUSE_MS]
+    const limits = [KEEPER_MS, MOST_ITEMS, AGAIN_MS, LONGEST_PAUSE_MS, MOST_BYTES]
     const [first, ...rest] = await this.#redis.script<(number | string)[]>(
       'agendaTake',
       [due, payloads, keeper],
       [keeperId, ...limits],
     )
     if (first === 0 && rest.length === 1) {
-      return { isKeeper: false, pauseMs: Math.max(Number(rest[0]), 0), items: [] }
+      return { isKeeper: false, pauseMs: Math.min(Math.max(Number(rest[0]), 0), LONGEST_PAUSE_MS), items: [] }
     }
     const items: AgendaItem[] = []
     for (let i = 0; i + 1 < rest.length; i += 2) items.push(toItem(String(rest[i]), String(rest[i + 1])))
     return { isKeeper: true, pauseMs: Number(first), items }
   }
 
-  /** Strikes out what is done or will not be done. */
-  async remove(items: readonly AgendaItem[]): Promise<void> {
-    await this.#redis.bySlot(
-      items,
-      (item) => this.#home(item).due,
-      async (part) => {
-        const keys = part.flatMap((item) => {
-          const { due, payloads } = this.#home(item)
-          return [due, payloads]
-        })
-        await this.#redis.script('agendaRemove', keys, part.map(memberOf))
-        return part.map(() => undefined)
-      },
-    )
+  /** Strikes out what was done of a shard. */
+  async remove(shard: number, items: readonly AgendaItem[]): Promise<void> {
+    const { due, payloads } = this.#keys.agenda(shard)
+    await this.#redis.script('agendaRemove', [due, payloads], items.map(memberOf))
+  }
+
+  /** Strikes out the answer that an operation was to be given. */
+  async dropAnswer(ref: TaskRef, op: string): Promise<void> {
+    const { due, payloads } = this.#home(ref)
+    await this.#redis.script('agendaRemove', [due, payloads], [memberOf({ ...ref, kind: 'answer', op, result: '' })])
   }
 
   /** Strikes out what is noted for a task that waits for its turn. */
   async cancel(ref: TaskRef, turn: string): Promise<void> {
     const { due, payloads } = this.#home(ref)
     const members = [memberOf({ ...ref, kind: 'ready', turn }), memberOf({ ...ref, kind: 'expiry' })]
-    await this.#redis.script('agendaRemove', [due, payloads, due, payloads], members)
+    await this.#redis.script('agendaRemove', [due, payloads], members)
   }
 
   /** Gives up being the keeper of a shard. */

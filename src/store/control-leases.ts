@@ -1,4 +1,4 @@
-import type { RedisClient } from '../redis/client.ts'
+import { type RedisClient, slotGroups } from '../redis/client.ts'
 import type { RawEntry } from '../redis/streams.ts'
 import type { ControlStream, TakenEntry } from './control-streams.ts'
 
@@ -6,6 +6,10 @@ import type { ControlStream, TakenEntry } from './control-streams.ts'
 const MOST_PENDING = 20_000
 /** Ids in one call; Lua's stack ends at some 8,000 values. */
 const MOST_IDS = 2_000
+/** Most entries of one stream that a walk takes over. */
+const MOST_RECLAIMED = 100
+
+type ReclaimReply = [cursor: string, taken: [...RawEntry, deliveries: number][]]
 
 /**
  * The leases on taken entries. The time for which an entry has been pending without a sign of life is its idle time,
@@ -33,22 +37,37 @@ export class ControlLeases {
   }
 
   /**
-   * Takes over at most `count` entries of a stream whose lease ran out at least `idleMs` after its last renewal.
+   * Takes over at most `count` entries whose lease ran out at least `idleMs` after its last renewal; those of one slot
+   * (on one Redis: all) in one call.
    *
-   * @param cursor - Where the last walk ended; `0-0` for a new one.
+   * @param cursors - Per stream's key, where its last walk ended; moved on to where this one did.
    */
   async reclaim(
-    stream: ControlStream,
+    streams: readonly ControlStream[],
     idleMs: number,
-    cursor: string,
     count: number,
-  ): Promise<{ cursor: string; entries: TakenEntry[] }> {
-    const args = [this.#group, this.#consumer, idleMs, cursor, count]
-    const reply = await this.#redis.script<[string, [...RawEntry, number][]]>('reclaim', [stream.key], args)
-    const entries = reply[1].map(
-      ([id, fields, deliveries]): TakenEntry => ({ stream, id, raw: [id, fields], deliveries }),
-    )
-    return { cursor: reply[0], entries }
+    cursors: Map<string, string>,
+  ): Promise<{ entries: readonly TakenEntry[]; fault: Error | undefined }> {
+    const entries: TakenEntry[] = []
+    let fault: Error | undefined
+    // One slot after the other, because they share the count: taking over more would count deliveries that were none.
+    for (const part of slotGroups(this.#redis.isCluster, streams, ({ key }) => key)) {
+      const left = count - entries.length
+      if (left <= 0) break
+      const limits = [this.#group, this.#consumer, idleMs, left, MOST_RECLAIMED]
+      const [walked, error] = await this.#redis.script<[ReclaimReply[], string]>(
+        'reclaim',
+        part.map(({ key }) => key),
+        [...limits, ...part.map(({ key }) => cursors.get(key) ?? '0-0')],
+      )
+      if (error !== '') fault = new Error(error)
+      walked.forEach(([cursor, taken], index) => {
+        const stream = part[index] as ControlStream
+        cursors.set(stream.key, cursor)
+        for (const [id, fields, deliveries] of taken) entries.push({ stream, id, raw: [id, fields], deliveries })
+      })
+    }
+    return { entries, fault }
   }
 
   /** Lets go of entries (default: all that this consumer has), for any worker to take over at once. */

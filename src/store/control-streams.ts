@@ -1,7 +1,10 @@
 import type { RedisClient } from '../redis/client.ts'
 import { BLOCK_MS } from '../redis/connections.ts'
-import type { Keys, Priority } from '../redis/keys.ts'
+import { type Keys, PRIORITIES, type Priority } from '../redis/keys.ts'
 import type { RawEntry } from '../redis/streams.ts'
+
+/** Workers share tasks within one consumer group; this is its name unless another one is asked for. */
+export const DEFAULT_GROUP = 'agent_engines'
 
 const CLUSTER_BLOCK_MS = 1_000
 
@@ -9,9 +12,19 @@ const CLUSTER_BLOCK_MS = 1_000
 export interface Outgoing {
   readonly capability: string
   readonly data: string
+  /** Its lane. Default `normal`. */
   readonly priority?: Priority | undefined
   /** Which of the task's starts this is for; a first send has none. See begin.lua. */
   readonly turn?: string | undefined
+  /** Refused when its lane has so many entries already, waiting or running. Default 0: no limit. */
+  readonly limit?: number | undefined
+}
+
+/** An entry that goes back to a control stream with the fields it had. */
+export interface ReturningEntry {
+  readonly capability: string
+  readonly priority: Priority
+  readonly fields: readonly (readonly [name: string, value: string | Buffer])[]
 }
 
 /** The sender's end of the control streams. */
@@ -24,16 +37,27 @@ export class ControlWriter {
     this.#keys = keys
   }
 
-  /** Puts envelopes on their streams, all in one call per slot; answers the entries' ids. */
-  enqueue(items: readonly Outgoing[]): Promise<readonly string[]> {
+  /**
+   * Puts envelopes on their streams, all in one call per slot; answers each entry's id, or null where its limit was
+   * reached and nothing was written.
+   */
+  enqueue(items: readonly Outgoing[]): Promise<readonly (string | null)[]> {
     const keyOf = ({ capability, priority }: Outgoing) => this.#keys.control(capability, priority)
-    return this.#redis.bySlot(items, keyOf, (part) =>
-      this.#redis.script<string[]>(
-        'enqueue',
-        part.map(keyOf),
-        part.flatMap(({ data, turn }) => [data, turn ?? '']),
-      ),
-    )
+    return this.#redis.bySlot(items, keyOf, async (part) => {
+      const args = part.flatMap(({ data, turn = '', limit = 0 }) => [data, turn, limit])
+      const ids = await this.#redis.script<string[]>('enqueue', part.map(keyOf), args)
+      return ids.map((id) => (id === '' ? null : id))
+    })
+  }
+
+  /** Puts entries back on their streams, byte for byte, all in one call per slot. */
+  async giveBack(entries: readonly ReturningEntry[]): Promise<void> {
+    if (entries.length === 0) return
+    const keyOf = ({ capability, priority }: ReturningEntry) => this.#keys.control(capability, priority)
+    await this.#redis.bySlot(entries, keyOf, async (part) => {
+      const args = part.flatMap(({ fields }) => [fields.length * 2, ...fields.flat()])
+      return this.#redis.script<string[]>('giveBack', part.map(keyOf), args)
+    })
   }
 }
 
@@ -44,6 +68,13 @@ export interface ControlStream {
   readonly priority: Priority
 }
 
+/** All lanes of some capabilities: the high ones first, then the normal, then the low ones. */
+export function lanesOf(capabilities: readonly string[], keys: Keys): ControlStream[] {
+  return PRIORITIES.flatMap((priority) =>
+    capabilities.map((capability) => ({ capability, priority, key: keys.control(capability, priority) })),
+  )
+}
+
 /** An entry that was taken from a control stream and is now pending for this consumer. */
 export interface TakenEntry {
   readonly stream: ControlStream
@@ -51,6 +82,26 @@ export interface TakenEntry {
   readonly raw: RawEntry
   /** How often it was handed to a worker, this time included; more than once if workers died with it. */
   readonly deliveries: number
+}
+
+/** What a read may take: never more than `budget`, one step after the other. */
+export interface TakePlan {
+  readonly budget: number
+  readonly streams: readonly ControlStream[]
+  /** A step takes at most `most`, evenly, from `count` of the streams, beginning with number `first`. */
+  readonly steps: readonly { readonly first: number; readonly count: number; readonly most: number }[]
+}
+
+/** Per stream's key, an entry behind which everything is new. */
+export type Ends = ReadonlyMap<string, string>
+
+/** What a read brought. */
+export interface Taken {
+  readonly entries: TakenEntry[]
+  /** Where the streams end; only if it was asked for and all of them were found empty. */
+  readonly ends: Ends | undefined
+  /** Why the read ended early, if it did; what had been taken by then is taken. */
+  readonly fault: Error | undefined
 }
 
 type StreamsReply = [key: string, entries: RawEntry[]][] | null
@@ -109,15 +160,18 @@ export class ControlReader {
     await this.#redis.script('settle', [...settled.keys()], [this.#group, ...ids])
   }
 
-  /** Takes what is there, without waiting: at most `countPerStream` entries from each of `streams`. */
-  async take(streams: readonly ControlStream[], countPerStream: number): Promise<TakenEntry[]> {
-    const reply = await this.#redis.call<StreamsReply>(
-      'XREADGROUP',
-      ...['GROUP', this.#group, this.#consumer, 'COUNT', countPerStream, 'STREAMS'],
-      ...streams.map(({ key }) => key),
-      ...streams.map(() => '>'),
+  /** Takes what is there, without waiting, as the plan says. */
+  async take({ budget, streams, steps }: TakePlan, wantsEnds = false): Promise<Taken> {
+    const [reply, ids, fault] = await this.#redis.script<[NonNullable<StreamsReply>, string[], string]>(
+      'take',
+      streams.map(({ key }) => key),
+      [
+        ...[this.#group, this.#consumer, budget, wantsEnds ? 1 : 0],
+        ...steps.flatMap(({ first, count, most }) => [first + 1, first + count, most]),
+      ],
     )
-    return this.#taken(reply)
+    const ends = ids.length === 0 ? undefined : new Map(streams.map(({ key }, index) => [key, ids[index] ?? '0-0']))
+    return { entries: this.#taken(reply), ends, fault: fault === '' ? undefined : new Error(fault) }
   }
 
   /**
@@ -138,17 +192,9 @@ export class ControlReader {
     return this.#taken(await this.#blocked([...head, 'STREAMS', ...this.#keys, ...this.#keys.map(() => '>')]))
   }
 
-  /** Ids of the last entries of all streams. */
-  async ends(): Promise<readonly string[]> {
-    const newest = await this.#redis.all<RawEntry[]>(
-      this.#keys.map((key) => ['XREVRANGE', key, '+', '-', 'COUNT', 1] as const),
-    )
-    return newest.map((entries) => entries[0]?.[0] ?? '0-0')
-  }
-
-  /** Waits a while until something lies beyond `ends` on any of the streams; takes nothing. */
-  async waitBeyond(ends: readonly string[]): Promise<void> {
-    await this.#blocked(['XREAD', 'COUNT', 1, 'BLOCK', this.#blockMs, 'STREAMS', ...this.#keys, ...ends])
+  /** Waits a while until something lies beyond `ends` on any of their streams; takes nothing. */
+  async waitBeyond(ends: Ends): Promise<void> {
+    await this.#blocked(['XREAD', 'COUNT', 1, 'BLOCK', this.#blockMs, 'STREAMS', ...ends.keys(), ...ends.values()])
   }
 
   /** Makes a blocked {@link block} or {@link waitBeyond} return at once; false if none was, or the server does not let us. */

@@ -231,7 +231,7 @@ export class Journals {
   async #park(items: readonly Parking[]): Promise<ParkAnswer[]> {
     const reply = await this.#redis.script<('' | 'ready' | string[])[]>(
       'suspend',
-      items.flatMap((item) => [this.#record(item), this.#journal(item)]),
+      items.flatMap((item) => [this.#record(item), this.#journal(item), this.#keys.session(item.sessionId)]),
       items.flatMap(({ fence, waitsFor, capability, priority, data, ops }) => [
         ...[fence, waitsFor, `${capability} ${priority}`, data, ops.length],
         ...ops,

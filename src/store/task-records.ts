@@ -281,6 +281,11 @@ export class TaskRecords {
     )
   }
 
+  /** Gives the record of a task that was ended from outside its time to live, when its entry will not come again. */
+  async retire(ref: TaskRef, fence: string): Promise<void> {
+    await this.#redis.script('retire', [this.#key(ref)], [fence])
+  }
+
   /** What is noted of a task's failed attempts. */
   async failures(ref: TaskRef): Promise<readonly AttemptFailure[]> {
     const text = await this.#redis.call<string | null>('HGET', this.#key(ref), 'failure_log')
@@ -352,8 +357,8 @@ export class TaskRecords {
     const args: string[] = []
     for (const task of tasks) {
       keys.push(this.#key(task), this.#keys.session(task.sessionId))
-      const { delayMs, expiresInMs } = task
-      const timing = delayMs === undefined && expiresInMs === undefined ? '' : `${delayMs ?? ''}:${expiresInMs ?? ''}`
+      const [delay, expiry] = [task.delayMs, task.expiresInMs].map((ms) => (ms === undefined ? '' : Math.ceil(ms)))
+      const timing = delay === '' && expiry === '' ? '' : `${delay}:${expiry}`
       args.push(task.messageId, task.agentType, task.traceId, task.parentMessageId, task.userCode, timing)
     }
     const made = await this.#redis.script<number[]>('admit', keys, args)

@@ -3,6 +3,7 @@ import type { Assignment } from '../execution/assignment.ts'
 import { Execution, type ExecutionResources } from '../execution/execution.ts'
 import type { Logger } from '../logger.ts'
 import type { CancelTaskCommand } from '../protocol/command.ts'
+import { endedFence } from '../store/task-records.ts'
 import type { Seat } from './slots.ts'
 
 /** The attempts that run in this worker. */
@@ -44,13 +45,18 @@ export class Executions {
     for (const execution of this.#running) execution.abort(reason)
   }
 
-  /** Tells the attempts of a task that it is cancelled; by force it has its end already. */
-  cancel({ header, targetMessageId, reason, requestedBy, cancelMode }: CancelTaskCommand): void {
+  /**
+   * Tells an attempt that it is cancelled; by force it has its end already. What names no attempt that runs here comes
+   * too late, or is not of our making: answers false, and the records know better.
+   */
+  cancel({ header, targetMessageId, targetExecutionId, reason, requestedBy, cancelMode }: CancelTaskCommand): boolean {
     for (const execution of this.#running) {
-      const { sessionId, messageId } = execution.ref
-      if (sessionId !== header.sessionId || messageId !== targetMessageId) continue
+      const { sessionId, messageId, fence } = execution.ref
+      if (sessionId !== header.sessionId || messageId !== targetMessageId || fence !== targetExecutionId) continue
       execution.cancel({ reason, requestedBy })
-      if (cancelMode === 'force') execution.lose('X:')
+      if (cancelMode === 'force') execution.lose(endedFence(fence, 'CANCELLED'))
+      return true
     }
+    return false
   }
 }

@@ -3,14 +3,16 @@ import { errorMessage } from '../errors.ts'
 import type { Assignment } from '../execution/assignment.ts'
 import type { Received, Reception } from '../execution/reception.ts'
 import type { Logger } from '../logger.ts'
+import type { Priority } from '../redis/keys.ts'
 import { Service } from '../service.ts'
 import type { ControlLeases } from '../store/control-leases.ts'
-import type { ControlReader, ControlStream, TakenEntry } from '../store/control-streams.ts'
+import type { ControlReader, ControlStream, Ends, TakenEntry } from '../store/control-streams.ts'
 import { sleep } from '../util/sleep.ts'
 import type { LeaseKeeper } from './lease-keeper.ts'
 import { Rota } from './rota.ts'
 import { Settlement } from './settlement.ts'
 import type { Seat, Slots } from './slots.ts'
+import type { Turnstile } from './turnstile.ts'
 
 /** So many reads are in different stages at once under load; measured: 2 and 6 were slower. */
 const SHARES = 4
@@ -28,10 +30,13 @@ export type RunTask = (assignment: Assignment, seat: Seat) => Promise<boolean>
  * Takes tasks from the control streams, never more than there are free slots, and settles their entries when they have
  * their end.
  *
- * Two modes. `draining`: the streams had more than was asked for, so the next read follows as soon as slots are free,
- * without blocking, in one write with the acks of what ended. `idle`: the streams were empty, so one blocking read waits
- * over all of them. A blocking read that comes back full leads to `draining`; when all streams were found empty or
- * nearly so, `idle` follows. While all slots are in use nothing is read at all.
+ * Three modes. `draining`: there may be more than was asked for, so the next read follows as soon as slots are free,
+ * without blocking, in one write with the acks of what ended; {@link Rota} says in which order the lanes are asked. A
+ * read that finds less than it has room for has found all lanes empty, and it is time to wait. With at least as many
+ * free slots as streams in use that is `idle`: one blocking read over all of them, which takes what comes; one that comes back
+ * full leads to `draining`. With fewer free slots such a read could bring more than there is room for; that is
+ * `listening`: the worker waits, without taking, for something beyond where the streams ended, and then drains. While
+ * all slots are in use nothing is read at all.
  */
 export class Intake extends Service {
   readonly #reader: ControlReader
@@ -41,16 +46,23 @@ export class Intake extends Service {
   readonly #slots: Slots
   readonly #settlement: Settlement
   readonly #rota: Rota
+  readonly #turnstile: Turnstile | undefined
+  /** The lane by which it takes its turn: its highest. */
+  readonly #lane: Priority
   readonly #run: RunTask
   readonly #fetchCount: number
   readonly #logger: Logger
   readonly #stopping = new AbortController()
   #loop: Promise<void> = Promise.resolve()
   #draining = true
+  /** Where the streams ended when they were last found empty, until somebody waits for more. */
+  #ends: Ends | undefined
   #failures = 0
 
   constructor(options: {
     reader: ControlReader
+    /** Shared by the intakes of a worker where there are several. */
+    turnstile?: Turnstile | undefined
     reception: Reception
     leases: ControlLeases
     keeper: LeaseKeeper
@@ -70,6 +82,8 @@ export class Intake extends Service {
     this.#fetchCount = options.fetchCount
     this.#logger = options.logger
     this.#rota = new Rota(options.reader.streams)
+    this.#turnstile = options.turnstile
+    this.#lane = options.reader.streams[0]?.priority ?? 'normal'
     this.#settlement = new Settlement(options.reader, options.logger)
   }
 
@@ -114,43 +128,51 @@ export class Intake extends Service {
       await nextTurn()
       if (this.#stopping.signal.aborted || this.#slots.free <= 0) return
     }
-    if (this.#draining) await this.#drainOnce(this.#slots.free)
-    else await this.#waitOnce(this.#slots.free)
+    if (!this.#draining) await this.#waitOnce(this.#slots.free)
+    else if (this.#turnstile === undefined) await this.#drainOnce()
+    else await this.#turnstile.pass(this.#lane, () => this.#drainOnce())
   }
 
-  async #drainOnce(free: number): Promise<void> {
+  /** Answers how many tasks it took. */
+  async #drainOnce(): Promise<number> {
+    const { free } = this.#slots
+    // Others may have been quicker while this waited for its turn.
+    if (free <= 0 || this.#stopping.signal.aborted) return 0
     void this.#settlement.flush()
     // A quarter of the slots at a time: while the server begins or ends the tasks of one, others run here.
-    const share = Math.min(free, Math.ceil(this.#slots.total / SHARES))
-    const streams = this.#rota.next(share)
-    const perStream = Math.floor(share / streams.length)
-    const entries = await this.#reader.take(streams, perStream)
-    this.#draining = !this.#rota.report(streams, perStream, entries)
+    const plan = this.#rota.plan(Math.min(free, Math.ceil(this.#slots.total / SHARES)))
+    const { entries, ends, fault } = await this.#reader.take(plan, this.#perStream(free) === 0)
+    this.#rota.report(entries)
+    this.#ends = ends
+    this.#draining = entries.length === plan.budget
     this.accept(entries)
+    if (fault !== undefined) throw fault
+    return entries.length
   }
 
   async #waitOnce(free: number): Promise<void> {
-    this.#rota.reset()
-    const perStream = Math.min(this.#fetchCount, Math.floor(free / this.#reader.streams.length))
-    if (perStream === 0) return this.#waitForBell(free)
+    const perStream = this.#perStream(free)
+    if (perStream === 0) return this.#listen()
     const entries = await this.#reader.block(perStream)
+    this.#rota.report(entries)
     this.#draining = entries.length >= perStream
     this.accept(entries)
   }
 
   /**
-   * With fewer free slots than streams a blocking group read could bring more than there is room for. So this waits
-   * without taking: it notes where the streams end, looks at each once more, and waits for something beyond.
+   * How many entries of each stream a blocking read may ask for, so that it does not bring more than there is room for.
+   * It waits on streams that were all empty a moment ago, so what it might bring too much comes from lanes that were
+   * never used before, and goes back.
    */
-  async #waitForBell(free: number): Promise<void> {
-    const { streams } = this.#reader
+  #perStream(free: number): number {
+    return Math.min(this.#fetchCount, Math.floor(free / this.#rota.lively))
+  }
+
+  async #listen(): Promise<void> {
+    const ends = this.#ends
+    this.#ends = undefined
     this.#draining = true
-    const ends = await this.#reader.ends()
-    for (let from = 0; from < streams.length && !this.#stopping.signal.aborted; from += free) {
-      const entries = await this.#reader.take(streams.slice(from, from + free), 1)
-      if (entries.length > 0) return this.accept(entries)
-    }
-    if (!this.#stopping.signal.aborted) await this.#reader.waitBeyond(ends)
+    if (ends !== undefined) await this.#reader.waitBeyond(ends)
   }
 
   /** Takes what was read, or taken over from others: runs it, or gives back what there is no room for. */

@@ -9,6 +9,7 @@ import { createLogger, type Logger } from '../logger.ts'
 import { idFault } from '../protocol/ids.ts'
 import { backoffRule, maxAttempts } from '../protocol/task-options.ts'
 import { type RedisOption, type ResolvedRedis, resolveRedisOption } from '../redis/options.ts'
+import { DEFAULT_GROUP } from '../store/control-streams.ts'
 import { DEFAULT_RETENTION } from '../store/data-streams.ts'
 import { parseOptions } from '../util/parse-options.ts'
 
@@ -37,7 +38,7 @@ const schema = z.strictObject({
     .string()
     .regex(/^[^\s{}]{1,128}$/, 'must be 1 to 128 characters without spaces and { }')
     .default('queue'),
-  consumerGroup: z.string().min(1).default('agent_engines'),
+  consumerGroup: z.string().min(1).default(DEFAULT_GROUP),
   // An ack names all entries of a batch in one call, and Lua's stack ends at some 8,000 values.
   maxConcurrency: count(5_000).default(50),
   fetchCount: count(5_000).default(10),

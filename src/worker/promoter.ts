@@ -1,7 +1,6 @@
 import type { TaskEnder } from '../dispatch/task-ender.ts'
 import { errorMessage } from '../errors.ts'
 import type { Logger } from '../logger.ts'
-import { expiredDone } from '../protocol/endings.ts'
 import { Service } from '../service.ts'
 import type { Agenda, AgendaItem, ReadyItem } from '../store/agenda.ts'
 import type { ControlWriter } from '../store/control-streams.ts'
@@ -26,6 +25,7 @@ export class Promoter extends Service {
   readonly #logger: Logger
   readonly #stopping = new AbortController()
   #waking = new AbortController()
+  readonly #striking = new Set<Promise<unknown>>()
   #loops: Promise<void>[] = []
 
   constructor(options: {
@@ -60,6 +60,7 @@ export class Promoter extends Service {
     this.#stopping.abort()
     this.wake()
     await Promise.all(this.#loops)
+    await Promise.all(this.#striking)
     try {
       await Promise.all(this.#agenda.shards.map((shard) => this.#agenda.leave(shard, this.#workerId)))
     } catch (error) {
@@ -72,7 +73,9 @@ export class Promoter extends Service {
     while (!this.#stopping.signal.aborted) {
       const waking = this.#waking.signal
       try {
-        await sleep(await this.#keepOnce(shard), waking)
+        const lookedAt = performance.now()
+        const pauseMs = await this.#keepOnce(shard)
+        await sleep(Math.max(pauseMs - (performance.now() - lookedAt), 0), waking)
         failing = false
       } catch (error) {
         if (!failing && !this.#stopping.signal.aborted)
@@ -83,17 +86,23 @@ export class Promoter extends Service {
     }
   }
 
-  /** Does what is due; answers how long to sleep, in ms. */
+  /** Does what is due; answers how long to sleep from its beginning on, in ms. */
   async #keepOnce(shard: number): Promise<number> {
     const { isKeeper, pauseMs, items } = await this.#agenda.take(shard, this.#workerId)
     if (!isKeeper) return pauseMs + Math.random() * STANDBY_JITTER_MS
-    if (items.length > 0) await this.#do(items)
+    if (items.length > 0) await this.#do(shard, items)
     return pauseMs
   }
 
-  async #do(items: readonly AgendaItem[]): Promise<void> {
-    const ready = items.filter((item): item is ReadyItem => item.kind === 'ready' && item.capability !== '')
-    await this.#control.enqueue(ready)
+  async #do(shard: number, items: readonly AgendaItem[]): Promise<void> {
+    const ready = items.filter((item): item is ReadyItem => item.kind === 'ready')
+    const lost = ready.filter(({ capability }) => capability === '')
+    for (const { sessionId, messageId, turn } of lost)
+      this.#logger.error(
+        { sessionId, messageId, turn },
+        'a task on the agenda has lost its envelope and cannot be started',
+      )
+    await this.#control.enqueue(ready.filter(({ capability }) => capability !== ''))
     await Promise.all(
       items.map(async (item) => {
         if (item.kind === 'expiry') await this.#expire(item)
@@ -101,11 +110,27 @@ export class Promoter extends Service {
         if (item.kind === 'answer' && item.result !== '') await this.#journals.answer(item, item.op, item.result)
       }),
     )
-    await this.#agenda.remove(items)
+    this.#strikeOut(shard, items)
+  }
+
+  /** Goes on behind the next look, which does not see these items: what is not struck out is due again only after a while. */
+  #strikeOut(shard: number, items: readonly AgendaItem[]): void {
+    const striking: Promise<unknown> = this.#agenda.remove(shard, items).then(
+      () => this.#striking.delete(striking),
+      (error: unknown) => {
+        this.#striking.delete(striking)
+        this.#logger.warn(
+          { shard, reason: errorMessage(error) },
+          'what was done stays on the agenda, and is done again',
+        )
+      },
+    )
+    this.#striking.add(striking)
   }
 
   async #expire({ sessionId, messageId }: AgendaItem): Promise<void> {
-    const { status } = await this.#ender.expire({ sessionId, messageId }, expiredDone())
-    if (status === 'ended') this.#logger.info({ sessionId, messageId }, 'task expired before it was started')
+    const { status } = await this.#ender.expire({ sessionId, messageId })
+    if (status === 'ended')
+      this.#logger.info({ sessionId, messageId }, 'a task that was not started in time has its end')
   }
 }

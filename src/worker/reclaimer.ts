@@ -9,13 +9,12 @@ import type { Slots } from './slots.ts'
 /** A lease counts as run out after this part of it: with the walks in between, a takeover stays within one lease. */
 const IDLE_SHARE = 0.8
 const WALKS_PER_LEASE = 10
-const MOST_PER_WALK = 100
 const CONSUMER_IDLE_MS = 600_000
 const CLEAN_EVERY_MS = 60_000
 
 /**
- * Takes over what dead workers have left, this one's former life included: walks over the pending entries of each
- * stream, about ten times in a lease and with jitter, bounded by the free slots.
+ * Takes over what dead workers have left, this one's former life included: walks over the pending entries of all
+ * lanes, the high ones first, about ten times in a lease and with jitter, bounded by the free slots.
  */
 export class Reclaimer extends Service {
   readonly #leases: ControlLeases
@@ -63,7 +62,7 @@ export class Reclaimer extends Service {
     let failing = false
     while (!signal.aborted) {
       try {
-        for (const stream of this.#streams) await this.#walk(stream)
+        await this.#walk()
         await this.#clean()
         failing = false
       } catch (error) {
@@ -75,16 +74,18 @@ export class Reclaimer extends Service {
     }
   }
 
-  async #walk(stream: ControlStream): Promise<void> {
-    const count = Math.min(this.#slots.free, MOST_PER_WALK)
+  /** Walks over all streams, lane after lane, in one call: an idle worker's walk costs one however many there are. */
+  async #walk(): Promise<void> {
+    const count = this.#slots.free
     if (count <= 0 || this.#stopping.signal.aborted) return
-    const cursor = this.#cursors.get(stream.key) ?? '0-0'
-    const answer = await this.#leases.reclaim(stream, this.#leaseMs * IDLE_SHARE, cursor, count)
-    this.#cursors.set(stream.key, answer.cursor)
-    if (answer.entries.length === 0) return
-    const ids = answer.entries.map(({ id }) => id)
-    this.#logger.info({ capability: stream.capability, entries: ids }, 'took over tasks whose worker was silent')
-    this.#accept(answer.entries)
+    const idleMs = this.#leaseMs * IDLE_SHARE
+    const { entries, fault } = await this.#leases.reclaim(this.#streams, idleMs, count, this.#cursors)
+    if (entries.length > 0) {
+      const taken = entries.map(({ stream, id }) => `${stream.key} ${id}`)
+      this.#logger.info({ entries: taken }, 'took over tasks whose worker was silent')
+      this.#accept(entries)
+    }
+    if (fault !== undefined) throw fault
   }
 
   async #clean(): Promise<void> {

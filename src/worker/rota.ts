@@ -1,47 +1,64 @@
-import type { ControlStream, TakenEntry } from '../store/control-streams.ts'
+import { PRIORITIES, type Priority } from '../redis/keys.ts'
+import type { ControlStream, TakenEntry, TakePlan } from '../store/control-streams.ts'
 
-/** Every so many reads all streams are looked at, also those that were empty last time. */
-const FULL_ROUND_EVERY = 8
+/** Whose turn it is, task by task. */
+export const TURNS: readonly Priority[] = ['high', 'high', 'high', 'normal', 'high', 'high', 'high', 'low']
 
 /**
- * Which streams a non-blocking read asks. XREADGROUP bounds each stream, not their sum, so the free slots are divided
- * among the streams asked; leaving out those that were found dry makes the shares larger. Dry streams get their turn
- * every eighth read; when all are dry, it is time to wait.
+ * Which streams a non-blocking read asks, and in what order. The rule:
+ *
+ * - **Lanes.** High goes before normal, and normal before low. But of every eight tasks taken one is the turn of the
+ *   normal lanes and one that of the low lanes: they get at least this eighth each, however many high tasks wait.
+ * - **No slot idles.** A turn whose lanes are empty is not kept for later: it goes to the first lane that has tasks,
+ *   in the order high, normal, low.
+ * - **Capabilities.** Within one lane the capabilities share evenly; what cannot be divided goes to those
+ *   that got least at the last read.
+ * - **Order.** Within one lane of one capability tasks are taken in the order in which they were sent.
+ *
+ * The turns are counted in tasks, not in reads, so that the shares hold whatever the size of each read is. On a Cluster
+ * the lanes lie in different slots and one read cannot ask them all; there {@link Turnstile} lets the reads take turns.
  */
 export class Rota {
-  readonly #all: readonly ControlStream[]
-  readonly #dry = new Set<ControlStream>()
-  #reads = 0
-  #start = 0
+  /** Streams by lane, in the order of {@link PRIORITIES}; in each lane those that got least first. */
+  #lanes: readonly (readonly ControlStream[])[]
+  /** The normal lanes, and those of the others that have brought something. */
+  readonly #lively: Set<ControlStream>
+  #turn = 0
 
   constructor(streams: readonly ControlStream[]) {
-    this.#all = streams
+    this.#lanes = PRIORITIES.map((priority) => streams.filter((stream) => stream.priority === priority))
+    this.#lively = new Set(streams.filter(({ priority }) => priority === 'normal'))
   }
 
-  /** The streams for the next read: never more than there are free slots. */
-  next(free: number): readonly ControlStream[] {
-    this.#reads += 1
-    const isFull = this.#reads % FULL_ROUND_EVERY === 0 || this.#dry.size === this.#all.length
-    const wanted = isFull ? this.#all : this.#all.filter((stream) => !this.#dry.has(stream))
-    if (wanted.length <= free) return wanted
-    const from = this.#start % wanted.length
-    this.#start = from + free
-    return [...wanted.slice(from), ...wanted.slice(0, from)].slice(0, free)
+  /** How many streams may be counted on to bring something: a lane that nobody uses is not one of them. */
+  get lively(): number {
+    return Math.max(this.#lively.size, 1)
   }
 
-  /** Takes note of what a read brought; true if all streams are dry now. */
-  report(asked: readonly ControlStream[], perStream: number, entries: readonly TakenEntry[]): boolean {
+  /** The next read of at most `budget` tasks. */
+  plan(budget: number): TakePlan {
+    const turns = Array.from({ length: budget }, (_, at) => TURNS[(this.#turn + at) % TURNS.length] as Priority)
+    let first = 0
+    const lanes = this.#lanes.map(({ length: count }, index) => {
+      const lane = { first, count, turns: turns.filter((turn) => turn === PRIORITIES[index]).length }
+      first += count
+      return lane
+    })
+    const inTurn = lanes.map((lane) => ({ first: lane.first, count: lane.count, most: lane.turns }))
+    const rest = lanes.map((lane) => ({ first: lane.first, count: lane.count, most: budget }))
+    const steps = [...inTurn, ...rest].filter(({ count, most }) => count > 0 && most > 0)
+    return { budget, streams: this.#lanes.flat(), steps }
+  }
+
+  /** Takes note of what a read brought. */
+  report(entries: readonly TakenEntry[]): void {
+    this.#turn = (this.#turn + entries.length) % TURNS.length
     const counts = new Map<ControlStream, number>()
     for (const { stream } of entries) counts.set(stream, (counts.get(stream) ?? 0) + 1)
-    for (const stream of asked) {
-      if ((counts.get(stream) ?? 0) < perStream) this.#dry.add(stream)
-      else this.#dry.delete(stream)
-    }
-    return this.#dry.size === this.#all.length
-  }
-
-  /** Forgets what was dry: time has passed. */
-  reset(): void {
-    this.#dry.clear()
+    if (counts.size === 0) return
+    for (const stream of counts.keys()) this.#lively.add(stream)
+    const count = (stream: ControlStream) => counts.get(stream) ?? 0
+    // Sorting keeps the order of those that got the same.
+    this.#lanes = this.#lanes.map((lane) => [...lane].sort((a, b) => count(a) - count(b)))
   }
 }

@@ -15,6 +15,7 @@ export class TaskWatch extends Service {
   readonly #periodMs: number
   readonly #logger: Logger
   readonly #stopping = new AbortController()
+  #waking = new AbortController()
   #loop: Promise<void> = Promise.resolve()
 
   constructor(options: {
@@ -28,6 +29,13 @@ export class TaskWatch extends Service {
     this.#running = options.running
     this.#periodMs = options.periodMs
     this.#logger = options.logger
+  }
+
+  /** Looks at once: something has happened to a task that may run here. */
+  wake(): void {
+    const waking = this.#waking
+    this.#waking = new AbortController()
+    waking.abort()
   }
 
   /** Looks now. */
@@ -47,15 +55,19 @@ export class TaskWatch extends Service {
 
   protected override async onStop(): Promise<void> {
     this.#stopping.abort()
+    this.wake()
     await this.#loop
   }
 
   async #run(): Promise<void> {
     const { signal } = this.#stopping
     let failing = false
+    let waking = this.#waking.signal
     for (;;) {
-      await sleep(this.#periodMs, signal)
+      await sleep(this.#periodMs, waking)
       if (signal.aborted) return
+      // Who wakes it while it looks wants another look.
+      waking = this.#waking.signal
       try {
         await this.look([...this.#running()])
         failing = false

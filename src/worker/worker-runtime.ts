@@ -15,7 +15,7 @@ import { type RedisClient, slotGroups } from '../redis/client.ts'
 import { RedisConnections } from '../redis/connections.ts'
 import { checkServer } from '../redis/server-check.ts'
 import { Service } from '../service.ts'
-import { ControlReader, type ControlStream, type TakenEntry } from '../store/control-streams.ts'
+import { ControlReader, type ControlStream, lanesOf, type TakenEntry } from '../store/control-streams.ts'
 import { DataReader } from '../store/data-streams.ts'
 import { InboxReader } from '../store/inbox.ts'
 import type { WorkerIdentity } from '../store/presence.ts'
@@ -32,6 +32,7 @@ import { Registration } from './registration.ts'
 import { MOST_AWAY, Slots } from './slots.ts'
 import { openStores, type WorkerStores } from './stores.ts'
 import { TaskWatch } from './task-watch.ts'
+import { Turnstile } from './turnstile.ts'
 import { WaitWatch } from './wait-watch.ts'
 
 /** After this long without a sign of life a consumer that owns nothing is removed from its group. */
@@ -97,7 +98,7 @@ export class WorkerRuntime extends Service implements RunningWorker {
     this.#stores = openStores(this.#redis, options)
     const { keys, presence, leases } = this.#stores
     this.#identity = identify(options, names)
-    this.#streams = names.map((capability) => ({ capability, priority: 'normal', key: keys.control(capability) }))
+    this.#streams = lanesOf(names, keys)
     const { leaseMs } = options
     this.#registration = new Registration({ presence, identity: this.#identity, logger: this.#logger })
     this.#keeper = this.#makeKeeper()
@@ -223,7 +224,9 @@ export class WorkerRuntime extends Service implements RunningWorker {
     const { keys } = this.#stores
     return new Inbox({
       reader: new InboxReader({ redis: this.#redis, blocking, keys, workerId: this.workerId }),
-      onCancel: (command) => this.#executions.cancel(command),
+      onCancel: (command) => {
+        if (!this.#executions.cancel(command)) this.#watch.wake()
+      },
       onAgenda: () => this.#promoter.wake(),
       onReply: (wake) => this.#desk.wake(wake),
       logger: this.#logger,
@@ -239,10 +242,11 @@ export class WorkerRuntime extends Service implements RunningWorker {
     const reception = new Reception({ records, deadLetters, aftercare, journals, ...limits, logger })
     const run: RunTask = (assignment, seat) => this.#executions.run(assignment, seat)
     const shared = { reception, run, fetchCount, logger, leases, keeper: this.#keeper, slots: this.#slots }
+    const turnstile = redis.isCluster ? new Turnstile() : undefined
     return slotGroups(redis.isCluster, this.#streams, ({ key }) => key).map((streams) => {
       const blocking = this.#connections.client('blocking')
       const reader = new ControlReader({ redis, blocking, streams, group, consumer: workerId })
-      return new Intake({ ...shared, reader })
+      return new Intake({ ...shared, reader, turnstile })
     })
   }
 

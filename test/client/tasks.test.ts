@@ -27,13 +27,20 @@ test('getTask tells a task’s life, by the clock of Redis', async () => {
       parentMessageId: 'p',
       workerId: '',
     },
-    ...{ attempt: 0, createdAt: expect.any(Number), startedAt: null, finishedAt: null },
+    ...{ attempt: 0, epoch: 0, dueAt: null, createdAt: expect.any(Number), startedAt: null, finishedAt: null },
   })
   const gate = new Gate()
   await house.work(() => gate.pass(), { workerId: 'w:1' })
   await gate.reached(1)
   const running = await client.getTask(ref)
-  expect(running).toEqual({ ...queued, status: 'RUNNING', workerId: 'w:1', attempt: 1, startedAt: expect.any(Number) })
+  expect(running).toEqual({
+    ...queued,
+    status: 'RUNNING',
+    workerId: 'w:1',
+    attempt: 1,
+    epoch: 1,
+    startedAt: expect.any(Number),
+  })
   gate.open()
   await client.result(ref)
   const ended = await client.getTask(ref)

@@ -1,7 +1,6 @@
 import type { Redis } from 'ioredis'
 import { beforeEach, describe, expect, onTestFinished, test } from 'vitest'
 import { Emitter } from '../../src/context/emitter.ts'
-import type { GatewayError } from '../../src/errors.ts'
 import { decodeEvent } from '../../src/protocol/event.ts'
 import { MessageHeader } from '../../src/protocol/header.ts'
 import type { Keys } from '../../src/redis/keys.ts'
@@ -28,13 +27,14 @@ beforeEach(async () => {
 
 /** The emitter of the next attempt. */
 async function attempt(worker = 'w') {
-  const [answer] = await records.begin(worker, [{ sessionId: 's', messageId: 'm', entryId: '1-0' }])
+  const [answer] = await records.begin(worker, [{ sessionId: 's', messageId: 'm', entryId: '1-0', turn: '' }])
   const { epoch, fence, written } = answer as BeginAnswer & { status: 'begun' }
-  const lost: GatewayError[] = []
+  const lost: string[] = []
   const emitter = new Emitter({
     ...{ writer, header, agentType: 'agent', ownership: { fence, written, attempt: epoch } },
-    onLost: (error) => lost.push(error),
+    onLost: (holder) => lost.push(holder),
   })
+  emitter.rewind()
   return { emitter, lost }
 }
 
@@ -139,7 +139,7 @@ describe('an attempt that lost its task', () => {
     await expect(first.emitter.end({ type: 'done', status: 'COMPLETED' }, {})).rejects.toMatchObject({
       code: 'GW_LEASE_LOST',
     })
-    expect(first.lost.map(({ code }) => code)).toEqual(['GW_LEASE_LOST'])
+    expect(first.lost).toEqual(['R:2:1-0:w-2'])
     await second.emitter.end({ type: 'done', status: 'COMPLETED' }, { result: '2' })
     expect(await said()).toEqual(['1 mine', '2 rewind', '2 done'])
   })

@@ -3,7 +3,9 @@ import { beforeEach, describe, expect, test } from 'vitest'
 import { Dispatcher } from '../../src/dispatch/send.ts'
 import { AskAgentCommand, GatewayCommand } from '../../src/protocol/command.ts'
 import type { Keys } from '../../src/redis/keys.ts'
+import { Agenda } from '../../src/store/agenda.ts'
 import { ControlWriter } from '../../src/store/control-streams.ts'
+import { InboxWriter } from '../../src/store/inbox.ts'
 import { Presence } from '../../src/store/presence.ts'
 import { TaskRecords } from '../../src/store/task-records.ts'
 import { openStore } from '../redis/harness.ts'
@@ -22,6 +24,8 @@ beforeEach(() => {
       ...{ records, isCluster, maxPayloadBytes: 2_000 },
       control: new ControlWriter(store.redis, keys),
       presence: new Presence(store.redis, keys),
+      agenda: new Agenda(store.redis, keys),
+      inboxes: new InboxWriter(store.redis, keys),
     })
 })
 const ask = (messageId: string, change: Record<string, unknown> = {}) =>

@@ -25,7 +25,7 @@ const SAID: Readonly<Record<string, readonly RegExp[]>> = {
   ],
   'examples/05-many-sessions.ts': [
     /^1000 sessions, 3000 chunks, 1000 ends, 0 wrong, in [\d.]+ s$/,
-    /^4 connections on this thread: two of the client, two of the worker$/,
+    /^5 connections on this thread: two of the client, three of the worker$/,
   ],
 }
 

@@ -54,11 +54,16 @@ describe('tables list exactly what there is', () => {
   test.each([
     ['### Options of runWorker', 'option', 'src/worker/options.ts', 'RunWorkerOptions'],
     ['### Options of GatewayClient', 'option', 'src/client/options.ts', 'GatewayClientOptions'],
-    ['### sendMessage', 'field', 'src/client/request.ts', 'MessageOptions'],
     ['### subscribe', 'option', 'src/client/subscription.ts', 'SubscribeOptions'],
     ['### What a task may touch', 'member', 'src/agent/context.ts', 'AgentContext'],
   ])('%s', (heading, headed, path, name) => {
     expect(sorted(tableNames(heading, headed))).toEqual(sorted(membersOf(path, name)))
+  })
+
+  test('### sendMessage', () => {
+    const own = membersOf('src/client/request.ts', 'MessageOptions')
+    const members = [...own, ...membersOf('src/protocol/task-options.ts', 'TaskOptions')]
+    expect(sorted(tableNames('### sendMessage', 'field'))).toEqual(sorted(members))
   })
 
   test('methods of the client, somewhere on the page', () => {
@@ -92,7 +97,7 @@ describe('the programs have exactly the flags that the page lists', () => {
     words: command
       .slice('`byclaw '.length, -1)
       .split(' ')
-      .filter((word) => !word.startsWith('<')),
+      .filter((word) => !/^[<[]/.test(word)),
     flags: [...options.matchAll(/--[\w-]+/g)].map(([flag]) => flag),
   }))
 

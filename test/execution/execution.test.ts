@@ -4,13 +4,20 @@ import type { AgentContext } from '../../src/agent/context.ts'
 import { type AgentContract, defineAgent } from '../../src/agent/contract.ts'
 import { Toolbox } from '../../src/context/toolbox.ts'
 import { GatewayError } from '../../src/errors.ts'
+import { Aftercare } from '../../src/execution/aftercare.ts'
+import { Conclusion } from '../../src/execution/conclusion.ts'
 import { Execution } from '../../src/execution/execution.ts'
 import { AskAgentCommand } from '../../src/protocol/command.ts'
 import { MessageHeader } from '../../src/protocol/header.ts'
+import { Agenda } from '../../src/store/agenda.ts'
+import type { TakenEntry } from '../../src/store/control-streams.ts'
 import { DataWriter } from '../../src/store/data-streams.ts'
+import { DeadLetters } from '../../src/store/dead-letters.ts'
+import { InboxWriter } from '../../src/store/inbox.ts'
 import { Presence } from '../../src/store/presence.ts'
 import { type BeginAnswer, TaskRecords } from '../../src/store/task-records.ts'
 import { deferred } from '../../src/util/deferred.ts'
+import { durableResources } from '../context/durable/harness.ts'
 import { openStore } from '../redis/harness.ts'
 import { FunctionWorker, memoryLogger } from '../worker/harness.ts'
 
@@ -22,9 +29,9 @@ beforeEach(() => {
 })
 const header = new MessageHeader({ messageId: 'm', sessionId: 's', traceId: 't' })
 const begin = async (worker = 'w') => {
-  const [answer] = await records.begin(worker, [{ sessionId: 's', messageId: 'm', entryId: '1-0' }])
-  const { epoch, fence, written } = answer as BeginAnswer & { status: 'begun' }
-  return { epoch, fence, written, attempt: epoch }
+  const [answer] = await records.begin(worker, [{ sessionId: 's', messageId: 'm', entryId: '1-0', turn: '' }])
+  const { epoch, fence, written, attempt } = answer as BeginAnswer & { status: 'begun' }
+  return { epoch, fence, written, attempt }
 }
 
 async function start(
@@ -42,9 +49,22 @@ async function start(
       streamTtlMs: 60_000,
       streamMaxLength: 1_000,
     }),
-    ...{ maxPayloadBytes: 10_000, taskTimeoutMs: options.timeoutMs },
+    ...{ maxPayloadBytes: 10_000, taskTimeoutMs: options.timeoutMs, onNonDeterminism: 'fail' as const },
+    durable: durableResources(store.redis, store.keys),
   }
-  const execution = new Execution(resources, { header, agentType: 'agent', command, ownership: await begin() })
+  const { redis, keys } = store
+  const deadLetters = new DeadLetters(redis, keys)
+  const aftercare = new Aftercare({
+    ...{ agenda: new Agenda(redis, keys), inboxes: new InboxWriter(redis, keys), deadLetters, workerId: 'w' },
+  })
+  const conclusion = new Conclusion({ records, aftercare, retryOf: () => ({ maxAttempts: 1 }) })
+  const entry: TakenEntry = {
+    stream: { capability: 'agent', priority: 'normal', key: keys.control('agent') },
+    ...{ id: '1-0', raw: ['1-0', []], deliveries: 1 },
+  }
+  const ownership = await begin()
+  const task = { entry, header, agentType: 'agent', command, ownership, cancel: null, isExpired: false, replay: null }
+  const execution = new Execution({ ...resources, conclusion }, task)
   let handled = 0
   const ended = execution.run(() => {
     handled += 1
@@ -78,7 +98,7 @@ describe('an execution', () => {
     expect(await ended).toBe(true)
     gate.resolve('late')
     await new Promise(setImmediate)
-    expect([await status(), handledTimes(), await events()]).toEqual(['FAILED', 1, 1])
+    expect([await status(), handledTimes(), await events()]).toEqual(['FAILED', 1, 2]) // `error` and `done`
   })
 
   test('that is handed over has no end, and no event of one', async () => {
@@ -102,7 +122,11 @@ describe('an execution', () => {
     expect(await ended).toBe(false)
     expect(await lost.promise).toMatchObject({ code: 'GW_LEASE_LOST' })
     expect([await status(), await events()]).toEqual(['RUNNING', 0])
-    expect(await records.get({ sessionId: 's', messageId: 'm' })).toMatchObject({ workerId: 'w-2', attempt: 2 })
+    expect(await records.get({ sessionId: 's', messageId: 'm' })).toMatchObject({
+      workerId: 'w-2',
+      attempt: 1,
+      epoch: 2,
+    })
   })
 
   test('that lost its task in silence cannot end it either', async () => {

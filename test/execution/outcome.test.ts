@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { GatewayError, TerminalError } from '../../src/errors.ts'
-import { completed, contentOfResult, failed } from '../../src/execution/outcome.ts'
+import { brokenOff, completed, contentOfResult, failed } from '../../src/execution/outcome.ts'
 
 describe('what a handler returned', () => {
   test.each([
@@ -44,11 +44,23 @@ describe('what a handler threw', () => {
     expect(failed(thrown)).toEqual({ status: 'FAILED', fault: { code, message }, cause: thrown })
   })
 
+  test('is a fault also if it is what an abort of ours would say: only the abort itself is one', () => {
+    const thrown = new GatewayError('GW_SHUTDOWN', { workerId: 'w' })
+    expect(failed(thrown)).toMatchObject({ status: 'FAILED', fault: { code: 'GW_SHUTDOWN' }, cause: thrown })
+  })
+})
+
+describe('an attempt that was broken off', () => {
   test.each([
     new GatewayError('GW_LEASE_LOST', { messageId: 'm', holder: 'x' }),
     new GatewayError('GW_SHUTDOWN', { workerId: 'w' }),
-  ])('$code is no end: somebody else will write it', (reason) => {
-    expect(failed(reason)).toEqual({ status: 'RELINQUISHED', reason })
+  ])('by $code has no end: somebody else will write it', (reason) => {
+    expect(brokenOff(reason)).toEqual({ status: 'RELINQUISHED', reason })
+  })
+
+  test('by the clock failed', () => {
+    const reason = new GatewayError('GW_TASK_TIMEOUT', { timeoutMs: 5 })
+    expect(brokenOff(reason)).toMatchObject({ status: 'FAILED', fault: { code: 'GW_TASK_TIMEOUT' }, cause: reason })
   })
 })
 

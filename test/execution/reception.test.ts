@@ -1,12 +1,17 @@
 import type { Redis } from 'ioredis'
 import { beforeEach, describe, expect, test } from 'vitest'
+import { Aftercare } from '../../src/execution/aftercare.ts'
 import { Reception } from '../../src/execution/reception.ts'
 import type { Keys } from '../../src/redis/keys.ts'
-import { ControlReader, type TakenEntry } from '../../src/store/control-streams.ts'
+import { Agenda } from '../../src/store/agenda.ts'
+import { ControlReader, lanesOf, type TakenEntry } from '../../src/store/control-streams.ts'
 import { DataWriter } from '../../src/store/data-streams.ts'
 import { DeadLetters } from '../../src/store/dead-letters.ts'
+import { InboxWriter } from '../../src/store/inbox.ts'
+import { Journals } from '../../src/store/journals.ts'
 import { TaskRecords } from '../../src/store/task-records.ts'
 import { openStore } from '../redis/harness.ts'
+import { atMost } from '../store/read-plan.ts'
 import { envelope, memoryLogger } from '../worker/harness.ts'
 
 let keys: Keys
@@ -16,6 +21,7 @@ let reader: ControlReader
 let reception: Reception
 let logger: ReturnType<typeof memoryLogger>
 let writer: DataWriter
+let agenda: Agenda
 
 beforeEach(async () => {
   const store = openStore()
@@ -24,21 +30,25 @@ beforeEach(async () => {
   logger = memoryLogger()
   records = new TaskRecords(store.redis, keys)
   writer = new DataWriter(store.redis, keys, { resultTtlMs: 60_000, streamTtlMs: 60_000, streamMaxLength: 1_000 })
-  const streams = [{ capability: 'agent', key: keys.control('agent') }]
+  const streams = lanesOf(['agent'], keys)
   reader = new ControlReader({
     ...{ redis: store.redis, blocking: store.connections.client('blocking'), streams, group: 'g', consumer: 'w' },
   })
   await reader.ensureGroups()
+  const deadLetters = new DeadLetters(store.redis, keys)
+  agenda = new Agenda(store.redis, keys)
+  const inboxes = new InboxWriter(store.redis, keys)
   reception = new Reception({
-    ...{ records, logger, workerId: 'w', maxPayloadBytes: 10_000, maxDeliveries: 3 },
-    deadLetters: new DeadLetters(store.redis, keys),
+    ...{ records, deadLetters, logger, workerId: 'w', maxPayloadBytes: 10_000, maxDeliveries: 3 },
+    aftercare: new Aftercare({ agenda, inboxes, deadLetters, workerId: 'w' }),
+    journals: new Journals(store.redis, keys),
   })
 })
 
 /** Puts documents on the stream as other programs do, and takes them. */
 async function taken(...documents: string[]): Promise<TakenEntry[]> {
   for (const data of documents) await bare.xadd(keys.control('agent'), '*', 'data', data)
-  return reader.take(reader.streams, 100)
+  return (await reader.take(atMost(100, reader.streams))).entries
 }
 const admit = (messageId: string) =>
   records.admit([{ sessionId: 's', messageId, agentType: 'agent', traceId: 't', parentMessageId: '', userCode: '' }])
@@ -90,7 +100,7 @@ test('a task that has its end has nothing to run', async () => {
   await receive([entry as TakenEntry])
   await writer.commit(() => ({
     ...{ sessionId: 's', messageId: 'm', fence: `R:1:${entry?.id}:w`, first: 1, events: ['{}'] },
-    end: { status: 'COMPLETED', fields: {} },
+    end: { fence: `C:1:${entry?.id}:w`, fields: {} },
   }))
   expect(await receive([entry as TakenEntry])).toEqual([null])
 })
@@ -120,4 +130,50 @@ test('a task whose workers died too often is buried and failed', async () => {
   ])
   const [letter] = await bare.xrange(keys.dead('agent'), '-', '+')
   expect(letter?.[1]).toEqual(expect.arrayContaining(['too-many-deliveries', envelope('m', 's')]))
+})
+
+describe('what a worker left undone when it died', () => {
+  /** Begins the task of an entry, and leaves it as one does who dies before he has put things in order. */
+  async function left(letter: 'T' | 'F') {
+    const [entry] = (await taken(envelope('m', 's'))) as [TakenEntry]
+    await receive([entry])
+    const failure = { attempt: 1, code: 'GW_TASK_FAILED', message: 'boom', at: 1, workerId: 'w', entryId: entry.id }
+    const fields = { due_at: '0', failures: '1', failure_log: JSON.stringify([failure]) }
+    const fence = letter === 'T' ? `T:1:${entry.id}:` : `F:1:${entry.id}:w`
+    const end = { fence, fields }
+    await writer.commit(() => ({
+      ...{ sessionId: 's', messageId: 'm', fence: `R:1:${entry.id}:w`, first: 1, events: ['{}'], end },
+    }))
+    return { entry, failure }
+  }
+  const due = async () =>
+    (await Promise.all(agenda.shards.map((shard) => agenda.take(shard, 'w')))).flatMap((t) => t.items)
+
+  test('is done: the next attempt is on the agenda, once', async () => {
+    const { entry } = await left('T')
+    expect(await receive([{ ...entry, deliveries: 2 }, entry])).toEqual([null, null])
+    expect(await due()).toEqual([
+      {
+        ...{ kind: 'ready', turn: '1', sessionId: 's', messageId: 'm', capability: 'agent', priority: 'normal' },
+        data: envelope('m', 's'),
+      },
+    ])
+  })
+
+  test('is done: the dead letter is written, with the history', async () => {
+    const { entry, failure } = await left('F')
+    expect(await receive([{ ...entry, deliveries: 2 }])).toEqual([null])
+    const [letter] = await bare.xrange(keys.dead('agent'), '-', '+')
+    expect(letter?.[1]).toEqual(
+      expect.arrayContaining(['failed', 'GW_TASK_FAILED: boom', envelope('m', 's'), JSON.stringify([failure])]),
+    )
+  })
+})
+
+test('an entry with a turn whose record is gone does not run; it is buried', async () => {
+  await bare.xadd(keys.control('agent'), '*', 'data', envelope('m', 's'), 'turn', '0')
+  expect(await receive((await reader.take(atMost(10, reader.streams))).entries)).toEqual([null])
+  expect(await records.get({ sessionId: 's', messageId: 'm' })).toBeNull()
+  const [letter] = await bare.xrange(keys.dead('agent'), '-', '+')
+  expect(letter?.[1]).toEqual(expect.arrayContaining(['record-gone', envelope('m', 's'), 'entry.turn', '0']))
 })

@@ -111,6 +111,35 @@ describe('on a Cluster', () => {
     }
   })
 
+  test('lanes go by their turns though they lie in different slots, and nothing is taken that has to be put back', async () => {
+    const { client, bare, keys } = house
+    const lanes = ['high', 'normal', 'low'] as const
+    const send = { targetAgentType: 'solo', sessionId: 's-lanes' }
+    for (let i = 0; i < 12; i += 1) {
+      for (const priority of lanes) await client.sendMessage({ ...send, priority, content: `${priority} ${i}` })
+    }
+    const ran: string[] = []
+    await using _worker = await runWorker({
+      ...{ redis: { cluster: nodes }, keyPrefix: keys.prefix, logger: memoryLogger(), maxConcurrency: 1 },
+      worker: new FunctionWorker(['solo'], async (command) => {
+        await pause(20)
+        ran.push(String(command.content))
+      }),
+    })
+    await waitFor(() => ran.length === 36, { timeoutMs: 15_000, message: () => `36 tasks, there are ${ran.length}` })
+    for (const lane of lanes) {
+      expect(ran.filter((content) => content.startsWith(lane))).toEqual(
+        Array.from({ length: 12 }, (_, i) => `${lane} ${i}`),
+      )
+      const info = (await bare.xinfo('STREAM', keys.control('solo', lane))) as unknown[]
+      expect(info[info.indexOf('entries-added') + 1]).toBe(12)
+    }
+    const first = ran.slice(0, 16)
+    // Twelve by the rule; a turn may be missed while a lane's reader is on its way.
+    expect(first.filter((content) => content.startsWith('high')).length).toBeGreaterThanOrEqual(9)
+    expect(first.filter((content) => content.startsWith('low')).length).toBeGreaterThanOrEqual(1)
+  })
+
   test('idempotent sends, failures, dead letters, presence and lists', async () => {
     const { client, bare, keys } = house
     const send = { targetAgentType: 'agent_7', sessionId: 's-mixed', messageId: 'm', content: 'x' }
@@ -126,6 +155,35 @@ describe('on a Cluster', () => {
     expect((await client.listWorkers()).map(({ workerId, capabilities }) => [workerId, capabilities.length])).toEqual([
       ['w', 20],
     ])
+  })
+
+  test('dead letters of many sessions are redriven, and dropped', async () => {
+    const { client, bare, keys } = house
+    const count = 30
+    for (let i = 0; i < count; i += 1) {
+      const capability = `agent_${8 + (i % 3)}`
+      await bare.xadd(keys.control(capability), '*', 'data', envelope('poison', `dead-${i}`, {}, 'DANCE'))
+    }
+    const filter = { messageId: 'poison' }
+    const ids = async () => (await client.listDeadLetters({ ...filter, limit: 1_000 })).map(({ id }) => id)
+    const ended = async (epoch: number) => {
+      const tasks = await Promise.all(
+        Array.from({ length: count }, (_, i) => client.getTask({ sessionId: `dead-${i}`, messageId: 'poison' })),
+      )
+      return tasks.every((task) => task?.status === 'FAILED' && task.epoch === epoch)
+    }
+    await waitFor(() => ended(1), { timeoutMs: 15_000, message: 'all to fail' })
+    const before = await ids()
+    expect(before).toHaveLength(count)
+    const expected = { matched: count, redriven: count, skipped: [] }
+    expect(await client.redriveDeadLetters({ ...filter, dryRun: true })).toEqual(expected)
+    expect(await client.redriveDeadLetters(filter)).toEqual(expected)
+    await waitFor(() => ended(2), { timeoutMs: 15_000, message: 'all to fail again' })
+    const after = await ids()
+    expect(after).toHaveLength(count)
+    expect(after.filter((id) => before.includes(id))).toEqual([])
+    expect(await client.dropDeadLetters(filter)).toEqual({ matched: count, dropped: count })
+    expect(await ids()).toEqual([])
   })
 
   test('a worker stops in good time', async () => {

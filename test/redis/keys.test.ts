@@ -11,6 +11,9 @@ test('each key is the one of the contract', () => {
     ...['queue:ctrl:weather', 'queue:ctrl:weather:high', 'queue:ctrl:weather:low'],
   ])
   expect(keys.dead('weather')).toBe('queue:dead:weather')
+  expect(keys.deadIndex('weather')).toBe('queue:dead-index:{queue:dead:weather}')
+  expect(calculateSlot(keys.deadIndex('weather'))).toBe(calculateSlot(keys.dead('weather')))
+  expect(keys.deadCapabilities()).toBe('queue:dead-capabilities')
   expect(keys.task('s-1', 'm-1')).toBe('queue:task:{s-1}:m-1')
   expect(keys.session('s-1')).toBe('queue:session:{s-1}')
   expect(keys.data('s-1')).toBe('queue:data:stream:{s-1}')

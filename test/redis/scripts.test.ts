@@ -1,10 +1,11 @@
 import type { Redis } from 'ioredis'
-import { beforeEach, describe, expect, test } from 'vitest'
+import { beforeEach, describe, expect, onTestFinished, test } from 'vitest'
 import type { RedisClient, ScriptName } from '../../src/redis/client.ts'
 import type { Keys } from '../../src/redis/keys.ts'
 import { LUA } from '../../src/redis/lua.generated.ts'
+import { startLocalRedis } from '../../src/testing/servers/redis.ts'
 import { filesIn } from '../ground/sources.ts'
-import { openStore } from './harness.ts'
+import { bareRedis, openStore } from './harness.ts'
 
 let redis: RedisClient
 let keys: Keys
@@ -15,6 +16,13 @@ beforeEach(() => {
 
 const run = <Reply>(name: ScriptName, on: string[], args: (string | number)[] = []) =>
   redis.script<Reply>(name, on, args)
+/** Without turns and limits. */
+const enqueue = (on: string[], data: string[]) =>
+  run<string[]>(
+    'enqueue',
+    on,
+    data.flatMap((one) => [one, '', 0]),
+  )
 const now = async () => {
   const [seconds, micros] = (await bare.time()).map(Number) as [number, number]
   return seconds * 1000 + Math.floor(micros / 1000)
@@ -29,10 +37,10 @@ test('every script is baked in, under its name in camelCase', () => {
 
 test('a server that does not know a script is given its source', async () => {
   await bare.script('FLUSH', 'SYNC')
-  const [[id]] = (await Promise.all([
-    run<string[]>('enqueue', [keys.control('c')], ['x']),
-    run<string[]>('enqueue', [keys.control('c')], ['y']),
-  ])) as [[string], [string]]
+  const [[id]] = (await Promise.all([enqueue([keys.control('c')], ['x']), enqueue([keys.control('c')], ['y'])])) as [
+    [string],
+    [string],
+  ]
   expect(id).toMatch(/^\d+-\d+$/)
   expect(await bare.xlen(keys.control('c'))).toBe(2)
   await expect(run('enqueue', [keys.control('c')], [])).rejects.toThrow(/./)
@@ -41,12 +49,28 @@ test('a server that does not know a script is given its source', async () => {
 describe('enqueue', () => {
   test('puts each envelope on its stream, in order, and answers the ids', async () => {
     const [a, b] = [keys.control('a'), keys.control('b')]
-    const ids = await run<string[]>('enqueue', [a, b, a], ['1', '2', '3'])
+    const ids = await enqueue([a, b, a], ['1', '2', '3'])
     expect(await bare.xrange(a, '-', '+')).toEqual([
       [ids[0], ['data', '1']],
       [ids[2], ['data', '3']],
     ])
     expect(await bare.xrange(b, '-', '+')).toEqual([[ids[1], ['data', '2']]])
+  })
+
+  test('keeps the turn beside the envelope', async () => {
+    const a = keys.control('a')
+    const [id] = await run<string[]>('enqueue', [a], ['1', '7', 0])
+    expect(await bare.xrange(a, '-', '+')).toEqual([[id, ['data', '1', 'turn', '7']]])
+  })
+
+  test('refuses what is beyond the limit of its stream, and only that', async () => {
+    const [a, b] = [keys.control('a'), keys.control('b')]
+    const one = (data: string, limit: number) => [data, '', limit]
+    const args = [one('1', 2), one('2', 2), one('3', 2), one('4', 2), one('5', 0), one('6', 3), one('7', 4)].flat()
+    const ids = await run<string[]>('enqueue', [a, a, a, b, a, a, a], args)
+    expect(ids.map((id) => id !== '')).toEqual([true, true, false, true, true, false, true])
+    expect((await bare.xrange(a, '-', '+')).map(([, fields]) => fields[1])).toEqual(['1', '2', '5', '7'])
+    expect(await bare.xlen(b)).toBe(1)
   })
 })
 
@@ -59,7 +83,7 @@ describe('settle, release, reclaim, renew, surrender, remove-consumers', () => {
     a = keys.control('a')
     b = keys.control('b')
     for (const key of [a, b]) await bare.xgroup('CREATE', key, GROUP, '0', 'MKSTREAM')
-    ids = await run<string[]>('enqueue', [a, a, a, b], ['1', '2', '3', '4'])
+    ids = await enqueue([a, a, a, b], ['1', '2', '3', '4'])
   })
   const take = (consumer: string, count: number, key = a) =>
     bare.xreadgroup('GROUP', GROUP, consumer, 'COUNT', count, 'STREAMS', key, '>')
@@ -86,8 +110,7 @@ describe('settle, release, reclaim, renew, surrender, remove-consumers', () => {
   test('settle carries five thousand at once', async () => {
     const many = await Promise.all(
       Array.from({ length: 50 }, () =>
-        run<string[]>(
-          'enqueue',
+        enqueue(
           Array.from({ length: 100 }, () => b),
           Array.from({ length: 100 }, () => 'x'),
         ),
@@ -128,34 +151,47 @@ describe('settle, release, reclaim, renew, surrender, remove-consumers', () => {
     expect(await run('renew', [a], [GROUP, 'nobody', 100, ids[0] as string])).toBe(0)
   })
 
+  type Reclaimed = [[cursor: string, taken: [string, string[], number][]][], error: string]
+  const reclaim = (on: string[], most: number, ...cursors: string[]) =>
+    run<Reclaimed>('reclaim', on, [GROUP, 'w-2', 30_000, most, 100, ...cursors])
+
   test('reclaim takes over what has been silent, in place, counts deliveries, and goes on from its cursor', async () => {
     await take('w', 3)
     for (const id of ids.slice(0, 2)) await makeIdle('w', id, 60_000)
-    const [cursor, taken] = await run<[string, [string, string[], number][]]>(
-      'reclaim',
-      [a],
-      [GROUP, 'w-2', 30_000, '0-0', 1],
-    )
+    const [[[cursor = '', taken] = []]] = await reclaim([a], 1, '0-0')
     expect(taken).toEqual([[ids[0], ['data', '1'], 2]])
-    const [last, rest] = await run<[string, [string, string[], number][]]>(
-      'reclaim',
-      [a],
-      [GROUP, 'w-2', 30_000, cursor, 10],
-    )
-    expect(rest).toEqual([[ids[1], ['data', '2'], 2]])
-    expect(last).toBe('0-0')
+    expect(await reclaim([a], 10, cursor)).toEqual([[['0-0', [[ids[1], ['data', '2'], 2]]]], ''])
     expect((await pending()).map(({ consumer }) => consumer)).toEqual(['w-2', 'w-2', 'w'])
     expect(await data()).toEqual(['1', '2', '3'])
-    expect(await run('reclaim', [a], [GROUP, 'w-3', 30_000, '0-0', 10])).toEqual(['0-0', []])
+    expect(await reclaim([a], 10, '0-0')).toEqual([[['0-0', []]], ''])
   })
 
   test('reclaim passes over what was deleted while it was pending', async () => {
     await take('w', 2)
     for (const id of ids.slice(0, 2)) await makeIdle('w', id, 60_000)
     await bare.xdel(a, ids[0] as string)
-    const [, taken] = await run<[string, unknown[][]]>('reclaim', [a], [GROUP, 'w-2', 30_000, '0-0', 10])
+    const [[[, taken = []] = []]] = await reclaim([a], 10, '0-0')
     expect(taken.map(([id]) => id)).toEqual([ids[1]])
     expect((await pending()).map(({ id }) => id)).toEqual([ids[1]])
+  })
+
+  test('reclaim walks several streams, in their order, within one count; a broken one keeps nobody', async () => {
+    await take('w', 3)
+    await take('w', 1, b)
+    for (const id of ids.slice(0, 3)) await makeIdle('w', id, 60_000)
+    await bare.xclaim(b, GROUP, 'w', 0, ids[3] as string, 'IDLE', 60_000, 'JUSTID')
+    const none = keys.control('none')
+    const [first, fault] = await reclaim([b, none, a], 2, '0-0', '5-5', '0-0')
+    expect(first.map(([, taken]) => taken.map(([id]) => id))).toEqual([[ids[3]], [], [ids[0]]])
+    expect(first[1]?.[0]).toBe('5-5')
+    expect(fault).toMatch(/NOGROUP/)
+    const [second] = await reclaim([b, a], 0, '0-0', first[2]?.[0] as string)
+    expect(second).toEqual([
+      ['0-0', []],
+      [first[2]?.[0], []],
+    ])
+    const limited = await run<Reclaimed>('reclaim', [b, a], [GROUP, 'w-3', 30_000, 100, 1, '0-0', '0-0'])
+    expect(limited[0].map(([, taken]) => taken.map(([id]) => id))).toEqual([[], [ids[1]]])
   })
 
   test('surrender lets go of the given ones, or of all, of this consumer only, without counting a delivery', async () => {
@@ -182,6 +218,77 @@ describe('settle, release, reclaim, renew, surrender, remove-consumers', () => {
     expect(await consumers()).toEqual(['owner'])
     expect(await pending()).toHaveLength(1)
   })
+})
+
+describe('take', () => {
+  const GROUP = 'g'
+  let all: string[]
+  beforeEach(async () => {
+    all = ['a', 'b', 'c', 'd'].map((name) => keys.control(name))
+    for (const key of all) await bare.xgroup('CREATE', key, GROUP, '0', 'MKSTREAM')
+  })
+  type Taken = [streams: [string, [string, string[]][]][], ends: string[], error: string]
+  const take = (budget: number, steps: number[][], on = all, wantsEnds = 1) =>
+    run<Taken>('take', on, [GROUP, 'w', budget, wantsEnds, ...steps.flat()])
+  const fill = async (index: number, ...data: string[]) => {
+    for (const one of data) await bare.xadd(all[index] as string, '*', 'data', one)
+  }
+  const brief = ([streams]: Taken) => streams.flatMap(([, entries]) => entries.map(([, [, data]]) => data))
+
+  test('divides the room of a step evenly, and gives what is left to the others and to the next step', async () => {
+    await fill(0, 'a1', 'a2', 'a3', 'a4', 'a5')
+    await fill(1, 'b1')
+    await fill(3, 'd1', 'd2')
+    const taken = await take(6, [[1, 3, 4], [4, 4, 1], [1, 4, 6]]) // biome-ignore format: one step beside the other
+    // b brings one of its two and c nothing, so a gets the rest of the room; then one of d; then what is there.
+    expect(brief(taken)).toEqual(['a1', 'b1', 'a2', 'a3', 'd1', 'a4'])
+    expect(taken.slice(1)).toEqual([[], ''])
+    const rest = await take(6, [[1, 4, 6]])
+    expect(brief(rest)).toEqual(['a5', 'd2'])
+    expect(rest[1]).toHaveLength(4)
+  })
+
+  test('more streams than room: the first ones first', async () => {
+    for (const index of [0, 1, 2, 3]) await fill(index, `${index}`, `${index}`)
+    expect(brief(await take(3, [[1, 4, 3]]))).toEqual(['0', '1', '2'])
+  })
+
+  test('the ends are those of what was handed out; whatever comes later lies beyond, with no gap between', async () => {
+    await fill(0, '1', '2')
+    const [, ends] = await take(5, [[1, 4, 5]])
+    await bare.xtrim(all[0] as string, 'MAXLEN', 0)
+    expect(ends.slice(1)).toEqual(['0-0', '0-0', '0-0'])
+    await fill(0, '3')
+    await fill(2, '4')
+    const beyond = await bare.xread('STREAMS', ...all, ...ends)
+    expect(beyond?.map(([key, entries]) => [key, entries.map(([, fields]) => fields[1])])).toEqual([
+      [all[0], ['3']],
+      [all[2], ['4']],
+    ])
+    expect((await take(2, [[1, 4, 2]]))[1]).toEqual([]) // full: there may be more
+    expect((await take(2, [[1, 4, 2]], all, 0))[1]).toEqual([])
+  })
+
+  test('a stream that fails does not lose what was taken before it', async () => {
+    await fill(0, '1')
+    await bare.del(all[1] as string)
+    const first = await take(5, [[1, 1, 5], [2, 4, 5]]) // biome-ignore format: one step beside the other
+    expect(brief(first)).toEqual(['1'])
+    expect(first[2]).toMatch(/NOGROUP/)
+    await expect(take(5, [[1, 4, 5]])).rejects.toThrow(/NOGROUP/)
+  })
+})
+
+test('a server that has become read-only is told as such by every script that gathers failures', async () => {
+  const server = await startLocalRedis({ fresh: true })
+  onTestFinished(() => server.stop())
+  const replica = bareRedis(server.url)
+  await replica.xgroup('CREATE', 'a', 'g', '0', 'MKSTREAM')
+  await replica.replicaof('127.0.0.1', 1)
+  const take = replica.eval(LUA.take.source, 1, 'a', 'g', 'w', 5, 1, 1, 1, 5)
+  await expect(take).rejects.toThrow(/^READONLY/)
+  const reclaim = replica.eval(LUA.reclaim.source, 1, 'a', 'g', 'w', 0, 5, 100, '0-0')
+  await expect(reclaim).rejects.toThrow(/^READONLY/)
 })
 
 describe('claim-worker, beat, leave', () => {

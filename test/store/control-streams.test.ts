@@ -1,8 +1,9 @@
 import type { Redis } from 'ioredis'
 import { beforeEach, expect, test } from 'vitest'
 import type { Keys } from '../../src/redis/keys.ts'
-import { ControlReader, ControlWriter } from '../../src/store/control-streams.ts'
+import { ControlReader, type ControlStream, ControlWriter, lanesOf } from '../../src/store/control-streams.ts'
 import { openStore } from '../redis/harness.ts'
+import { atMost } from './read-plan.ts'
 
 let keys: Keys
 let bare: Redis
@@ -13,7 +14,7 @@ beforeEach(() => {
   keys = store.keys
   bare = store.bare
   writer = new ControlWriter(store.redis, keys)
-  const streams = ['a', 'b', 'c'].map((capability) => ({ capability, key: keys.control(capability) }))
+  const streams = lanesOf(['a', 'b', 'c'], keys)
   reader = (consumer = 'w') =>
     new ControlReader({
       redis: store.redis,
@@ -23,6 +24,9 @@ beforeEach(() => {
       consumer,
     })
 })
+/** What a read of at most `budget` brings. */
+const take = async (from: ControlReader, budget: number, streams: readonly ControlStream[] = from.streams) =>
+  (await from.take(atMost(budget, streams))).entries
 const put = (...items: [capability: string, data: string][]) =>
   writer.enqueue(items.map(([capability, data]) => ({ capability, data })))
 const brief = (entries: readonly { stream: { capability: string }; id: string; raw: readonly unknown[] }[]) =>
@@ -32,11 +36,11 @@ test('what the writer puts there the reader takes, with its stream and its id', 
   const ids = await put(['a', '1'], ['b', '2'], ['a', '3'])
   const own = reader()
   await own.ensureGroups()
-  const entries = await own.take(own.streams, 10)
+  const entries = await take(own, 10)
   expect(brief(entries).sort()).toEqual(['a1', 'a3', 'b2'])
   expect(entries.map(({ id }) => id).sort()).toEqual([...ids].sort())
   expect(entries.every(({ deliveries }) => deliveries === 1)).toBe(true)
-  expect(await own.take(own.streams, 10)).toEqual([])
+  expect(await take(own, 10)).toEqual([])
 })
 
 test('lanes are streams of their own', async () => {
@@ -55,7 +59,7 @@ test('groups are made once, at the beginning of the stream, also by several at o
   await Promise.all([reader().ensureGroups(), reader('x').ensureGroups(), reader('y').ensureGroups()])
   const own = reader()
   await own.ensureGroups()
-  expect(brief(await own.take(own.streams, 10))).toEqual(['abefore'])
+  expect(brief(await take(own, 10))).toEqual(['abefore'])
 })
 
 test('a wrong kind of key is an error, not taken for a group that exists', async () => {
@@ -63,12 +67,58 @@ test('a wrong kind of key is an error, not taken for a group that exists', async
   await expect(reader().ensureGroups()).rejects.toThrow(/WRONGTYPE/)
 })
 
-test('a take asks the given streams only, and bounds each', async () => {
+test('a take asks the given streams only, and never takes more than its budget', async () => {
   await put(['a', '1'], ['a', '2'], ['a', '3'], ['b', '1'], ['b', '2'], ['c', '1'])
   const own = reader()
   await own.ensureGroups()
-  expect(brief(await own.take(own.streams.slice(0, 2), 2))).toEqual(['a1', 'a2', 'b1', 'b2'])
-  expect(brief(await own.take(own.streams, 2))).toEqual(['a3', 'c1'])
+  const normal = own.streams.filter(({ priority }) => priority === 'normal')
+  expect(brief(await take(own, 3, normal.slice(0, 2)))).toEqual(['a1', 'b1', 'a2'])
+  expect(brief(await take(own, 2))).toEqual(['a3', 'b2'])
+  expect(await own.take(atMost(1, own.streams), true)).toMatchObject({ ends: undefined, fault: undefined })
+})
+
+test('the ends of empty streams are known, and something beyond them is waited for and not taken', async () => {
+  await put(['a', '1'])
+  const own = reader()
+  await own.ensureGroups()
+  const { entries, ends = new Map() } = await own.take(atMost(9, own.streams), true)
+  expect([...ends.keys()]).toEqual(own.streams.map(({ key }) => key))
+  expect(ends.get(keys.control('a'))).toBe(entries[0]?.id)
+  const waiting = own.waitBeyond(ends)
+  await writer.enqueue([{ capability: 'b', data: 'x', priority: 'low' }])
+  await waiting
+  expect(brief(await take(own, 9))).toEqual(['bx'])
+})
+
+test('a group that is gone is told beside what was taken', async () => {
+  await put(['a', '1'])
+  const own = reader()
+  await own.ensureGroups()
+  await bare.del(keys.control('c', 'low'))
+  const [normal, low] = [3, 8].map((index) => own.streams[index] as ControlStream) as [ControlStream, ControlStream]
+  const steps = [0, 1].map((first) => ({ first, count: 1, most: 5 }))
+  const { entries, fault } = await own.take({ budget: 5, streams: [normal, low], steps })
+  expect(brief(entries)).toEqual(['a1'])
+  expect(fault?.message).toMatch(/NOGROUP/)
+})
+
+test('an entry that is given back stays in its lane, with its turn', async () => {
+  await writer.enqueue([{ capability: 'a', data: 'x', priority: 'high', turn: '3' }])
+  const own = reader()
+  await own.ensureGroups()
+  const [entry] = await take(own, 1)
+  expect(entry?.stream).toEqual({ capability: 'a', priority: 'high', key: keys.control('a', 'high') })
+  await own.release(entry === undefined ? [] : [entry])
+  const [again] = await take(own, 1)
+  expect(again).toMatchObject({ stream: { priority: 'high' }, raw: [expect.any(String), ['data', 'x', 'turn', '3']] })
+  expect(again?.id).not.toBe(entry?.id)
+})
+
+test('beyond its limit an envelope is refused, each lane for itself', async () => {
+  const one = { capability: 'a', data: 'x', limit: 2 }
+  const ids = await writer.enqueue([one, one, one, { ...one, priority: 'low' }, { ...one, limit: 0 }])
+  expect(ids.map((id) => id === null)).toEqual([false, false, true, false, false])
+  expect(await Promise.all([bare.xlen(keys.control('a')), bare.xlen(keys.control('a', 'low'))])).toEqual([3, 1])
 })
 
 test('a blocked read brings what comes, from any stream', async () => {
@@ -84,7 +134,7 @@ test('a blocked read can be ended early; nothing that comes then is lost', async
   await own.ensureGroups()
   expect(await own.unblock()).toBe(false)
   const waiting = own.block(5)
-  await own.take(own.streams, 1)
+  await take(own, 1)
   while (!(await own.unblock())) await new Promise(setImmediate)
   expect(await waiting).toEqual([])
   await put(['a', 'x'])
@@ -95,11 +145,11 @@ test('settled entries are gone, released ones are there for others', async () =>
   await put(['a', '1'], ['a', '2'], ['b', '3'])
   const [own, other] = [reader(), reader('other')]
   await own.ensureGroups()
-  const entries = await own.take(own.streams, 5)
+  const entries = await take(own, 5)
   const first = entries.filter((entry) => brief([entry])[0] === 'a1')
   await own.settle(new Map([[keys.control('a'), first.map(({ id }) => id)]]))
   await own.settle(new Map())
   await own.release(entries.filter((entry) => !first.includes(entry)))
   expect(await bare.xlen(keys.control('a'))).toBe(1)
-  expect(brief(await other.take(other.streams, 5)).sort()).toEqual(['a2', 'b3'])
+  expect(brief(await take(other, 5)).sort()).toEqual(['a2', 'b3'])
 })

@@ -3,7 +3,7 @@ import { beforeEach, describe, expect, test } from 'vitest'
 import type { TerminalStatus } from '../../src/protocol/status.ts'
 import type { Keys } from '../../src/redis/keys.ts'
 import { DataWriter } from '../../src/store/data-streams.ts'
-import { type BeginAnswer, TaskRecords } from '../../src/store/task-records.ts'
+import { type BeginAnswer, endedFence, TaskRecords } from '../../src/store/task-records.ts'
 import { openStore } from '../redis/harness.ts'
 
 const RETENTION = { resultTtlMs: 50_000, streamTtlMs: 60_000, streamMaxLength: 1_000 }
@@ -30,7 +30,7 @@ const admit = (...messageIds: string[]) => records.admit(messageIds.map(task))
 const begin = (worker: string, ...entries: [messageId: string, entryId: string][]) =>
   records.begin(
     worker,
-    entries.map(([messageId, entryId]) => ({ ...ref(messageId), entryId })),
+    entries.map(([messageId, entryId]) => ({ ...ref(messageId), entryId, turn: '' })),
   )
 const beginOne = async (worker: string, messageId: string, entryId = '1-0') =>
   (await begin(worker, [messageId, entryId]))[0] as BeginAnswer
@@ -50,7 +50,7 @@ const commit = (...writes: Write[]) =>
     writes.map(({ id = 'm', fence: held, first = 1, events = [], end, fields = {} }) =>
       writer.commit(() => ({
         ...{ ...ref(id), fence: held, first, events },
-        ...(end === undefined ? {} : { end: { status: end, fields } }),
+        ...(end === undefined ? {} : { end: { fence: endedFence(held, end), fields } }),
       })),
     ),
   )
@@ -71,6 +71,8 @@ describe('admit', () => {
         status: 'QUEUED',
         workerId: '',
         attempt: 0,
+        epoch: 0,
+        dueAt: null,
         startedAt: null,
         finishedAt: null,
         createdAt: expect.any(Number),
@@ -98,7 +100,7 @@ describe('admit', () => {
 })
 
 describe('begin', () => {
-  test('binds the entry and takes ownership; the number of the attempt grows', async () => {
+  test('binds the entry and takes ownership; the epoch grows, the number of the attempt does not', async () => {
     await admit('m')
     const createdAt = (await records.get(ref('m')))?.createdAt
     expect(await beginOne('w-1', 'm')).toEqual({
@@ -107,12 +109,13 @@ describe('begin', () => {
       written: 0,
       createdAt,
       fence: 'R:1:1-0:w-1',
+      ...{ attempt: 1, cancel: null, isExpired: false },
     })
     expect(await fence('m')).toBe('R:1:1-0:w-1')
     // The same entry, delivered again: to another worker after the first one died, or to the same one.
     expect(await beginOne('w-2', 'm')).toMatchObject({ epoch: 2, fence: 'R:2:1-0:w-2' })
     expect(await beginOne('w-2', 'm')).toMatchObject({ epoch: 3 })
-    expect(await records.get(ref('m'))).toMatchObject({ status: 'RUNNING', workerId: 'w-2', attempt: 3 })
+    expect(await records.get(ref('m'))).toMatchObject({ status: 'RUNNING', workerId: 'w-2', attempt: 1, epoch: 3 })
     expect((await records.get(ref('m')))?.startedAt).toBeGreaterThanOrEqual(createdAt as number)
   })
 
@@ -127,11 +130,11 @@ describe('begin', () => {
   test('a task without a record is missing, one with an end is ended; the rest is not touched by that', async () => {
     await admit('ended', 'new')
     await beginOne('w', 'ended')
-    await commit({ id: 'ended', fence: 'R:1:1-0:w', events: ['done'], end: 'FAILED' })
+    await commit({ id: 'ended', fence: 'R:1:1-0:w', events: ['done'], end: 'COMPLETED' })
     const answers = await begin('w', ['ended', '1-0'], ['nobody', '2-0'], ['new', '3-0'])
     expect(answers.map(({ status }) => status)).toEqual(['ended', 'missing', 'begun'])
     expect(await bare.exists(record('nobody'))).toBe(0)
-    expect(await records.get(ref('ended'))).toMatchObject({ status: 'FAILED', attempt: 1 })
+    expect(await records.get(ref('ended'))).toMatchObject({ status: 'COMPLETED', attempt: 1 })
   })
 
   test('tells how much earlier attempts have said', async () => {

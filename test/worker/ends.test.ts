@@ -218,6 +218,7 @@ describe('a task ends once, with one done event,', () => {
     }
     const running = await runWorker({
       ...{ redis: house.url, keyPrefix: house.prefix, logger: house.logger, worker: rude, workerId: 'w' },
+      retry: { maxAttempts: 1 },
     })
     onTestFinished(() => running.stop())
     expect((await endOf(house)).result).toMatchObject({ status: 'FAILED', error: { message: 'rude' } })

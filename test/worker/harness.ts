@@ -99,13 +99,19 @@ export class House {
     return Object.assign(new House(server.url, 'queue'), { server })
   }
 
-  /** Starts a worker; the capability is `agent` unless said otherwise. */
+  /** Starts a worker; the capability is `agent` unless said otherwise, and a failed task is not retried. */
   async work(
     handle: Handler,
     { capabilities = ['agent'], tools, ...options }: WorkOptions = {},
   ): Promise<RunningWorker> {
     const worker = await runWorker({
-      ...{ redis: this.url, keyPrefix: this.prefix, logger: this.logger, shutdownTimeoutMs: 0 },
+      ...{
+        redis: this.url,
+        keyPrefix: this.prefix,
+        logger: this.logger,
+        shutdownTimeoutMs: 0,
+        retry: { maxAttempts: 1 },
+      },
       worker: new FunctionWorker(capabilities, handle, tools),
       ...options,
     })
@@ -198,4 +204,28 @@ export async function collect(events: AsyncIterable<SessionEvent>): Promise<Sess
   const all: SessionEvent[] = []
   for await (const event of events) all.push(event)
   return all
+}
+
+/** What a reader holds for the task's answer in the end: chunks, less what it was told to forget. */
+export function foldText(events: readonly SessionEvent[]): string {
+  let said: SessionEvent[] = []
+  for (const event of events) {
+    if (event.type === 'rewind') said = event.toId === '0-0' ? [] : said.filter(({ id }) => isUpTo(id, event.toId))
+    else said.push(event)
+  }
+  return said.map((event) => (event.type === 'chunk' ? event.content : '')).join('')
+}
+
+function isUpTo(id: string, limit: string): boolean {
+  const [ms = 0, seq = 0] = id.split('-').map(Number)
+  const [limitMs = 0, limitSeq = 0] = limit.split('-').map(Number)
+  return ms < limitMs || (ms === limitMs && seq <= limitSeq)
+}
+
+/** Everything that is noted on the agenda. */
+export async function agendaOf({ redis, keys }: House): Promise<string[]> {
+  const shards = [0, 1, 2, 3].map((shard) => keys.agenda(shard))
+  const due = await Promise.all(shards.map(({ due }) => redis.zrange(due, '0', '-1')))
+  const payloads = await Promise.all(shards.map(({ payloads }) => redis.hkeys(payloads)))
+  return [...new Set([...due.flat(), ...payloads.flat()])]
 }

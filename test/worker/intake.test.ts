@@ -1,5 +1,6 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { describe, expect, onTestFinished, test } from 'vitest'
+import { PRIORITIES } from '../../src/redis/keys.ts'
 import { waitFor } from '../../src/testing/wait-for.ts'
 import { envelope, Gate, House } from './harness.ts'
 
@@ -23,13 +24,15 @@ describe('an idle worker', () => {
     const house = await House.private()
     const capabilities = names(20)
     const seen = await reads(house)
-    await house.work((command) => command.content, { capabilities })
+    // As many slots as streams: three lanes of each.
+    await house.work((command) => command.content, { capabilities, maxConcurrency: 60 })
     await waitFor(() => seen.some((args) => has(args, 'BLOCK')), { message: 'a blocking read' })
     await pause(200)
     const blocking = seen.filter((args) => has(args, 'BLOCK'))
     expect(blocking).toHaveLength(1)
     expect(seen.at(-1)).toBe(blocking[0])
-    for (const name of capabilities) expect(blocking[0]).toContain(house.keys.control(name))
+    const lanes = PRIORITIES.flatMap((priority) => capabilities.map((name) => house.keys.control(name, priority)))
+    expect(blocking[0]?.slice((blocking[0]?.indexOf('STREAMS') ?? 0) + 1)).toEqual([...lanes, ...lanes.map(() => '>')])
     const client = house.client()
     const before = performance.now()
     for (const [index, targetAgentType] of capabilities.entries()) {
@@ -167,12 +170,12 @@ describe('a busy worker never has more in flight than its slots, and takes nothi
     const gate = new Gate()
     onTestFinished(() => gate.open())
     const seen = await reads(house)
-    await house.work(() => gate.pass(), { capabilities: all, maxConcurrency: 24, workerId: 'w' })
+    await house.work(() => gate.pass(), { capabilities: all, maxConcurrency: 36, workerId: 'w' })
     await waitFor(() => seen.some((args) => has(args, 'BLOCK')), { message: 'a blocking read' })
     const client = house.client()
-    for (let i = 0; i < 21; i += 1)
+    for (let i = 0; i < 33; i += 1)
       await client.sendMessage({ targetAgentType: 'agent_0', sessionId: 's', content: 'x' })
-    await gate.reached(21)
+    await gate.reached(33)
     await pause(50)
     // Three slots are free. All twelve streams have an entry in the very moment in which the next read begins.
     const clients = (await house.redis.client('LIST')) as string
@@ -181,7 +184,7 @@ describe('a busy worker never has more in flight than its slots, and takes nothi
     for (const name of all) batch.xadd(house.keys.control(name), '*', 'data', envelope(`m-${name}`, 's'))
     if (blocked !== undefined) batch.client('UNBLOCK', Number(/^id=(\d+)/.exec(blocked)?.[1]))
     await batch.exec()
-    await gate.reached(24)
+    await gate.reached(36)
     gate.open()
     for (const name of all) await client.result({ sessionId: 's', messageId: `m-${name}`, timeoutMs: 5_000 })
     // What is taken without a free slot has to be put back, at the end of its stream: its place in the order is lost.

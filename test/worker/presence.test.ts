@@ -1,35 +1,11 @@
-import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { createInterface } from 'node:readline'
 import { setTimeout as pause } from 'node:timers/promises'
-import { fileURLToPath } from 'node:url'
-import { describe, expect, onTestFinished, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { waitFor } from '../../src/testing/wait-for.ts'
+import { startChild } from './child.ts'
 import { Gate, House } from './harness.ts'
 
-const CHILD = fileURLToPath(new URL('fixtures/worker.ts', import.meta.url))
 const send = { targetAgentType: 'agent', sessionId: 's', content: 'hi' }
-
-/** A worker in a process of its own that consumes. */
-async function startChild(
-  house: House,
-  workerId: string,
-  leaseMs = 5_000,
-): Promise<{ child: ChildProcess; said: string[] }> {
-  const child = spawn(process.execPath, ['--import', 'tsx', CHILD, house.url, house.prefix, workerId, `${leaseMs}`], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  })
-  onTestFinished(async () => {
-    if (child.exitCode === null && child.signalCode === null) {
-      child.kill('SIGKILL')
-      await once(child, 'exit')
-    }
-  })
-  const said: string[] = []
-  createInterface({ input: child.stdout }).on('line', (line) => said.push(line))
-  await waitFor(() => said.includes('ready'), { timeoutMs: 15_000, message: 'the worker process to be ready' })
-  return { child, said }
-}
 
 describe('two workers with one id', () => {
   test('the second refuses to start, quickly, and the first goes on undisturbed', async () => {

@@ -19,6 +19,6 @@ export async function startDeadline(task: DurableTask, op: Operation, ms: number
 export function dropDeadline(task: DurableTask, op: Operation): void {
   const { sessionId, messageId } = task.ref
   task.resources.agenda
-    .remove([{ kind: 'answer', sessionId, messageId, op: op.key, result: '' }])
+    .dropAnswer({ sessionId, messageId }, op.key)
     .catch((error: unknown) => task.logger.debug({ err: error }, 'a deadline stays on the agenda until it is due'))
 }

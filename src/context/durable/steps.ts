@@ -44,8 +44,7 @@ export class Steps {
     const { z: until, y: after = entry?.after } = isObject(result?.value) ? result.value : {}
     if (typeof until !== 'string' || typeof after !== 'string' || until === '') return []
     const said = await readSaid(resources.reader, ref, after, until)
-    // The words of steps inside come with those steps.
-    return said.filter(({ step }) => step === key)
+    return said.filter(({ step }) => isInside(key, step))
   }
 
   async #pass<Result>(op: Operation, result: RecordedResult): Promise<Result> {
@@ -92,15 +91,14 @@ export class Steps {
     const { emitter, resources, ref, journal } = this.#task
     await emitter.rewrite(async () => {
       const said = await readSaid(resources.reader, ref, after)
-      const isInside = (step: string | undefined) => step === key || step?.startsWith(`${key}/`) === true
-      const hasSpoken = said.some(({ step }) => isInside(step))
+      const hasSpoken = said.some(({ step }) => isInside(key, step))
       for (const inner of journal.spokenSteps(`${key}/`)) {
         if (hasSpoken || !said.some(({ step }) => step === inner)) this.#silenced.add(inner)
       }
       if (!hasSpoken) return []
       const rewind = { body: { type: 'rewind', toId: after }, metadata: undefined, step: undefined } as const
       // What the handler itself has said counts for its sum already.
-      const others = said.filter(({ step }) => !isInside(step))
+      const others = said.filter(({ step }) => !isInside(key, step))
       return [rewind, ...others.map((other) => ({ ...other, isAgain: true }))]
     })
   }
@@ -108,6 +106,11 @@ export class Steps {
 
 /** An entry that is on record: only that there is one matters. */
 const NOTED = { kind: 'step', name: '', hash: '', shown: '', openedAt: 0, after: '' } as const
+
+/** True for the words of a step, and of the steps in its body. */
+function isInside(key: string, step: string | undefined): boolean {
+  return step === key || step?.startsWith(`${key}/`) === true
+}
 
 function stepValue({ value }: RecordedResult): unknown {
   return isObject(value) ? value.v : null

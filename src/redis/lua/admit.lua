@@ -28,6 +28,10 @@ for i = 1, #KEYS / 2 do
       end
     end
     redis.call('ZADD', index, now, message_id)
+    -- A session's index outlives the longest wait in it, and a day.
+    if held_back and redis.call('PTTL', index) < delay + 86400000 then
+      redis.call('PEXPIRE', index, string.format('%.0f', delay + 86400000))
+    end
     out[i] = 1
   else
     out[i] = 0

@@ -4,7 +4,7 @@
 -- Answers per task {epoch, written, created_at, attempt, cancel ('' or JSON), 1 if it expired before its first start}, and
 -- if it has noted operations before {…, its journal, the emitter's sum or '', restarts}; or one of
 --   missing          the record does not exist (a foreign writer, or a sender that died in between): admit, then ask again
---   ended            the task has its end: ack the entry
+--   ended            the task has its end: ack the entry (and the record that waited for it gets its time to live)
 --   replying         the same, and others wait for that end: see that they are told, then ack
 --   stale            another entry is or will be the live one: ack this one
 --   {failed, epoch}  this very entry's attempt failed for good: see that its dead letter is written and that those who
@@ -29,11 +29,16 @@ for i = 1, #KEYS do
     local waits = state == 'Q' or state == 'D' or state == 'T'
     if (state == 'R' and entry == entry_id) or (waits and turn == epoch)
       or (state == 'Q' and turn == '' and epoch == '0') then
-      local expired = waits and not held[7] and held[6] and tonumber(held[6]) <= now_number
+      local expired = not held[7] and held[6] and tonumber(held[6]) <= now_number
       epoch = string.format('%.0f', epoch + 1)
       local attempt = string.format('%.0f', (held[4] or 0) + 1)
-      redis.call('HSET', KEYS[i], 'fence', 'R:' .. epoch .. ':' .. entry_id .. ':' .. ARGV[1], 'started_at', now,
-        'attempt', attempt)
+      local fence = 'R:' .. epoch .. ':' .. entry_id .. ':' .. ARGV[1]
+      if expired then
+        -- Not a start: whoever takes it over must find it expired, too.
+        redis.call('HSET', KEYS[i], 'fence', fence)
+      else
+        redis.call('HSET', KEYS[i], 'fence', fence, 'started_at', now, 'attempt', attempt)
+      end
       out[i] = { epoch, held[2] or '0', held[3] or now, attempt, held[5] or '', expired and '1' or '' }
       if held[8] then
         redis.call('HDEL', KEYS[i], 'envelope', 'home', 'waits_for')
@@ -52,6 +57,11 @@ for i = 1, #KEYS do
       out[i] = 'stale'
     else
       out[i] = redis.call('HEXISTS', KEYS[i], 'reply_to') == 1 and 'replying' or 'ended'
+      local keep_ms = redis.call('HGET', KEYS[i], 'keep_ms')
+      if keep_ms then
+        redis.call('PEXPIRE', KEYS[i], keep_ms)
+        redis.call('HDEL', KEYS[i], 'keep_ms')
+      end
     end
   end
 end

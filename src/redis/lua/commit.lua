@@ -11,7 +11,10 @@
 -- Or {'+', id of the last event, who must be told (see `reply`)...} for the end of a task for which others wait.
 -- The fence is a compare-and-set: the owner of an attempt gives his, and whoever ends a task that nobody owns gives the
 -- one he read. A fence to go over to with C, F, X or E is an end; with T the attempt failed and the next one is due
--- after as many ms as its first field, `due_at`, says.
+-- after as many ms as its first field, `due_at`, says. A cancelled task goes over to X and nothing else.
+-- Who ends a task from outside (with the number 0) may leave an entry of it on a control stream, and that must not meet
+-- a record that is gone, or the task would run. So the record gets its time to live only when the entry has been seen
+-- off, by `begin` or `retire`; `keep_ms` says how long it is.
 -- Events are numbered through the task, and the record keeps the highest number written: a call that is repeated after
 -- a lost answer appends only what is missing. One push carries all events of the call: `<id before> <ids…>\n<event>\n…`.
 -- Nobody listening, nothing is pushed: a reader subscribes first and then reads the stream.
@@ -23,6 +26,10 @@ local function clock()
     now = time[1] * 1000 + math.floor(time[2] / 1000)
   end
   return now
+end
+-- A session's index outlives the longest wait in it.
+local function lasts(index, ttl)
+  if redis.call('PTTL', index) < ttl then redis.call('PEXPIRE', index, string.format('%.0f', ttl)) end
 end
 local record_ttl, stream_ttl, index_ttl, max_length, publish = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local numsub = ARGV[6]
@@ -42,11 +49,12 @@ for i = 1, #KEYS / 3 do
     -- The answer to an end may have been lost: those who wait are told again.
     local is_repeated = held[5] and letter ~= 'T' and held[1] == ending
     out[i] = is_repeated and reply(record, held[5], { '+', '' }) or { held[1] or '' }
-  elseif held[3] and (letter == 'C' or letter == 'F' or letter == 'T') then
+  elseif held[3] and ending ~= '' and letter ~= 'X' then
     out[i] = { fence, held[3] }
   else
     local written = tonumber(held[2] or '0')
-    if first == 0 then first = written + 1 end
+    local outside = first == 0
+    if outside then first = written + 1 end
     local last = first + count - 1
     local id = ''
     if last > written then
@@ -76,12 +84,17 @@ for i = 1, #KEYS / 3 do
       if push then redis.call(publish, stream, table.concat(push, '\n')) end
     end
     if letter == 'T' then
+      lasts(index, index_ttl + ARGV[fields_at + 1])
       ARGV[fields_at + 1] = string.format('%.0f', clock() + ARGV[fields_at + 1])
       redis.call('HSET', record, 'fence', ending, 'written', last, unpack(ARGV, fields_at, fields_at + fields - 1))
     elseif ending ~= '' then
       redis.call('HSET', record, 'fence', ending, 'written', last, 'finished_at', string.format('%.0f', clock()),
         'end_id', id, unpack(ARGV, fields_at, fields_at + fields - 1))
-      redis.call('PEXPIRE', record, record_ttl)
+      if outside and (fence == 'Q:0::' or string.sub(fence, 1, 1) == 'R') then
+        redis.call('HSET', record, 'keep_ms', record_ttl)
+      else
+        redis.call('PEXPIRE', record, record_ttl)
+      end
       if held[4] then redis.call('UNLINK', held[4]) end
     elseif sum ~= '' then
       redis.call('HSET', record, 'written', last, 'sum', sum)
@@ -90,7 +103,7 @@ for i = 1, #KEYS / 3 do
     end
     if arm then
       redis.call('PEXPIRE', stream, stream_ttl)
-      redis.call('PEXPIRE', index, index_ttl)
+      lasts(index, tonumber(index_ttl))
       -- The oldest tasks of the session leave the index when their records have expired.
       local home = string.sub(record, 1, -#message_id - 1)
       for _, oldest in ipairs(redis.call('ZRANGE', index, 0, 99)) do

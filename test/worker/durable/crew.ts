@@ -102,7 +102,7 @@ function expectTask(agent: string, content: string, task: Record<string, string>
 /** Everything about a session that ran from a parent with `content`: one task per call, each text exact, each end once. */
 export async function audit(house: House, sessionId: string, content: string): Promise<void> {
   const events = await rawEvents(house, sessionId)
-  const ids = await house.redis.zrange(house.keys.session(sessionId), 0, -1)
+  const ids = await house.redis.zrange(house.keys.session(sessionId), '0', '-1')
   expect(ids).toHaveLength(1 + 6 + 36)
   const contents = new Map<string, string>()
   for (const id of ids) {

@@ -1,0 +1,53 @@
+-- revive: makes failed tasks wait for a worker again, with a fresh budget and the history they have.
+-- KEYS  per task: record, session index
+-- ARGV  1: 1 to look only; then per task: message id, turn and id of the control entry whose failure it was, what a
+--       record that is gone is to be: '' to be told, or JSON with the epoch and all fields as texts
+-- Answers per task {status, epoch, 1 if a failure of that entry is history by now}:
+--   revived  the task waits for an entry with this epoch as its turn; also if somebody else has revived it already
+--   missing  the record is gone: ask again and say what to make of it
+--   waiting  it is on its way to a worker by itself
+--   running  a worker has it
+--   ended    it came to another end than FAILED
+-- The epoch stays and only grows with the next begin, so an entry of the life before can never begin again.
+local time = redis.call('TIME')
+local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
+local writes = ARGV[1] ~= '1'
+local out = {}
+for i = 1, #KEYS / 2 do
+  local record, index, at = KEYS[2 * i - 1], KEYS[2 * i], 4 * i - 2
+  local message_id, turn, entry_id, birth = ARGV[at], tonumber(ARGV[at + 1]), ARGV[at + 2], ARGV[at + 3]
+  local held = redis.call('HMGET', record, 'fence', 'created_at')
+  if held[1] then
+    local state, epoch, entry = string.match(held[1], '^(%u):(%d+):([^:]*):')
+    local later = tonumber(epoch) > turn and 1 or 0
+    if state == 'F' then
+      if writes then
+        redis.call('HSET', record, 'fence', 'Q:' .. epoch .. '::', 'failures', 0)
+        redis.call('HDEL', record, 'finished_at', 'end_id', 'result', 'error', 'content', 'cancel', 'expires_at',
+          'due_at', 'started_at', 'attempt')
+        redis.call('PERSIST', record)
+        redis.call('ZADD', index, held[2] or now, message_id)
+      end
+      out[i] = { 'revived', epoch, 0 }
+    elseif state == 'C' or state == 'X' or state == 'E' then
+      out[i] = { 'ended', epoch, 1 }
+    elseif state == 'Q' or state == 'D' or state == 'T' then
+      -- Later than the failure: revived by one who did not live to put the entry on its stream.
+      out[i] = { state == 'Q' and later == 1 and 'revived' or 'waiting', epoch, later }
+    else
+      out[i] = { 'running', epoch, entry ~= entry_id and later or 0 }
+    end
+  elseif birth == '' then
+    out[i] = { 'missing', '0', 0 }
+  else
+    local born = cjson.decode(birth)
+    if writes then
+      redis.call('HSET', record, 'fence', 'Q:' .. born.epoch .. '::', 'failures', 0, 'agent_type', born.agent_type,
+        'trace_id', born.trace_id, 'parent_message_id', born.parent_message_id, 'user_code', born.user_code,
+        'created_at', now)
+      redis.call('ZADD', index, now, message_id)
+    end
+    out[i] = { 'revived', born.epoch, 0 }
+  end
+end
+return out

@@ -1,0 +1,65 @@
+-- take: takes new entries for a consumer, never more than a budget, one step after the other.
+-- KEYS  control streams of one slot
+-- ARGV  1: group, 2: consumer, 3: budget, 4: 1 if ends are wanted; then per step: first key, last key, most entries
+-- Answers {{{key, entries}…}, ends, error}. A step divides its room evenly among its streams; where there are more of
+-- them than room, those go first that were not asked yet, then as they stand. What one does not use is left to the
+-- others, then to the next step. `ends` has, per key, the id of the last entry that the group was handed, if all streams
+-- were found empty: then whatever lies beyond is new. A stream that fails (its group may be gone) ends the walk; what
+-- was taken before it is answered all the same. With nothing taken the failure is the answer, as an error like any other
+-- (the connection is to see that a server has become read-only).
+local group, consumer, left = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local taken, dry, visited, failure = {}, {}, {}, nil
+
+local function read(keys, count)
+  local args = { 'GROUP', group, consumer, 'COUNT', count, 'STREAMS' }
+  for _, key in ipairs(keys) do args[#args + 1] = KEYS[key] end
+  for _ = 1, #keys do args[#args + 1] = '>' end
+  return redis.pcall('XREADGROUP', unpack(args))
+end
+
+for step = 5, #ARGV, 3 do
+  local room = math.min(left, tonumber(ARGV[step + 2]))
+  local open, again = {}, {}
+  for key = tonumber(ARGV[step]), tonumber(ARGV[step + 1]) do
+    if visited[key] then again[#again + 1] = key elseif not dry[key] then open[#open + 1] = key end
+  end
+  for _, key in ipairs(again) do
+    if not dry[key] then open[#open + 1] = key end
+  end
+  while room > 0 and #open > 0 and not failure do
+    local asked, later = {}, {}
+    for i, key in ipairs(open) do
+      if i <= room then asked[i] = key else later[#later + 1] = key end
+    end
+    local each = math.floor(room / #asked)
+    local reply = read(asked, each)
+    if reply and reply.err then
+      failure = reply
+      break
+    end
+    local counts = {}
+    for _, stream in ipairs(reply or {}) do
+      taken[#taken + 1] = stream
+      counts[stream[1]] = #stream[2]
+      room, left = room - #stream[2], left - #stream[2]
+    end
+    for _, key in ipairs(asked) do
+      visited[key] = true
+      if (counts[KEYS[key]] or 0) < each then dry[key] = true else later[#later + 1] = key end
+    end
+    open = later
+  end
+end
+
+if failure and #taken == 0 then return failure end
+local ends = {}
+if ARGV[4] == '1' and left > 0 and not failure then
+  for i, key in ipairs(KEYS) do
+    for _, flat in ipairs(redis.pcall('XINFO', 'GROUPS', key)) do
+      local info = {}
+      for at = 1, #flat, 2 do info[flat[at]] = flat[at + 1] end
+      if info.name == group then ends[i] = info['last-delivered-id'] end
+    end
+  end
+end
+return { taken, ends, failure and failure.err or '' }

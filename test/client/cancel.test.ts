@@ -1,0 +1,215 @@
+import { describe, expect, test } from 'vitest'
+import type { GatewayClient } from '../../src/client/client.ts'
+import { DataWriter, DEFAULT_RETENTION } from '../../src/store/data-streams.ts'
+import { TaskRecords } from '../../src/store/task-records.ts'
+import { waitFor } from '../../src/testing/wait-for.ts'
+import { openStore } from '../redis/harness.ts'
+import { agendaOf, Gate, House } from '../worker/harness.ts'
+
+const send = { targetAgentType: 'agent', sessionId: 's', content: 'hi' }
+const ref = (messageId: string) => ({ sessionId: 's', messageId })
+const statusOf = async (client: GatewayClient, messageId: string) => (await client.getTask(ref(messageId)))?.status
+
+describe('cancelTask', () => {
+  test.each([
+    [{ sessionId: 'a b', messageId: 'm' }, /^sessionId is invalid/],
+    [{ sessionId: 's', messageId: '' }, /^messageId is invalid/],
+    [{ ...ref('m'), mode: 'hard' }, /^mode .*invalid/],
+    [{ ...ref('m'), reason: 7 }, /^reason .*invalid/],
+    [{ ...ref('m'), reason: 'x'.repeat(5_000) }, /^reason .*invalid/],
+    [{ ...ref('m'), force: true }, /force/],
+  ])('refuses %j', async (options, message) => {
+    const client = new House().client()
+    await expect(client.cancelTask(options as never)).rejects.toMatchObject({
+      ...{ code: 'GW_INVALID_ARGUMENT', message: expect.stringMatching(message) },
+    })
+  })
+
+  test('says so when there is no such task, and makes none', async () => {
+    const house = new House()
+    const client = house.client()
+    expect(await client.cancelTask(ref('m'))).toEqual({ success: false, status: 'NOT_FOUND' })
+    expect(await client.getTask(ref('m'))).toBeNull()
+    expect(await house.redis.exists(house.keys.data('s'))).toBe(0)
+  })
+
+  test.each(['COMPLETED', 'FAILED'])('leaves a task alone that is %s', async (status) => {
+    const house = new House()
+    await house.work(() => {
+      if (status === 'FAILED') throw new Error('boom')
+    })
+    const client = house.client()
+    expect(await client.ask({ ...send, messageId: 'm' })).toMatchObject({ status })
+    const before = await house.redis.hgetall(house.keys.task('s', 'm'))
+    for (const mode of ['graceful', 'force'] as const) {
+      expect(await client.cancelTask({ ...ref('m'), mode })).toEqual({ success: false, status: 'ALREADY_FINISHED' })
+    }
+    expect(await house.redis.hgetall(house.keys.task('s', 'm'))).toEqual(before)
+    expect(await house.dones('s', 'm')).toHaveLength(1)
+  })
+
+  test('a second time finds it finished; many at once make one end', async () => {
+    const house = new House()
+    const client = house.client()
+    await client.sendMessage({ ...send, messageId: 'm' })
+    const clients = Array.from({ length: 8 }, () => house.client())
+    const answers = await Promise.all(clients.map((other) => other.cancelTask(ref('m'))))
+    expect(answers.some(({ status }) => status === 'CANCELLED')).toBe(true)
+    expect(await client.cancelTask(ref('m'))).toEqual({ success: false, status: 'ALREADY_FINISHED' })
+    expect(await house.dones('s', 'm')).toHaveLength(1)
+  })
+
+  test('tells the reader who waits, and the reason', async () => {
+    const house = new House()
+    const client = house.client()
+    const answer = client.ask({ ...send, messageId: 'm' })
+    await waitFor(async () => (await statusOf(client, 'm')) === 'QUEUED')
+    await house.client().cancelTask({ ...ref('m'), reason: 'because' })
+    expect(await answer).toMatchObject({
+      ...{ status: 'CANCELLED', attempts: 0 },
+      error: { code: 'GW_CANCELLED', message: 'the task was cancelled: because' },
+    })
+  })
+
+  test('of a closed client is refused', async () => {
+    const client = new House().client()
+    await client.close()
+    await expect(client.cancelTask(ref('m'))).rejects.toMatchObject({ code: 'GW_CLOSED' })
+    await expect(client.cancelSession('s')).rejects.toMatchObject({ code: 'GW_CLOSED' })
+  })
+})
+
+describe('those that were sent on its behalf', () => {
+  const child = (messageId: string, parentMessageId: string) => ({ ...send, messageId, parentMessageId })
+
+  test('are cancelled with it, and theirs, whether their parents have ended or not; others are not', async () => {
+    const house = new House()
+    await house.work(() => 'done', { capabilities: ['quick'] })
+    const client = house.client()
+    await client.sendMessage({ ...send, messageId: 'm' })
+    await client.ask({ ...child('ended', 'm'), targetAgentType: 'quick' })
+    for (const [id, parent] of [
+      ...[
+        ['a', 'm'],
+        ['b', 'm'],
+        ['a-1', 'a'],
+        ['a-1-x', 'a-1'],
+        ['of-ended', 'ended'],
+        ['alone', ''],
+        ['of-other', 'x'],
+      ],
+    ] as [string, string][]) {
+      await client.sendMessage(parent === '' ? { ...send, messageId: id } : child(id, parent))
+    }
+    await client.sendMessage({ ...child('late', 'b'), delayMs: 600_000 })
+    expect(await client.cancelTask({ ...ref('m'), reason: 'tree' })).toMatchObject({ status: 'CANCELLED' })
+    for (const id of ['m', 'a', 'b', 'a-1', 'a-1-x', 'of-ended', 'late']) {
+      expect([id, await statusOf(client, id)]).toEqual([id, 'CANCELLED'])
+      expect(await house.dones('s', id)).toHaveLength(1)
+    }
+    expect([
+      await statusOf(client, 'ended'),
+      await statusOf(client, 'alone'),
+      await statusOf(client, 'of-other'),
+    ]).toEqual([...['COMPLETED', 'QUEUED', 'QUEUED']])
+    expect(await agendaOf(house)).toEqual([])
+  })
+
+  test('are found in whatever order the index has them, also behind one that has ended', async () => {
+    const house = new House()
+    const { redis } = openStore()
+    const records = new TaskRecords(redis, house.keys)
+    const writer = new DataWriter(redis, house.keys, DEFAULT_RETENTION)
+    const client = house.client()
+    // Younger tasks with names that come first: as they are made in one call, the index has them by name.
+    const task = { sessionId: 's', agentType: 'agent', traceId: 't', userCode: '' }
+    await records.admit([
+      { ...task, messageId: 'c', parentMessageId: '' },
+      { ...task, messageId: 'b', parentMessageId: 'c' },
+      { ...task, messageId: 'a', parentMessageId: 'b' },
+    ])
+    await records.begin('w', [{ ...ref('b'), entryId: '1-0', turn: '' }])
+    const end = { fence: 'C:1:1-0:w', fields: {} }
+    await writer.commit(() => ({ ...ref('b'), fence: 'R:1:1-0:w', first: 1, events: ['{}'], end }))
+    expect(await client.cancelTask(ref('c'))).toMatchObject({ status: 'CANCELLED' })
+    expect([await statusOf(client, 'b'), await statusOf(client, 'a')]).toEqual(['COMPLETED', 'CANCELLED'])
+  })
+
+  test('and come only afterwards never start, nor do theirs', async () => {
+    const house = new House()
+    const gate = new Gate()
+    const ran: string[] = []
+    await house.work(
+      (_command, { messageId }) => {
+        ran.push(messageId)
+        return gate.pass()
+      },
+      { maxConcurrency: 20 },
+    )
+    const client = house.client()
+    await client.sendMessage({ ...send, messageId: 'm' })
+    await gate.reached(1)
+    expect(await client.cancelTask({ ...ref('m'), reason: 'tree' })).toMatchObject({ status: 'CANCEL_REQUESTED' })
+    await client.sendMessage(child('a', 'm'))
+    await client.sendMessage(child('a-1', 'a'))
+    await client.sendMessage({ ...child('a-2', 'a'), delayMs: 20 })
+    for (const id of ['a', 'a-1', 'a-2']) {
+      expect(await client.result(ref(id))).toMatchObject({
+        ...{ status: 'CANCELLED', error: { message: 'the task was cancelled: tree' } },
+      })
+    }
+    gate.open()
+    expect(await client.result(ref('m'))).toMatchObject({ status: 'CANCELLED' })
+    await client.sendMessage(child('after', 'm'))
+    expect(await client.result(ref('after'))).toMatchObject({ status: 'CANCELLED' })
+    await house.settled()
+    expect(ran).toEqual(['m'])
+  })
+})
+
+describe('cancelSession', () => {
+  test('ends whatever has no end yet, and says what became of each', async () => {
+    const house = new House()
+    const gate = new Gate()
+    await house.work((command) => (command.content === 'quick' ? 'done' : gate.pass()), {
+      capabilities: ['busy'],
+    })
+    const client = house.client()
+    await client.ask({ ...send, targetAgentType: 'busy', messageId: 'finished', content: 'quick' })
+    await client.sendMessage({ ...send, targetAgentType: 'busy', messageId: 'running' })
+    await gate.reached(1)
+    await client.sendMessage({ ...send, messageId: 'queued' })
+    await client.sendMessage({ ...send, messageId: 'delayed', delayMs: 600_000 })
+    await client.sendMessage({ ...send, messageId: 'elsewhere', sessionId: 's-2' })
+    const { success, tasks } = await client.cancelSession('s', { reason: 'logout' })
+    expect(success).toBe(true)
+    expect([...tasks].sort((a, b) => a.messageId.localeCompare(b.messageId))).toEqual([
+      { messageId: 'delayed', success: true, status: 'CANCELLED' },
+      { messageId: 'queued', success: true, status: 'CANCELLED' },
+      { messageId: 'running', success: true, status: 'CANCEL_REQUESTED' },
+    ])
+    gate.open()
+    expect(await client.result(ref('running'))).toMatchObject({ status: 'CANCELLED' })
+    expect(await statusOf(client, 'finished')).toBe('COMPLETED')
+    expect((await client.getTask({ sessionId: 's-2', messageId: 'elsewhere' }))?.status).toBe('QUEUED')
+    expect(await client.cancelSession('s')).toEqual({ success: true, tasks: [] })
+    expect(await client.cancelSession('nobody')).toEqual({ success: true, tasks: [] })
+  })
+
+  test('by force, of many', async () => {
+    const house = new House()
+    const gate = new Gate()
+    await house.work(() => gate.pass(), { maxConcurrency: 30 })
+    const client = house.client()
+    await Promise.all(Array.from({ length: 600 }, (_, i) => client.sendMessage({ ...send, messageId: `m-${i}` })))
+    await gate.reached(30)
+    const { tasks } = await client.cancelSession('s', { mode: 'force' })
+    expect(new Set(tasks.map(({ messageId }) => messageId)).size).toBe(600)
+    expect(tasks.every(({ status }) => status === 'CANCELLED')).toBe(true)
+    await house.settled()
+    const dones = (await house.events('s')).filter(({ event_type }) => event_type === 'done')
+    expect(new Set(dones.map(({ message_id }) => message_id)).size).toBe(600)
+    expect(dones).toHaveLength(600)
+    gate.open()
+  })
+})

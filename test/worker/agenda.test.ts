@@ -1,0 +1,260 @@
+import { once } from 'node:events'
+import { setTimeout as pause } from 'node:timers/promises'
+import { describe, expect, test } from 'vitest'
+import type { AgentContext } from '../../src/agent/context.ts'
+import { waitFor } from '../../src/testing/wait-for.ts'
+import { startChild } from './child.ts'
+import { agendaOf, House } from './harness.ts'
+
+const send = { targetAgentType: 'agent', sessionId: 's', messageId: 'm', content: 'hi' }
+const ref = { sessionId: 's', messageId: 'm' }
+/** A worker that has nothing to do but to keep the agenda. */
+const keep = (house: House, workerId = 'keeper') => house.work(() => null, { workerId, capabilities: ['other'] })
+/** The envelopes on a control stream, with the time of their entries. */
+async function promoted(house: House): Promise<{ at: number; messageId: string }[]> {
+  const entries = await house.redis.xrange(house.keys.control('agent'), '-', '+')
+  return entries.map(([id, fields]) => ({
+    at: Number(id.split('-')[0]),
+    messageId: JSON.parse(fields[1] as string).header.message_id,
+  }))
+}
+
+describe('a delayed task', () => {
+  test('waits as DELAYED, starts no sooner than it should, and then as any other', async () => {
+    const house = new House()
+    await house.work((_command, { attempt }) => attempt)
+    const client = house.client()
+    expect(await client.sendMessage({ ...send, delayMs: 300 })).toMatchObject({ success: true, status: 'QUEUED' })
+    const waiting = await client.getTask(ref)
+    expect(waiting).toMatchObject({ status: 'DELAYED', attempt: 0, startedAt: null })
+    expect(Number(waiting?.dueAt) - Number(waiting?.createdAt)).toBe(300)
+    expect(await client.result(ref)).toMatchObject({ status: 'COMPLETED', data: 1, attempts: 1 })
+    const ended = await client.getTask(ref)
+    expect(Number(ended?.startedAt)).toBeGreaterThanOrEqual(Number(waiting?.dueAt))
+    expect(ended?.dueAt).toBeNull()
+    await house.settled()
+    expect(await agendaOf(house)).toEqual([])
+  })
+
+  test('without a delay is none', async () => {
+    const house = new House()
+    await house.client().sendMessage({ ...send, delayMs: 0 })
+    expect([await house.waiting(), await agendaOf(house)]).toEqual([1, []])
+  })
+
+  test('comes to its stream in the order of the due times, whatever the order of the sends', async () => {
+    const house = new House()
+    const client = house.client()
+    const delays = [400, 100, 300, 0.5, 200]
+    for (const delayMs of delays) await client.sendMessage({ ...send, messageId: `m-${delayMs}`, delayMs })
+    await keep(house)
+    await waitFor(async () => (await house.waiting()) === delays.length)
+    expect((await promoted(house)).map(({ messageId }) => messageId)).toEqual([
+      ...['m-0.5', 'm-100', 'm-200', 'm-300', 'm-400'],
+    ])
+  })
+
+  test('of which there are ten thousand at once comes once, none too early', async () => {
+    const house = new House()
+    await keep(house)
+    const client = house.client()
+    const dueAt = Date.now() + 3_000
+    const count = 10_000
+    await Promise.all(
+      Array.from({ length: count }, (_, i) =>
+        client.sendMessage({
+          ...send,
+          sessionId: `s-${i % 100}`,
+          messageId: `m-${i}`,
+          delayMs: Math.max(dueAt - Date.now(), 1),
+        }),
+      ),
+    )
+    await waitFor(async () => (await house.waiting()) >= count, { timeoutMs: 15_000 })
+    await waitFor(async () => (await agendaOf(house)).length === 0)
+    const entries = await promoted(house)
+    expect(new Set(entries.map(({ messageId }) => messageId)).size).toBe(count)
+    expect(entries).toHaveLength(count)
+    const early = await Promise.all(
+      entries.map(async ({ at, messageId }) => {
+        const due = await house.redis.hget(
+          house.keys.task(`s-${Number(messageId.slice(2)) % 100}`, messageId),
+          'due_at',
+        )
+        return at < Number(due)
+      }),
+    )
+    expect(early.filter(Boolean)).toHaveLength(0)
+  }, 60_000)
+
+  test('that is sent twice runs once', async () => {
+    const house = new House()
+    let runs = 0
+    await house.work(() => {
+      runs += 1
+    })
+    const client = house.client()
+    await client.sendMessage({ ...send, delayMs: 100 })
+    await client.sendMessage({ ...send, delayMs: 50 })
+    await client.sendMessage(send)
+    await client.result(ref)
+    await client.sendMessage({ ...send, delayMs: 1 })
+    await waitFor(async () => (await agendaOf(house)).length === 0)
+    await house.settled()
+    expect([runs, (await house.dones('s', 'm')).length]).toEqual([1, 1])
+  })
+
+  test('that is cancelled leaves nothing behind', async () => {
+    const house = new House()
+    await house.work(() => {
+      throw new Error('must not run')
+    })
+    const client = house.client()
+    await client.sendMessage({ ...send, delayMs: 600_000, expiresInMs: 700_000 })
+    expect((await agendaOf(house)).sort()).toEqual(['expiry 0 s m', 'ready 0 s m'])
+    expect(await client.cancelTask(ref)).toEqual({ success: true, status: 'CANCELLED' })
+    expect(await client.result(ref)).toMatchObject({ status: 'CANCELLED' })
+    expect([await agendaOf(house), await house.waiting()]).toEqual([[], 0])
+    expect(await house.redis.pttl(house.keys.task('s', 'm'))).toBeGreaterThan(0)
+  })
+})
+
+describe('a task that expires', () => {
+  const expired = { status: 'EXPIRED', error: { code: 'GW_EXPIRED' }, data: null }
+
+  test('ends without a worker that could have run it', async () => {
+    const house = new House()
+    await keep(house)
+    const client = house.client()
+    await client.sendMessage({ ...send, expiresInMs: 50 })
+    expect(await client.result(ref)).toMatchObject(expired)
+    expect(await house.dones('s', 'm')).toHaveLength(1)
+    expect(await client.getTask(ref)).toMatchObject({ status: 'EXPIRED', startedAt: null, attempt: 0 })
+    let runs = 0
+    await house.work(() => (runs += 1))
+    await house.settled()
+    expect([runs, (await house.dones('s', 'm')).length, await agendaOf(house)]).toEqual([0, 1, []])
+  })
+
+  test('does not run when a worker comes too late, whoever sees it first', async () => {
+    const house = new House()
+    const client = house.client()
+    for (let i = 0; i < 50; i += 1) await client.sendMessage({ ...send, messageId: `m-${i}`, expiresInMs: 1 })
+    await pause(20)
+    let runs = 0
+    await house.work(() => (runs += 1))
+    for (let i = 0; i < 50; i += 1) {
+      expect(await client.result({ sessionId: 's', messageId: `m-${i}` })).toMatchObject(expired)
+      expect(await house.dones('s', `m-${i}`)).toHaveLength(1)
+    }
+    await house.settled()
+    expect(runs).toBe(0)
+  })
+
+  test('while it is delayed never starts', async () => {
+    const house = new House()
+    let runs = 0
+    await house.work(() => (runs += 1))
+    const client = house.client()
+    await client.sendMessage({ ...send, delayMs: 200, expiresInMs: 50 })
+    expect(await client.result(ref)).toMatchObject(expired)
+    await waitFor(async () => (await agendaOf(house)).length === 0)
+    await house.settled()
+    expect(runs).toBe(0)
+  })
+
+  test('after it has started does not expire any more, neither running nor waiting for another attempt', async () => {
+    const house = new House()
+    await house.work(
+      async (_command, { attempt }) => {
+        if (attempt > 1) return attempt
+        await waitFor(async () => Number((await agendaOf(house)).length) === 0) // the expiry has come, and was struck out
+        throw new Error('boom')
+      },
+      { retry: { maxAttempts: 2, backoff: { type: 'fixed', delayMs: 20 } } },
+    )
+    const client = house.client()
+    await client.sendMessage({ ...send, expiresInMs: 500 })
+    expect(await client.result(ref)).toMatchObject({ status: 'COMPLETED', data: 2 })
+  })
+})
+
+describe('the keeper of the agenda', () => {
+  test('is woken when something is due earlier than it knows', async () => {
+    const house = new House()
+    await keep(house)
+    const client = house.client()
+    await waitFor(
+      async () => Number(await house.redis.exists(...[0, 1, 2, 3].map((n) => house.keys.agenda(n).keeper))) === 4,
+    )
+    await client.sendMessage({ ...send, delayMs: 200 })
+    const inbox = await house.redis.xrange(house.keys.inbox('keeper'), '-', '+')
+    expect(inbox.map(([, fields]) => fields.slice(2))).toEqual([['wake', 'agenda']])
+    await waitFor(async () => (await house.waiting()) === 1)
+  })
+
+  test('that dies is followed by another', async () => {
+    const house = new House()
+    const { child } = await startChild(house, 'w-1', 500)
+    await waitFor(async () => (await house.redis.hget(house.keys.agenda(0).keeper, 'id')) === 'w-1')
+    await house.work((_command, { workerId }) => workerId, { workerId: 'w-2' })
+    child.kill('SIGKILL')
+    await once(child, 'exit')
+    const client = house.client()
+    await client.sendMessage({ ...send, delayMs: 50 })
+    expect(await client.result({ ...ref, timeoutMs: 15_000 })).toMatchObject({ status: 'COMPLETED', data: 'w-2' })
+  })
+
+  test('that is frozen is followed by another, and does no harm when it wakes up', async () => {
+    const house = new House()
+    const { child } = await startChild(house, 'w-1', 1_000)
+    await waitFor(async () => (await house.redis.hget(house.keys.agenda(0).keeper, 'id')) === 'w-1')
+    child.kill('SIGSTOP')
+    const runs = new Map<string, number>()
+    await house.work(
+      (_command: unknown, { messageId }: AgentContext) => {
+        runs.set(messageId, (runs.get(messageId) ?? 0) + 1)
+      },
+      { workerId: 'w-2' },
+    )
+    const client = house.client()
+    const ids = Array.from({ length: 100 }, (_, i) => `m-${i}`)
+    await Promise.all(ids.map((messageId) => client.sendMessage({ ...send, messageId, delayMs: 50 })))
+    await Promise.all(ids.map((messageId) => client.result({ sessionId: 's', messageId, timeoutMs: 15_000 })))
+    child.kill('SIGCONT')
+    await client.sendMessage({ ...send, delayMs: 50 })
+    await client.result(ref)
+    await house.settled()
+    for (const messageId of ids) expect(await house.dones('s', messageId)).toHaveLength(1)
+    expect([...runs].filter(([, count]) => count > 1)).toEqual([])
+  })
+
+  test('that leaves in order is followed by another at once', async () => {
+    const house = new House()
+    const first = await keep(house, 'first')
+    await keep(house, 'second')
+    await first.stop()
+    const keepers = () => Promise.all([0, 1, 2, 3].map((n) => house.redis.hget(house.keys.agenda(n).keeper, 'id')))
+    await waitFor(async () => (await keepers()).every((id) => id === 'second'))
+  })
+
+  test('goes on after its data is gone, and does not spin', async () => {
+    const house = await House.private()
+    await house.work(() => 'fine')
+    const client = house.client()
+    await client.sendMessage({ ...send, delayMs: 600_000 })
+    await house.redis.flushall()
+    const calls = async () => {
+      const stats = await house.redis.info('commandstats')
+      return ['eval', 'evalsha'].reduce(
+        (sum, name) => sum + Number(new RegExp(`cmdstat_${name}:calls=(\\d+)`).exec(stats)?.[1] ?? 0),
+        0,
+      )
+    }
+    const before = await calls()
+    await pause(1_000)
+    expect((await calls()) - before).toBeLessThan(200)
+    expect(await client.sendMessage({ ...send, delayMs: 50 })).toMatchObject({ success: true })
+    expect(await client.result(ref)).toMatchObject({ status: 'COMPLETED', data: 'fine' })
+  })
+})

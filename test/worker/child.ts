@@ -1,0 +1,30 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
+import { onTestFinished } from 'vitest'
+import { waitFor } from '../../src/testing/wait-for.ts'
+import type { House } from './harness.ts'
+
+const CHILD = fileURLToPath(new URL('fixtures/worker.ts', import.meta.url))
+
+/** A worker in a process of its own that consumes. */
+export async function startChild(
+  house: House,
+  workerId: string,
+  leaseMs = 5_000,
+): Promise<{ child: ChildProcess; said: string[] }> {
+  const child = spawn(process.execPath, ['--import', 'tsx', CHILD, house.url, house.prefix, workerId, `${leaseMs}`], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  onTestFinished(async () => {
+    if (child.exitCode === null && child.signalCode === null) {
+      child.kill('SIGKILL')
+      await once(child, 'exit')
+    }
+  })
+  const said: string[] = []
+  createInterface({ input: child.stdout }).on('line', (line) => said.push(line))
+  await waitFor(() => said.includes('ready'), { timeoutMs: 15_000, message: 'the worker process to be ready' })
+  return { child, said }
+}
