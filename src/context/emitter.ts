@@ -432,8 +432,9 @@ export class Emitter {
 /** The events that a handler emits; the others are said by the worker. */
 const HANDLERS: ReadonlySet<EventBody['type']> = new Set(['chunk', 'state', 'data', 'artifact'])
 
+/** No chunk looks like another event: those begin with a control character. */
 function countedText(body: EventBody): string {
-  return body.type === 'chunk' ? `chunk ${body.content}` : `${body.type} ${JSON.stringify(body)}`
+  return body.type === 'chunk' ? body.content : `\0${body.type} ${JSON.stringify(body)}`
 }
 
 function rejected(reason: GatewayError): Promise<never> {
