@@ -5,7 +5,7 @@
  *  7                                 worker/
  *  6   gateway/                      execution/
  *  5   client/                       context/
- *  4        dispatch/     history/     plugins/
+ *  4        dispatch/     audit/     history/     plugins/
  *  3   store/                        agent/
  *  2   redis/                        protocol/
  *  1        errors.ts   logger.ts   service.ts   util/
@@ -16,7 +16,7 @@ const levels = [
   ['errors.ts', 'logger.ts', 'service.ts', 'util/'],
   ['redis/', 'protocol/'],
   ['store/', 'agent/'],
-  ['dispatch/', 'history/', 'plugins/'],
+  ['dispatch/', 'audit/', 'history/', 'plugins/'],
   ['client/', 'context/'],
   ['gateway/', 'execution/'],
   ['worker/'],

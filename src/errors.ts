@@ -6,7 +6,7 @@ import { brand } from './util/brand.ts'
  */
 const CATALOGUE = {
   GW_INVALID_ARGUMENT: (d) =>
-    `${d.field} is invalid: ${d.reason}${d.value === undefined ? '' : ` (got ${show(d.value)})`}`,
+    `${d.field} is invalid: ${d.reason}${d.value === undefined ? '' : ` (got ${excerpt(d.value)})`}`,
   GW_CONTRACT_VIOLATION: (d) =>
     `${d.direction ?? 'content'} does not fit the contract of '${d.agentType}': ${d.reason}`,
   GW_PAYLOAD_TOO_LARGE: (d) => `${d.field} has ${d.bytes} bytes, the limit is ${d.limit}`,
@@ -19,6 +19,7 @@ const CATALOGUE = {
   GW_WORKER_NOT_LOADED: (d) => `${d.spec}: ${d.reason}`,
   GW_SEND_REFUSED: (d) => `the message was refused (${d.status}): ${d.message}`,
   GW_RESULT_GONE: (d) => `the result of ${d.messageId} is not kept any more`,
+  GW_TASK_LOST: (d) => `task ${d.messageId} was accepted, but Redis does not know it any more (its data was lost)`,
   GW_CLOSED: (d) => `the ${d.what} is closed`,
   GW_TIMEOUT: (d) => `${d.what} did not come within ${d.timeoutMs} ms`,
   GW_TOOL_NOT_FOUND: (d) => `there is no tool '${d.tool}' (known: ${d.known})`,
@@ -36,6 +37,7 @@ const CATALOGUE = {
     `the call of '${d.agentType}' (${d.messageId}) came to nothing (${d.status}): ${d.reason}`,
   GW_NON_DETERMINISM: (d) =>
     `${d.operation} was called with ${d.given}, but before with ${d.recorded}: a handler that runs again must call the same`,
+  GW_TASK_STRANDED: (d) => `the task cannot run any more: ${d.reason}`,
   GW_POISON: (d) => `the message cannot be processed: ${d.reason}`,
 } as const satisfies Record<string, (details: Record<string, unknown>) => string>
 
@@ -126,10 +128,11 @@ brand(NonDeterminismError, 'NonDeterminismError')
 /** The text of anything that was thrown. */
 export function errorMessage(error: unknown): string {
   if (error instanceof Error) return error.message || error.name
-  return typeof error === 'string' ? error : show(error)
+  return typeof error === 'string' ? error : excerpt(error)
 }
 
-function show(value: unknown): string {
+/** A value in some 80 characters, for messages. */
+export function excerpt(value: unknown): string {
   let text: string | undefined
   try {
     text = JSON.stringify(value)

@@ -10,6 +10,7 @@ import type {
   Question,
 } from './calls.ts'
 import type { AgentContract, ContractResult } from './contract.ts'
+import type { ToolDescription } from './tool.ts'
 
 /** What can be said of a chunk besides its text. */
 export interface EmitOptions {
@@ -81,6 +82,8 @@ export interface AgentContext {
    */
   // biome-ignore lint/suspicious/noExplicitAny: a tool is known by its name only, so its output cannot be inferred here
   callTool<Output = any>(name: string, args: unknown): Promise<Output>
+  /** The tools that {@link callTool} knows, by name, as a model is told of them. */
+  describeTools(): ToolDescription[]
 
   /**
    * Calls another agent and waits for its answer. The call survives crashes of either side: a handler that runs again

@@ -1,3 +1,5 @@
+import { excerpt } from '../errors.ts'
+
 /**
  * A schema of any library that speaks Standard Schema v1 (standardschema.dev): zod 4, Valibot, ArkType and others. Only
  * what is used here is declared.
@@ -48,11 +50,19 @@ export type Checked<T> = { readonly ok: true; readonly value: T } | { readonly o
 export async function checkSchema<S extends Schema>(schema: S, value: unknown): Promise<Checked<SchemaOutput<S>>> {
   const result = await schema['~standard'].validate(value)
   if (result.issues === undefined) return { ok: true, value: result.value as SchemaOutput<S> }
-  return { ok: false, reason: result.issues.map(describeIssue).join('; ') }
+  return { ok: false, reason: result.issues.map((issue) => describeIssue(issue, value)).join('; ') }
 }
 
-function describeIssue({ path, message }: SchemaIssue): string {
-  if (path === undefined || path.length === 0) return message
-  const keys = path.map((step) => String(typeof step === 'object' ? step.key : step))
-  return `${keys.join('.')}: ${message}`
+/** `path: message (got value)`; a value that is not there is not shown. */
+function describeIssue({ path = [], message }: SchemaIssue, value: unknown): string {
+  const keys = path.map((step) => (typeof step === 'object' ? step.key : step))
+  const given = keys.reduce(memberOf, value)
+  const place = keys.length === 0 ? '' : `${keys.map(String).join('.')}: `
+  return `${place}${message}${given === undefined ? '' : ` (got ${excerpt(given)})`}`
+}
+
+function memberOf(value: unknown, key: PropertyKey): unknown {
+  return typeof value === 'object' && value !== null && Object.hasOwn(value, key)
+    ? (value as Record<PropertyKey, unknown>)[key]
+    : undefined
 }

@@ -1,4 +1,5 @@
 import type { Logger } from '../logger.ts'
+import type { JsonSchema } from './json-schema.ts'
 import type { Schema, SchemaInput, SchemaOutput } from './schema.ts'
 
 /** What a tool's `execute` may use besides its input. */
@@ -7,6 +8,10 @@ export interface ToolContext {
   readonly signal: AbortSignal
   readonly sessionId: string
   readonly messageId: string
+  /** Number of the task's attempt, 1 for the first. */
+  readonly attempt: number
+  /** Grows from attempt to attempt of a task: for a database or an API that can refuse a stale writer. */
+  readonly fencingToken: number
   readonly logger: Logger
 }
 
@@ -18,7 +23,25 @@ export interface Tool<Input extends Schema = Schema, Output = unknown> {
   readonly output?: Schema<unknown, Output>
   /** Longest run in ms; none by default. */
   readonly timeoutMs?: number
+  /**
+   * What `input` accepts, as JSON Schema for a model's prompt. Only needed for a schema that cannot say it by itself;
+   * zod and all that speak Standard JSON Schema can.
+   */
+  readonly inputSchema?: JsonSchema
+  /**
+   * True: a call is to run once per task, its JSON result recorded like that of a step. Default false. So far this is
+   * only noted: every call still runs.
+   */
+  readonly durable?: boolean
   readonly execute: (input: SchemaOutput<Input>, context: ToolContext) => Output | Promise<Output>
+}
+
+/** A tool as a model is told of it. */
+export interface ToolDescription {
+  readonly name: string
+  readonly description: string
+  /** JSON Schema of the arguments; `{}` where the tool's schema cannot say what it accepts. */
+  readonly inputSchema: JsonSchema
 }
 
 /** A set of tools by name, of whatever input and output. */
@@ -28,7 +51,10 @@ export type Tools = Readonly<Record<string, Tool<any, any>>>
 /** The arguments with which a tool is called. */
 export type ToolInput<T> = T extends Tool<infer Input, unknown> ? SchemaInput<Input> : unknown
 
-/** Declares a tool; only there for the inference of its types. */
+/**
+ * Declares a tool; only there for the inference of its types. What it is given is checked when its worker starts: see
+ * {@link GatewayWorker.getTools}.
+ */
 export function tool<Input extends Schema, Output>(definition: Tool<Input, Output>): Tool<Input, Output> {
   return definition
 }

@@ -17,7 +17,10 @@ export abstract class GatewayWorker {
    */
   abstract processCommand(command: GatewayCommand, context: AgentContext): Promise<unknown>
 
-  /** The worker's own tools, for `context.callTool`. None by default. */
+  /**
+   * The worker's own tools, for `context.callTool`. None by default. Called once, when the worker starts; a name must fit
+   * the model APIs: 1 to 64 of letters, digits, `_` and `-`.
+   */
   getTools(): Tools {
     return {}
   }

@@ -1,8 +1,11 @@
 #!/usr/bin/env node
 import { addDead } from './commands/dead/dead.ts'
+import { addDoctor } from './commands/doctor.ts'
 import { addSend } from './commands/send.ts'
 import { addTail } from './commands/tail.ts'
 import { addTasks } from './commands/tasks.ts'
+import { addTree } from './commands/tree.ts'
+import { addWhy } from './commands/why.ts'
 import { addWorkers } from './commands/workers.ts'
 import { endOnInterruption } from './interruption.ts'
 import { addHelp, program, runToEnd } from './program.ts'
@@ -14,6 +17,7 @@ Examples:
   $ byclaw send weather_agent "Weather in Beijing?"
   $ byclaw tail s-1 --from 0
   $ byclaw tasks --status failed --json | jq .messageId
+  $ byclaw why s-1 msg-1
   $ byclaw dead list weather_agent --redis-url redis://prod:6379
   $ byclaw dead redrive --capability weather_agent --since 2h --dry-run
 `
@@ -25,7 +29,10 @@ async function main(args: readonly string[]): Promise<number> {
   addTail(byclaw)
   addWorkers(byclaw)
   addTasks(byclaw)
+  addTree(byclaw)
+  addWhy(byclaw)
   addDead(byclaw)
+  addDoctor(byclaw)
   addHelp(byclaw).addHelpText('after', EXAMPLES)
   await byclaw.parseAsync(args, { from: 'user' })
   return Number(process.exitCode ?? 0)

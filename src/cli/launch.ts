@@ -45,11 +45,11 @@ async function run({ spec, settings, env, dev }: LaunchOptions): Promise<number>
   const given = redisOption(settings)
   await using ownRedis = dev && given === undefined ? await startDevRedis(env) : undefined
   const redis = given ?? ownRedis?.url
+  // Before the start, which says that it is done before anybody here can hear of it.
+  using signals = new SignalWatch()
   const running = await runWorker({ ...plainOptions(settings), worker, redis, logger, handleSignals: true })
-  const signals = new SignalWatch()
   if (dev) process.stderr.write(`${nextCommand(running, settings, ownRedis?.url)}\n`)
   await running.stopped
-  signals.end()
   return signals.wasAsked ? 0 : EXIT.failure
 }
 

@@ -9,7 +9,7 @@ const CODES = { SIGINT: EXIT.interrupted, SIGTERM: EXIT.terminated } as const
  * Stands beside the worker's own handling of signals: remembers whether anybody asked for the stop, ends the process at
  * once when asked a second time, and stops the worker when the process that watches over it is gone.
  */
-export class SignalWatch {
+export class SignalWatch implements Disposable {
   #asked = 0
 
   constructor() {
@@ -27,7 +27,8 @@ export class SignalWatch {
     return this.#asked > 0
   }
 
-  end(): void {
+  /** Listens no more. */
+  [Symbol.dispose](): void {
     process.off('SIGINT', this.#onSignal)
     process.off('SIGTERM', this.#onSignal)
     process.off('disconnect', this.#onOrphaned)

@@ -1,16 +1,4 @@
-const UNITS = [
-  { name: 'd', ms: 86_400_000 },
-  { name: 'h', ms: 3_600_000 },
-  { name: 'm', ms: 60_000 },
-  { name: 's', ms: 1_000 },
-] as const
-
-/** A span of time in its largest unit: `3d`, `12m`, `4s`, `250ms`. */
-export function span(ms: number): string {
-  const rounded = Math.max(0, Math.round(ms))
-  const unit = UNITS.find((candidate) => rounded >= candidate.ms)
-  return unit === undefined ? `${rounded}ms` : `${Math.floor(rounded / unit.ms)}${unit.name}`
-}
+import { span } from '../util/span.ts'
 
 /** How long ago a point in time is, in whole seconds at least: Redis and this machine have clocks of their own. */
 export function ago(unixMs: number): string {

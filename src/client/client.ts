@@ -1,4 +1,7 @@
 import type { AgentContract, ContractResult } from '../agent/contract.ts'
+import { Audit, type DiagnoseOptions, type Diagnosis } from '../audit/audit.ts'
+import { Explainer } from '../audit/explain.ts'
+import type { Explanation } from '../audit/explanation.ts'
 import { Asks, type PendingAsk } from '../dispatch/asks.ts'
 import { Canceller } from '../dispatch/canceller.ts'
 import type { QueueLimit } from '../dispatch/queue-limit.ts'
@@ -9,6 +12,7 @@ import type { GatewayCommand } from '../protocol/command.ts'
 import type { SessionEvent } from '../protocol/event.ts'
 import { checkCapability, checkId, idFault, newMessageId, newTraceId, type TaskRef } from '../protocol/ids.ts'
 import type { TaskStatus } from '../protocol/status.ts'
+import type { RedisClient } from '../redis/client.ts'
 import { RedisConnections } from '../redis/connections.ts'
 import { Keys, type Priority } from '../redis/keys.ts'
 import { isEntryId } from '../redis/streams.ts'
@@ -17,11 +21,13 @@ import { ControlWriter } from '../store/control-streams.ts'
 import { DataReader, DataWriter, DEFAULT_RETENTION } from '../store/data-streams.ts'
 import type { DeadLetter } from '../store/dead-letter.ts'
 import type { DeadLetterFilter } from '../store/dead-letter-filter.ts'
+import { DEFAULT_GROUP } from '../store/defaults.ts'
 import { InboxWriter } from '../store/inbox.ts'
 import { Journals } from '../store/journals.ts'
 import { Presence, type WorkerInfo } from '../store/presence.ts'
 import { type QueueStats, type QueueStatsOptions, Queues } from '../store/queues.ts'
 import { type TaskInfo, TaskRecords } from '../store/task-records.ts'
+import { type TaskTree, TaskTrees } from '../store/task-trees.ts'
 import {
   type CancelAnswer,
   type CancelOptions,
@@ -45,6 +51,7 @@ import { type CheckedRequest, checkRequest, type SendContractRequest, type SendM
 import { SessionFeeds } from './session-feeds.ts'
 import { type SubscribeOptions, Subscription } from './subscription.ts'
 import { isEnd, type TaskResult, toResult } from './task-result.ts'
+import { readText, type TextOptions } from './text.ts'
 import { checkTimer, timeLimit } from './time-limit.ts'
 
 export interface ResultOptions extends TaskRef {
@@ -70,6 +77,12 @@ export interface ListTasksOptions {
   readonly limit?: number
 }
 
+/** Which task to explain. */
+export interface ExplainOptions extends TaskRef {
+  /** The workers' consumer group. Default `agent_engines`. */
+  readonly consumerGroup?: string
+}
+
 /**
  * The backend's side: sends messages to agents, follows sessions, reads results. Opens its connections when they are
  * first needed: one for commands, one for pushes, however many sessions are followed.
@@ -81,11 +94,14 @@ export class GatewayClient implements AsyncDisposable {
   readonly #canceller: Canceller
   readonly #records: TaskRecords
   readonly #asks: Asks
+  readonly #trees: TaskTrees
   readonly #presence: Presence
   readonly #deadLetters: DeadLetterOffice
   readonly #queues: Queues
   readonly #reader: DataReader
   readonly #feeds: SessionFeeds
+  readonly #commands: RedisClient
+  readonly #keys: Keys
   readonly #subscriptions = new Set<Subscription>()
   #closed = false
 
@@ -97,8 +113,11 @@ export class GatewayClient implements AsyncDisposable {
     const keys = new Keys(keyPrefix)
     this.#connections = new RedisConnections(redis, logger)
     const commands = this.#connections.client('prompt')
+    this.#commands = commands
+    this.#keys = keys
     this.#records = new TaskRecords(commands, keys)
     this.#asks = new Asks(new Journals(commands, keys), this.#records)
+    this.#trees = new TaskTrees(commands, keys, this.#records)
     this.#presence = new Presence(commands, keys)
     this.#deadLetters = new DeadLetterOffice(commands, keys, maxPayloadBytes)
     this.#queues = new Queues(commands, keys)
@@ -181,17 +200,23 @@ export class GatewayClient implements AsyncDisposable {
   /**
    * Waits for the end of a task, whenever it was sent. A failed or cancelled task resolves too.
    *
-   * @throws GatewayError `GW_TIMEOUT` when the end does not come in time.
+   * @throws GatewayError `GW_TIMEOUT` when the end does not come in time, `GW_TASK_LOST` when Redis knew the task and
+   * does not any more.
    */
   async result<Data = unknown>(options: ResultOptions): Promise<TaskResult<Data>> {
     const { sessionId, messageId, timeoutMs, signal } = options
+    this.#requireOpen()
+    checkId('sessionId', sessionId)
     checkId('messageId', messageId)
     const limit = timeLimit(timeoutMs, signal)
     const subscription = this.subscribe(sessionId, { messageId, after: '$', signal: limit.signal })
     try {
-      await subscription.opened()
+      // A time that is up, or the caller's signal, ends the subscription, also one that never opens.
+      await Promise.race([subscription.opened(), subscription.ended])
+      limit.signal.throwIfAborted()
       const end = await this.#records.getEnd({ sessionId, messageId })
       if (isEnd(end)) return toResult<Data>(end)
+      if (end !== null) subscription.expectTask()
       for await (const _ of subscription) limit.signal.throwIfAborted()
       limit.signal.throwIfAborted()
       return await this.#readResult<Data>({ sessionId, messageId })
@@ -205,6 +230,18 @@ export class GatewayClient implements AsyncDisposable {
   }
 
   /**
+   * Waits for the end of a task and answers its text as it stands then: all chunks that were not taken back. `onText`
+   * is told of every change on the way.
+   *
+   * @throws GatewayError `GW_TIMEOUT` when the end does not come in time.
+   */
+  async text(sessionId: string, messageId: string, options: TextOptions = {}): Promise<string> {
+    const subscribe: GatewayClient['subscribe'] = (...args) => this.subscribe(...args)
+    const getEnd = (ref: TaskRef) => this.#records.getEnd(ref)
+    return readText({ subscribe, getEnd }, { sessionId, messageId }, options)
+  }
+
+  /**
    * Sends a message and waits for the end of its task.
    *
    * @throws GatewayError like {@link sendMessage} and {@link result}; a refused send is thrown as `GW_SEND_REFUSED`.
@@ -214,6 +251,7 @@ export class GatewayClient implements AsyncDisposable {
   ): Promise<TaskResult<ContractResult<Contract>>>
   ask<Data = unknown>(request: SendMessageRequest & AskOptions): Promise<TaskResult<Data>>
   async ask(request: (SendMessageRequest | SendContractRequest) & AskOptions): Promise<TaskResult> {
+    this.#requireOpen()
     const { onEvent, timeoutMs, signal, ...message } = request
     const messageId = message.messageId ?? newMessageId()
     const limit = timeLimit(timeoutMs, signal)
@@ -230,6 +268,7 @@ export class GatewayClient implements AsyncDisposable {
       if (!sent.success) limit.signal.throwIfAborted() // it may have been waiting for room
       if (!sent.success) throw new GatewayError('GW_SEND_REFUSED', { status: sent.status, ...sent.error })
       subscription ??= follow()
+      subscription.expectTask()
       for await (const event of subscription) onEvent?.(event)
       limit.signal.throwIfAborted()
       return await this.#readResult({ sessionId, messageId })
@@ -290,6 +329,15 @@ export class GatewayClient implements AsyncDisposable {
     })
   }
 
+  /** A task and all that was sent on its behalf, as far as their records are kept; null if its own is not. */
+  async getTree(sessionId: string, messageId: string): Promise<TaskTree | null> {
+    this.#requireOpen()
+    return this.#trees.read({
+      sessionId: checkId('sessionId', sessionId),
+      messageId: checkId('messageId', messageId),
+    })
+  }
+
   /** Tasks, oldest first. */
   async listTasks({ sessionId, status, limit = 100 }: ListTasksOptions = {}): Promise<TaskInfo[]> {
     this.#requireOpen()
@@ -342,6 +390,24 @@ export class GatewayClient implements AsyncDisposable {
   async queueStats(capability: string, options: QueueStatsOptions = {}): Promise<QueueStats> {
     this.#requireOpen()
     return this.#queues.read(checkCapability('capability', capability), options)
+  }
+
+  /**
+   * Looks over a live system for what should not be: tasks that nothing will move any more, entries, consumers and keys
+   * that nobody will remove; repairs it with `fix`. Looks twice, some seconds apart, and walks over all keys: for operators.
+   *
+   * @throws GatewayError `GW_INVALID_ARGUMENT` that names the option.
+   */
+  async diagnose(options: DiagnoseOptions = {}): Promise<Diagnosis> {
+    this.#requireOpen()
+    return new Audit({ redis: this.#commands, keys: this.#keys }).diagnose(options)
+  }
+
+  /** Tells where a task is and what it waits for, in data and in words. */
+  async explain({ sessionId, messageId, consumerGroup = DEFAULT_GROUP }: ExplainOptions): Promise<Explanation> {
+    this.#requireOpen()
+    const ref = { sessionId: checkId('sessionId', sessionId), messageId: checkId('messageId', messageId) }
+    return new Explainer(this.#commands, this.#keys, consumerGroup).explain(ref)
   }
 
   /** Ends all subscriptions and closes the connections. What was sent stays sent. */

@@ -9,6 +9,8 @@ export interface FeedListener {
   onPush(push: Push): void
   /** Pushes may have been missed: look at the stream. */
   onDoubt(): void
+  /** Some time has passed: look whether what is waited for can still come. */
+  onCheck(): void
 }
 
 type Subscriber = ReturnType<RedisConnections['subscriber']>
@@ -20,12 +22,16 @@ const DOUBT_AFTER_MS = 1_000
 const DOUBT_MOST_MS = 4_000
 /** The same for sessions in which entries were found that nobody pushed. */
 const FOREIGN_DOUBT_AFTER_MS = 100
+/** How often listeners are told that time has passed, however busy the session is. */
+const PASSING_MS = 4_000
+const CHECK_AGAIN_MS = 1_000
 
 interface Feed {
   readonly listeners: Set<FeedListener>
   subscribed: Promise<void>
   doubtAt: number
   pauseMs: number
+  checkAt: number
 }
 
 /**
@@ -54,7 +60,9 @@ export class SessionFeeds {
     let feed = this.#feeds.get(channel)
     if (feed === undefined) {
       const subscribed = this.#subscribe(channel)
-      feed = { listeners: new Set(), subscribed, doubtAt: performance.now() + DOUBT_AFTER_MS, pauseMs: DOUBT_AFTER_MS }
+      const now = performance.now()
+      const pauses = { doubtAt: now + DOUBT_AFTER_MS, pauseMs: DOUBT_AFTER_MS, checkAt: now + PASSING_MS }
+      feed = { listeners: new Set(), subscribed, ...pauses }
       this.#feeds.set(channel, feed)
       this.#timer ??= setInterval(() => this.#check(), CHECK_EVERY_MS)
     }
@@ -81,6 +89,12 @@ export class SessionFeeds {
     if (feed === undefined) return
     feed.pauseMs = FOREIGN_DOUBT_AFTER_MS
     feed.doubtAt = performance.now() + FOREIGN_DOUBT_AFTER_MS
+  }
+
+  /** Says that a listener has found something amiss and wants to look again soon. */
+  checkSoon(sessionId: string): void {
+    const feed = this.#feeds.get(this.#reader.channel(sessionId))
+    if (feed !== undefined) feed.checkAt = Math.min(feed.checkAt, performance.now() + CHECK_AGAIN_MS)
   }
 
   close(): void {
@@ -138,7 +152,12 @@ export class SessionFeeds {
 
   #check(): void {
     const now = performance.now()
-    for (const feed of this.#feeds.values()) if (feed.doubtAt <= now) this.#doubt(feed)
+    for (const feed of this.#feeds.values()) {
+      if (feed.doubtAt <= now) this.#doubt(feed)
+      if (feed.checkAt > now) continue
+      feed.checkAt = now + PASSING_MS * (0.75 + Math.random() / 2)
+      for (const listener of feed.listeners) listener.onCheck()
+    }
   }
 
   #doubt(feed: Feed): void {

@@ -1,9 +1,11 @@
 import { GatewayError } from '../errors.ts'
 import type { SessionEvent } from '../protocol/event.ts'
+import { isRefusedForNow } from '../redis/patience.ts'
 import { compareEntryIds } from '../redis/streams.ts'
 import type { DataReader, Push } from '../store/data-streams.ts'
 import type { TaskEnd, TaskRecords } from '../store/task-records.ts'
 import { type Deferred, deferred } from '../util/deferred.ts'
+import { sleep } from '../util/sleep.ts'
 import type { FeedListener, SessionFeeds } from './session-feeds.ts'
 
 /** How to follow a session. */
@@ -35,6 +37,8 @@ export interface SubscriptionResources {
 const PAGE = 256
 /** Events kept for a consumer that is slower than the stream; beyond that it reads from the stream again. */
 const BUFFER = 512
+/** Pause before the stream of a server that is away is looked at again. */
+const AWAY_MS = 500
 /** How much earlier than its record a task's first event can lie: the clocks of a failed-over pair of servers differ. */
 const CLOCK_MARGIN_MS = 60_000
 
@@ -42,7 +46,8 @@ const CLOCK_MARGIN_MS = 60_000
  * One reader of a session. Its truth is `cursor`, the id of the last event that went into the buffer. While `live`, a
  * push whose predecessor is at or before the cursor is appended; any other push, a doubt, or a full buffer makes it
  * `behind`, and then the consumer's next call reads pages from the stream until it has caught up. So nothing is skipped
- * or repeated, and a slow consumer costs a bounded buffer.
+ * or repeated, and a slow consumer costs a bounded buffer. A server that is away is waited for. A task that was there
+ * and is not any more, while its end was never seen, went with the server's data: who waits for it is told.
  */
 export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedListener {
   readonly #resources: SubscriptionResources
@@ -58,6 +63,10 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
   #doubted = false
   /** The task's record is to be looked at once the stream has nothing more. */
   #checkRecord: boolean
+  /** The task was accepted, as far as is known here: its record, an event of it or its sender said so. */
+  #known = false
+  /** The record of the known task was not there at the last look. */
+  #missing = false
   readonly #members = new Set<string>()
   #ended = false
   /** The task's `done` went into the buffer. */
@@ -65,6 +74,7 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
   /** The task's `done` was handed out. */
   #done = false
   readonly #closed = deferred()
+  readonly #away = new AbortController()
   #wake: Deferred<void> | undefined
   #turn: Promise<unknown> = Promise.resolve()
 
@@ -90,6 +100,11 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
   /** Resolves when the subscription has ended, for whatever reason. */
   get ended(): Promise<void> {
     return this.#closed.promise
+  }
+
+  /** Says that the task of `messageId` was accepted by Redis, so that its loss would be noticed. */
+  expectTask(): void {
+    this.#known = true
   }
 
   next(): Promise<IteratorResult<SessionEvent>> {
@@ -126,6 +141,12 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
     this.#wake?.resolve()
   }
 
+  onCheck(): void {
+    if (this.#options.messageId === undefined) return
+    this.#checkRecord = true
+    this.#wake?.resolve()
+  }
+
   async #next(): Promise<IteratorResult<SessionEvent>> {
     if (!(await this.#isOpen())) return { done: true, value: undefined }
     const { idleTimeoutMs } = this.#options
@@ -137,15 +158,19 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
         this.#end()
         return { done: true, value: undefined }
       }
-      if (!this.#live) await this.#catchUp()
+      if (!this.#live || this.#checkRecord) await this.#look(deadline)
       else if (!this.#follow || !(await this.#wait(deadline))) this.#end()
     }
   }
 
-  /** False if the client was closed before the session was heard; any other failure to open is thrown. */
+  /**
+   * False if the subscription ended before the session was heard, or the client was closed; any other failure to open
+   * is thrown.
+   */
   async #isOpen(): Promise<boolean> {
     try {
-      await this.#opened
+      // Whoever ends it does not wait for a server that does not answer.
+      await Promise.race([this.#opened, this.#closed.promise])
       return true
     } catch (error) {
       if (error instanceof GatewayError && error.code === 'GW_CLOSED') return false
@@ -190,7 +215,24 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
     this.#estimated = true
     const messageId = this.#options.messageId as string
     const task = await this.#resources.records.get({ sessionId: this.#sessionId, messageId })
+    this.#known ||= task !== null
     return task === null ? '0-0' : `${Math.max(0, task.createdAt - CLOCK_MARGIN_MS)}-0`
+  }
+
+  /** Looks at the stream or the record; of a server that is away, again after a while. */
+  async #look(deadline: number | undefined): Promise<void> {
+    try {
+      if (this.#live) await this.#lookAtRecord()
+      else await this.#catchUp()
+    } catch (error) {
+      if (!this.#follow || !isAway(error)) {
+        this.#end()
+        throw error
+      }
+      this.#live = false
+      if (deadline !== undefined && performance.now() > deadline) this.#end()
+      else await sleep(AWAY_MS, this.#away.signal)
+    }
   }
 
   async #catchUp(): Promise<void> {
@@ -224,7 +266,13 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
     if (messageId === undefined || this.#doneSeen) return
     const { records, reader } = this.#resources
     const end = await records.getEnd({ sessionId: this.#sessionId, messageId })
-    if (end === null || !('endId' in end)) return
+    if (end === null) {
+      this.#miss(messageId)
+      return
+    }
+    this.#known = true
+    this.#missing = false
+    if (!('endId' in end)) return
     const lastId = await reader.lastId(this.#sessionId)
     // A push may have brought it meanwhile.
     if (this.#doneSeen) return
@@ -237,19 +285,29 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
     this.#append([doneEvent(end)])
   }
 
+  /** One look is no proof: in a failover the record may come with the next start of the task. */
+  #miss(messageId: string): void {
+    if (!this.#known || this.#doneSeen) return
+    if (this.#missing) throw new GatewayError('GW_TASK_LOST', { messageId })
+    this.#missing = true
+    this.#resources.feeds.checkSoon(this.#sessionId)
+  }
+
   #append(events: readonly SessionEvent[]): void {
     if (events.length === 0) return
     const { messageId } = this.#options
     for (const event of events) {
       this.#buffer.push(event)
-      if (event.type === 'done' && event.messageId === messageId) this.#doneSeen = true
+      if (event.messageId !== messageId) continue
+      this.#known = true
+      if (event.type === 'done') this.#doneSeen = true
     }
     this.#cursor = (events.at(-1) as SessionEvent).id
   }
 
   /** Waits for something to do; false when the idle time is up. */
   async #wait(deadline: number | undefined): Promise<boolean> {
-    if (this.#buffer.length > 0 || !this.#live || this.#ended) return true
+    if (this.#buffer.length > 0 || !this.#live || this.#checkRecord || this.#ended) return true
     const wake = deferred()
     this.#wake = wake
     const left = deadline === undefined ? undefined : Math.max(0, deadline - performance.now())
@@ -257,7 +315,13 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
     await wake.promise
     clearTimeout(timer)
     this.#wake = undefined
-    return this.#buffer.length > 0 || !this.#live || deadline === undefined || performance.now() < deadline
+    return (
+      this.#buffer.length > 0 ||
+      !this.#live ||
+      this.#checkRecord ||
+      deadline === undefined ||
+      performance.now() < deadline
+    )
   }
 
   #gap(fromId: string, id: string): SessionEvent {
@@ -281,8 +345,14 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
     this.#options.signal?.removeEventListener('abort', this.#onAbort)
     this.#resources.feeds.unlisten(this.#sessionId, this)
     this.#wake?.resolve()
+    this.#away.abort()
     this.#closed.resolve()
   }
+}
+
+/** True if the server could not be asked, or has no answer for now. */
+function isAway(error: unknown): boolean {
+  return isRefusedForNow(error) || (error instanceof GatewayError && error.code === 'GW_REDIS_FAILED')
 }
 
 function doneEvent({ task, result, error, endId }: TaskEnd): SessionEvent {

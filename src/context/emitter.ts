@@ -387,12 +387,16 @@ export class Emitter {
       this.#endCancelled(batch, answer.cancel)
       return
     }
+    this.#lose(answer.holder, batch)
+  }
+
+  #lose(holder: string, batch: readonly Pending[]): void {
     const lost = new GatewayError('GW_LEASE_LOST', {
       messageId: this.#header.messageId,
-      holder: answer.holder || 'nobody',
+      holder: holder || 'nobody',
     })
     this.#fail(batch, lost)
-    this.#onLost(answer.holder)
+    this.#onLost(holder)
   }
 
   #written(batch: readonly Pending[]): void {

@@ -9,6 +9,7 @@ import type {
 } from '../agent/calls.ts'
 import type { ActiveWorker, AgentContext, EmitOptions, Workspace } from '../agent/context.ts'
 import type { AgentContract, ContractResult } from '../agent/contract.ts'
+import type { ToolDescription } from '../agent/tool.ts'
 import { GatewayError } from '../errors.ts'
 import type { Logger } from '../logger.ts'
 import type { Artifact, EventBody } from '../protocol/event.ts'
@@ -129,10 +130,11 @@ export class TaskContext implements AgentContext {
 
   // biome-ignore lint/suspicious/noExplicitAny: see AgentContext
   async callTool<Output = any>(name: string, args: unknown): Promise<Output> {
-    const { signal, sessionId, messageId, logger } = this
+    const { signal, sessionId, messageId, attempt, fencingToken, logger } = this
+    const context = { signal, sessionId, messageId, attempt, fencingToken, logger }
     this.#running += 1
     try {
-      return (await this.#resources.toolbox.call(name, args, { signal, sessionId, messageId, logger })) as Output
+      return (await this.#resources.toolbox.call(name, args, context)) as Output
     } finally {
       this.#running -= 1
     }
@@ -229,6 +231,10 @@ export class TaskContext implements AgentContext {
   #needDurable(): DurableTask {
     this.#durable ??= this.#makeDurable(new Journal(this.attempt))
     return this.#durable
+  }
+
+  describeTools(): ToolDescription[] {
+    return this.#resources.toolbox.describe(this.#resources.logger)
   }
 
   get workspace(): Workspace {

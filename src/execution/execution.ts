@@ -80,6 +80,11 @@ export class Execution {
     this.#settle?.(brokenOff(reason))
   }
 
+  /** Why the attempt was aborted, if it was. */
+  get abortReason(): GatewayError | undefined {
+    return this.#signal.reason
+  }
+
   /** Aborts the handler's signal; the task ends as CANCELLED when the handler comes to its end. */
   cancel(request: CancelRequest): void {
     if (this.#isOver) return

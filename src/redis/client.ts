@@ -2,9 +2,12 @@ import calculateSlot from 'cluster-key-slot'
 import type { Cluster, Redis } from 'ioredis'
 import { errorMessage, GatewayError } from '../errors.ts'
 import { LUA } from './lua.generated.ts'
+import type { Patience } from './patience.ts'
 
 /** A script, by its file name in camelCase. */
 export type ScriptName = keyof typeof LUA
+
+const ANYWHERE: ReadonlySet<string> = new Set(['CLIENT', 'PING'])
 
 export type RedisValue = string | number | Buffer
 
@@ -17,23 +20,46 @@ export class RedisClient {
   readonly isCluster: boolean
   readonly #redis: Redis | Cluster
   readonly #isClosed: () => boolean
+  readonly #patience: Patience | undefined
+  readonly #losses: () => number
+  readonly #onAnswer: () => void
+  readonly #timeoutMs: number | undefined
 
-  constructor(redis: Redis | Cluster, isCluster: boolean, isClosed: () => boolean) {
-    this.#redis = redis
-    this.isCluster = isCluster
-    this.#isClosed = isClosed
+  constructor(options: {
+    redis: Redis | Cluster
+    isCluster: boolean
+    isClosed: () => boolean
+    /** Repeats what the server refuses for now. Default: the refusal is thrown. */
+    patience?: Patience | undefined
+    /** How often the connection was lost so far. Default never. */
+    losses?: () => number
+    /** Told of each command that was carried out, those apart that any server carries out. */
+    onAnswer?: () => void
+    /** Longest time a call may take. Default as long as it takes. */
+    timeoutMs?: number | undefined
+  }) {
+    this.#redis = options.redis
+    this.isCluster = options.isCluster
+    this.#isClosed = options.isClosed
+    this.#patience = options.patience
+    this.#losses = options.losses ?? (() => 0)
+    this.#onAnswer = options.onAnswer ?? (() => undefined)
+    this.#timeoutMs = options.timeoutMs
+  }
+
+  /** How often the connection was lost so far: what was under way then may have been carried out without an answer. */
+  get losses(): number {
+    return this.#losses()
   }
 
   /** Carries out one command; the shape of its reply is the caller's knowledge. */
   async call<Reply>(command: string, ...args: RedisValue[]): Promise<Reply> {
-    this.#requireOpen()
-    return this.#settle<Reply>(command, this.#redis.call(command, ...args))
+    return this.#run(command, () => this.#redis.call(command, ...args))
   }
 
   /** The same with texts as bytes. */
   async callBuffer<Reply>(command: string, ...args: RedisValue[]): Promise<Reply> {
-    this.#requireOpen()
-    return this.#settle<Reply>(command, this.#redis.callBuffer(command, ...args))
+    return this.#run(command, () => this.#redis.callBuffer(command, ...args))
   }
 
   /** Carries out commands in one write where the server allows it; the first that fails rejects. */
@@ -46,14 +72,41 @@ export class RedisClient {
    * lie in one slot on a Cluster: see {@link bySlot}.
    */
   async script<Reply>(name: ScriptName, keys: readonly string[], args: readonly RedisValue[]): Promise<Reply> {
-    this.#requireOpen()
     const { sha, source } = LUA[name]
-    try {
-      return (await this.#redis.evalsha(sha, keys.length, ...keys, ...args)) as Reply
-    } catch (error) {
-      if (!(error instanceof Error && error.message.startsWith('NOSCRIPT'))) throw this.#toError(name, error)
-      return this.#settle<Reply>(name, this.#redis.eval(source, keys.length, ...keys, ...args))
+    return this.#run(name, async () => {
+      try {
+        return await this.#redis.evalsha(sha, keys.length, ...keys, ...args)
+      } catch (error) {
+        if (!(error instanceof Error && error.message.startsWith('NOSCRIPT'))) throw error
+        return this.#redis.eval(source, keys.length, ...keys, ...args)
+      }
+    })
+  }
+
+  /**
+   * Walks over the keys that match a glob, about `count` at a time, on a Cluster node by node. A key that is there all
+   * the time comes at least once. For operators only: the walk sees every key of the server.
+   */
+  async *scan(pattern: string, count: number): AsyncGenerator<string[]> {
+    for (const node of await this.#nodes()) {
+      let cursor = '0'
+      do {
+        const from = cursor
+        const [next, keys] = await this.#run<[string, string[]]>('SCAN', () =>
+          node.call('SCAN', from, 'MATCH', pattern, 'COUNT', count),
+        )
+        cursor = next
+        if (keys.length > 0) yield keys
+      } while (cursor !== '0')
     }
+  }
+
+  /** The servers that hold keys. */
+  async #nodes(): Promise<readonly Redis[]> {
+    if (!('nodes' in this.#redis)) return [this.#redis]
+    // A Cluster that was not spoken to yet knows of no nodes.
+    await this.call('PING')
+    return this.#redis.nodes('master')
   }
 
   /** A command after our own close would wait in a queue that nobody empties. */
@@ -61,9 +114,16 @@ export class RedisClient {
     if (this.#isClosed()) throw new GatewayError('GW_CLOSED', { what: 'connection to Redis' })
   }
 
-  async #settle<Reply>(operation: string, reply: Promise<unknown>): Promise<Reply> {
+  async #run<Reply>(operation: string, send: () => Promise<unknown>): Promise<Reply> {
+    const attempt = async () => {
+      this.#requireOpen()
+      return send()
+    }
     try {
-      return (await reply) as Reply
+      const answer = this.#patience === undefined ? attempt() : this.#patience.run(attempt)
+      const reply = await (this.#timeoutMs === undefined ? answer : inTime(answer, this.#timeoutMs))
+      if (!ANYWHERE.has(operation)) this.#onAnswer()
+      return reply as Reply
     } catch (error) {
       throw this.#toError(operation, error)
     }
@@ -71,7 +131,7 @@ export class RedisClient {
 
   #toError(operation: string, error: unknown): unknown {
     if (this.#isClosed()) return new GatewayError('GW_CLOSED', { what: 'connection to Redis' }, { cause: error })
-    if (error instanceof Error && error.name === 'ReplyError') return error
+    if (error instanceof GatewayError || (error instanceof Error && error.name === 'ReplyError')) return error
     return new GatewayError('GW_REDIS_FAILED', { operation, reason: errorMessage(error) }, { cause: error })
   }
 
@@ -96,6 +156,19 @@ export class RedisClient {
       }),
     )
     return results
+  }
+}
+
+/** ioredis has such a limit, too, and lets it run for each command that a closed connection forgot. */
+async function inTime<T>(answer: Promise<T>, timeoutMs: number): Promise<T> {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`no answer within ${timeoutMs} ms`)), timeoutMs)
+  })
+  try {
+    return await Promise.race([answer, late])
+  } finally {
+    clearTimeout(timer)
   }
 }
 

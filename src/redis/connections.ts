@@ -2,25 +2,35 @@ import { Cluster, Redis, type RedisOptions } from 'ioredis'
 import { errorMessage, GatewayError } from '../errors.ts'
 import type { Logger } from '../logger.ts'
 import { RedisClient } from './client.ts'
+import { ConnectionState } from './connection-state.ts'
 import type { ResolvedRedis } from './options.ts'
+import { Patience } from './patience.ts'
+import { keepTalking, SILENCE_MS, watchSilence } from './watchdog.ts'
 
 /**
- * What a connection is for decides how it behaves in trouble:
+ * What a connection is for decides how it behaves in trouble. On each of them silence is noticed within some two
+ * seconds (see watchdog.ts); it is then made anew.
  *
  * - `patient`: a worker's commands. They wait for the server to come back and are sent again, whatever it takes; all
- *   scripts bear being repeated.
- * - `prompt`: a client's commands. They fail after `commandTimeoutMs`, because somebody is waiting.
- * - `blocking`: blocking reads. Nothing is sent again; the loop that reads decides. A read that outlives its block time
- *   means a dead socket, which is then dropped.
+ *   scripts bear being repeated. What a living server refuses for now (no memory, for instance) is repeated too.
+ * - `pulse`: the same without repeating what is refused: signs of life, each of which is followed by a newer one.
+ * - `prompt`: a client's commands. They fail after ten seconds, because somebody is waiting.
+ * - `blocking`: blocking reads. Nothing is sent again; the loop that reads decides.
  * - `subscriber`: pub/sub. Resubscribes by itself.
  */
-export type ConnectionRole = 'patient' | 'prompt' | 'blocking' | 'subscriber'
+export type ConnectionRole = 'patient' | 'pulse' | 'prompt' | 'blocking' | 'subscriber'
 
-/** Longest time a blocking read waits on the server. */
-export const BLOCK_MS = 5_000
+/**
+ * Longest time a blocking read waits on the server. Half of the silence that counts as death, so that a dead
+ * connection is told from an idle one soon.
+ */
+export const BLOCK_MS = SILENCE_MS / 2
 
 const PROMPT_TIMEOUT_MS = 10_000
-const SILENCE_MS = 10_000
+/** Longest pause between two attempts to connect: recovery is promised within 2 s of the server's return. */
+const RETRY_MOST_MS = 500
+/** What says that this server is not, or not yet, the one to ask: connect again, to whatever is the master then. */
+const NOT_HERE = /(?:^|: -)(?:READONLY|LOADING|MASTERDOWN|UNBLOCKED force) /
 
 /** Opens a process' connections to one Redis, watches them, and closes them all. */
 export class RedisConnections {
@@ -28,7 +38,8 @@ export class RedisConnections {
   readonly isCluster: boolean
   readonly #resolved: ResolvedRedis
   readonly #logger: Logger
-  readonly #open = new Set<Redis | Cluster>()
+  /** The open connections, and what ends the watch over each. */
+  readonly #open = new Map<Redis | Cluster, () => void>()
 
   constructor(resolved: ResolvedRedis, logger: Logger) {
     this.#resolved = resolved
@@ -37,15 +48,28 @@ export class RedisConnections {
     this.isCluster = resolved.kind === 'cluster' || (resolved.kind === 'instance' && resolved.isCluster)
   }
 
-  /** A connection that opens with its first command. */
-  client(role: 'patient' | 'prompt' | 'blocking'): RedisClient {
-    const redis = this.#create(role)
-    return new RedisClient(redis, this.isCluster, () => !this.#open.has(redis))
+  /**
+   * A connection that opens with its first command.
+   *
+   * @param name - What the log calls it. Default its role.
+   */
+  client(role: 'patient' | 'pulse' | 'prompt' | 'blocking', name: string = role): RedisClient {
+    const { isCluster } = this
+    const patience = role === 'patient' ? new Patience(this.#logger, { target: this.target }) : undefined
+    const state = new ConnectionState(this.#logger, { target: this.target, connection: name })
+    const redis = this.#create(role, state, () => patience?.close())
+    const isClosed = () => !this.#open.has(redis)
+    const timeoutMs = role === 'prompt' ? PROMPT_TIMEOUT_MS : undefined
+    const news = { losses: () => state.losses, onAnswer: () => state.answered() }
+    return new RedisClient({ redis, isCluster, isClosed, patience, timeoutMs, ...news })
   }
 
   /** A pub/sub connection that opens with its first subscription. */
   subscriber(): Redis | Cluster {
-    return this.#create('subscriber')
+    const state = new ConnectionState(this.#logger, { target: this.target, connection: 'subscriber' })
+    const redis = this.#create('subscriber', state, () => hush())
+    const hush = keepTalking(redis)
+    return redis
   }
 
   /**
@@ -71,7 +95,8 @@ export class RedisConnections {
   close(): void {
     const open = [...this.#open]
     this.#open.clear()
-    for (const redis of open) {
+    for (const [redis, unwatch] of open) {
+      unwatch()
       redis.disconnect()
       rejectPending(redis)
     }
@@ -79,54 +104,46 @@ export class RedisConnections {
 
   #lastFault: string | undefined
 
-  #create(role: ConnectionRole): Redis | Cluster {
-    const redis = this.#build(role)
-    this.#open.add(redis)
-    this.#watch(redis, role)
+  #create(role: ConnectionRole, state: ConnectionState, onClose: () => void): Redis | Cluster {
+    const redis = this.#build(role, state)
+    const unwatch = watchSilence(redis)
+    this.#open.set(redis, () => {
+      unwatch()
+      state.close()
+      onClose()
+    })
+    redis.on('error', (error: Error) => {
+      this.#lastFault = errorMessage(error)
+      state.lost(this.#lastFault)
+    })
+    // A server that leaves in order closes the socket without an error.
+    redis.on('close', () => state.lost('the server closed the connection'))
+    redis.on('ready', () => {
+      this.#lastFault = undefined
+      state.ready()
+    })
     return redis
   }
 
-  #build(role: ConnectionRole): Redis | Cluster {
-    const own = behaviour(role)
+  #build(role: ConnectionRole, state: ConnectionState): Redis | Cluster {
+    const own = behaviour(role, state)
     const resolved = this.#resolved
     if (resolved.kind === 'standalone') return new Redis({ ...resolved.options, ...own })
     if (resolved.kind === 'instance') {
       const { instance } = resolved
       if (instance instanceof Cluster || 'nodes' in instance) {
-        return (instance as Cluster).duplicate(
-          undefined,
-          clusterBehaviour(role, (instance as Cluster).options.redisOptions ?? {}),
-        )
+        const cluster = instance as Cluster
+        return cluster.duplicate(undefined, clusterBehaviour(role, own, cluster.options.redisOptions ?? {}))
       }
       return instance.duplicate(own)
     }
-    return new Cluster(resolved.nodes, clusterBehaviour(role, resolved.options.redisOptions ?? {}))
+    return new Cluster(resolved.nodes, clusterBehaviour(role, own, resolved.options.redisOptions ?? {}))
   }
+}
 
-  /** One log line when a connection is lost and one when it is back, however often ioredis tries in between. */
-  #watch(redis: Redis | Cluster, role: ConnectionRole): void {
-    let down = false
-    const lost = (reason: string) => {
-      if (down || !this.#open.has(redis)) return
-      down = true
-      this.#logger.warn({ target: this.target, connection: role, reason }, 'Redis connection lost')
-    }
-    redis.on('error', (error: Error) => {
-      this.#lastFault = errorMessage(error)
-      lost(this.#lastFault)
-    })
-    // A server that leaves in order closes the socket without an error.
-    redis.on('close', () => {
-      forgetSocketTimer(redis)
-      lost('the server closed the connection')
-    })
-    redis.on('ready', () => {
-      this.#lastFault = undefined
-      if (!down) return
-      down = false
-      this.#logger.info({ target: this.target, connection: role }, 'Redis connection is back')
-    })
-  }
+interface Queued {
+  flushQueue?: (error: Error) => void
+  readonly prevCommandQueue?: { shift(): { command: { reject(error: Error): void } } | undefined } | null
 }
 
 /**
@@ -134,18 +151,16 @@ export class RedisConnections {
  * socket is there whose closing would do it.
  */
 function rejectPending(redis: Redis | Cluster): void {
-  const queued = redis as unknown as { flushQueue?: (error: Error) => void }
-  queued.flushQueue?.(new Error('Connection is closed.'))
+  const queued = redis as unknown as Queued
+  const reason = new Error('Connection is closed.')
+  queued.flushQueue?.(reason)
+  // What waited to be sent again, if a connection in between was lost before it was ready.
+  for (let item = queued.prevCommandQueue?.shift(); item; item = queued.prevCommandQueue?.shift()) {
+    item.command.reject(reason)
+  }
 }
 
-/** ioredis 6.0 leaves the timer of a dead socket running, which keeps an ended process alive for its rest. */
-function forgetSocketTimer(redis: Redis | Cluster): void {
-  const timed = redis as unknown as { socketTimeoutTimer?: NodeJS.Timeout | undefined }
-  clearTimeout(timed.socketTimeoutTimer)
-  timed.socketTimeoutTimer = undefined
-}
-
-function behaviour(role: ConnectionRole): RedisOptions {
+function behaviour(role: ConnectionRole, state: ConnectionState): RedisOptions {
   const common: RedisOptions = {
     // What a client of the caller's may have set otherwise is spelled out, too.
     lazyConnect: true,
@@ -156,35 +171,42 @@ function behaviour(role: ConnectionRole): RedisOptions {
     autoResendUnfulfilledCommands: true,
     protocol: 2,
     enableAutoPipelining: false,
-    connectTimeout: 5_000,
+    // The watchdog's work.
+    socketTimeout: undefined,
+    connectTimeout: SILENCE_MS,
+    sentinelCommandTimeout: SILENCE_MS,
+    // A server that loads its data is asked again so often.
+    maxLoadingRetryTime: RETRY_MOST_MS,
     // After this a socket that does not close in order is destroyed; an ended process waits no longer.
     disconnectTimeout: 500,
     maxRetriesPerRequest: null,
-    // Quick at first and never slower than once a second: recovery is promised within 2 s of the server's return.
-    retryStrategy: (times) => Math.min(25 * 2 ** Math.min(times, 6), 1_000) * (0.8 + Math.random() * 0.2),
-    // 2: reconnect, and send the command again, to whatever is the master then.
-    reconnectOnError: (error) => (error.message.startsWith('READONLY') ? 2 : false),
+    // Quick at first; a server that answers and refuses is no reason to begin afresh.
+    retryStrategy: (times) => {
+      const pause = 25 * 2 ** Math.min(times + state.refusals, 6)
+      return Math.min(pause, RETRY_MOST_MS) * (0.8 + Math.random() * 0.2)
+    },
+    // 2: reconnect, and send the command again.
+    reconnectOnError: (error) => {
+      if (!NOT_HERE.test(error.message)) return false
+      state.refused(error.message)
+      return 2
+    },
   }
   switch (role) {
     case 'patient':
-      return { ...common, socketTimeout: SILENCE_MS }
+    case 'pulse':
     case 'prompt':
-      return { ...common, socketTimeout: SILENCE_MS, commandTimeout: PROMPT_TIMEOUT_MS }
+      return common
     case 'blocking':
       // Without a limit of retries ioredis would drop an interrupted read without settling its promise.
-      return {
-        ...common,
-        socketTimeout: BLOCK_MS + 1_000,
-        autoResendUnfulfilledCommands: false,
-        maxRetriesPerRequest: 0,
-      }
+      return { ...common, autoResendUnfulfilledCommands: false, maxRetriesPerRequest: 0 }
     case 'subscriber':
       return { ...common, autoResubscribe: true }
   }
 }
 
-function clusterBehaviour(role: ConnectionRole, given: object) {
-  const { lazyConnect, retryStrategy, ...redisOptions } = behaviour(role)
+function clusterBehaviour(role: ConnectionRole, own: RedisOptions, given: object) {
+  const { lazyConnect, retryStrategy, ...redisOptions } = own
   return {
     lazyConnect: lazyConnect === true,
     clusterRetryStrategy: retryStrategy as (times: number) => number,

@@ -1,3 +1,11 @@
+/** What a key is, by its family; see {@link Keys.parse}. */
+export type ParsedKey =
+  | { readonly family: 'task' | 'journal'; readonly sessionId: string; readonly messageId: string }
+  | { readonly family: 'session' | 'data'; readonly sessionId: string }
+  | { readonly family: 'worker'; readonly workerId: string }
+  | { readonly family: 'control'; readonly capability: string; readonly priority: Priority }
+  | { readonly family: 'dead' | 'capability'; readonly capability: string }
+
 /** The lanes of a capability, the first first. */
 export const PRIORITIES = ['high', 'normal', 'low'] as const
 
@@ -41,11 +49,6 @@ export class Keys {
     return `${this.prefix}:task:{${sessionId}}:${messageId}`
   }
 
-  /** Hash: the operations of one task and their results. */
-  journal(sessionId: string, messageId: string): string {
-    return `${this.prefix}:journal:{${sessionId}}:${messageId}`
-  }
-
   /** Glob over the records of all tasks, for operators' listings only. */
   taskPattern(): string {
     return `${escapeGlob(this.prefix)}:task:{*}:*`
@@ -57,6 +60,37 @@ export class Keys {
     const end = key.indexOf('}:', head.length)
     if (!key.startsWith(head) || end < 0) return null
     return { sessionId: key.slice(head.length, end), messageId: key.slice(end + 2) }
+  }
+
+  /** Glob over all keys with this prefix, for operators' walks only. */
+  allPattern(): string {
+    return `${escapeGlob(this.prefix)}:*`
+  }
+
+  /** What a key found by a walk is, or null for one that is none of these, such as a worker's own control stream. */
+  parse(key: string): ParsedKey | null {
+    if (!key.startsWith(`${this.prefix}:`)) return null
+    const rest = key.slice(this.prefix.length + 1)
+    const [, sessionFamily, sessionId = '', messageId] =
+      /^(task|journal|session|data:stream):\{([^}]*)\}(?::(.+))?$/s.exec(rest) ?? []
+    if (sessionFamily === 'task' || sessionFamily === 'journal') {
+      return messageId === undefined ? null : { family: sessionFamily, sessionId, messageId }
+    }
+    if (sessionFamily !== undefined) {
+      return messageId === undefined ? { family: sessionFamily === 'session' ? 'session' : 'data', sessionId } : null
+    }
+    if (rest.startsWith('worker:')) return { family: 'worker', workerId: rest.slice('worker:'.length) }
+    const [, family, capability = '', lane] = /^(ctrl|dead|capability):([\w.-]+)(?::(high|low))?$/.exec(rest) ?? []
+    if (family === 'ctrl' && capability !== 'worker') {
+      return { family: 'control', capability, priority: (lane as Priority | undefined) ?? 'normal' }
+    }
+    if ((family !== 'dead' && family !== 'capability') || lane !== undefined) return null
+    return { family, capability }
+  }
+
+  /** Hash: what a task's durable calls have brought. */
+  journal(sessionId: string, messageId: string): string {
+    return `${this.prefix}:journal:{${sessionId}}:${messageId}`
   }
 
   /** Sorted set: the tasks of a session, by the time at which their records were made. */
@@ -77,7 +111,12 @@ export class Keys {
   /** The keys of one shard of what is to be done later, all in one slot. */
   agenda(shard: number): { due: string; payloads: string; keeper: string } {
     const due = `${this.prefix}:delayed:${shard}`
-    return { due, payloads: `{${due}}:payloads`, keeper: `{${due}}:keeper` }
+    // The hash tag is the whole of the first key, so that all three share its slot.
+    return {
+      due,
+      payloads: `${this.prefix}:delayed-payloads:{${due}}`,
+      keeper: `${this.prefix}:delayed-keeper:{${due}}`,
+    }
   }
 
   /** Hash with a TTL: a live worker. */

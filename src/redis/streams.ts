@@ -23,6 +23,8 @@ export function entryField([, fields]: RawEntry, name: string): string | undefin
 /** Orders two entry ids (`<ms>-<seq>`): negative, zero or positive like `a - b`. */
 export function compareEntryIds(a: string, b: string): number {
   if (a === b) return 0
+  // Of one form and length, as nearly all are, they order like texts.
+  if (a.length === b.length && a.indexOf('-') === b.indexOf('-')) return a < b ? -1 : 1
   const [aMs = 0, aSeq = 0] = a.split('-').map(Number)
   const [bMs = 0, bSeq = 0] = b.split('-').map(Number)
   return aMs === bMs ? aSeq - bSeq : aMs - bMs

@@ -118,6 +118,14 @@ export class Agenda {
     await this.#redis.script('agendaRemove', [due, payloads], [memberOf({ ...ref, kind: 'answer', op, result: '' })])
   }
 
+  /** Tells of tasks that wait for their turns which are noted. */
+  async holds(tasks: readonly (TaskRef & { readonly turn: string })[]): Promise<boolean[]> {
+    const scores = await this.#redis.all<string | null>(
+      tasks.map((task) => ['ZSCORE', this.#home(task).due, memberOf({ ...task, kind: 'ready' })] as const),
+    )
+    return scores.map((score) => score !== null)
+  }
+
   /** Strikes out what is noted for a task that waits for its turn. */
   async cancel(ref: TaskRef, turn: string): Promise<void> {
     const { due, payloads } = this.#home(ref)

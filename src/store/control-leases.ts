@@ -26,14 +26,24 @@ export class ControlLeases {
     this.#consumer = consumer
   }
 
-  /** Renews the leases on exactly these entries, as far as this consumer still owns them. */
-  async renew(key: string, ids: readonly string[]): Promise<number> {
-    let renewed = 0
+  /** Resolves when Redis answers. */
+  async reach(): Promise<void> {
+    await this.#redis.call('PING')
+  }
+
+  /**
+   * Renews the leases on exactly these entries, as far as this consumer still owns them; answers those that it does not
+   * own any more.
+   */
+  async renew(key: string, ids: readonly string[]): Promise<readonly string[]> {
+    const lost: string[] = []
     for (let from = 0; from < ids.length; from += MOST_IDS) {
-      const args = [this.#group, this.#consumer, MOST_PENDING, ...ids.slice(from, from + MOST_IDS)]
-      renewed += await this.#redis.script<number>('renew', [key], args)
+      const part = ids.slice(from, from + MOST_IDS)
+      const args = [this.#group, this.#consumer, MOST_PENDING, ...part]
+      const renewed = new Set(await this.#ifGroup(this.#redis.script<string[]>('renew', [key], args), []))
+      lost.push(...part.filter((id) => !renewed.has(id)))
     }
-    return renewed
+    return lost
   }
 
   /**
@@ -60,7 +70,7 @@ export class ControlLeases {
         part.map(({ key }) => key),
         [...limits, ...part.map(({ key }) => cursors.get(key) ?? '0-0')],
       )
-      if (error !== '') fault = new Error(error)
+      if (error !== '' && !isGroupGone(new Error(error))) fault = new Error(error)
       walked.forEach(([cursor, taken], index) => {
         const stream = part[index] as ControlStream
         cursors.set(stream.key, cursor)
@@ -72,11 +82,28 @@ export class ControlLeases {
 
   /** Lets go of entries (default: all that this consumer has), for any worker to take over at once. */
   async surrender(key: string, ids: readonly string[] = []): Promise<number> {
-    return this.#redis.script<number>('surrender', [key], [this.#group, this.#consumer, MOST_PENDING, ...ids])
+    const args = [this.#group, this.#consumer, MOST_PENDING, ...ids]
+    return this.#ifGroup(this.#redis.script<number>('surrender', [key], args), 0)
   }
 
   /** Removes consumers that own nothing and were silent for `idleMs`, and this one too if `own`. */
   async removeConsumers(key: string, idleMs: number, own = false): Promise<number> {
-    return this.#redis.script<number>('removeConsumers', [key], [this.#group, idleMs, own ? this.#consumer : ''])
+    const args = [this.#group, idleMs, own ? this.#consumer : '']
+    return this.#ifGroup(this.#redis.script<number>('removeConsumers', [key], args), 0)
   }
+
+  /** Where the group is gone, by a flush for instance, nobody owns anything; whoever reads next makes it again. */
+  async #ifGroup<T>(call: Promise<T>, otherwise: T): Promise<T> {
+    try {
+      return await call
+    } catch (error) {
+      if (isGroupGone(error)) return otherwise
+      throw error
+    }
+  }
+}
+
+/** True if a stream or its consumer group does not exist any more. */
+export function isGroupGone(error: unknown): boolean {
+  return error instanceof Error && /NOGROUP|no such key|the stream key no longer exists/i.test(error.message)
 }

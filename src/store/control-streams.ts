@@ -7,6 +7,8 @@ import type { RawEntry } from '../redis/streams.ts'
 export const DEFAULT_GROUP = 'agent_engines'
 
 const CLUSTER_BLOCK_MS = 1_000
+/** A consumer has no more than this: one read takes no more than there are slots, and they are at most 5,000. */
+const MOST_UNHEARD = 12_000
 
 /** An envelope for a control stream. */
 export interface Outgoing {
@@ -82,6 +84,8 @@ export interface TakenEntry {
   readonly raw: RawEntry
   /** How often it was handed to a worker, this time included; more than once if workers died with it. */
   readonly deliveries: number
+  /** It was handed out once, but whether its task was begun then is not known. */
+  readonly maybeBegun?: boolean
 }
 
 /** What a read may take: never more than `budget`, one step after the other. */
@@ -190,6 +194,34 @@ export class ControlReader {
       this.#blockMs,
     ] as const
     return this.#taken(await this.#blocked([...head, 'STREAMS', ...this.#keys, ...this.#keys.map(() => '>')]))
+  }
+
+  /** How often connections were lost so far. */
+  get losses(): number {
+    return this.#redis.losses + this.#blocking.losses
+  }
+
+  /**
+   * Takes again what this consumer was handed by reads whose answers were lost with their connection: pending, handed
+   * out once, and not among what it has. To be called while no read is under way.
+   *
+   * @param has - Tells what this consumer has.
+   */
+  async takeUnheard(has: (entry: { stream: ControlStream; id: string }) => boolean): Promise<TakenEntry[]> {
+    const taken = this.streams.map(async (stream) => {
+      const pending = await this.#redis.call<[string, string, number, number][]>(
+        'XPENDING',
+        ...[stream.key, this.#group, '-', '+', MOST_UNHEARD, this.#consumer],
+      )
+      const ids = pending.filter(([id, , , deliveries]) => deliveries === 1 && !has({ stream, id })).map(([id]) => id)
+      if (ids.length === 0) return []
+      // It counts as the first delivery still: nobody has begun it.
+      const claim = [stream.key, this.#group, this.#consumer, 0, ...ids, 'RETRYCOUNT', 1]
+      const entries = await this.#redis.call<(RawEntry | null)[]>('XCLAIM', ...claim)
+      // Before 7.0 the server hands out deleted entries as nil.
+      return entries.flatMap((raw) => (raw?.[1] ? [{ stream, id: raw[0], raw, deliveries: 1, maybeBegun: true }] : []))
+    })
+    return (await Promise.all(taken)).flat()
   }
 
   /** Waits a while until something lies beyond `ends` on any of their streams; takes nothing. */

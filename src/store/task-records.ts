@@ -154,6 +154,7 @@ export interface TaskKin {
 }
 
 const KIN_PER_CALL = 500
+const SCAN_COUNT = 1_000
 
 /** What has become of a task while its attempt runs. */
 export type Inspection =
@@ -324,18 +325,13 @@ export class TaskRecords {
   /** Up to about `limit` tasks of all sessions, oldest first; walks the key space, so for operators only. */
   async listAll(limit: number): Promise<TaskInfo[]> {
     const refs: TaskRef[] = []
-    let cursor = '0'
-    do {
-      const [next, keys] = await this.#redis.call<[string, string[]]>(
-        'SCAN',
-        ...[cursor, 'MATCH', this.#keys.taskPattern(), 'COUNT', 1_000, 'TYPE', 'hash'],
-      )
-      cursor = next
+    for await (const keys of this.#redis.scan(this.#keys.taskPattern(), SCAN_COUNT)) {
       for (const key of keys) {
         const ref = this.#keys.parseTask(key)
         if (ref !== null) refs.push(ref)
       }
-    } while (cursor !== '0' && refs.length < limit)
+      if (refs.length >= limit) break
+    }
     return this.#load(refs.slice(0, limit))
   }
 
@@ -395,7 +391,8 @@ export function parseCancel(text: string): CancelRequest {
   return { reason: reason ?? '', requestedBy: requestedBy ?? '' }
 }
 
-function toTaskInfo(ref: TaskRef, fields: ReadonlyMap<string, string>): TaskInfo {
+/** A task from the fields of its record. */
+export function toTaskInfo(ref: TaskRef, fields: ReadonlyMap<string, string>): TaskInfo {
   const [letter = '', epoch = '0', , ...owner] = (fields.get('fence') ?? '').split(':')
   const time = (name: string) => (fields.has(name) ? Number(fields.get(name)) : null)
   return {

@@ -1,3 +1,5 @@
+export type { HarnessWorker, TestAnswer, TestContractRequest, TestHarnessOptions, TestRequest } from './harness.ts'
+export { createTestHarness, TestHarness } from './harness.ts'
 export { LocalServerError, type LocalServerOptions, type ServerSource } from './servers/local-server.ts'
 export { type LocalPostgres, startLocalPostgres } from './servers/postgres.ts'
 export { type LocalRedis, startLocalRedis } from './servers/redis.ts'

@@ -10,11 +10,20 @@ import type { Seat } from './slots.ts'
 export class Executions {
   readonly #resources: ExecutionResources
   readonly #logger: Logger
+  readonly #onGivenUp: (reason: GatewayError | undefined) => void
   readonly #running = new Set<Execution>()
 
-  constructor(resources: ExecutionResources, logger: Logger) {
+  constructor(
+    resources: ExecutionResources,
+    options: {
+      logger: Logger
+      /** Told of an attempt that leaves its task to somebody else, with the reason of its abort. */
+      onGivenUp: (reason: GatewayError | undefined) => void
+    },
+  ) {
     this.#resources = resources
-    this.#logger = logger
+    this.#logger = options.logger
+    this.#onGivenUp = options.onGivenUp
   }
 
   get size(): number {
@@ -30,7 +39,9 @@ export class Executions {
     const execution = new Execution(this.#resources, assignment, seat)
     this.#running.add(execution)
     try {
-      return await execution.run(() => seat.give())
+      const closed = await execution.run(() => seat.give())
+      if (!closed) this.#onGivenUp(execution.abortReason)
+      return closed
     } catch (error) {
       const { sessionId, messageId } = assignment.header
       this.#logger.error({ err: error, sessionId, messageId }, 'the execution of a task failed')

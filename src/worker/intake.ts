@@ -5,7 +5,7 @@ import type { Received, Reception } from '../execution/reception.ts'
 import type { Logger } from '../logger.ts'
 import type { Priority } from '../redis/keys.ts'
 import { Service } from '../service.ts'
-import type { ControlLeases } from '../store/control-leases.ts'
+import { type ControlLeases, isGroupGone } from '../store/control-leases.ts'
 import type { ControlReader, ControlStream, Ends, TakenEntry } from '../store/control-streams.ts'
 import { sleep } from '../util/sleep.ts'
 import type { LeaseKeeper } from './lease-keeper.ts'
@@ -17,7 +17,7 @@ import type { Turnstile } from './turnstile.ts'
 /** So many reads are in different stages at once under load; measured: 2 and 6 were slower. */
 const SHARES = 4
 const RETRY_FIRST_MS = 50
-const RETRY_MOST_MS = 1_000
+const RETRY_MOST_MS = 500
 const UNBLOCK_EVERY_MS = 20
 
 /**
@@ -51,6 +51,8 @@ export class Intake extends Service {
   readonly #lane: Priority
   readonly #run: RunTask
   readonly #fetchCount: number
+  readonly #onGroupGone: () => void
+  readonly #beforeTaking: () => Promise<void>
   readonly #logger: Logger
   readonly #stopping = new AbortController()
   #loop: Promise<void> = Promise.resolve()
@@ -58,6 +60,7 @@ export class Intake extends Service {
   /** Where the streams ended when they were last found empty, until somebody waits for more. */
   #ends: Ends | undefined
   #failures = 0
+  #losses = 0
 
   constructor(options: {
     reader: ControlReader
@@ -70,6 +73,10 @@ export class Intake extends Service {
     /** Runs a task; see {@link RunTask}. */
     run: RunTask
     fetchCount: number
+    /** Told when the consumer group was gone and is there again. */
+    onGroupGone: () => void
+    /** What has to be seen to before new tasks are taken. */
+    beforeTaking: () => Promise<void>
     logger: Logger
   }) {
     super()
@@ -80,6 +87,8 @@ export class Intake extends Service {
     this.#slots = options.slots
     this.#run = options.run
     this.#fetchCount = options.fetchCount
+    this.#onGroupGone = options.onGroupGone
+    this.#beforeTaking = options.beforeTaking
     this.#logger = options.logger
     this.#rota = new Rota(options.reader.streams)
     this.#turnstile = options.turnstile
@@ -114,11 +123,20 @@ export class Intake extends Service {
     while (!this.#stopping.signal.aborted) {
       try {
         await this.#readOnce()
+        await this.#takeUnheard()
         this.#failures = 0
       } catch (error) {
         if (!this.#stopping.signal.aborted) await this.#recover(error)
       }
     }
+  }
+
+  /** A connection that is lost takes answers with it: what they brought is pending here, and nobody would run it. */
+  async #takeUnheard(): Promise<void> {
+    const { losses } = this.#reader
+    if (losses === this.#losses || this.#stopping.signal.aborted) return
+    this.accept(await this.#reader.takeUnheard((entry) => this.#keeper.holds(entry)))
+    this.#losses = losses
   }
 
   async #readOnce(): Promise<void> {
@@ -135,6 +153,7 @@ export class Intake extends Service {
 
   /** Answers how many tasks it took. */
   async #drainOnce(): Promise<number> {
+    await this.#beforeTaking()
     const { free } = this.#slots
     // Others may have been quicker while this waited for its turn.
     if (free <= 0 || this.#stopping.signal.aborted) return 0
@@ -222,7 +241,7 @@ export class Intake extends Service {
 
   /** Gives back what was never begun: new entries to the stream, entries of the dead to the next who looks. */
   async #giveBack(entries: readonly TakenEntry[]): Promise<void> {
-    const isNew = ({ deliveries }: TakenEntry) => deliveries === 1
+    const isNew = ({ deliveries, maybeBegun }: TakenEntry) => deliveries === 1 && !maybeBegun
     await this.#surrender(entries.filter((entry) => !isNew(entry)))
     try {
       await this.#reader.release(entries.filter(isNew))
@@ -250,14 +269,22 @@ export class Intake extends Service {
   /** Every error of the loop is one to live through: the groups may be gone, the server away. */
   async #recover(error: unknown): Promise<void> {
     this.#failures += 1
-    if (this.#failures === 1) this.#logger.warn({ reason: errorMessage(error) }, 'reading tasks failed, trying again')
+    const reason = errorMessage(error)
+    const isGone = isGroupGone(error)
+    if (this.#failures === 1 && !isGone) this.#logger.warn({ reason }, 'reading tasks failed, trying again')
     const delay = Math.min(RETRY_FIRST_MS * 2 ** (this.#failures - 1), RETRY_MOST_MS)
     await sleep(delay, this.#stopping.signal)
-    if (!errorMessage(error).includes('NOGROUP')) return
+    if (isGone && !this.#stopping.signal.aborted) await this.#makeGroups(reason)
+  }
+
+  async #makeGroups(reason: string): Promise<void> {
     try {
       await this.#reader.ensureGroups()
     } catch (cause) {
       this.#logger.debug({ err: cause }, 'consumer groups could not be made yet')
+      return
     }
+    this.#logger.warn({ reason }, 'a consumer group was gone (Redis was flushed or lost data); it is made again')
+    this.#onGroupGone()
   }
 }

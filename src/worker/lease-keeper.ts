@@ -23,6 +23,7 @@ export class LeaseKeeper extends Service {
   readonly #streamIndex: ReadonlyMap<string, number>
   readonly #running: () => number
   readonly #onReplaced: (reason: string) => void
+  readonly #onLost: () => void
   readonly #logger: Logger
   readonly #rows = new Map<string, number>()
   readonly #stopping = new AbortController()
@@ -41,6 +42,8 @@ export class LeaseKeeper extends Service {
     running: () => number
     /** Told when another process has taken this worker's id. */
     onReplaced: (reason: string) => void
+    /** Told when leases are gone of what is still running here. */
+    onLost: () => void
     logger: Logger
   }) {
     super()
@@ -49,11 +52,12 @@ export class LeaseKeeper extends Service {
     this.#data = () => options.data(this.#table.shared)
     this.#running = options.running
     this.#onReplaced = options.onReplaced
+    this.#onLost = options.onLost
     this.#logger = options.logger
   }
 
   /** True if the lease of this entry is kept. */
-  holds({ stream, id }: TakenEntry): boolean {
+  holds({ stream, id }: Pick<TakenEntry, 'stream' | 'id'>): boolean {
     return this.#rows.has(`${stream.key} ${id}`)
   }
 
@@ -115,6 +119,7 @@ export class LeaseKeeper extends Service {
   #onMessage(message: LeaseMessage): void {
     if (message.kind === 'ready') this.#ready.resolve()
     else if (message.kind === 'log') this.#logger[message.level](message.fields, message.message)
+    else if (message.kind === 'lost') this.#onLost()
     else if (message.code === 'GW_WORKER_ID_TAKEN') this.#onReplaced(message.message)
     else this.#runHere(message.message)
   }
@@ -122,8 +127,8 @@ export class LeaseKeeper extends Service {
   #runHere(reason: string): void {
     this.#ready.resolve()
     this.#logger.warn({ reason }, 'leases are renewed from the main thread: a handler that blocks it can lose its task')
-    this.#local = runLeaseLoop(this.#data(), this.#logger, this.#stopping.signal).catch((error: unknown) =>
-      this.#onReplaced(errorMessage(error)),
+    this.#local = runLeaseLoop(this.#data(), this.#logger, this.#stopping.signal, this.#onLost).catch(
+      (error: unknown) => this.#onReplaced(errorMessage(error)),
     )
   }
 }

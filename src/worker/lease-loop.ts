@@ -28,19 +28,26 @@ export const BEATS_PER_LEASE = 4
 
 /**
  * Keeps a worker alive in the eyes of others: renews the leases of what it runs and gives its sign of life, four times
- * in a lease. A main thread whose event loop has not turned for `blockedAfterMs` loses both all the same.
+ * in a lease. A main thread whose event loop has not turned for `blockedAfterMs` loses both all the same. `onLost` is
+ * told when a lease is gone, taken over by others or with the server's data, of what still runs.
  *
  * Resolves when `signal` aborts. Rejects with `GW_WORKER_ID_TAKEN` when another process has taken the worker's id.
  */
-export async function runLeaseLoop(data: LeaseLoopData, logger: Logger, signal: AbortSignal): Promise<void> {
+export async function runLeaseLoop(
+  data: LeaseLoopData,
+  logger: Logger,
+  signal: AbortSignal,
+  onLost: () => void,
+): Promise<void> {
   const connections = new RedisConnections(data.redis, logger)
-  const client = connections.client('patient')
+  const client = connections.client('pulse')
   // What is under way then may wait for a server that is away.
   signal.addEventListener('abort', () => connections.close(), { once: true })
   const presence = new Presence(client, new Keys(data.keyPrefix))
   const leases = new ControlLeases(client, data.group, data.identity.workerId)
   const table = new LeaseTable(data.table)
   const isBlocked = blockedWatch(table, data.blockedAfterMs, logger)
+  const isLost = lossWatch()
   let failing = false
   try {
     for (;;) {
@@ -48,10 +55,11 @@ export async function runLeaseLoop(data: LeaseLoopData, logger: Logger, signal: 
       if (signal.aborted) return
       if (isBlocked()) continue
       try {
-        await Promise.all([
+        const [, ...lost] = await Promise.all([
           presence.beat(data.identity, data.startedAt, table.running),
           ...[...table.entries()].map(([stream, ids]) => leases.renew(data.streamKeys[stream] as string, ids)),
         ])
+        if (isLost(lost.flat())) onLost()
         failing = false
       } catch (error) {
         if (signal.aborted) return
@@ -62,6 +70,16 @@ export async function runLeaseLoop(data: LeaseLoopData, logger: Logger, signal: 
     }
   } finally {
     connections.close()
+  }
+}
+
+/** True if an entry is missed the second time: one that is missed once may have been acked just then. */
+function lossWatch(): (missing: readonly string[]) => boolean {
+  let before: ReadonlySet<string> = new Set()
+  return (missing) => {
+    const again = missing.some((id) => before.has(id))
+    before = new Set(missing)
+    return again
   }
 }
 

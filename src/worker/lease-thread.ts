@@ -13,6 +13,8 @@ export type LeaseMessage =
       readonly fields: object
       readonly message: string
     }
+  /** Leases are gone of what still runs. */
+  | { readonly kind: 'lost' }
   | { readonly kind: 'failed'; readonly code: string | undefined; readonly message: string }
 
 /*
@@ -38,7 +40,7 @@ const stopping = new AbortController()
 parentPort?.once('message', () => stopping.abort())
 tell({ kind: 'ready' })
 try {
-  await runLeaseLoop(workerData as LeaseLoopData, logger, stopping.signal)
+  await runLeaseLoop(workerData as LeaseLoopData, logger, stopping.signal, () => tell({ kind: 'lost' }))
 } catch (error) {
   const code = error instanceof Error && 'code' in error ? String(error.code) : undefined
   tell({ kind: 'failed', code, message: errorMessage(error) })

@@ -9,12 +9,18 @@ import type { Slots } from './slots.ts'
 /** A lease counts as run out after this part of it: with the walks in between, a takeover stays within one lease. */
 const IDLE_SHARE = 0.8
 const WALKS_PER_LEASE = 10
+/** Who has not reached Redis for this part of a lease cannot tell the dead from those that were cut off like himself. */
+const AWAY_SHARE = 0.25
+const AWAY_LEAST_MS = 250
+/** Beside the time of a lease the living then have this long to connect again, before what they do not renew is taken. */
+const GRACE_MS = 500
 const CONSUMER_IDLE_MS = 600_000
 const CLEAN_EVERY_MS = 60_000
 
 /**
  * Takes over what dead workers have left, this one's former life included: walks over the pending entries of all
- * lanes, the high ones first, about ten times in a lease and with jitter, bounded by the free slots.
+ * lanes, the high ones first, about ten times in a lease and with jitter, bounded by the free slots. After Redis was away it
+ * waits until the living have renewed the leases that ran out meanwhile.
  */
 export class Reclaimer extends Service {
   readonly #leases: ControlLeases
@@ -27,6 +33,9 @@ export class Reclaimer extends Service {
   readonly #stopping = new AbortController()
   #loop: Promise<void> = Promise.resolve()
   #cleanedAt = performance.now()
+  #reachedAt = 0
+  /** It is time to look, but there was no room. */
+  #isDue = false
 
   constructor(options: {
     leases: ControlLeases
@@ -46,9 +55,21 @@ export class Reclaimer extends Service {
     this.#logger = options.logger
   }
 
+  /**
+   * To be awaited before new tasks are taken: a worker whose slots are always filled again would otherwise never have
+   * room for what the dead have left.
+   */
+  async goFirst(): Promise<void> {
+    if (!this.#isDue) return
+    this.#isDue = false
+    await this.#walk()
+  }
+
   protected override async onStart(): Promise<void> {
     // A worker that comes back under its old id is not to wait for its own leases to run out.
     await Promise.all(this.#streams.map(({ key }) => this.#leases.surrender(key)))
+    this.#isDue = true
+    this.#reachedAt = performance.now()
     this.#loop = this.#run()
   }
 
@@ -62,8 +83,11 @@ export class Reclaimer extends Service {
     let failing = false
     while (!signal.aborted) {
       try {
-        await this.#walk()
+        await this.#meetRedis()
+        if (this.#slots.free > 0) await this.#walk()
+        else this.#isDue = true
         await this.#clean()
+        this.#reachedAt = performance.now()
         failing = false
       } catch (error) {
         if (!failing)
@@ -72,6 +96,14 @@ export class Reclaimer extends Service {
       }
       await sleep((this.#leaseMs / WALKS_PER_LEASE) * (0.5 + Math.random()), signal)
     }
+  }
+
+  async #meetRedis(): Promise<void> {
+    await this.#leases.reach()
+    const awayMs = performance.now() - this.#reachedAt
+    if (awayMs < Math.max(this.#leaseMs * AWAY_SHARE, AWAY_LEAST_MS)) return
+    await sleep(this.#leaseMs * IDLE_SHARE + GRACE_MS, this.#stopping.signal)
+    await this.#leases.reach()
   }
 
   /** Walks over all streams, lane after lane, in one call: an idle worker's walk costs one however many there are. */

@@ -11,7 +11,8 @@ import { type RunningWorker, WorkerRuntime } from './worker-runtime.ts'
 export async function runWorker(options: RunWorkerOptions): Promise<RunningWorker> {
   const resolved = resolveWorkerOptions(options)
   const runtime = new WorkerRuntime(resolved)
-  await runtime.start()
+  // Before the start: a signal that comes in the middle of it stops what has been started.
   if (resolved.handleSignals) stopOnSignals(runtime, resolved.logger)
+  await runtime.start()
   return runtime
 }

@@ -25,6 +25,7 @@ import { identify, readCapabilities } from './identity.ts'
 import { Inbox } from './inbox.ts'
 import { Intake, type RunTask } from './intake.ts'
 import { LeaseKeeper } from './lease-keeper.ts'
+import { LossReport } from './loss-report.ts'
 import type { ResolvedWorkerOptions } from './options.ts'
 import { Promoter } from './promoter.ts'
 import { Reclaimer } from './reclaimer.ts'
@@ -80,6 +81,7 @@ export class WorkerRuntime extends Service implements RunningWorker {
   readonly #desk = new WaitDesk<DurableTask>()
   readonly #inbox: Inbox
   readonly #watch: TaskWatch
+  readonly #losses: LossReport
   #markStopped!: () => void
 
   constructor(options: ResolvedWorkerOptions) {
@@ -94,6 +96,7 @@ export class WorkerRuntime extends Service implements RunningWorker {
     this.#logger = options.logger.child({ workerId: options.workerId })
     this.#connections = new RedisConnections(options.redis, this.#logger)
     this.#redis = this.#connections.client('patient')
+    this.#losses = new LossReport(this.#logger)
     this.#slots = new Slots(options.maxConcurrency)
     this.#stores = openStores(this.#redis, options)
     const { keys, presence, leases } = this.#stores
@@ -104,7 +107,10 @@ export class WorkerRuntime extends Service implements RunningWorker {
     this.#keeper = this.#makeKeeper()
     const { workerId, inboxes, agenda, deadLetters } = { ...this.#stores, workerId: options.workerId }
     const aftercare = new Aftercare({ agenda, inboxes, deadLetters, workerId })
-    this.#executions = new Executions(this.#makeResources(contracts, aftercare), this.#logger)
+    this.#executions = new Executions(this.#makeResources(contracts, aftercare), {
+      logger: this.#logger,
+      onGivenUp: (reason) => this.#losses.note(reason),
+    })
     this.#intakes = this.#makeIntakes(aftercare)
     this.#reclaimer = new Reclaimer({
       ...{ leases, streams: this.#streams, slots: this.#slots, leaseMs, logger: this.#logger },
@@ -134,8 +140,10 @@ export class WorkerRuntime extends Service implements RunningWorker {
       await this.#keeper.start()
       await this.#options.worker.onStartup?.()
       await this.#inbox.start()
+      // What is left of this worker's former life comes before anything new.
+      await this.#reclaimer.start()
       await Promise.all(this.#intakes.map((intake) => intake.start()))
-      await Promise.all([this.#reclaimer, this.#promoter, this.#watch, this.#waits].map((service) => service.start()))
+      await Promise.all([this.#promoter, this.#watch, this.#waits].map((service) => service.start()))
       const { capabilities } = this
       this.#logger.info({ capabilities, redis: this.#connections.target, redisVersion: version }, 'worker is consuming')
     } catch (error) {
@@ -162,6 +170,7 @@ export class WorkerRuntime extends Service implements RunningWorker {
     try {
       await Promise.race([orderly, overtime])
     } finally {
+      this.#losses.close()
       this.#connections.close()
       this.#markStopped()
       this.#logger.info({}, 'worker has stopped')
@@ -220,7 +229,7 @@ export class WorkerRuntime extends Service implements RunningWorker {
   }
 
   #makeInbox(): Inbox {
-    const blocking = this.#connections.client('blocking')
+    const blocking = this.#connections.client('blocking', 'inbox')
     const { keys } = this.#stores
     return new Inbox({
       reader: new InboxReader({ redis: this.#redis, blocking, keys, workerId: this.workerId }),
@@ -241,7 +250,17 @@ export class WorkerRuntime extends Service implements RunningWorker {
     const limits = { workerId, maxPayloadBytes, maxDeliveries }
     const reception = new Reception({ records, deadLetters, aftercare, journals, ...limits, logger })
     const run: RunTask = (assignment, seat) => this.#executions.run(assignment, seat)
-    const shared = { reception, run, fetchCount, logger, leases, keeper: this.#keeper, slots: this.#slots }
+    const shared = {
+      reception,
+      run,
+      fetchCount,
+      logger,
+      leases,
+      keeper: this.#keeper,
+      slots: this.#slots,
+      onGroupGone: () => this.#watch.wake(),
+      beforeTaking: () => this.#reclaimer.goFirst(),
+    }
     const turnstile = redis.isCluster ? new Turnstile() : undefined
     return slotGroups(redis.isCluster, this.#streams, ({ key }) => key).map((streams) => {
       const blocking = this.#connections.client('blocking')
@@ -273,6 +292,7 @@ export class WorkerRuntime extends Service implements RunningWorker {
         this.#logger.error({ reason }, 'another process took over the id of this worker, stopping')
         void this.stop()
       },
+      onLost: () => this.#watch.wake(),
     })
   }
 

@@ -32,5 +32,10 @@ test('paths of other libraries are told too', async () => {
     { message: 'three', path: [] },
     { message: 'four' },
   )
-  expect(await checkSchema(schema, 1)).toEqual({ ok: false, reason: 'a.0.Symbol(s): one; b.1: two; three; four' })
+  expect(await checkSchema(schema, 1)).toEqual({
+    ...{ ok: false, reason: 'a.0.Symbol(s): one; b.1: two; three (got 1); four (got 1)' },
+  })
+  expect(await checkSchema(schema, { b: ['x', 'y'] })).toMatchObject({
+    reason: expect.stringContaining('two (got "y")'),
+  })
 })

@@ -7,7 +7,7 @@ import { createLogger } from '../../src/logger.ts'
 import { House } from '../worker/harness.ts'
 
 const context = (signal = new AbortController().signal): ToolContext => ({
-  ...{ signal, sessionId: 's', messageId: 'm', logger: createLogger('silent') },
+  ...{ signal, sessionId: 's', messageId: 'm', attempt: 1, fencingToken: 1, logger: createLogger('silent') },
 })
 const city = z.object({ city: z.string().min(2), days: z.coerce.number().default(1) })
 const weather = tool({
@@ -157,5 +157,8 @@ test('a handler calls its worker’s tools with the task’s ids and signal', as
   )
   const result = await house.client().ask({ targetAgentType: 'agent', sessionId: 's', content: 'x' })
   expect(result.data).toEqual(['sunny in Beijing', 'rejected', 'rejected'])
-  expect(given).toMatchObject({ sessionId: 's', messageId: result.messageId, signal: expect.any(AbortSignal) })
+  expect(given).toMatchObject({
+    ...{ sessionId: 's', messageId: result.messageId, signal: expect.any(AbortSignal), attempt: 1, fencingToken: 1 },
+    logger: expect.objectContaining({ info: expect.any(Function) }),
+  })
 })

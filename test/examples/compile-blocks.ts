@@ -9,6 +9,7 @@ declare const client: import('byclaw-gateway-sdk').GatewayClient
 declare const GatewayClient: typeof import('byclaw-gateway-sdk').GatewayClient
 declare const ioredisClient: import('byclaw-gateway-sdk').RedisInstance
 declare const ca: string, cert: string, key: string
+declare function render(text: string): void
 declare function fetchPrice(article: string, signal: AbortSignal): Promise<{ cents: number }>
 `
 

@@ -6,6 +6,7 @@ import { WORKER_FLAGS } from '../../src/cli/worker-flags.ts'
 import { GatewayClient } from '../../src/client/client.ts'
 import { resolveClientOptions } from '../../src/client/options.ts'
 import { GATEWAY_ERROR_CODES } from '../../src/errors.ts'
+import { TestHarness } from '../../src/testing/harness.ts'
 import { resolveWorkerOptions } from '../../src/worker/options.ts'
 import { textOf } from '../ground/sources.ts'
 import { compileBlocks } from './compile-blocks.ts'
@@ -72,6 +73,28 @@ describe('tables list exactly what there is', () => {
     )
     expect(methods.length).toBeGreaterThan(8)
     expect(methods.filter((name) => !new RegExp(`\\b${name}\\(`).test(README))).toEqual([])
+  })
+})
+
+describe('sections name all there is', () => {
+  test('of a view', () => {
+    const text = section('### The text as it stands')
+    const members = [
+      ...membersOf('src/client/fold.ts', 'SessionView'),
+      ...membersOf('src/client/task-view.ts', 'TaskView').filter((name) => name !== 'marks'), // the reducer's own
+      ...membersOf('src/client/text.ts', 'TextOptions'),
+    ]
+    expect(members.length).toBeGreaterThan(10)
+    expect(members.filter((name) => !text.includes(`\`${name}\``))).toEqual([])
+  })
+
+  test('of a test harness, and of the tests’ sub-path', () => {
+    const text = section('## Testing')
+    const { constructor: _, ...members } = Object.getOwnPropertyDescriptors(TestHarness.prototype)
+    const fields = ['client', 'redisUrl', 'keyPrefix']
+    const names = [...Object.keys(members), ...fields, 'createTestHarness', 'startLocalRedis', 'waitFor']
+    expect(names.length).toBeGreaterThan(9)
+    expect(names.filter((name) => !new RegExp(`\`${name}\\b`).test(text))).toEqual([])
   })
 })
 

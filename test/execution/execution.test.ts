@@ -11,7 +11,7 @@ import { AskAgentCommand } from '../../src/protocol/command.ts'
 import { MessageHeader } from '../../src/protocol/header.ts'
 import { Agenda } from '../../src/store/agenda.ts'
 import type { TakenEntry } from '../../src/store/control-streams.ts'
-import { DataWriter } from '../../src/store/data-streams.ts'
+import { DataWriter, DEFAULT_RETENTION } from '../../src/store/data-streams.ts'
 import { DeadLetters } from '../../src/store/dead-letters.ts'
 import { InboxWriter } from '../../src/store/inbox.ts'
 import { Presence } from '../../src/store/presence.ts'
@@ -127,6 +127,25 @@ describe('an execution', () => {
       attempt: 1,
       epoch: 2,
     })
+  })
+
+  test.each([
+    ['by its next owner, leaves the entry to him', 'R:2:1-0:w-2', 'F', false],
+    ['from outside, needs its entry no more', 'R:1:1-0:w', 'X', true],
+  ])('whose task was ended %s', async (_name, fence, letter, closed) => {
+    const gate = deferred()
+    const { ended } = await start(async (_command, context) => {
+      await gate.promise
+      await context.emitChunk('zombie')
+    })
+    if (letter === 'F') await begin('w-2')
+    const writer = new DataWriter(store.redis, store.keys, DEFAULT_RETENTION)
+    const end = { fence: letter + fence.slice(1), fields: {} }
+    await writer.commit(() => ({ sessionId: 's', messageId: 'm', fence, first: 0, events: ['{}'], end }))
+    gate.resolve()
+    expect(await ended).toBe(closed)
+    expect(await events()).toBe(1)
+    if (closed) expect(await store.bare.pttl(store.keys.task('s', 'm'))).toBeGreaterThan(0)
   })
 
   test('that lost its task in silence cannot end it either', async () => {

@@ -45,7 +45,7 @@ test('on one Redis all items go together; on a Cluster one call per slot, and th
   const items = Array.from({ length: 40 }, (_, i) => `{s-${i % 7}}:${i}`)
   for (const isCluster of [false, true]) {
     const calls: (readonly string[])[] = []
-    const client = new RedisClient(connection, isCluster, () => false)
+    const client = new RedisClient({ redis: connection, isCluster, isClosed: () => false })
     const results = await client.bySlot(
       items,
       (key) => key,

@@ -157,6 +157,27 @@ describe('on a Cluster', () => {
     ])
   })
 
+  test('the doctor looks at every node, repairs on every node, and finds nothing where all is well', async () => {
+    const { client, bare, keys, close } = await open()
+    onTestFinished(close)
+    await Promise.all(
+      Array.from({ length: 40 }, (_, i) =>
+        client.ask({ targetAgentType: names[i % 20] as string, sessionId: `s-${i}`, content: `${i}` }),
+      ),
+    )
+    expect(await client.diagnose({ intervalMs: 200 })).toMatchObject({ findings: [], notes: [], recordsSeen: 40 })
+    for (let i = 0; i < 30; i += 1) {
+      await bare.hset(keys.task(`l-${i}`, 'm'), { agent_type: 'agent_1', created_at: 1, fence: 'Q:0::' })
+    }
+    const { findings } = await client.diagnose({ intervalMs: 20, fix: true })
+    expect(findings.map(({ kind, fixed }) => [kind, fixed])).toEqual(
+      Array.from({ length: 30 }, () => ['waiting-without-entry', true]),
+    )
+    expect(await client.result({ sessionId: 'l-7', messageId: 'm' })).toMatchObject({ status: 'FAILED' })
+    expect(await client.explain({ sessionId: 's-1', messageId: 'm' })).toMatchObject({ state: 'unknown' })
+    expect((await client.diagnose({ intervalMs: 20 })).findings).toEqual([])
+  })
+
   test('dead letters of many sessions are redriven, and dropped', async () => {
     const { client, bare, keys } = house
     const count = 30

@@ -1,6 +1,6 @@
-import { execFile, spawn } from 'node:child_process'
+import { execFile } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -10,13 +10,13 @@ import { Redis } from 'ioredis'
 import { afterAll, describe, expect, onTestFinished, test } from 'vitest'
 import { GatewayClient } from '../../src/client/client.ts'
 import type { RedisOption } from '../../src/redis/options.ts'
-import { findBinary } from '../../src/testing/servers/find-binary.ts'
 import { findFreePort } from '../../src/testing/servers/free-port.ts'
 import { type LocalRedis, startLocalRedis } from '../../src/testing/servers/redis.ts'
 import { waitFor } from '../../src/testing/wait-for.ts'
 import { runWorker } from '../../src/worker/run-worker.ts'
 import { FunctionWorker, memoryLogger } from '../worker/harness.ts'
 import { connect } from './harness.ts'
+import { startWatched } from './sentinel.ts'
 
 // ioredis keeps a timer of 2 s for each connection that is closed while its server is away.
 afterAll(() => pause(1_000))
@@ -176,42 +176,6 @@ describe('TLS', () => {
 })
 
 describe('Sentinel', () => {
-  /** A master, a replica, and a sentinel that watches them. */
-  async function startWatched() {
-    const master = await startRedis()
-    const replica = await startRedis('--replicaof', '127.0.0.1', `${master.port}`, '--repl-diskless-sync-delay', '0')
-    const port = await findFreePort()
-    const folder = await mkdtemp(join(tmpdir(), 'byclaw-sentinel-'))
-    const config = join(folder, 'sentinel.conf')
-    const watch = [
-      `monitor main 127.0.0.1 ${master.port} 1`,
-      'down-after-milliseconds main 500',
-      'failover-timeout main 3000',
-    ]
-    await writeFile(
-      config,
-      [`port ${port}`, 'bind 127.0.0.1', `dir ${folder}`, ...watch.map((line) => `sentinel ${line}`)].join('\n'),
-    )
-    const binary = (await findBinary({ names: ['redis-server', 'valkey-server'], env: process.env })) as string
-    const child = spawn(binary, [config, '--sentinel'], { stdio: 'ignore' })
-    onTestFinished(async () => {
-      child.kill('SIGKILL')
-      if (child.exitCode === null) await once(child, 'exit')
-      await rm(folder, { recursive: true, force: true })
-    })
-    const asked = new Redis({ port, disconnectTimeout: 100 })
-    asked.on('error', () => undefined)
-    onTestFinished(() => asked.disconnect())
-    await waitFor(async () => ((await asked.call('SENTINEL', 'REPLICAS', 'main')) as unknown[]).length === 1, {
-      timeoutMs: 15_000,
-    })
-    const copy = new Redis(replica.url, { disconnectTimeout: 100 })
-    copy.on('error', () => undefined)
-    onTestFinished(() => copy.disconnect())
-    await waitFor(async () => (await copy.info('replication')).includes('master_link_status:up'), { timeoutMs: 15_000 })
-    return { master, replica, option: { sentinels: [{ host: '127.0.0.1', port }], name: 'main' } }
-  }
-
   test('finds the master, and goes with it when another takes over', { timeout: 60_000 }, async () => {
     const { master, option } = await startWatched()
     expect(await tryOut(option)).toBe('it works')

@@ -38,3 +38,26 @@ test('all that belongs to one session lies in one slot, and a task’s key tells
     }),
   )
 })
+
+test('a key that a walk finds is told for what it is', () => {
+  const parsed = (key: string) => keys.parse(key)
+  expect(parsed(keys.task('s-1', 'm:1'))).toEqual({ family: 'task', sessionId: 's-1', messageId: 'm:1' })
+  expect(parsed(keys.journal('s-1', 'm-1'))).toEqual({ family: 'journal', sessionId: 's-1', messageId: 'm-1' })
+  expect(parsed(keys.session('s:1'))).toEqual({ family: 'session', sessionId: 's:1' })
+  expect(parsed(keys.data('s-1'))).toEqual({ family: 'data', sessionId: 's-1' })
+  expect(parsed(keys.worker('w:1'))).toEqual({ family: 'worker', workerId: 'w:1' })
+  for (const priority of ['high', 'normal', 'low'] as const) {
+    expect(parsed(keys.control('a.b-c', priority))).toEqual({ family: 'control', capability: 'a.b-c', priority })
+  }
+  expect(parsed(keys.dead('a'))).toEqual({ family: 'dead', capability: 'a' })
+  expect(parsed(keys.capability('a'))).toEqual({ family: 'capability', capability: 'a' })
+  const others = [
+    'queue:ctrl:worker:w',
+    'queue:ctrl:worker:high',
+    'queue:ctrl:a:b',
+    'queue:dead:a:high',
+    'queue:workers',
+  ]
+  const odd = ['queue:task:{s}', 'queue:session:{s}:m', 'queue:delayed:0', 'queuex:dead:a', 'queue:', '']
+  expect([...others, ...odd].map(parsed)).toEqual([...others, ...odd].map(() => null))
+})

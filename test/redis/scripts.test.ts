@@ -141,15 +141,15 @@ describe('settle, release, reclaim, renew, surrender, remove-consumers', () => {
     await take('other', 1)
     for (const id of ids.slice(0, 3)) await makeIdle(id === ids[2] ? 'other' : 'w', id, 60_000)
     const before = await pending()
-    expect(await run('renew', [a], [GROUP, 'w', 100, ids[0] as string, ids[2] as string, '9-9'])).toBe(1)
+    expect(await run('renew', [a], [GROUP, 'w', 100, ids[0] as string, ids[2] as string, '9-9'])).toEqual([ids[0]])
     const after = await pending()
     expect(after[0]?.idle).toBeLessThan(30_000)
     expect(after[1]?.idle).toBeGreaterThan(50_000)
     expect(after[2]).toMatchObject({ consumer: 'other' })
     expect(after[2]?.idle).toBeGreaterThan(50_000)
     expect(after.map(({ deliveries }) => deliveries)).toEqual(before.map(({ deliveries }) => deliveries))
-    expect(await run('renew', [a], [GROUP, 'w', 100])).toBe(0)
-    expect(await run('renew', [a], [GROUP, 'nobody', 100, ids[0] as string])).toBe(0)
+    expect(await run('renew', [a], [GROUP, 'w', 100])).toEqual([])
+    expect(await run('renew', [a], [GROUP, 'nobody', 100, ids[0] as string])).toEqual([])
   })
 
   type Reclaimed = [[cursor: string, taken: [string, string[], number][]][], error: string]

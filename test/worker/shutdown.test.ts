@@ -75,7 +75,9 @@ describe('stop', () => {
     for (let i = 0; i < 20; i += 1) expect(await house.dones('s', `m-${i}`)).toHaveLength(1)
   })
 
-  test('under load: what was fetched but not begun goes back at once; nothing is lost, nothing runs twice', async () => {
+  test('under load: what was fetched but not begun goes back at once; nothing is lost, nothing runs twice', {
+    timeout: 60_000,
+  }, async () => {
     const house = new House()
     const client = house.client()
     const ran: string[] = []

@@ -95,7 +95,10 @@ for i = 1, #KEYS / 3 do
       else
         redis.call('PEXPIRE', record, record_ttl)
       end
-      if held[4] then redis.call('UNLINK', held[4]) end
+      if held[4] then
+        redis.call('UNLINK', held[4])
+        redis.call('HDEL', record, 'journal', 'sum', 'envelope', 'home', 'waits_for')
+      end
     elseif sum ~= '' then
       redis.call('HSET', record, 'written', last, 'sum', sum)
     elseif last > written then

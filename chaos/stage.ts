@@ -1,0 +1,133 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createLogger, GatewayClient } from 'byclaw-gateway-sdk'
+import { Redis } from 'ioredis'
+import { Keys } from '../src/redis/keys.ts'
+import { type LocalRedis, startLocalRedis } from '../src/testing/servers/redis.ts'
+import { TcpProxy } from '../test/support/tcp-proxy.ts'
+import { Member } from './fleet.ts'
+import { Journal } from './journal.ts'
+import { Load } from './load.ts'
+import { CAPABILITY, MAX_ATTEMPTS, MAX_DELIVERIES, PIT, PIT_MAX_DELIVERIES } from './work.ts'
+import type { WorkerSettings } from './worker.ts'
+
+export const PREFIX = 'chaos'
+/** Every write is on disk before it is answered, so that even what was accepted a moment before a kill must be there. */
+const REDIS_ARGS = ['--appendonly', 'yes', '--appendfsync', 'always', '--loglevel', 'warning']
+const SHUTDOWN_MS = 1_000
+const CONCURRENCY = 24
+
+export interface StageOptions {
+  readonly workers: number
+  readonly leaseMs: number
+}
+
+/** All that a run needs: a Redis, the fleet, the senders and readers, each behind a network that can be troubled. */
+export class Stage {
+  readonly folder: string
+  readonly server: LocalRedis
+  readonly journal: Journal
+  /** A connection that no trouble is made for, but that Redis itself may be away. */
+  readonly redis: Redis
+  readonly clientProxy: TcpProxy
+  readonly load: Load
+  /** The workers, all alike; the last member is the pit. */
+  readonly members: readonly Member[]
+  readonly #client: GatewayClient
+  #closed: Promise<void> | undefined
+
+  private constructor(folder: string, server: LocalRedis, clientProxy: TcpProxy, members: readonly Member[]) {
+    this.folder = folder
+    this.server = server
+    this.clientProxy = clientProxy
+    this.members = members
+    this.journal = new Journal(journalPath(folder))
+    this.redis = new Redis(server.port, '127.0.0.1', {
+      protocol: 2,
+      retryStrategy: () => 50,
+      maxRetriesPerRequest: null,
+    })
+    this.redis.on('error', () => undefined) // Redis is killed; it comes back
+    this.#client = new GatewayClient({ redis: clientProxy.url, keyPrefix: PREFIX, logger: createLogger('silent') })
+    this.load = new Load(this.#client, this.journal)
+  }
+
+  static async set(options: StageOptions): Promise<Stage> {
+    const folder = mkdtempSync(join(tmpdir(), 'byclaw-chaos-'))
+    const server = await startLocalRedis({ fresh: true, args: REDIS_ARGS })
+    const names = [...Array.from({ length: options.workers }, (_, index) => `w${index}`), PIT]
+    const members = await Promise.all(
+      names.map((name) =>
+        Member.create({
+          ...{ name, redisPort: server.port, logPath: join(folder, `${name}.log`) },
+          settings: (redis) => workerSettings({ redis, name, folder, ...options }),
+        }),
+      ),
+    )
+    const stage = new Stage(folder, server, await TcpProxy.start(server.port), members)
+    await Promise.all(members.map((member) => member.start()))
+    return stage
+  }
+
+  /** True if the workers read the lanes of urgent and of less urgent tasks. */
+  async hasLanes(): Promise<boolean> {
+    return (await this.redis.exists(new Keys(PREFIX).control(CAPABILITY, 'high'))) === 1
+  }
+
+  get journalPath(): string {
+    return journalPath(this.folder)
+  }
+
+  /** Lets everything work again. */
+  calm(): void {
+    for (const { proxy } of this.members) proxy.pass()
+    this.clientProxy.pass()
+  }
+
+  /** Stops the workers in order. */
+  async stopWorkers(): Promise<void> {
+    await Promise.all(this.members.map((member) => member.stop()))
+  }
+
+  /** Ends everything at once. */
+  close(): Promise<void> {
+    this.#closed ??= this.#close()
+    return this.#closed
+  }
+
+  async #close(): Promise<void> {
+    for (const member of this.members) member.abandon()
+    this.load.giveUp()
+    await this.#client.close()
+    await this.clientProxy.stop()
+    this.redis.disconnect()
+    this.journal.close()
+    await this.server.stop()
+  }
+
+  /** Removes journal and logs. */
+  clear(): void {
+    rmSync(this.folder, { recursive: true, force: true })
+  }
+}
+
+function journalPath(folder: string): string {
+  return join(folder, 'journal.jsonl')
+}
+
+function workerSettings(options: { redis: string; name: string; folder: string; leaseMs: number }): WorkerSettings {
+  const isPit = options.name === PIT
+  return {
+    journal: journalPath(options.folder),
+    capability: isPit ? PIT : CAPABILITY,
+    options: {
+      ...{ workerId: options.name, redis: options.redis, keyPrefix: PREFIX, leaseMs: options.leaseMs },
+      maxConcurrency: isPit ? 1 : CONCURRENCY,
+      maxDeliveries: isPit ? PIT_MAX_DELIVERIES : MAX_DELIVERIES,
+      shutdownTimeoutMs: SHUTDOWN_MS,
+      workspaceDir: join(options.folder, 'workspace'),
+      retry: { maxAttempts: MAX_ATTEMPTS, backoff: { type: 'fixed', delayMs: 300 } },
+    },
+  }
+}

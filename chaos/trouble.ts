@@ -1,0 +1,84 @@
+import { sleep } from '../src/util/sleep.ts'
+import type { Member } from './fleet.ts'
+import type { FaultKind, FaultPlan } from './plan.ts'
+import type { Stage } from './stage.ts'
+
+const COME_BACK_MOST_MS = 5_000
+const LOOK_EVERY_MS = 50
+
+/** Makes the trouble of a plan, and counts what was really made. */
+export class Trouble {
+  readonly counts = new Map<FaultKind, number>()
+  readonly #stage: Stage
+  /** Troubles of Redis wait for each other: it cannot be killed while it comes back. */
+  #redisTurn: Promise<void> = Promise.resolve()
+
+  constructor(stage: Stage) {
+    this.#stage = stage
+  }
+
+  /** Resolves when the trouble is over. */
+  async make({ kind, worker, durationMs }: FaultPlan): Promise<void> {
+    const { members, clientProxy, journal } = this.#stage
+    const member = members[worker % (members.length - 1)] as Member
+    const target = kind.startsWith('redis') ? 'redis' : kind.startsWith('client') ? 'client' : member.name
+    journal.note({ kind: 'fault', fault: kind, target, detail: `${durationMs} ms` })
+    const made = await this.#carryOut(kind, member, durationMs, clientProxy)
+    if (made) this.counts.set(kind, (this.counts.get(kind) ?? 0) + 1)
+  }
+
+  async #carryOut(kind: FaultKind, member: Member, ms: number, clientProxy: Stage['clientProxy']): Promise<boolean> {
+    switch (kind) {
+      case 'kill':
+        return member.kill(ms)
+      case 'stop':
+        return member.freeze(ms)
+      case 'usurp':
+        return member.usurp(ms)
+      case 'roll':
+        return this.#roll()
+      case 'cut':
+        return member.proxy.cut() > 0
+      case 'client-cut':
+        return clientProxy.cut() > 0
+      case 'hole':
+        return swallow(member.proxy, ms)
+      case 'client-hole':
+        return swallow(clientProxy, ms)
+      case 'redis-kill':
+      case 'redis-stop':
+        return this.#troubleRedis(kind, ms)
+    }
+  }
+
+  async #roll(): Promise<boolean> {
+    for (const member of this.#stage.members.slice(0, -1)) {
+      if (!(await member.roll())) continue
+      // Other trouble may keep it away; then the next one has its turn all the same.
+      const deadline = performance.now() + COME_BACK_MOST_MS
+      while (!member.isConsuming && performance.now() < deadline) await sleep(LOOK_EVERY_MS)
+    }
+    return true
+  }
+
+  async #troubleRedis(kind: 'redis-kill' | 'redis-stop', ms: number): Promise<boolean> {
+    const { server } = this.#stage
+    const turn = this.#redisTurn.then(async () => {
+      server.kill(kind === 'redis-kill' ? 'SIGKILL' : 'SIGSTOP')
+      await sleep(ms)
+      if (kind === 'redis-kill') await server.restart()
+      else server.kill('SIGCONT')
+    })
+    this.#redisTurn = turn
+    await turn
+    return true
+  }
+}
+
+/** Connections that are there fall into the hole for good, new ones until it closes. */
+async function swallow(proxy: Stage['clientProxy'], ms: number): Promise<boolean> {
+  proxy.blackHole()
+  await sleep(ms)
+  proxy.pass()
+  return true
+}

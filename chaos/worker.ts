@@ -1,0 +1,31 @@
+// A worker in a process of its own, to be killed. Its settings come as JSON in the first argument; it tells its parent
+// when it consumes, and goes when its parent does.
+import { createLogger, type RunWorkerOptions, runWorker } from 'byclaw-gateway-sdk'
+import { ChaosAgent } from './agent.ts'
+import { arm, CRASH_VARIABLE, type CrashPoint } from './crash-switch.ts'
+import { Journal } from './journal.ts'
+
+/** What a worker process is told at its start. */
+export interface WorkerSettings {
+  readonly journal: string
+  readonly capability: string
+  /** Options of `runWorker`, those that JSON can carry. */
+  readonly options: Omit<RunWorkerOptions, 'worker' | 'workerClass' | 'logger'>
+}
+
+const { journal, capability, options } = JSON.parse(process.argv[2] ?? '{}') as WorkerSettings
+
+process.stdout.write(`process ${process.pid} starts\n`)
+const crashPoint = process.env[CRASH_VARIABLE]
+if (crashPoint !== undefined) arm(JSON.parse(crashPoint) as CrashPoint)
+process.once('disconnect', () => process.exit(1))
+const worker = await runWorker({
+  ...options,
+  worker: new ChaosAgent(capability, new Journal(journal)),
+  logger: createLogger('info'),
+  handleSignals: true,
+})
+process.send?.('ready')
+await worker.stopped
+process.removeAllListeners('disconnect')
+process.disconnect?.()

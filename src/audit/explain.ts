@@ -1,0 +1,165 @@
+import type { TaskRef } from '../protocol/ids.ts'
+import type { TerminalStatus } from '../protocol/status.ts'
+import type { RedisClient } from '../redis/client.ts'
+import type { Keys, Priority } from '../redis/keys.ts'
+import type { Delivery } from '../store/control-survey.ts'
+import { DeadLetters } from '../store/dead-letters.ts'
+import { DEFAULT_LEASE_MS } from '../store/defaults.ts'
+import type { FleetWorker } from '../store/fleet.ts'
+import type { TaskFacts } from '../store/task-facts.ts'
+import { isEnded, isUnbound } from '../store/task-records.ts'
+import { sleep } from '../util/sleep.ts'
+import { findEntry, type Seat } from './entry-search.ts'
+import type { DeadLetterSign, Explanation, ExplanationDetail, WorkerSign } from './explanation.ts'
+import { sentences } from './explanation-text.ts'
+import { type AuditTools, auditTools } from './look.ts'
+
+const LANES: readonly Priority[] = ['high', 'normal', 'low']
+/** A task that looks stranded is looked at so often, with so much time in between. */
+const LOOKS = 3
+const LOOK_AGAIN_MS = 100
+const ENDS: Readonly<Record<string, TerminalStatus>> = {
+  ...{ C: 'COMPLETED', F: 'FAILED', X: 'CANCELLED', E: 'EXPIRED' },
+}
+const WAITING = { Q: 'QUEUED', D: 'DELAYED', T: 'RETRYING' } as const
+
+/** What is known when a task is explained. */
+interface Scene {
+  readonly tools: AuditTools
+  readonly ref: TaskRef
+  readonly now: number
+  readonly workers: ReadonlyMap<string, FleetWorker>
+}
+
+/** Tells where one task is and what it waits for; looks only, and changes nothing. */
+export class Explainer {
+  readonly #tools: AuditTools
+  readonly #deadLetters: DeadLetters
+
+  constructor(redis: RedisClient, keys: Keys, group: string) {
+    this.#tools = auditTools(redis, keys, group)
+    this.#deadLetters = new DeadLetters(redis, keys)
+  }
+
+  /** Explains a task as it is now; it may have moved on when this is read. */
+  async explain({ sessionId, messageId }: TaskRef): Promise<Explanation> {
+    const ref = { sessionId, messageId }
+    let detail = await this.#detail(ref)
+    // What looks stranded may only have moved on between two commands; then its next state says where it is.
+    for (let look = 1; look < LOOKS && detail.state === 'stranded'; look += 1) {
+      await sleep(LOOK_AGAIN_MS)
+      detail = await this.#detail(ref)
+    }
+    return { ...detail, text: sentences(detail) }
+  }
+
+  async #detail(ref: TaskRef): Promise<ExplanationDetail> {
+    const tools = this.#tools
+    const [now, workers, [task = null]] = await Promise.all([
+      tools.space.now(),
+      tools.fleet.live(),
+      tools.facts.read([ref]),
+    ])
+    if (task === null) return { ...ref, state: 'unknown', deadLetter: await this.#deadLetter(ref) }
+    const { fence, agentType } = task
+    const scene: Scene = { tools, ref, now, workers }
+    if (isEnded(fence.text)) return this.#ended(ref, task)
+    if (fence.state === 'R') return running(scene, task)
+    if (isUnbound(fence.text)) return waiting(scene, task)
+    return { ...ref, state: 'other', agentType, fence: fence.text }
+  }
+
+  async #ended(ref: TaskRef, task: TaskFacts): Promise<ExplanationDetail> {
+    const status = ENDS[task.fence.state] as TerminalStatus
+    return {
+      ...{ ...ref, state: 'ended', agentType: task.agentType, status, attempt: task.attempt },
+      ...{ finishedAt: task.finishedAt, error: task.error, keptMs: task.ttlMs },
+      deadLetter: status === 'FAILED' ? await this.#deadLetter(ref, task.agentType) : null,
+    }
+  }
+
+  /** A task's newest dead letter; without a record its capability is not known. */
+  async #deadLetter({ sessionId, messageId }: TaskRef, capability?: string): Promise<DeadLetterSign | null> {
+    const [letter] = await this.#deadLetters.list({ capability, sessionId, messageId }, 1)
+    if (letter === undefined) return null
+    const { id, reason, detail } = letter
+    return { capability: letter.capability, id, reason, detail }
+  }
+}
+
+async function running(scene: Scene, task: TaskFacts): Promise<ExplanationDetail> {
+  const { now, ref, tools } = scene
+  const { agentType, fence, startedAt, cancel } = task
+  const delivery = await deliveryOf(tools, task)
+  if (delivery === null) return { ...ref, state: 'stranded', agentType, status: 'RUNNING', isGuess: false }
+  const worker = workerSign(scene, fence.owner)
+  return {
+    ...{ ...ref, state: 'running', agentType, worker, startedAt, attempt: task.attempt, epoch: fence.epoch },
+    ...{ runningMs: startedAt === null ? null : now - startedAt, idleMs: delivery.idleMs, cancel },
+    ...{ takeoverInMs: takeoverIn(worker, delivery), workers: offering(scene, agentType).length },
+  }
+}
+
+async function waiting(scene: Scene, task: TaskFacts): Promise<ExplanationDetail> {
+  const { ref, tools, now } = scene
+  const { agentType, fence, dueAt, error } = task
+  const status = WAITING[fence.state as keyof typeof WAITING]
+  const lanes = LANES.map((priority) => ({ priority, key: tools.keys.control(agentType, priority) }))
+  // In this order: what is due goes from the agenda to a stream.
+  const isHeld = await isHeldBack(tools, task)
+  const { seat, isCutOff } = await findEntry(tools.survey, lanes, task)
+  if (seat !== null) return seated(scene, task, seat)
+  if (status !== 'QUEUED' && isHeld) {
+    const dueInMs = dueAt === null ? null : dueAt - now
+    return { ...ref, state: 'held-back', agentType, status, dueAt, dueInMs, attempt: task.attempt + 1, error }
+  }
+  return { ...ref, state: 'stranded', agentType, status, isGuess: isCutOff }
+}
+
+/** An attempt that failed goes from its entry to the agenda, so until then its entry holds it. */
+async function isHeldBack(tools: AuditTools, task: TaskFacts): Promise<boolean> {
+  const { sessionId, messageId, fence } = task
+  if (fence.entryId !== '' && (await deliveryOf(tools, task)) !== null) return true
+  return (await tools.agenda.holds([{ sessionId, messageId, turn: String(fence.epoch) }])).includes(true)
+}
+
+function seated(scene: Scene, task: TaskFacts, seat: Seat): ExplanationDetail {
+  const { ref } = scene
+  const { agentType, fence, error } = task
+  const { priority, entryId, delivery } = seat
+  const live = offering(scene, agentType)
+  if (delivery !== null) {
+    const worker = workerSign(scene, delivery.consumer)
+    return {
+      ...{ ...ref, state: 'taken', agentType, priority, entryId, worker, idleMs: delivery.idleMs },
+      ...{ takeoverInMs: takeoverIn(worker, delivery), workers: live.length },
+    }
+  }
+  const freeSlots = live.reduce((sum, one) => sum + Math.max(0, one.maxConcurrency - one.running), 0)
+  return {
+    ...{ ...ref, state: 'queued', agentType, status: WAITING[fence.state as keyof typeof WAITING], priority, entryId },
+    ...{ position: seat.position, workers: live.length, freeSlots, attempt: task.attempt + 1, error },
+  }
+}
+
+async function deliveryOf({ survey, keys }: AuditTools, { agentType, fence }: TaskFacts): Promise<Delivery | null> {
+  const all = await Promise.all(LANES.map((lane) => survey.delivery(keys.control(agentType, lane), fence.entryId)))
+  return all.find((delivery) => delivery !== null) ?? null
+}
+
+/** Null as long as the lease holds and its worker lives. */
+function takeoverIn({ host, leaseMs }: WorkerSign, { idleMs }: Delivery): number | null {
+  const lease = leaseMs ?? DEFAULT_LEASE_MS
+  return host !== null && idleMs <= lease ? null : Math.max(0, lease - idleMs)
+}
+
+function workerSign({ workers, now }: Scene, workerId: string): WorkerSign {
+  const worker = workers.get(workerId)
+  if (worker === undefined) return { workerId, host: null, pid: null, leaseMs: null, seenMsAgo: null }
+  const { host, pid, leaseMs, lastSeenAt } = worker
+  return { workerId, host, pid, leaseMs, seenMsAgo: Math.max(0, now - lastSeenAt) }
+}
+
+function offering({ workers }: Scene, capability: string): FleetWorker[] {
+  return [...workers.values()].filter(({ capabilities }) => capabilities.includes(capability))
+}

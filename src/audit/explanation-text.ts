@@ -1,0 +1,114 @@
+import { span } from '../util/span.ts'
+import type { DeadLetterSign, ExplanationDetail, WorkerSign } from './explanation.ts'
+
+type Of<State extends ExplanationDetail['state']> = ExplanationDetail & { readonly state: State }
+
+/** Where a task is and what it waits for, in full sentences. */
+export function sentences(detail: ExplanationDetail): string {
+  switch (detail.state) {
+    case 'unknown':
+      return unknown(detail)
+    case 'queued':
+      return queued(detail)
+    case 'taken':
+      return taken(detail)
+    case 'held-back':
+      return heldBack(detail)
+    case 'stranded':
+      return stranded(detail)
+    case 'running':
+      return running(detail)
+    case 'ended':
+      return ended(detail)
+    default:
+      return `Its record says '${detail.fence}', which this version does not understand: look with the version that wrote it.`
+  }
+}
+
+function unknown({ deadLetter }: Of<'unknown'>): string {
+  const text =
+    'Nothing is known of this task: it was never accepted, or it ended so long ago that its record has expired, or the ids are not quite right.'
+  return deadLetter === null ? text : `${text} ${buried(deadLetter)}`
+}
+
+function queued(detail: Of<'queued'>): string {
+  const { agentType, priority, position, workers, freeSlots, error, status } = detail
+  const lane = priority === 'normal' ? `'${agentType}'` : `'${agentType}' (${priority})`
+  const place = `at position ${position} on ${lane}, behind ${count(position - 1, 'other')}`
+  const served =
+    workers === 0
+      ? `No live worker offers '${agentType}': it waits for one to start.`
+      : `${count(workers, 'live worker')} ${workers === 1 ? 'offers' : 'offer'} '${agentType}', with ${count(freeSlots, 'free slot')}.`
+  const again =
+    status === 'RETRYING' ? ` It is attempt ${detail.attempt}${error === null ? '' : `, after: ${error.message}`}.` : ''
+  return `It is queued ${place}. ${served}${again}`
+}
+
+function taken({ worker, idleMs, takeoverInMs, workers, agentType }: Of<'taken'>): string {
+  const who = `Worker ${named(worker)} was given it and has not begun it`
+  if (takeoverInMs === null) return `${who} yet; the worker's last sign for it was ${span(idleMs)} ago.`
+  return `${who}; nothing was heard for ${span(idleMs)}. ${takeover(takeoverInMs, workers, agentType)}`
+}
+
+function heldBack({ status, dueInMs, dueAt, attempt, error }: Of<'held-back'>): string {
+  const due =
+    dueInMs === null || dueAt === null
+      ? 'until its time has come'
+      : dueInMs > 0
+        ? `for another ${span(dueInMs)}, until ${iso(dueAt)}`
+        : `until ${iso(dueAt)}, which is over: a live worker puts it on its stream at any moment`
+  if (status === 'DELAYED') return `It is held back ${due}, as its sender asked.`
+  const cause = error === null ? '' : ` because the last attempt failed: ${error.message} (${error.code})`
+  return `It waits for attempt ${attempt}, ${due}${cause}.`
+}
+
+function stranded({ status, isGuess }: Of<'stranded'>): string {
+  if (isGuess) return `It is ${status}, and its entry was not found in the part of the streams that was searched.`
+  return `It is ${status}, but nothing will ever move it: its entry is gone. \`byclaw doctor\` says more, and \`byclaw doctor --fix\` repairs or ends it.`
+}
+
+function running(detail: Of<'running'>): string {
+  const { worker, runningMs, attempt, takeoverInMs, workers, idleMs, agentType, cancel } = detail
+  const since = runningMs === null ? '' : ` for ${span(runningMs)}`
+  const asked =
+    cancel === null
+      ? ''
+      : ` Its cancel was requested${cancel.requestedBy === '' ? '' : ` by ${cancel.requestedBy}`}${cancel.reason === '' ? '' : ` (${cancel.reason})`}: it will end CANCELLED.`
+  if (takeoverInMs !== null) {
+    const gone = worker.host === null ? 'is gone' : 'is silent'
+    return `Attempt ${attempt} began on worker ${named(worker)}, which ${gone}: its lease was renewed ${span(idleMs)} ago. ${takeover(takeoverInMs, workers, agentType)}${asked}`
+  }
+  return `It runs on worker ${named(worker)}${since}, attempt ${attempt}. Its lease was renewed ${span(idleMs)} ago${worker.leaseMs === null ? '' : ` and lasts ${span(worker.leaseMs)}`}.${asked}`
+}
+
+function ended(detail: Of<'ended'>): string {
+  const { status, finishedAt, attempt, error, keptMs, deadLetter } = detail
+  const when = finishedAt === null ? '' : ` at ${iso(finishedAt)}`
+  const why = error === null ? '' : `: ${error.message} (${error.code})`
+  const kept = keptMs === null ? 'at least until a worker has seen its entry off' : `for another ${span(keptMs)}`
+  const text = `It ended ${status}${when}, in attempt ${attempt}${why}. Its result is kept ${kept}.`
+  return deadLetter === null ? text : `${text} ${buried(deadLetter)}`
+}
+
+function takeover(inMs: number, workers: number, agentType: string): string {
+  if (workers === 0) return `No live worker offers '${agentType}': it waits for one to start, which then takes it over.`
+  if (inMs > 0) return `Another worker takes it over in about ${span(inMs)}.`
+  return 'A worker takes it over as soon as it has a free slot.'
+}
+
+function buried({ capability, id, reason, detail }: DeadLetterSign): string {
+  return `It lies in the dead letters of '${capability}' as ${id}: ${reason}${detail === '' ? '' : `, ${detail}`}. \`byclaw dead redrive ${id}\` sends it again.`
+}
+
+function named({ workerId, host, pid, seenMsAgo }: WorkerSign): string {
+  if (host === null) return workerId
+  return `${workerId} (${host}:${pid}, seen ${span(seenMsAgo ?? 0)} ago)`
+}
+
+function count(number: number, what: string): string {
+  return `${number} ${what}${number === 1 ? '' : 's'}`
+}
+
+function iso(unixMs: number): string {
+  return new Date(unixMs).toISOString()
+}

@@ -1,0 +1,78 @@
+import type { FoundKey } from '../store/key-space.ts'
+import { isEnded } from '../store/task-records.ts'
+import type { Look } from './look.ts'
+
+/** A worker that is alive renews the time of its hash long before. */
+const WORKER_TTL_MS = 60_000
+const SESSION_PAGE = 100
+const MOST_SESSION_TASKS = 1_000
+
+/** Keys that would stay for ever: streams, indexes, journals and worker hashes without a time to live. */
+export async function checkLasting(look: Look, found: readonly FoundKey[]): Promise<void> {
+  const bounded = found.filter(({ family }) => ['data', 'session', 'worker', 'journal'].includes(family))
+  for (const key of await look.tools.space.lasting(bounded)) await checkKey(look, key)
+}
+
+/** Worker ids on lists whose worker is gone. */
+export async function checkLists(look: Look, capabilities: Iterable<string>): Promise<void> {
+  const { fleet } = look.tools
+  for (const capability of [undefined, ...capabilities]) {
+    for (const listed of await fleet.gone(capability)) {
+      const { workerId, seenAt } = listed
+      const evidence = [capability, workerId, seenAt]
+      look.suspect({ kind: 'listed-worker', workerId, capability: capability ?? null }, evidence, () =>
+        fleet.unlist(listed, capability),
+      )
+    }
+  }
+}
+
+/** How much lies in the dead letters. */
+export async function checkDeadLetters(look: Look, key: string, capability: string): Promise<void> {
+  const count = await look.tools.space.length(key)
+  if (count > 0) look.suspect({ kind: 'dead-letters', capability, count }, [key])
+}
+
+async function checkKey(look: Look, found: FoundKey): Promise<void> {
+  const { resultTtlMs, streamTtlMs } = look.abandonment.retention
+  switch (found.family) {
+    case 'data':
+      return suspectLasting(look, found.key, 'events', streamTtlMs)
+    case 'worker':
+      return suspectLasting(look, found.key, 'worker', WORKER_TTL_MS)
+    case 'session':
+      if (await hasOpenTask(look, found.sessionId)) return
+      return suspectLasting(look, found.key, 'session', resultTtlMs)
+    case 'journal':
+      return checkJournal(look, found)
+    default:
+      return
+  }
+}
+
+/** A session that has not written yet has no time to live yet: it comes with the first event. */
+async function hasOpenTask({ tools }: Look, sessionId: string): Promise<boolean> {
+  for (let from = 0; from < MOST_SESSION_TASKS; from += SESSION_PAGE) {
+    const ids = await tools.space.messageIds(sessionId, from, SESSION_PAGE)
+    const places = ids.map((messageId) => {
+      return { family: 'task' as const, key: tools.keys.task(sessionId, messageId), sessionId, messageId }
+    })
+    const tasks = await tools.facts.read(await tools.space.lasting(places))
+    if (tasks.some((task) => task !== null && !isEnded(task.fence.text))) return true
+    if (ids.length < SESSION_PAGE) return false
+  }
+  return false
+}
+
+async function checkJournal(look: Look, { key, sessionId, messageId }: FoundKey & { family: 'task' | 'journal' }) {
+  const [task = null] = await look.tools.facts.read([{ sessionId, messageId }])
+  if (task === null) {
+    look.suspect({ kind: 'orphaned-journal', key }, [key], () => look.tools.space.remove(key))
+  } else if (isEnded(task.fence.text)) {
+    suspectLasting(look, key, 'journal', look.abandonment.retention.resultTtlMs)
+  }
+}
+
+function suspectLasting(look: Look, key: string, holds: 'journal' | 'events' | 'session' | 'worker', ttlMs: number) {
+  look.suspect({ kind: 'key-without-ttl', key, holds }, [key], () => look.tools.space.expireUnset(key, ttlMs))
+}

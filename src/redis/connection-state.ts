@@ -1,0 +1,76 @@
+import type { Logger } from '../logger.ts'
+
+/** A server that refused counts as back when it has done something again and refused nothing for this long since. */
+const ACCEPTED_AFTER_MS = 1_000
+
+/**
+ * Whether a connection is up or down, told once per change, however often ioredis tries in between. A server that lets
+ * us connect and then refuses what we ask is down, too.
+ */
+export class ConnectionState {
+  readonly #logger: Logger
+  readonly #about: object
+  #down = false
+  #losses = 0
+  #closed = false
+  #refusals = 0
+  #refusing = false
+  #accepted: NodeJS.Timeout | undefined
+
+  /** @param about - Goes into the log lines. */
+  constructor(logger: Logger, about: object) {
+    this.#logger = logger
+    this.#about = about
+  }
+
+  /** How many times in a row the server let us connect and then refused. */
+  get refusals(): number {
+    return this.#refusals
+  }
+
+  /** How often the connection was lost so far. */
+  get losses(): number {
+    return this.#losses
+  }
+
+  lost(reason: string): void {
+    if (this.#down || this.#closed) return
+    this.#down = true
+    this.#losses += 1
+    this.#logger.warn({ ...this.#about, reason }, 'Redis connection lost')
+  }
+
+  refused(reason: string): void {
+    clearTimeout(this.#accepted)
+    this.#accepted = undefined
+    // All that was under way is refused together.
+    if (!this.#refusing) this.#refusals += 1
+    this.#refusing = true
+    this.lost(reason)
+  }
+
+  ready(): void {
+    this.#refusing = false
+    if (!this.#down || this.#closed) return
+    if (this.#refusals === 0) this.#back()
+  }
+
+  /** The server has carried out a command. */
+  answered(): void {
+    if (this.#refusals === 0 || this.#accepted !== undefined || this.#closed) return
+    this.#accepted = setTimeout(() => this.#back(), ACCEPTED_AFTER_MS)
+    this.#accepted.unref()
+  }
+
+  close(): void {
+    this.#closed = true
+    clearTimeout(this.#accepted)
+  }
+
+  #back(): void {
+    this.#accepted = undefined
+    this.#refusals = 0
+    this.#down = false
+    this.#logger.info(this.#about, 'Redis connection is back')
+  }
+}

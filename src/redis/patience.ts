@@ -1,0 +1,69 @@
+import { errorMessage } from '../errors.ts'
+import type { Logger } from '../logger.ts'
+import { sleep } from '../util/sleep.ts'
+
+/**
+ * What a server says that lives and cannot carry out a command now: no memory, no disk, no replicas, busy, not yet
+ * there. A script's error carries it at the front, or behind `: -` before Redis 7.
+ */
+const FOR_NOW = /(?:^|: -)(?:OOM|MISCONF|NOREPLICAS|BUSY|LOADING|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|READONLY) /
+
+const FIRST_MS = 50
+const MOST_MS = 500
+/** The refusals are over when there was none for this long. */
+const OVER_AFTER_MS = 1_000
+
+/** True for a refusal that will not last. Nothing was written then: a script is refused at its first write. */
+export function isRefusedForNow(error: unknown): boolean {
+  return error instanceof Error && error.name === 'ReplyError' && FOR_NOW.test(error.message)
+}
+
+/**
+ * Carries out what the server refuses for now again and again, with pauses, until it takes it. Says so once when it
+ * begins and once when it is over, however many commands are concerned.
+ */
+export class Patience {
+  readonly #logger: Logger
+  readonly #about: object
+  #waiting = 0
+  #told = false
+  #over: NodeJS.Timeout | undefined
+
+  /** @param about - Goes into the log lines. */
+  constructor(logger: Logger, about: object) {
+    this.#logger = logger
+    this.#about = about
+  }
+
+  async run<T>(attempt: () => Promise<T>): Promise<T> {
+    for (let refusals = 0; ; refusals += 1) {
+      try {
+        return await attempt()
+      } catch (error) {
+        if (!isRefusedForNow(error)) throw error
+        await this.#wait(refusals, errorMessage(error))
+      }
+    }
+  }
+
+  /** Ends the watch for the end of the refusals. */
+  close(): void {
+    clearTimeout(this.#over)
+    this.#told = true
+  }
+
+  async #wait(refusals: number, reason: string): Promise<void> {
+    clearTimeout(this.#over)
+    if (!this.#told) this.#logger.warn({ ...this.#about, reason }, 'Redis refuses commands, trying again')
+    this.#told = true
+    this.#waiting += 1
+    await sleep(Math.min(FIRST_MS * 2 ** Math.min(refusals, 8), MOST_MS) * (0.8 + Math.random() * 0.2))
+    this.#waiting -= 1
+    if (this.#waiting > 0) return
+    this.#over = setTimeout(() => {
+      this.#told = false
+      this.#logger.info(this.#about, 'Redis takes commands again')
+    }, OVER_AFTER_MS)
+    this.#over.unref()
+  }
+}

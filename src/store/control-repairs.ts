@@ -1,0 +1,31 @@
+import type { RedisClient } from '../redis/client.ts'
+
+/** Longer than any consumer can have been silent: only the one that is named is removed. */
+const NEVER_MS = Number.MAX_SAFE_INTEGER
+
+/** Puts control streams in order, for operators. Each method may be repeated, and says whether it changed something. */
+export class ControlRepairs {
+  readonly #redis: RedisClient
+  readonly #group: string
+
+  constructor(redis: RedisClient, group: string) {
+    this.#redis = redis
+    this.#group = group
+  }
+
+  /** Acks and deletes an entry. */
+  async settle(key: string, id: string): Promise<boolean> {
+    await this.#redis.script('settle', [key], [this.#group, 1, id])
+    return true
+  }
+
+  /** Makes a delivered entry pending again, for any worker to take over. */
+  async restore(key: string, id: string, consumer: string): Promise<boolean> {
+    return (await this.#redis.script<number>('restoreEntry', [key], [this.#group, consumer, id])) === 1
+  }
+
+  /** Removes a consumer that owns nothing. */
+  async removeConsumer(key: string, name: string): Promise<boolean> {
+    return (await this.#redis.script<number>('removeConsumers', [key], [this.#group, NEVER_MS, name])) > 0
+  }
+}

@@ -1,0 +1,66 @@
+import type { RedisClient } from '../redis/client.ts'
+import type { Keys, ParsedKey } from '../redis/keys.ts'
+
+const PAGE = 500
+
+/** A key of this library's, and what it is. */
+export type FoundKey = ParsedKey & { readonly key: string }
+
+/** Walks over all keys with a prefix, for operators. */
+export class KeySpace {
+  readonly #redis: RedisClient
+  readonly #keys: Keys
+
+  constructor(redis: RedisClient, keys: Keys) {
+    this.#redis = redis
+    this.#keys = keys
+  }
+
+  /** The keys, a page at a time; one may come twice. */
+  async *walk(): AsyncGenerator<FoundKey[]> {
+    for await (const page of this.#redis.scan(this.#keys.allPattern(), PAGE)) {
+      const found = page.flatMap((key) => {
+        const parsed = this.#keys.parse(key)
+        return parsed === null ? [] : [{ key, ...parsed }]
+      })
+      if (found.length > 0) yield found
+    }
+  }
+
+  /** Those of the keys that have no time to live. */
+  async lasting<Found extends FoundKey>(found: readonly Found[]): Promise<Found[]> {
+    const ttls = await this.#redis.all<number>(found.map(({ key }) => ['PTTL', key] as const))
+    return found.filter((_, index) => ttls[index] === -1)
+  }
+
+  /** Ids of a session's tasks, `count` at a time from the newest. */
+  messageIds(sessionId: string, from: number, count: number): Promise<string[]> {
+    const key = this.#keys.session(sessionId)
+    return this.#redis.call<string[]>('ZREVRANGE', key, from, from + count - 1)
+  }
+
+  /** Gives a key a time to live if it has none; false if it has one, or is gone. */
+  async expireUnset(key: string, ttlMs: number): Promise<boolean> {
+    return (await this.#redis.script<number>('expireUnset', [key], [ttlMs])) === 1
+  }
+
+  /** Removes a key in the background of the server. */
+  async remove(key: string): Promise<boolean> {
+    return (await this.#redis.call<number>('UNLINK', key)) === 1
+  }
+
+  exists(key: string): Promise<number> {
+    return this.#redis.call<number>('EXISTS', key)
+  }
+
+  /** Entries of a stream. */
+  length(key: string): Promise<number> {
+    return this.#redis.call<number>('XLEN', key)
+  }
+
+  /** Unix ms by Redis' clock. */
+  async now(): Promise<number> {
+    const [seconds = 0, micros = 0] = (await this.#redis.call<string[]>('TIME')).map(Number)
+    return seconds * 1_000 + Math.floor(micros / 1_000)
+  }
+}

@@ -1,0 +1,97 @@
+import { describe, expect, test } from 'vitest'
+import { LUA } from '../../src/redis/lua.generated.ts'
+import { waitFor } from '../../src/testing/wait-for.ts'
+import { sleep } from '../../src/util/sleep.ts'
+import type { ProxiedConnection } from '../support/proxied-connection.ts'
+import { Ward } from './ward.ts'
+
+/** The six connections of a worker and a client, by what they have sent. */
+const USES: Record<string, (connection: ProxiedConnection) => boolean> = {
+  "the worker's commands": (connection) => connection.hasRun(LUA.begin.sha),
+  "the worker's blocking read": ({ use, commands }) => use === 'blocking' && commands.has('XREADGROUP'),
+  "the worker's inbox": ({ use, commands }) => use === 'blocking' && !commands.has('XREADGROUP'),
+  "the worker's lease thread": (connection) => connection.hasRun(LUA.beat.sha),
+  "the client's commands": (connection) => connection.hasRun(LUA.enqueue.sha),
+  "the client's pushes": ({ use }) => use === 'subscriber',
+}
+
+async function finish(ward: Ward, result: Promise<unknown>): Promise<void> {
+  ward.stopLoad()
+  ward.gate.open()
+  expect(await result).toMatchObject({ status: 'COMPLETED', data: 'held' })
+  await ward.settled()
+  expect([...ward.starts].filter(([id, count]) => id === 'held' && count > 1)).toEqual([])
+  for (const [line, count] of Object.entries(ward.logged())) expect([line, count]).toEqual([line, 1])
+}
+
+describe('a half-open connection is found, and replaced by a new one', () => {
+  test.each(Object.keys(USES))('%s', { timeout: 30_000 }, async (name) => {
+    const ward = await Ward.open({ work: { leaseMs: 2_000 } })
+    const isMeant = USES[name] as (connection: ProxiedConnection) => boolean
+    await ward.hold()
+    const result = ward.result()
+    ward.startLoad()
+    await waitFor(() => ward.accepted.length > 5 && ward.proxy.connections(isMeant).length === 1)
+    const before = performance.now()
+    expect(ward.proxy.blackHole(isMeant)).toBe(1)
+    await waitFor(() => ward.proxy.connections((each) => isMeant(each) && !each.isInHole).length === 1)
+    expect(performance.now() - before).toBeLessThan(4_500)
+    expect(await ward.backAtWork()).toBeLessThan(4_000)
+    await finish(ward, result)
+    expect(Object.keys(ward.logged()).filter((line) => line.startsWith('Redis connection lost'))).toHaveLength(1)
+  })
+
+  test('all of them at once, the network being gone for longer than a lease', { timeout: 40_000 }, async () => {
+    const ward = await Ward.open({ work: { leaseMs: 1_000 } })
+    await ward.hold()
+    const result = ward.result()
+    ward.startLoad()
+    await waitFor(() => ward.accepted.length > 5)
+    ward.proxy.blackHole()
+    await sleep(3_000)
+    const attempts = ward.proxy.accepted
+    await sleep(1_500)
+    expect(ward.proxy.accepted - attempts).toBeLessThan(20)
+    ward.proxy.pass()
+    ward.proxy.cut((connection) => connection.isInHole)
+    expect(await ward.backAtWork()).toBeLessThan(4_000)
+    await finish(ward, result)
+  })
+})
+
+describe('CLIENT KILL', () => {
+  test.each(['normal', 'pubsub'])('of every %s connection, again and again', { timeout: 30_000 }, async (type) => {
+    const ward = await Ward.open()
+    await ward.hold()
+    const result = ward.result()
+    ward.startLoad()
+    // The last connection of all comes with the worker's first sign of life.
+    await waitFor(() => ward.proxy.connections((connection) => connection.hasRun(LUA.beat.sha)).length === 1)
+    for (let round = 0; round < 5; round += 1) {
+      const { length } = ward.accepted
+      await waitFor(() => ward.accepted.length > length + 3)
+      await ward.house.redis.call('CLIENT', 'KILL', 'TYPE', type, 'SKIPME', 'yes')
+    }
+    expect(await ward.backAtWork()).toBeLessThan(4_000)
+    ward.stopLoad()
+    ward.gate.open()
+    expect(await result).toMatchObject({ status: 'COMPLETED', data: 'held' })
+    await ward.settled()
+    expect([...ward.starts.values()].filter((count) => count > 1)).toEqual([])
+    for (const [line, count] of Object.entries(ward.logged())) expect([line, count <= 5]).toEqual([line, true])
+    expect((await ward.idleSecond()).connections).toBe(0)
+  })
+})
+
+test('a server that hangs for a while with open sockets: all goes on when it does', { timeout: 40_000 }, async () => {
+  const ward = await Ward.open()
+  await ward.hold()
+  const result = ward.result()
+  ward.startLoad()
+  await waitFor(() => ward.accepted.length > 5)
+  ward.server.kill('SIGSTOP')
+  await sleep(4_000)
+  ward.server.kill('SIGCONT')
+  expect(await ward.backAtWork()).toBeLessThan(4_000)
+  await finish(ward, result)
+})

@@ -1,0 +1,53 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { Redis } from 'ioredis'
+import { onTestFinished } from 'vitest'
+import { findBinary } from '../../src/testing/servers/find-binary.ts'
+import { findFreePort } from '../../src/testing/servers/free-port.ts'
+import { type LocalRedis, startLocalRedis } from '../../src/testing/servers/redis.ts'
+import { waitFor } from '../../src/testing/wait-for.ts'
+
+async function startRedis(args: readonly string[]): Promise<LocalRedis> {
+  const redis = await startLocalRedis({ fresh: true, args })
+  onTestFinished(() => redis.stop())
+  return redis
+}
+
+/** A master, a replica, and a sentinel that watches them. */
+export async function startWatched() {
+  const master = await startRedis([])
+  const replica = await startRedis(['--replicaof', '127.0.0.1', `${master.port}`, '--repl-diskless-sync-delay', '0'])
+  const port = await findFreePort()
+  const folder = await mkdtemp(join(tmpdir(), 'byclaw-sentinel-'))
+  const config = join(folder, 'sentinel.conf')
+  const watch = [
+    `monitor main 127.0.0.1 ${master.port} 1`,
+    'down-after-milliseconds main 500',
+    'failover-timeout main 3000',
+  ]
+  await writeFile(
+    config,
+    [`port ${port}`, 'bind 127.0.0.1', `dir ${folder}`, ...watch.map((line) => `sentinel ${line}`)].join('\n'),
+  )
+  const binary = (await findBinary({ names: ['redis-server', 'valkey-server'], env: process.env })) as string
+  const child = spawn(binary, [config, '--sentinel'], { stdio: 'ignore' })
+  onTestFinished(async () => {
+    child.kill('SIGKILL')
+    if (child.exitCode === null) await once(child, 'exit')
+    await rm(folder, { recursive: true, force: true })
+  })
+  const asked = new Redis({ port, disconnectTimeout: 100 })
+  asked.on('error', () => undefined)
+  onTestFinished(() => asked.disconnect())
+  await waitFor(async () => ((await asked.call('SENTINEL', 'REPLICAS', 'main')) as unknown[]).length === 1, {
+    timeoutMs: 15_000,
+  })
+  const copy = new Redis(replica.url, { disconnectTimeout: 100 })
+  copy.on('error', () => undefined)
+  onTestFinished(() => copy.disconnect())
+  await waitFor(async () => (await copy.info('replication')).includes('master_link_status:up'), { timeoutMs: 15_000 })
+  return { master, replica, copy, asked, option: { sentinels: [{ host: '127.0.0.1', port }], name: 'main' } }
+}
