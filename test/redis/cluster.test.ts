@@ -150,7 +150,9 @@ describe('on a Cluster', () => {
     expect(await client.result({ sessionId: 's-mixed', messageId: 'm' })).toMatchObject({ data: 'x', attempts: 1 })
     expect(await client.ask({ ...send, messageId: undefined, content: 'bad' })).toMatchObject({ status: 'FAILED' })
     await bare.xadd(keys.control('agent_7'), '*', 'data', 'poison')
-    await waitFor(async () => (await client.listDeadLetters('agent_7')).length === 1)
+    await waitFor(async () => (await client.listDeadLetters('agent_7')).length === 2)
+    const reasons = (await client.listDeadLetters('agent_7')).map(({ reason }) => reason)
+    expect(reasons.sort()).toEqual(['bad-json', 'failed'])
     expect(await client.listTasks({ sessionId: 's-mixed' })).toHaveLength(2)
     expect((await client.listWorkers()).map(({ workerId, capabilities }) => [workerId, capabilities.length])).toEqual([
       ['w', 20],

@@ -44,6 +44,18 @@ describe('a task that waits for long', () => {
     expect(Object.keys(record)).not.toEqual(expect.arrayContaining(['envelope']))
   })
 
+  test('is nothing that the doctor would repair', async () => {
+    const house = new House()
+    const client = house.client()
+    await house.work((_, context) => context.callAgent(call), { suspendAfterMs: 20 })
+    await client.sendMessage(send)
+    await waitFor(async () => (await client.getTask(send))?.status === 'WAITING_AGENT')
+    const diagnosis = await client.diagnose({ fix: true })
+    expect(JSON.stringify(diagnosis)).not.toContain('"messageId":"m"')
+    expect((await client.getTask(send))?.status).toBe('WAITING_AGENT')
+    expect(await client.explain({ sessionId: 's', messageId: 'm' })).toMatchObject({ state: 'suspended' })
+  })
+
   test('is not parked while a step, a tool or a short sleep runs', async () => {
     const house = new House()
     const gate = new Gate()
