@@ -172,6 +172,12 @@ describe('a worker with fewer slots than streams', () => {
           mostPending = Math.max(mostPending, (await house.redis.eval(look, keys.length, ...keys)) as number)
       })()
       const client = house.client()
+      // Until a lane has been used the worker does not count on it.
+      for (const targetAgentType of all) {
+        for (const priority of PRIORITIES) await client.ask({ targetAgentType, priority, sessionId: 's', content: 'x' })
+      }
+      mostPending = 0
+      ran = 0
       for (let wave = 0; wave < 6; wave += 1) {
         await Promise.all(
           Array.from({ length: 24 }, (_, index) =>
@@ -192,7 +198,9 @@ describe('a worker with fewer slots than streams', () => {
       for (const name of all) await settled(house, name)
       // What is taken without a free slot would be put back under a new id.
       const added = await Promise.all(keys.map((key) => house.redis.xinfo('STREAM', key) as Promise<unknown[]>))
-      expect(added.reduce<number>((sum, info) => sum + Number(info[info.indexOf('entries-added') + 1]), 0)).toBe(144)
+      expect(added.reduce<number>((sum, info) => sum + Number(info[info.indexOf('entries-added') + 1]), 0)).toBe(
+        144 + keys.length,
+      )
     },
   )
 })
