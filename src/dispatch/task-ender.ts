@@ -35,7 +35,7 @@ export class TaskEnder {
     for (;;) {
       const outline = await this.#records.peek(ref)
       if (outline === null) return { status: 'missing' }
-      if (isEnded(outline.fence)) return { status: 'finished', outline }
+      if (isEnded(outline.fence)) return this.#finished(outline)
       if (!force && !isUnbound(outline.fence)) return { status: 'running', outline }
       if ((await this.#commit(outline, done)).ok) return { status: 'ended', outline }
     }
@@ -46,12 +46,17 @@ export class TaskEnder {
     for (;;) {
       const outline = await this.#records.peek(ref)
       if (outline === null) return { status: 'missing' }
-      if (isEnded(outline.fence)) return { status: 'finished', outline }
+      if (isEnded(outline.fence)) return this.#finished(outline)
       if (outline.attempt > 0 || !isUnbound(outline.fence)) return { status: 'running', outline }
       const answer = await this.#commit(outline, expiredDone())
       if (answer.ok) return { status: 'ended', outline }
       if (answer.cancel !== undefined) return this.end(ref, cancelledDone(answer.cancel.reason))
     }
+  }
+
+  async #finished(outline: TaskOutline): Promise<EndAnswer> {
+    await this.#writer.tellAgain(outline)
+    return { status: 'finished', outline }
   }
 
   async #commit(outline: TaskOutline, done: OutsideEnd): Promise<CommitAnswer> {

@@ -13,7 +13,7 @@ import { AskAgentCommand, type GatewayCommand } from '../protocol/command.ts'
 import type { TaskRef } from '../protocol/ids.ts'
 import { entryField } from '../redis/streams.ts'
 import type { DataWriter } from '../store/data-streams.ts'
-import { type CancelRequest, isEnded } from '../store/task-records.ts'
+import { type CancelRequest, isEnded, suspendedFence } from '../store/task-records.ts'
 import type { Assignment } from './assignment.ts'
 import type { Conclusion } from './conclusion.ts'
 import { brokenOff, completed, failed, type Outcome } from './outcome.ts'
@@ -100,6 +100,11 @@ export class Execution {
   lose(holder: string): void {
     if (this.#isOver) return
     const { messageId, fence } = this.ref
+    if (holder === suspendedFence(fence)) {
+      // Parked by this very attempt, which is about to hear of it.
+      this.#settle?.({ status: 'SUSPENDED' })
+      return
+    }
     const lost = new GatewayError('GW_LEASE_LOST', { messageId, holder: holder || 'nobody' })
     // Only an end of this very attempt makes its entry ours to ack; any other belongs to whoever took the task over.
     if (!isEnded(holder) || holder.slice(1) !== fence.slice(1)) {

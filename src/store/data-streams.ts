@@ -112,6 +112,12 @@ export class DataWriter {
     return this.#answers.tell(tells)
   }
 
+  /** The same for a task that has ended before: whoever ended it may have died before he told. */
+  async tellAgain({ sessionId, messageId }: TaskRef): Promise<void> {
+    const raw = await this.#redis.script<RawTell[]>('journalReply', [this.#keys.task(sessionId, messageId)], [])
+    await this.#answers.tell(toTells(this.#keys, raw))
+  }
+
   async #send(commits: readonly Commit[]): Promise<CommitAnswer[]> {
     const keys: string[] = []
     const args: (string | number)[] = [...this.#header]

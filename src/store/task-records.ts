@@ -41,6 +41,12 @@ export function parkedFence(fence: string): string {
   return `T:${epoch}:${entry}:`
 }
 
+/** The fence of a task that was suspended while `fence` held; nobody owns it. */
+export function suspendedFence(fence: string): string {
+  const [, epoch, entry] = fence.split(':')
+  return `W:${epoch}:${entry}:`
+}
+
 /** True for a task that waits for an entry, for its time or for an answer, and that nobody owns. */
 export function isUnbound(fence: string): boolean {
   return /^[QDTW]:/.test(fence)

@@ -127,6 +127,26 @@ describe('a task that waits for long', () => {
     expect(await client.listTasks({ sessionId: 's', limit: 1_000 })).toHaveLength(3 * count)
   })
 
+  test('is woken when a cancel is repeated whose first caller died before he told', async () => {
+    const house = new House()
+    const client = house.client()
+    await house.work((_, context) => context.callAgent(call).catch((error) => error.status), { suspendAfterMs: 20 })
+    await client.sendMessage(send)
+    await waitFor(async () => (await client.getTask(send))?.status === 'WAITING_AGENT')
+    const tasks = await client.listTasks({ sessionId: 's' })
+    const childId = tasks.find(({ messageId }) => messageId !== 'm')?.messageId ?? ''
+    const record = house.keys.task('s', childId)
+    const [, journal, op] = ((await house.redis.hget(record, 'reply_to')) ?? '').split(' ') as [string, string, string]
+    await house.redis.hset(record, { fence: 'X:0::', finished_at: '1' })
+    await house.redis.hset(journal, { [`=${op}`]: '1 1 {"s":"X"}', n: '1' })
+    const fence = (await house.redis.hget(house.keys.task('s', 'm'), 'fence')) as string
+    await house.redis.hset(house.keys.task('s', 'm'), 'fence', `Q:${fence.split(':')[1]}::`)
+    expect(await client.cancelTask({ sessionId: 's', messageId: childId })).toMatchObject({
+      status: 'ALREADY_FINISHED',
+    })
+    expect((await client.result({ ...send, timeoutMs: 20_000 })).data).toBe('CANCELLED')
+  })
+
   test('is woken by a second teller where the first died before he told', async () => {
     const house = new House()
     const client = house.client()
