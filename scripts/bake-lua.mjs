@@ -6,6 +6,10 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 const folder = new URL('../src/redis/lua/', import.meta.url)
 const target = new URL('../src/redis/lua.generated.ts', import.meta.url)
 
+/** Puts the file of lua/include that a line `-- include <name>` names in its place. */
+const assemble = (source) =>
+  source.replace(/^-- include ([\w-]+)$/gm, (_, name) => readFileSync(new URL(`include/${name}.lua`, folder), 'utf8'))
+
 /** Comment lines and indentation cost bytes at each SCRIPT LOAD only, yet nobody needs them on the server. */
 const slim = (source) =>
   source
@@ -19,7 +23,7 @@ const entries = readdirSync(folder)
   .sort()
   .map((file) => {
     const name = file.slice(0, -'.lua'.length).replace(/-(\w)/g, (_, letter) => letter.toUpperCase())
-    const source = slim(readFileSync(new URL(file, folder), 'utf8'))
+    const source = slim(assemble(readFileSync(new URL(file, folder), 'utf8')))
     const sha = createHash('sha1').update(source).digest('hex')
     return `  ${name}: { sha: '${sha}', source: ${JSON.stringify(source)} },`
   })

@@ -33,6 +33,10 @@ const CATALOGUE = {
   GW_LEASE_LOST: (d) => `the attempt lost its task ${d.messageId} to another owner (now ${d.holder})`,
   GW_SHUTDOWN: (d) => `worker '${d.workerId}' is shutting down`,
   GW_TASK_FAILED: (d) => `${d.reason}`,
+  GW_AGENT_CALL_FAILED: (d) =>
+    `the call of '${d.agentType}' (${d.messageId}) came to nothing (${d.status}): ${d.reason}`,
+  GW_NON_DETERMINISM: (d) =>
+    `${d.operation} was called with ${d.given}, but before with ${d.recorded}: a handler that runs again must call the same`,
   GW_TASK_STRANDED: (d) => `the task cannot run any more: ${d.reason}`,
   GW_POISON: (d) => `the message cannot be processed: ${d.reason}`,
 } as const satisfies Record<string, (details: Record<string, unknown>) => string>
@@ -90,6 +94,36 @@ export class ToolInputError extends GatewayError {
   }
 }
 brand(ToolInputError, 'ToolInputError')
+
+/** How a called agent ended, if not with a result; `TIMEOUT` if it did not end in time. */
+export type AgentCallStatus = 'FAILED' | 'CANCELLED' | 'EXPIRED' | 'TIMEOUT'
+
+/** `context.callAgent` called an agent whose task did not complete. */
+export class AgentCallError extends GatewayError {
+  readonly status: AgentCallStatus
+  /** The task of the called agent. */
+  readonly messageId: string
+  readonly agentType: string
+  /** Why it did not complete, as that task's own end says. */
+  readonly fault: { readonly code: string; readonly message: string }
+
+  constructor(call: { messageId: string; agentType: string }, status: AgentCallStatus, fault: AgentCallError['fault']) {
+    super('GW_AGENT_CALL_FAILED', { ...call, status, reason: fault.message, childCode: fault.code })
+    this.status = status
+    this.messageId = call.messageId
+    this.agentType = call.agentType
+    this.fault = fault
+  }
+}
+brand(AgentCallError, 'AgentCallError')
+
+/** A handler that runs again calls something else than before; the task cannot go on from its journal. */
+export class NonDeterminismError extends GatewayError {
+  constructor(operation: string, recorded: string, given: string) {
+    super('GW_NON_DETERMINISM', { operation, recorded, given })
+  }
+}
+brand(NonDeterminismError, 'NonDeterminismError')
 
 /** The text of anything that was thrown. */
 export function errorMessage(error: unknown): string {

@@ -1,3 +1,13 @@
+export type {
+  AgentCall,
+  AgentCallAccepted,
+  AgentReply,
+  CallOptions,
+  ContractCall,
+  GroupOptions,
+  GroupReply,
+  Question,
+} from './agent/calls.ts'
 export type { ActiveWorker, AgentContext, EmitOptions, Workspace } from './agent/context.ts'
 export type { AgentContract, ContractContent, ContractInput, ContractResult } from './agent/contract.ts'
 export { contentOf, defineAgent } from './agent/contract.ts'
@@ -27,19 +37,23 @@ export type {
 export type { SessionView } from './client/fold.ts'
 export { EMPTY_VIEW, foldEvent, foldEvents, taskIn } from './client/fold.ts'
 export type { GatewayClientOptions } from './client/options.ts'
+export type { ReplyAnswer, ReplyOptions } from './client/reply.ts'
 export type { MessageOptions, SendContractRequest, SendMessageRequest } from './client/request.ts'
 export type { SubscribeOptions, Subscription } from './client/subscription.ts'
 export type { TaskResult } from './client/task-result.ts'
 export type { TaskView, ViewStatus } from './client/task-view.ts'
 export type { TextOptions } from './client/text.ts'
+export type { PendingAsk, ReplyStatus } from './dispatch/asks.ts'
 export type { CancelStatus } from './dispatch/canceller.ts'
 export type { RedrivenLetter } from './dispatch/redrive.ts'
 export type { SendAnswer } from './dispatch/send.ts'
-export type { GatewayErrorCode } from './errors.ts'
+export type { AgentCallStatus, GatewayErrorCode } from './errors.ts'
 export {
+  AgentCallError,
   errorMessage,
   GATEWAY_ERROR_CODES,
   GatewayError,
+  NonDeterminismError,
   RetryableError,
   TerminalError,
   ToolInputError,

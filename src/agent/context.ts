@@ -1,5 +1,15 @@
 import type { Logger } from '../logger.ts'
 import type { Artifact } from '../protocol/event.ts'
+import type {
+  AgentCall,
+  AgentCallAccepted,
+  AgentReply,
+  ContractCall,
+  GroupOptions,
+  GroupReply,
+  Question,
+} from './calls.ts'
+import type { AgentContract, ContractResult } from './contract.ts'
 import type { ToolDescription } from './tool.ts'
 
 /** What can be said of a chunk besides its text. */
@@ -74,6 +84,60 @@ export interface AgentContext {
   callTool<Output = any>(name: string, args: unknown): Promise<Output>
   /** The tools that {@link callTool} knows, by name, as a model is told of them. */
   describeTools(): ToolDescription[]
+
+  /**
+   * Calls another agent and waits for its answer. The call survives crashes of either side: a handler that runs again
+   * gets the same answer from the same task. While it waits, this task takes no place of its worker's `maxConcurrency`.
+   *
+   * @throws AgentCallError when the called agent failed, was cancelled, or did not answer within `timeoutMs`.
+   */
+  callAgent<Contract extends AgentContract>(
+    call: ContractCall<Contract> & { readonly waitForReply: false },
+  ): Promise<AgentCallAccepted>
+  callAgent(call: AgentCall & { readonly waitForReply: false }): Promise<AgentCallAccepted>
+  callAgent<Contract extends AgentContract>(call: ContractCall<Contract>): Promise<AgentReply<ContractResult<Contract>>>
+  callAgent<Data = unknown>(call: AgentCall): Promise<AgentReply<Data>>
+
+  /** Calls several agents at once; resolves with all replies, in the order of `tasks`, whether they completed or not. */
+  dispatchGroup(
+    tasks: readonly (AgentCall | ContractCall)[],
+    options: GroupOptions & { readonly waitForReply: false },
+  ): Promise<readonly AgentCallAccepted[]>
+  dispatchGroup<Data = unknown>(
+    tasks: readonly (AgentCall | ContractCall)[],
+    options?: GroupOptions,
+  ): Promise<readonly GroupReply<Data>[]>
+
+  /**
+   * Asks a person and waits for the answer, for days if need be: the session gets an `ask_user` event, and
+   * `client.reply` answers it. With a `schema` the answer must fit it, with `options` it must be one of them.
+   *
+   * @throws GatewayError `GW_TIMEOUT` when no answer comes within `timeoutMs`.
+   */
+  askUser<Answer = unknown>(question: string | Question<Answer>): Promise<Answer>
+  /**
+   * Runs `fn` once for the whole task: a handler that runs again, after a crash, a suspension or a failed attempt, gets
+   * the recorded result. What is emitted inside belongs to the step: if it is interrupted it runs again, and readers are
+   * told by a `rewind` to forget what the interrupted run said. If `fn` throws, nothing is recorded.
+   *
+   * @returns what `fn` returned, as JSON has it; at most 1 MiB.
+   */
+  step<Result>(name: string, fn: () => Result | Promise<Result>): Promise<Result>
+  /** Waits, also across crashes; a task that sleeps for long leaves memory, and takes no place of `maxConcurrency`. */
+  sleep(ms: number): Promise<void>
+  /** The time as Unix ms, recorded: a handler that runs again sees the same. */
+  now(): Promise<number>
+  /** A number from 0 to 1 that is the same when the handler runs again. Not for secrets. */
+  random(): number
+  /** A UUID that is the same when the handler runs again: good as an idempotency key. Not for secrets. */
+  uuid(): string
+
+  /**
+   * Calls back before this task is suspended: it then leaves memory, its pending promises never settle (nor do `finally`
+   * blocks run), and the handler starts again from the top when an answer comes. It may go on after all, if the answer
+   * comes just then.
+   */
+  onSuspend(callback: () => void | Promise<void>): void
 
   readonly workspace: Workspace
   /** Live workers with capabilities and load. */

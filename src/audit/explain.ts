@@ -65,6 +65,7 @@ export class Explainer {
     const scene: Scene = { tools, ref, now, workers }
     if (isEnded(fence.text)) return this.#ended(ref, task)
     if (fence.state === 'R') return running(scene, task)
+    if (fence.state === 'W') return { ...ref, state: 'suspended', agentType, attempt: task.attempt }
     if (isUnbound(fence.text)) return waiting(scene, task)
     return { ...ref, state: 'other', agentType, fence: fence.text }
   }

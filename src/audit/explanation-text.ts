@@ -14,6 +14,8 @@ export function sentences(detail: ExplanationDetail): string {
       return taken(detail)
     case 'held-back':
       return heldBack(detail)
+    case 'suspended':
+      return 'It is suspended: it waits for an answer, of an agent, a person or a timer, and no worker holds it until that comes.'
     case 'stranded':
       return stranded(detail)
     case 'running':

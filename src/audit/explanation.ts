@@ -63,6 +63,8 @@ export type ExplanationDetail = TaskRef &
         readonly attempt: number
         readonly error: TaskFault | null
       }
+    /** Waits for an answer: of an agent, of a person, or of a timer; no worker holds it meanwhile. */
+    | { readonly state: 'suspended'; readonly agentType: string; readonly attempt: number }
     /** Nothing will ever start it. */
     | {
         readonly state: 'stranded'

@@ -21,7 +21,8 @@ export async function checkRecords(look: Look, found: readonly FoundKey[]): Prom
     if (task === null || (look.scope.capability ?? task.agentType) !== task.agentType) return
     if (isEnded(task.fence.text)) checkKept(look, task, key)
     else if (task.fence.state === 'R') running.push(task)
-    else if (isUnbound(task.fence.text)) look.unbound.set(key, task)
+    // A suspended task has no entry and needs none: the answer that it waits for brings one.
+    else if (task.fence.state !== 'W' && isUnbound(task.fence.text)) look.unbound.set(key, task)
   })
   await Promise.all(running.map((task) => checkRunning(look, task)))
 }

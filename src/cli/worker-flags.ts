@@ -80,6 +80,12 @@ const TIMES = {
     'number',
     'how long a stop lets running tasks finish',
   ],
+  suspendAfterMs: [
+    '--suspend-after-ms <ms>',
+    'BYAI_WORKER_SUSPEND_AFTER_MS',
+    'number',
+    'a task that waits this long for an agent or a person leaves memory until the answer comes',
+  ],
   resultTtlMs: ['--result-ttl-ms <ms>', 'BYAI_WORKER_RESULT_TTL_MS', 'number', 'how long results are kept'],
   streamTtlMs: [
     '--stream-ttl-ms <ms>',
@@ -107,6 +113,15 @@ const LIMITS = {
     'BYAI_WORKER_MAX_PAYLOAD_BYTES',
     'number',
     'largest command and largest result',
+  ],
+} as const satisfies Record<string, Row>
+
+const REPLAYS = {
+  onNonDeterminism: [
+    '--on-non-determinism <policy>',
+    'BYAI_WORKER_ON_NON_DETERMINISM',
+    'text',
+    'a task whose handler, running again, calls something else than before: fail or restart',
   ],
 } as const satisfies Record<string, Row>
 
@@ -150,6 +165,7 @@ export const WORKER_FLAGS: readonly WorkerFlag[] = Object.entries({
   Redis: REDIS,
   Times: TIMES,
   Retries: RETRIES,
+  Replays: REPLAYS,
   Limits: LIMITS,
   Logs: LOGS,
 }).flatMap(([group, rows]) =>
@@ -178,7 +194,7 @@ interface KindValues {
   readonly nodes: ServerNode[]
 }
 
-type Rows = typeof WORKER & typeof REDIS & typeof TIMES & typeof RETRIES & typeof LIMITS & typeof LOGS
+type Rows = typeof WORKER & typeof REDIS & typeof TIMES & typeof RETRIES & typeof REPLAYS & typeof LIMITS & typeof LOGS
 
 /** The values that were given, by option, of the type that their row names. */
 export type FlagValues = { readonly [Option in keyof Rows]?: KindValues[Rows[Option][2]] }

@@ -2,6 +2,7 @@ import type { AgentContract, ContractResult } from '../agent/contract.ts'
 import { Audit, type DiagnoseOptions, type Diagnosis } from '../audit/audit.ts'
 import { Explainer } from '../audit/explain.ts'
 import type { Explanation } from '../audit/explanation.ts'
+import { Asks, type PendingAsk } from '../dispatch/asks.ts'
 import { Canceller } from '../dispatch/canceller.ts'
 import type { QueueLimit } from '../dispatch/queue-limit.ts'
 import { Dispatcher, refused, type SendAnswer } from '../dispatch/send.ts'
@@ -22,6 +23,7 @@ import type { DeadLetter } from '../store/dead-letter.ts'
 import type { DeadLetterFilter } from '../store/dead-letter-filter.ts'
 import { DEFAULT_GROUP } from '../store/defaults.ts'
 import { InboxWriter } from '../store/inbox.ts'
+import { Journals } from '../store/journals.ts'
 import { Presence, type WorkerInfo } from '../store/presence.ts'
 import { type QueueStats, type QueueStatsOptions, Queues } from '../store/queues.ts'
 import { type TaskInfo, TaskRecords } from '../store/task-records.ts'
@@ -44,6 +46,7 @@ import type {
   RedriveResult,
 } from './dead-letter-options.ts'
 import { type GatewayClientOptions, resolveClientOptions } from './options.ts'
+import { checkReply, type ReplyAnswer, type ReplyOptions } from './reply.ts'
 import { type CheckedRequest, checkRequest, type SendContractRequest, type SendMessageRequest } from './request.ts'
 import { SessionFeeds } from './session-feeds.ts'
 import { type SubscribeOptions, Subscription } from './subscription.ts'
@@ -90,6 +93,7 @@ export class GatewayClient implements AsyncDisposable {
   readonly #queueLimit: QueueLimit
   readonly #canceller: Canceller
   readonly #records: TaskRecords
+  readonly #asks: Asks
   readonly #trees: TaskTrees
   readonly #presence: Presence
   readonly #deadLetters: DeadLetterOffice
@@ -112,6 +116,7 @@ export class GatewayClient implements AsyncDisposable {
     this.#commands = commands
     this.#keys = keys
     this.#records = new TaskRecords(commands, keys)
+    this.#asks = new Asks(new Journals(commands, keys), this.#records)
     this.#trees = new TaskTrees(commands, keys, this.#records)
     this.#presence = new Presence(commands, keys)
     this.#deadLetters = new DeadLetterOffice(commands, keys, maxPayloadBytes)
@@ -298,6 +303,24 @@ export class GatewayClient implements AsyncDisposable {
     const statuses = await this.#canceller.cancelSession(sessionId, checkWish(options))
     const tasks = [...statuses].map(([messageId, status]) => ({ messageId, ...toCancelAnswer(status) }))
     return { success: true, tasks }
+  }
+
+  /**
+   * Answers a question that a task put by `askUser`. The first answer that fits is the one; giving it again does no harm.
+   *
+   * @throws GatewayError `GW_INVALID_ARGUMENT`, or `GW_REDIS_FAILED` when Redis did not answer: reply again.
+   */
+  async reply(options: ReplyOptions): Promise<ReplyAnswer> {
+    this.#requireOpen()
+    const { ref, askId, content } = checkReply(options)
+    const { status, reason } = await this.#asks.reply(ref, askId, content)
+    return { success: status === 'ACCEPTED', status, ...(reason === undefined ? {} : { reason }) }
+  }
+
+  /** The questions of a session that wait for an answer, oldest first. */
+  async pendingAsks(sessionId: string): Promise<PendingAsk[]> {
+    this.#requireOpen()
+    return this.#asks.pending(checkId('sessionId', sessionId))
   }
 
   /** What is known of a task, or null. */

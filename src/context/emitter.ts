@@ -3,8 +3,10 @@ import { cancelledDone } from '../protocol/endings.ts'
 import { type EventBody, eventEncoder } from '../protocol/event.ts'
 import type { MessageHeader } from '../protocol/header.ts'
 import type { Commit, CommitAnswer, CommitEnd, DataWriter } from '../store/data-streams.ts'
-import { type CancelRequest, endedFence, parkedFence } from '../store/task-records.ts'
+import { type CancelRequest, endedFence, parkedFence, type Replay } from '../store/task-records.ts'
 import { type Deferred, deferred } from '../util/deferred.ts'
+import { type Held, HoldBack, type Said } from './hold-back.ts'
+import { Sum } from './sum.ts'
 
 /** Ownership of a task by one attempt, as far as writing needs it. */
 export interface Ownership {
@@ -18,18 +20,29 @@ type Done = EventBody & { type: 'done' }
 
 interface Pending {
   readonly json: string
+  /** What counts for the sum, or undefined. */
+  readonly counted: string | undefined
   readonly end: CommitEnd | undefined
   readonly settled: Deferred<void>
 }
 
+/** A sum that no other is equal to. */
+const UNKNOWN = '-'
 const MAX_EVENTS_PER_COMMIT = 256
 const MAX_LENGTH_PER_COMMIT = 262_144
 /** Text beyond this is not kept as the task's content; whoever wants it reads the stream. */
 const MAX_TEXT_LENGTH = 262_144
 
+/** Reads what a recorded step has said back from the stream. */
+export type RestoreStep = (op: string) => Promise<readonly Said[]>
+
 /**
  * What one attempt says, in order. One commit of a task is under way at a time; what is said meanwhile goes out
  * together with the next, so order needs no waiting and a burst makes its own batches.
+ *
+ * The handler's own words, those inside of steps aside, make up the sum that the record keeps beside the number of
+ * events. An attempt that repeats an earlier run of the same attempt holds its words back until it has said as much: see
+ * {@link HoldBack}. If they differ, all is taken back by a `rewind` and said again.
  */
 export class Emitter {
   readonly #writer: DataWriter
@@ -44,6 +57,22 @@ export class Emitter {
   #text = ''
   #hasEnded = false
   #wasCancelled = false
+  readonly #sum = new Sum()
+  #isSummed = false
+  #holdBack: HoldBack | undefined
+  #isAfresh = true
+  #restore: RestoreStep = async () => []
+  #rewriting: Promise<void> = Promise.resolve()
+  /** Rewrites under way: what is said meanwhile waits behind them. */
+  #rewrites = 0
+  #behind: Pending[] = []
+  #idle: Deferred<void> | undefined
+  #lastId = ''
+  /** Earlier runs have recorded steps that said something. */
+  #hasStepTexts = false
+  /** Events of a rewrite that are not written yet. */
+  #unwritten = 0
+  #isTextPartial = false
 
   constructor(options: {
     writer: DataWriter
@@ -63,7 +92,120 @@ export class Emitter {
 
   /** Takes back what earlier attempts have said, if they did: this one speaks afresh. */
   rewind(): void {
-    if (this.#ownership.written > 0) void this.emit({ type: 'rewind', toId: '0-0' })
+    if (this.#ownership.written > 0) void this.#say({ type: 'rewind', toId: '0-0' })
+  }
+
+  /** Goes on from where an earlier run of the same attempt ended, if that is known; else like {@link rewind}. */
+  resume({ sum }: Replay, { restore, hasStepTexts }: { restore: RestoreStep; hasStepTexts: boolean }): void {
+    this.#isSummed = true
+    this.#restore = restore
+    this.#hasStepTexts = hasStepTexts
+    const [written, text = ''] = sum.split(':')
+    const target = Number(written) === this.#ownership.written ? Sum.parse(text) : null
+    if (target === null) {
+      this.rewind()
+      return
+    }
+    this.#isAfresh = false
+    if (target.count > 0) this.#holdBack = new HoldBack(target)
+    this.#sum.set(target)
+  }
+
+  /** True if nothing that earlier runs have said counts any more. */
+  get isAfresh(): boolean {
+    return this.#isAfresh
+  }
+
+  /** A recorded step was passed; true if what it said is on the stream, and counts, or will be put there. */
+  pass(op: string): boolean {
+    this.#isTextPartial = true
+    this.#holdBack?.items.push({ passed: op })
+    return this.#holdBack !== undefined || !this.#isAfresh
+  }
+
+  /** Ends the holding back: what comes now is new, so what was held back differs from what was said before. */
+  release(): void {
+    if (this.#holdBack !== undefined) this.#diverge(this.#holdBack.items)
+  }
+
+  /**
+   * What the handler has said until now, for the record of an operation; '' while not all of it is written. From then on
+   * each commit tells it, too.
+   */
+  sum(): string {
+    this.#isSummed = true
+    return this.isIdle && this.#holdBack === undefined ? this.#sumAt(this.#next - 1) : ''
+  }
+
+  /** True if Redis has all that was said. */
+  get isIdle(): boolean {
+    return this.#isDrained && this.#rewrites === 0
+  }
+
+  /** Id of the last event that this attempt has written, or ''. */
+  get lastId(): string {
+    return this.#lastId
+  }
+
+  /**
+   * Resolves when Redis has all that was said until now.
+   *
+   * @throws GatewayError like an emit.
+   */
+  async flushed(): Promise<void> {
+    while (!this.isIdle) await this.#turn()
+    if (this.#closed !== undefined) throw this.#closed
+  }
+
+  /**
+   * Says what `make` answers, which is called when all that was said before is written; what is said from now on comes
+   * behind it. One at a time.
+   */
+  rewrite(make: () => Promise<readonly Said[]>): Promise<void> {
+    this.#rewrites += 1
+    const rewriting = this.#rewriting.then(() => this.#rewrite(make))
+    this.#rewriting = rewriting.catch(() => undefined)
+    return rewriting
+  }
+
+  async #rewrite(make: () => Promise<readonly Said[]>): Promise<void> {
+    try {
+      await this.#drained()
+      const events = await make()
+      this.#unwritten = events.length
+      for (const said of events) this.#queue.push(this.#pend(said))
+      this.#goOn()
+      await this.#drained()
+    } finally {
+      this.#rewrites -= 1
+      if (this.#rewrites === 0) this.#queue.push(...this.#behind.splice(0))
+      this.#goOn()
+    }
+  }
+
+  get #isDrained(): boolean {
+    return !this.#sending && this.#queue.length === 0
+  }
+
+  async #drained(): Promise<void> {
+    while (!this.#isDrained) await this.#turn()
+    if (this.#closed !== undefined) throw this.#closed
+  }
+
+  #turn(): Promise<void> {
+    this.#idle ??= deferred()
+    return this.#idle.promise
+  }
+
+  /** True if steps were passed whose words are on the stream only. */
+  get isTextPartial(): boolean {
+    return this.#isTextPartial
+  }
+
+  /** Completes {@link text} from what stands in the stream. */
+  completeText(said: readonly Said[]): void {
+    const chunks = said.map(({ body }) => (body.type === 'chunk' ? body.content : ''))
+    this.#text = chunks.join('').slice(0, MAX_TEXT_LENGTH)
   }
 
   /** The text of all chunks of this attempt, cut off at 256 Ki characters. */
@@ -76,10 +218,13 @@ export class Emitter {
     return this.#wasCancelled
   }
 
-  /** Resolves when Redis has the event. */
-  emit(body: EventBody, metadata?: Record<string, unknown>): Promise<void> {
+  /** Resolves when Redis has the event. `step`: the step in whose body it is said. */
+  emit(body: EventBody, metadata?: Record<string, unknown>, step?: string): Promise<void> {
     if (body.type === 'chunk' && this.#text.length < MAX_TEXT_LENGTH) this.#text += body.content
-    return this.#add(body, undefined, metadata)
+    if (this.#holdBack === undefined) return this.#say(body, metadata, step)
+    if (step === undefined && HANDLERS.has(body.type)) return this.#hold({ body, metadata, step })
+    this.release()
+    return this.#say(body, metadata, step)
   }
 
   /**
@@ -96,31 +241,87 @@ export class Emitter {
     return this.#close(error, { fence: parkedFence(this.#ownership.fence), fields: { ...due, ...fields } })
   }
 
+  /** Holds an event back; it counts as said, for an earlier run has said it or it will be. */
+  #hold(said: Said): Promise<void> {
+    const holdBack = this.#holdBack as HoldBack
+    try {
+      const found = holdBack.offer(said, countedText(said.body))
+      if (found === 'same') this.#holdBack = undefined
+      if (found === 'different') this.#diverge(holdBack.items)
+      return Promise.resolve()
+    } catch (cause) {
+      return this.#refuse(said.body, cause)
+    }
+  }
+
+  /** The handler says something else than the run before: all is taken back and said again. */
+  #diverge(items: readonly Held[]): void {
+    this.#holdBack = undefined
+    this.#isAfresh = true
+    this.#sum.reset()
+    const rewritten = this.rewrite(async () => {
+      const again = items.map((item) => ('passed' in item ? this.#restore(item.passed) : [item]))
+      const said = (await Promise.all(again)).flat()
+      return [{ body: { type: 'rewind', toId: '0-0' }, metadata: undefined, step: undefined }, ...said]
+    })
+    rewritten.catch((error: unknown) => this.#fail([], error))
+  }
+
   #close(body: EventBody, end: CommitEnd): Promise<void> {
-    const closed = this.#add(body, end)
+    this.release()
+    const closed = this.#say(body, undefined, undefined, end)
     this.#hasEnded = true
     return closed
   }
 
-  #add(body: EventBody, end: CommitEnd | undefined, metadata?: Record<string, unknown>): Promise<void> {
+  #say(body: EventBody, metadata?: Record<string, unknown>, step?: string, end?: CommitEnd): Promise<void> {
+    if (this.#hasEnded) this.#closed ??= new GatewayError('GW_CLOSED', { what: `task ${this.#header.messageId}` })
+    if (this.#closed !== undefined) return rejected(this.#closed)
+    let pending: Pending
+    try {
+      pending = this.#pend({ body, metadata, step }, end)
+    } catch (cause) {
+      return this.#refuse(body, cause)
+    }
+    if (this.#rewrites > 0) {
+      this.#behind.push(pending)
+      return pending.settled.promise
+    }
+    this.#queue.push(pending)
+    if (!this.#sending) this.#send()
+    return pending.settled.promise
+  }
+
+  #pend({ body, metadata, step, isAgain }: Said, end?: CommitEnd): Pending {
     const settled = deferred()
     // A handler need not await each emit; the refusal reaches it by its signal, and the executor by `end`.
     settled.promise.catch(() => undefined)
-    if (this.#hasEnded) this.#closed ??= new GatewayError('GW_CLOSED', { what: `task ${this.#header.messageId}` })
-    if (this.#closed !== undefined) {
-      settled.reject(this.#closed)
-      return settled.promise
-    }
-    try {
-      this.#queue.push({ json: this.#encode(body, this.#ownership.attempt, metadata), end, settled })
-    } catch (cause) {
-      // Cycles and BigInts, which JSON cannot carry.
-      const reason = errorMessage(cause)
-      settled.reject(new GatewayError('GW_INVALID_ARGUMENT', { field: `the ${body.type} event`, reason }, { cause }))
-      return settled.promise
-    }
-    if (!this.#sending) this.#send()
-    return settled.promise
+    const about = step === undefined ? metadata : { ...metadata, step }
+    const counts = step === undefined && !isAgain && HANDLERS.has(body.type)
+    const counted = counts ? countedText(body) : undefined
+    return { json: this.#encode(body, this.#ownership.attempt, about), counted, end, settled }
+  }
+
+  /** Cycles and BigInts, which JSON cannot carry. */
+  #refuse({ type }: EventBody, cause: unknown): Promise<void> {
+    const reason = errorMessage(cause)
+    return rejected(new GatewayError('GW_INVALID_ARGUMENT', { field: `the ${type} event`, reason }, { cause }))
+  }
+
+  #goOn(): void {
+    if (this.#queue.length > 0 && !this.#sending) this.#send()
+    if (!this.#isDrained) return
+    this.#idle?.resolve()
+    this.#idle = undefined
+  }
+
+  /**
+   * Unknown while a rewrite is half written, and where all was taken back although steps had spoken: what of their words
+   * is said again already cannot be told from a count.
+   */
+  #sumAt(written: number): string {
+    const isUnknown = this.#unwritten > 0 || (this.#isAfresh && this.#hasStepTexts)
+    return isUnknown ? UNKNOWN : `${written}:${this.#sum}`
   }
 
   #send(): void {
@@ -155,6 +356,8 @@ export class Emitter {
     const first = this.#next
     this.#next += batch.length
     const end = batch.at(-1)?.end
+    this.#unwritten = Math.max(this.#unwritten - batch.length, 0)
+    for (const { counted } of batch) if (counted !== undefined) this.#sum.add(counted)
     return {
       sessionId: this.#header.sessionId,
       messageId: this.#header.messageId,
@@ -162,14 +365,22 @@ export class Emitter {
       first,
       events: batch.map(({ json }) => json),
       ...(end === undefined ? {} : { end }),
+      sum: this.#isSummed ? this.#sumAt(this.#next - 1) : undefined,
     }
   }
 
   #settle(batch: readonly Pending[], answer: CommitAnswer): void {
     if (answer.ok) {
-      for (const { settled } of batch) settled.resolve()
-      if (this.#queue.length > 0) this.#send()
-      else this.#sending = false
+      if (answer.tells !== undefined) {
+        // Only then the control entry may go: whoever takes it again tells again.
+        this.#writer.tell(answer.tells).then(
+          () => this.#written(batch),
+          (error: unknown) => this.#fail(batch, error),
+        )
+        return
+      }
+      this.#lastId = answer.lastId || this.#lastId
+      this.#written(batch)
       return
     }
     if (answer.cancel !== undefined) {
@@ -188,6 +399,12 @@ export class Emitter {
     this.#onLost(holder)
   }
 
+  #written(batch: readonly Pending[]): void {
+    for (const { settled } of batch) settled.resolve()
+    this.#sending = false
+    this.#goOn()
+  }
+
   /** The last batch was refused, because the task was cancelled meanwhile: it goes again with the end that is due. */
   #endCancelled(batch: readonly Pending[], { reason }: CancelRequest): void {
     const last = batch.at(-1) as Pending
@@ -197,7 +414,7 @@ export class Emitter {
     const json = this.#encode(done, this.#ownership.attempt)
     this.#wasCancelled = true
     this.#next -= batch.length
-    this.#queue.unshift(...batch.slice(0, -1), { json, end, settled: last.settled })
+    this.#queue.unshift(...batch.slice(0, -1), { json, counted: undefined, end, settled: last.settled })
     this.#send()
   }
 
@@ -207,9 +424,25 @@ export class Emitter {
         ? error
         : new GatewayError('GW_REDIS_FAILED', { operation: 'an emit', reason: errorMessage(error) }, { cause: error })
     this.#closed = reason
-    const rest = this.#queue
+    const rest = [...this.#queue, ...this.#behind.splice(0)]
     this.#queue = []
     for (const { settled } of batch) settled.reject(reason)
     for (const { settled } of rest) settled.reject(reason)
+    this.#sending = false
+    this.#goOn()
   }
+}
+
+/** The events that a handler emits; the others are said by the worker. */
+const HANDLERS: ReadonlySet<EventBody['type']> = new Set(['chunk', 'state', 'data', 'artifact'])
+
+/** No chunk looks like another event: those begin with a control character. */
+function countedText(body: EventBody): string {
+  return body.type === 'chunk' ? body.content : `\0${body.type} ${JSON.stringify(body)}`
+}
+
+function rejected(reason: GatewayError): Promise<never> {
+  const promise = Promise.reject(reason)
+  promise.catch(() => undefined) // see `#pend`
+  return promise
 }

@@ -1,10 +1,29 @@
+import type {
+  AgentCall,
+  AgentCallAccepted,
+  AgentReply,
+  ContractCall,
+  GroupOptions,
+  GroupReply,
+  Question,
+} from '../agent/calls.ts'
 import type { ActiveWorker, AgentContext, EmitOptions, Workspace } from '../agent/context.ts'
+import type { AgentContract, ContractResult } from '../agent/contract.ts'
 import type { ToolDescription } from '../agent/tool.ts'
 import { GatewayError } from '../errors.ts'
 import type { Logger } from '../logger.ts'
 import type { Artifact, EventBody } from '../protocol/event.ts'
 import type { MessageHeader } from '../protocol/header.ts'
 import type { Presence } from '../store/presence.ts'
+import type { Replay } from '../store/task-records.ts'
+import { AgentCalls } from './durable/agent-calls.ts'
+import { askUser } from './durable/asks.ts'
+import type { DurableResources, DurableTask } from './durable/durable-task.ts'
+import { Journal } from './durable/journal.ts'
+import { readSaid } from './durable/step-text.ts'
+import { Steps } from './durable/steps.ts'
+import { sleep } from './durable/timers.ts'
+import { now, random, uuid } from './durable/values.ts'
 import type { Emitter, Ownership } from './emitter.ts'
 import type { TaskSignal } from './task-signal.ts'
 import type { Toolbox } from './toolbox.ts'
@@ -16,6 +35,7 @@ export interface ContextResources {
   readonly workspaceDir: string
   readonly toolbox: Toolbox
   readonly presence: Presence
+  readonly durable: DurableResources
   readonly logger: Logger
 }
 
@@ -33,6 +53,10 @@ export class TaskContext implements AgentContext {
   readonly #resources: ContextResources
   readonly #emitter: Emitter
   readonly #signal: TaskSignal
+  readonly #makeDurable: (journal: Journal) => DurableTask
+  #durable: DurableTask | undefined
+  #steps: Steps | undefined
+  #running = 0
   #logger: Logger | undefined
   #workspace: TaskWorkspace | undefined
 
@@ -43,6 +67,8 @@ export class TaskContext implements AgentContext {
     ownership: Ownership & { readonly epoch: number }
     emitter: Emitter
     signal: TaskSignal
+    /** Makes the durable side of the task, when it is first needed. */
+    makeDurable: (journal: Journal) => DurableTask
   }) {
     const { header, ownership, resources } = options
     this.sessionId = header.sessionId
@@ -57,6 +83,7 @@ export class TaskContext implements AgentContext {
     this.#resources = resources
     this.#emitter = options.emitter
     this.#signal = options.signal
+    this.#makeDurable = options.makeDurable
   }
 
   get signal(): AbortSignal {
@@ -93,7 +120,7 @@ export class TaskContext implements AgentContext {
 
   /** Emits if `text`, the part of the event that must be there, is a text. */
   #say(body: EventBody, field: string, text: unknown, options: EmitOptions | undefined): Promise<void> {
-    if (typeof text === 'string') return this.#emitter.emit(body, options?.metadata)
+    if (typeof text === 'string') return this.#emitter.emit(body, options?.metadata, this.#durable?.scope.step)
     const refused = Promise.reject(
       new GatewayError('GW_INVALID_ARGUMENT', { field, value: text, reason: 'must be a text' }),
     )
@@ -105,7 +132,105 @@ export class TaskContext implements AgentContext {
   async callTool<Output = any>(name: string, args: unknown): Promise<Output> {
     const { signal, sessionId, messageId, attempt, fencingToken, logger } = this
     const context = { signal, sessionId, messageId, attempt, fencingToken, logger }
-    return (await this.#resources.toolbox.call(name, args, context)) as Output
+    this.#running += 1
+    try {
+      return (await this.#resources.toolbox.call(name, args, context)) as Output
+    } finally {
+      this.#running -= 1
+    }
+  }
+
+  callAgent<Contract extends AgentContract>(
+    call: ContractCall<Contract> & { readonly waitForReply: false },
+  ): Promise<AgentCallAccepted>
+  callAgent(call: AgentCall & { readonly waitForReply: false }): Promise<AgentCallAccepted>
+  callAgent<Contract extends AgentContract>(call: ContractCall<Contract>): Promise<AgentReply<ContractResult<Contract>>>
+  callAgent<Data = unknown>(call: AgentCall): Promise<AgentReply<Data>>
+  async callAgent(call: AgentCall | ContractCall): Promise<AgentReply | AgentCallAccepted> {
+    return new AgentCalls(this.#needDurable()).call(call)
+  }
+
+  dispatchGroup(
+    tasks: readonly (AgentCall | ContractCall)[],
+    options: GroupOptions & { readonly waitForReply: false },
+  ): Promise<readonly AgentCallAccepted[]>
+  dispatchGroup<Data = unknown>(
+    tasks: readonly (AgentCall | ContractCall)[],
+    options?: GroupOptions,
+  ): Promise<readonly GroupReply<Data>[]>
+  async dispatchGroup(
+    tasks: readonly (AgentCall | ContractCall)[],
+    options: GroupOptions = {},
+  ): Promise<readonly unknown[]> {
+    return new AgentCalls(this.#needDurable()).group(tasks, options)
+  }
+
+  step<Result>(name: string, fn: () => Result | Promise<Result>): Promise<Result> {
+    return this.#durably((task) => this.#needSteps(task).run(name, fn))
+  }
+
+  sleep(ms: number): Promise<void> {
+    return this.#durably((task) => sleep(task, ms))
+  }
+
+  askUser<Answer = unknown>(question: string | Question<Answer>): Promise<Answer> {
+    return this.#durably((task) => askUser(task, question)) as Promise<Answer>
+  }
+
+  now(): Promise<number> {
+    return this.#durably(now)
+  }
+
+  random(): number {
+    return random(this.#needDurable())
+  }
+
+  uuid(): string {
+    return uuid(this.#needDurable())
+  }
+
+  onSuspend(callback: () => void | Promise<void>): void {
+    this.#needDurable().onSuspend(callback)
+  }
+
+  /** The durable side of the task, if it has come to need one. */
+  get durable(): DurableTask | undefined {
+    return this.#durable
+  }
+
+  /** Completes the text of this attempt, where parts of it were said by earlier runs. */
+  async completeText(): Promise<void> {
+    if (!this.#emitter.isTextPartial) return
+    await this.#emitter.flushed()
+    this.#emitter.completeText(await readSaid(this.#resources.durable.reader, this, '0-0'))
+  }
+
+  /** True while a tool runs. */
+  get isBusy(): boolean {
+    return this.#running > 0
+  }
+
+  /** Goes on from what earlier runs did. */
+  async replay(replay: Replay): Promise<void> {
+    const journal = new Journal(this.attempt, await this.#resources.durable.journals.load(this))
+    this.#durable = this.#makeDurable(journal)
+    const steps = this.#needSteps(this.#durable)
+    const hasStepTexts = journal.spokenSteps().length > 0
+    this.#emitter.resume(replay, { restore: (key) => steps.restore(key), hasStepTexts })
+  }
+
+  async #durably<Result>(run: (task: DurableTask) => Promise<Result>): Promise<Result> {
+    return run(this.#needDurable())
+  }
+
+  #needSteps(task: DurableTask): Steps {
+    this.#steps ??= new Steps(task)
+    return this.#steps
+  }
+
+  #needDurable(): DurableTask {
+    this.#durable ??= this.#makeDurable(new Journal(this.attempt))
+    return this.#durable
   }
 
   describeTools(): ToolDescription[] {

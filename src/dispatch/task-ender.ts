@@ -35,7 +35,7 @@ export class TaskEnder {
     for (;;) {
       const outline = await this.#records.peek(ref)
       if (outline === null) return { status: 'missing' }
-      if (isEnded(outline.fence)) return { status: 'finished', outline }
+      if (isEnded(outline.fence)) return this.#finished(outline)
       if (!force && !isUnbound(outline.fence)) return { status: 'running', outline }
       if ((await this.#commit(outline, done)).ok) return { status: 'ended', outline }
     }
@@ -46,7 +46,7 @@ export class TaskEnder {
     for (;;) {
       const outline = await this.#records.peek(ref)
       if (outline === null) return { status: 'missing' }
-      if (isEnded(outline.fence)) return { status: 'finished', outline }
+      if (isEnded(outline.fence)) return this.#finished(outline)
       if (outline.attempt > 0 || !isUnbound(outline.fence)) return { status: 'running', outline }
       const answer = await this.#commit(outline, expiredDone())
       if (answer.ok) return { status: 'ended', outline }
@@ -54,11 +54,18 @@ export class TaskEnder {
     }
   }
 
-  #commit(outline: TaskOutline, done: OutsideEnd): Promise<CommitAnswer> {
+  async #finished(outline: TaskOutline): Promise<EndAnswer> {
+    await this.#writer.tellAgain(outline)
+    return { status: 'finished', outline }
+  }
+
+  async #commit(outline: TaskOutline, done: OutsideEnd): Promise<CommitAnswer> {
     const { sessionId, messageId, fence, attempt } = outline
     const event = eventEncoder(outline, outline.agentType)(done, attempt)
     const fields = done.error === undefined ? undefined : { error: JSON.stringify(done.error) }
     const end = { fence: endedFence(fence, done.status), fields: { ...fields } }
-    return this.#writer.commit(() => ({ sessionId, messageId, fence, first: 0, events: [event], end }))
+    const answer = await this.#writer.commit(() => ({ sessionId, messageId, fence, first: 0, events: [event], end }))
+    if (answer.ok && answer.tells !== undefined) await this.#writer.tell(answer.tells)
+    return answer
   }
 }

@@ -3,7 +3,7 @@ import type { GatewayError } from '../errors.ts'
 import type { GatewayCommand } from '../protocol/command.ts'
 import type { MessageHeader } from '../protocol/header.ts'
 import type { TakenEntry } from '../store/control-streams.ts'
-import type { CancelRequest } from '../store/task-records.ts'
+import type { CancelRequest, Replay } from '../store/task-records.ts'
 
 /** A task that this worker has begun: what was asked (or why it cannot be understood), and the ownership. */
 export interface Assignment {
@@ -16,4 +16,6 @@ export interface Assignment {
   readonly cancel: CancelRequest | null
   /** It was not started in time. */
   readonly isExpired: boolean
+  /** What earlier runs did under durable operations, if they did. */
+  readonly replay: Replay | null
 }

@@ -14,6 +14,8 @@ export interface Drawn {
   readonly outcome: Outcome
   readonly assignment: Assignment
   readonly emitter: Emitter
+  /** Called before the emitter's text is used. */
+  readonly completeText?: () => Promise<void>
   /** Made when it is asked for, because most tasks have nothing to log. */
   readonly logger: Logger
 }
@@ -47,6 +49,10 @@ export class Conclusion {
    */
   async draw(drawn: Drawn): Promise<boolean> {
     const { outcome, assignment } = drawn
+    if (outcome.status === 'SUSPENDED') {
+      drawn.logger.debug({}, 'task suspended until an answer comes')
+      return true
+    }
     if (outcome.status === 'RELINQUISHED') {
       const { reason } = outcome
       drawn.logger.warn({ reason: reason.message, code: reason.code }, 'attempt given up')
@@ -65,11 +71,15 @@ export class Conclusion {
     }
   }
 
-  #record(drawn: Drawn, outcome: Exclude<Outcome, { status: 'FINISHED' | 'RELINQUISHED' }>): Promise<void> {
+  async #record(
+    drawn: Drawn,
+    outcome: Exclude<Outcome, { status: 'FINISHED' | 'RELINQUISHED' | 'SUSPENDED' }>,
+  ): Promise<void> {
     const { emitter } = drawn
     switch (outcome.status) {
       case 'COMPLETED': {
         const { result, resultJson } = outcome
+        if (typeof result !== 'string') await drawn.completeText?.()
         const content = contentOfResult(result, emitter.text)
         const fields = typeof result === 'string' || content === '' ? undefined : { content }
         return emitter.end({ type: 'done', status: 'COMPLETED', result }, { result: resultJson, ...fields })

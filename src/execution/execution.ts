@@ -1,17 +1,25 @@
 import type { AgentContract } from '../agent/contract.ts'
 import { checkSchema } from '../agent/schema.ts'
 import type { GatewayWorker } from '../agent/worker.ts'
+import { type DurableResources, DurableTask, type DurableTaskOptions } from '../context/durable/durable-task.ts'
+import type { Journal } from '../context/durable/journal.ts'
+import { NO_SEAT, type Seat } from '../context/durable/seat.ts'
 import { Emitter } from '../context/emitter.ts'
 import { type ContextResources, TaskContext } from '../context/task-context.ts'
 import { TaskSignal } from '../context/task-signal.ts'
 import { GatewayError } from '../errors.ts'
+import { DATA_FIELD } from '../protocol/codec.ts'
 import { AskAgentCommand, type GatewayCommand } from '../protocol/command.ts'
 import type { TaskRef } from '../protocol/ids.ts'
+import { entryField } from '../redis/streams.ts'
 import type { DataWriter } from '../store/data-streams.ts'
-import { type CancelRequest, isEnded } from '../store/task-records.ts'
+import { type CancelRequest, isEnded, suspendedFence } from '../store/task-records.ts'
 import type { Assignment } from './assignment.ts'
 import type { Conclusion } from './conclusion.ts'
 import { brokenOff, completed, failed, type Outcome } from './outcome.ts'
+
+/** A task whose handler never does the same twice is not started afresh for ever. */
+const MOST_RESTARTS = 3
 
 /** What all executions of a worker share. */
 export interface ExecutionResources extends ContextResources {
@@ -21,6 +29,8 @@ export interface ExecutionResources extends ContextResources {
   readonly conclusion: Conclusion
   readonly maxPayloadBytes: number
   readonly taskTimeoutMs: number | undefined
+  readonly durable: DurableResources
+  readonly onNonDeterminism: 'fail' | 'restart'
 }
 
 /**
@@ -35,21 +45,27 @@ export class Execution {
   readonly #signal = new TaskSignal()
   readonly #emitter: Emitter
   readonly #context: TaskContext
+  readonly #seat: Seat
   #cancel: CancelRequest | null
+  /** The handler called something else than before, and is to start afresh. */
+  #diverged: GatewayError | undefined
   #settle: ((outcome: Outcome) => void) | undefined
   /** The handler has come to its end; what happens from now on is the conclusion's affair. */
   #isOver = false
 
-  constructor(resources: ExecutionResources, assignment: Assignment) {
+  constructor(resources: ExecutionResources, assignment: Assignment, seat: Seat = NO_SEAT) {
     this.#resources = resources
     this.assignment = assignment
     this.#cancel = assignment.cancel
+    this.#seat = seat
     const { header, agentType, ownership } = assignment
     const { writer } = resources
     const onLost = (holder: string) => this.lose(holder)
     this.#emitter = new Emitter({ writer, header, agentType, ownership, onLost })
     const emitter = this.#emitter
-    this.#context = new TaskContext({ resources, header, agentType, ownership, emitter, signal: this.#signal })
+    const makeDurable = (journal: Journal) => this.#makeDurable(journal)
+    const signal = this.#signal
+    this.#context = new TaskContext({ resources, header, agentType, ownership, emitter, signal, makeDurable })
   }
 
   get ref(): TaskRef & { readonly fence: string } {
@@ -84,6 +100,11 @@ export class Execution {
   lose(holder: string): void {
     if (this.#isOver) return
     const { messageId, fence } = this.ref
+    if (holder === suspendedFence(fence)) {
+      // Parked by this very attempt, which is about to hear of it.
+      this.#settle?.({ status: 'SUSPENDED' })
+      return
+    }
     const lost = new GatewayError('GW_LEASE_LOST', { messageId, holder: holder || 'nobody' })
     // Only an end of this very attempt makes its entry ours to ack; any other belongs to whoever took the task over.
     if (!isEnded(holder) || holder.slice(1) !== fence.slice(1)) {
@@ -101,13 +122,17 @@ export class Execution {
    * @param onHandled - Called when the handler has come to an end, before that end is recorded.
    */
   async run(onHandled: () => void): Promise<boolean> {
-    const outcome = this.#final(await this.#attempt())
+    const handled = this.#final(await this.#attempt())
     this.#isOver = true
+    this.#context.durable?.end()
     onHandled()
+    const isDiverged = this.#diverged !== undefined && handled.status === 'FAILED'
+    const outcome = isDiverged ? await this.#restart(this.#diverged as GatewayError) : handled
     const { assignment } = this
     const context = this.#context
     const closed = await this.#resources.conclusion.draw({
       ...{ outcome, assignment, emitter: this.#emitter },
+      completeText: () => context.completeText(),
       get logger() {
         return context.logger
       },
@@ -141,6 +166,47 @@ export class Execution {
     return this.#cancel !== null && isHandlers ? { status: 'CANCELLED', reason: this.#cancel.reason } : outcome
   }
 
+  #makeDurable(journal: Journal): DurableTask {
+    const { header, agentType, ownership, entry, replay } = this.assignment
+    const context = this.#context
+    const task: Omit<DurableTaskOptions, 'hooks' | 'isBusy'> = {
+      ...{ resources: this.#resources.durable, header, agentType, ownership, journal },
+      ...{ emitter: this.#emitter, signal: this.#signal, seat: this.#seat, logger: () => context.logger },
+      ...{ priority: entry.stream.priority, data: entryField(entry.raw, DATA_FIELD) ?? '' },
+      restarts: replay?.restarts ?? 0,
+    }
+    return new DurableTask({
+      ...task,
+      isBusy: () => context.isBusy,
+      hooks: {
+        onLost: (holder) => this.lose(holder),
+        onCancelled: (request) => this.cancel(request),
+        onNonDeterminism: (error) => this.#onNonDeterminism(error),
+        onParked: () => this.#settle?.({ status: 'SUSPENDED' }),
+      },
+    })
+  }
+
+  /** The handler may catch the error; the attempt is over all the same. */
+  #onNonDeterminism(error: GatewayError): void {
+    if (this.#resources.onNonDeterminism === 'restart') this.#diverged = error
+    this.#signal.abort(error)
+    this.#settle?.(failed(error))
+  }
+
+  /** Lets the task start afresh, without what was recorded; not for ever. */
+  async #restart(error: GatewayError): Promise<Outcome> {
+    const { logger } = this.#context
+    try {
+      const times = await this.#resources.durable.journals.drop(this.ref)
+      if (times !== null && times > MOST_RESTARTS) return failed(error)
+      logger.warn({ reason: error.message }, 'the task is started afresh')
+    } catch (cause) {
+      logger.warn({ err: cause }, 'what was recorded could not be dropped, the task is left to another worker')
+    }
+    return { status: 'RELINQUISHED', reason: error }
+  }
+
   #startTimer(timeoutMs: number): NodeJS.Timeout {
     return setTimeout(() => this.abort(new GatewayError('GW_TASK_TIMEOUT', { timeoutMs })), timeoutMs)
   }
@@ -148,7 +214,8 @@ export class Execution {
   async #process(): Promise<unknown> {
     const { command, agentType } = this.assignment
     if (command instanceof GatewayError) throw command
-    this.#emitter.rewind()
+    if (this.assignment.replay === null) this.#emitter.rewind()
+    else await this.#context.replay(this.assignment.replay)
     const contract = this.#resources.contracts.get(agentType)
     if (contract === undefined) return this.#resources.worker.processCommand(command, this.#context)
     const result = await this.#resources.worker.processCommand(await checkInput(contract, command), this.#context)

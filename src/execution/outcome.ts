@@ -11,6 +11,8 @@ export type Outcome =
   | { readonly status: 'EXPIRED' }
   /** The attempt lost its task, or its worker hands it over: somebody else will end it. */
   | { readonly status: 'RELINQUISHED'; readonly reason: GatewayError }
+  /** The task is parked until an answer comes. */
+  | { readonly status: 'SUSPENDED' }
   /** The task was given its end from outside. */
   | { readonly status: 'FINISHED'; readonly fence: string }
 

@@ -6,6 +6,7 @@ import type { MessageHeader } from '../protocol/header.ts'
 import { entryField } from '../redis/streams.ts'
 import type { TakenEntry } from '../store/control-streams.ts'
 import type { DeadLetters } from '../store/dead-letters.ts'
+import type { Journals } from '../store/journals.ts'
 import type { BeginAnswer, TaskRecords } from '../store/task-records.ts'
 import type { Aftercare } from './aftercare.ts'
 import type { Assignment } from './assignment.ts'
@@ -32,6 +33,7 @@ export class Reception {
   readonly #records: TaskRecords
   readonly #deadLetters: DeadLetters
   readonly #aftercare: Aftercare
+  readonly #journals: Journals
   readonly #workerId: string
   readonly #maxPayloadBytes: number
   readonly #maxDeliveries: number
@@ -41,6 +43,7 @@ export class Reception {
     records: TaskRecords
     deadLetters: DeadLetters
     aftercare: Aftercare
+    journals: Journals
     workerId: string
     maxPayloadBytes: number
     maxDeliveries: number
@@ -49,6 +52,7 @@ export class Reception {
     this.#records = options.records
     this.#deadLetters = options.deadLetters
     this.#aftercare = options.aftercare
+    this.#journals = options.journals
     this.#workerId = options.workerId
     this.#maxPayloadBytes = options.maxPayloadBytes
     this.#maxDeliveries = options.maxDeliveries
@@ -134,6 +138,8 @@ export class Reception {
 
   /** Does again what a worker that died after a failed attempt may have left undone; buries what nobody answers for. */
   async #finishWork({ entry, header, command }: Named, answer: BeginAnswer): Promise<void> {
+    // Whoever ended the task may have died before he told those who wait for it.
+    if (answer.status === 'replying' || answer.status === 'failed') await this.#journals.replyAgain(header)
     if (answer.status === 'missing')
       return this.#bury(entry, { ok: false, reason: 'record-gone', detail: GONE, header })
     if (answer.status !== 'parked' && answer.status !== 'failed') return
@@ -151,9 +157,9 @@ export class Reception {
       this.#logger.debug({ sessionId, messageId, entryId: entry.id, status: answer.status }, 'entry has nothing to run')
       return { entry, assignment: null }
     }
-    const { epoch, fence, written, attempt, cancel, isExpired } = answer
+    const { epoch, fence, written, attempt, cancel, isExpired, replay } = answer
     const agentType = entry.stream.capability
     const ownership = { epoch, fence, written, attempt }
-    return { entry, assignment: { entry, header, agentType, command, ownership, cancel, isExpired } }
+    return { entry, assignment: { entry, header, agentType, command, ownership, cancel, isExpired, replay } }
   }
 }

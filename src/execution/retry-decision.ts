@@ -6,7 +6,7 @@ import type { Logger } from '../logger.ts'
 export type RetryDecision = { readonly retry: false } | { readonly retry: true; readonly delayMs: number }
 
 /** Faults that every further attempt would meet again: what was asked cannot be understood. */
-const HOPELESS: readonly string[] = ['GW_POISON']
+const HOPELESS: readonly string[] = ['GW_POISON', 'GW_NON_DETERMINISM']
 
 /** Decides by what was thrown, then by the policy. */
 export function decideRetry(

@@ -24,7 +24,15 @@ export interface ExpiryItem extends TaskRef {
   readonly kind: 'expiry'
 }
 
-export type AgendaItem = ReadyItem | ExpiryItem
+/** Gives an operation of a task a result when it is due. */
+export interface AnswerItem extends TaskRef {
+  readonly kind: 'answer'
+  readonly op: string
+  /** JSON. */
+  readonly result: string
+}
+
+export type AgendaItem = ReadyItem | ExpiryItem | AnswerItem
 
 /** What the keeper of a shard gets. */
 export interface AgendaTake {
@@ -104,6 +112,12 @@ export class Agenda {
     await this.#redis.script('agendaRemove', [due, payloads], items.map(memberOf))
   }
 
+  /** Strikes out the answer that an operation was to be given. */
+  async dropAnswer(ref: TaskRef, op: string): Promise<void> {
+    const { due, payloads } = this.#home(ref)
+    await this.#redis.script('agendaRemove', [due, payloads], [memberOf({ ...ref, kind: 'answer', op, result: '' })])
+  }
+
   /** Tells of tasks that wait for their turns which are noted. */
   async holds(tasks: readonly (TaskRef & { readonly turn: string })[]): Promise<boolean[]> {
     const scores = await this.#redis.all<string | null>(
@@ -136,18 +150,21 @@ function shardOf(sessionId: string): number {
   return (hash >>> 0) % SHARDS
 }
 
-/** Ids hold no spaces. */
-function memberOf(item: Pick<ReadyItem, 'kind' | 'turn' | keyof TaskRef> | ExpiryItem): string {
+/** Ids hold no spaces; names of operations may. */
+function memberOf(item: Pick<ReadyItem, 'kind' | 'turn' | keyof TaskRef> | ExpiryItem | AnswerItem): string {
   const { kind, sessionId, messageId } = item
-  return `${kind} ${item.kind === 'ready' ? item.turn : '0'} ${sessionId} ${messageId}`
+  const which = item.kind === 'ready' ? item.turn : item.kind === 'answer' ? encodeURIComponent(item.op) : '0'
+  return `${kind} ${which} ${sessionId} ${messageId}`
 }
 
 function payloadOf(item: AgendaItem): string {
+  if (item.kind === 'answer') return item.result
   return item.kind === 'ready' ? `${item.capability} ${item.priority} ${item.data}` : ''
 }
 
 function toItem(member: string, payload: string): AgendaItem {
   const [kind, turn = '', sessionId = '', messageId = ''] = member.split(' ')
+  if (kind === 'answer') return { kind, sessionId, messageId, op: decodeURIComponent(turn), result: payload }
   if (kind !== 'ready') return { kind: 'expiry', sessionId, messageId }
   const [capability = '', priority = ''] = payload.split(' ', 2)
   const data = payload.slice(capability.length + priority.length + 2)

@@ -2,8 +2,8 @@ import { type RedisClient, slotGroups } from '../redis/client.ts'
 import type { RawEntry } from '../redis/streams.ts'
 import type { ControlStream, TakenEntry } from './control-streams.ts'
 
-/** More pending entries than one consumer can have: it takes no more than its slots, and they are at most 5,000. */
-const MOST_PENDING = 12_000
+/** More pending entries than one consumer can have: at most 5,000 slots, as many ends on their way, and those that wait. */
+const MOST_PENDING = 20_000
 /** Ids in one call; Lua's stack ends at some 8,000 values. */
 const MOST_IDS = 2_000
 /** Most entries of one stream that a walk takes over. */

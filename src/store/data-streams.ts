@@ -5,7 +5,10 @@ import type { RedisClient } from '../redis/client.ts'
 import type { Keys } from '../redis/keys.ts'
 import { entryField, type RawEntry } from '../redis/streams.ts'
 import { Batcher } from '../util/batcher.ts'
+import { Answers, type RawTell, type Tell, toTells } from './answers.ts'
 import { Armings } from './armings.ts'
+import { ControlWriter } from './control-streams.ts'
+import { InboxWriter } from './inbox.ts'
 import { type CancelRequest, parseCancel } from './task-records.ts'
 
 /** What is appended to a session's stream on behalf of a task, and perhaps the task's end. */
@@ -18,6 +21,8 @@ export interface Commit extends TaskRef {
   readonly events: readonly string[]
   /** With an end the last event must be `done`. */
   readonly end?: CommitEnd
+  /** What a replay is compared with: see `Emitter.sum`. Kept as it is if left out. */
+  readonly sum?: string | undefined
 }
 
 /** How an attempt leaves its task. */
@@ -33,7 +38,12 @@ export interface CommitEnd {
  * cancelled and can only end so.
  */
 export type CommitAnswer =
-  | { readonly ok: true; readonly lastId: string }
+  | {
+      readonly ok: true
+      readonly lastId: string
+      /** Others wait for the end of the task: hand this to {@link DataWriter.tell}. */
+      readonly tells?: readonly Tell[]
+    }
   | { readonly ok: false; readonly holder: string; readonly cancel?: CancelRequest }
 
 /** How long what a task leaves behind is kept, in ms and entries. */
@@ -54,17 +64,21 @@ export const DEFAULT_RETENTION: Retention = { resultTtlMs: DAY_MS, streamTtlMs: 
 const ARM_EVERY_MS = 60_000
 const ARM_FRACTION = 4
 
+type RawCommitAnswer = string | [holder: string, second?: string, ...tells: RawTell[]]
+
 /** The writer's end of the data streams: fenced, numbered, many tasks in one call, in the order of the calls. */
 export class DataWriter {
   readonly #redis: RedisClient
   readonly #keys: Keys
   readonly #header: readonly (string | number)[]
   readonly #armings: Armings
+  readonly #answers: Answers
   readonly #batcher: Batcher<() => Commit, CommitAnswer>
 
   constructor(redis: RedisClient, keys: Keys, retention: Retention) {
     this.#redis = redis
     this.#keys = keys
+    this.#answers = new Answers(new ControlWriter(redis, keys), new InboxWriter(redis, keys))
     const push = redis.isCluster ? ['SPUBLISH', 'SHARDNUMSUB'] : ['PUBLISH', 'NUMSUB']
     const { resultTtlMs, streamTtlMs, streamMaxLength } = retention
     const periodMs = Math.min(ARM_EVERY_MS, resultTtlMs / ARM_FRACTION, streamTtlMs / ARM_FRACTION)
@@ -93,35 +107,47 @@ export class DataWriter {
     return this.#batcher.add(source)
   }
 
+  /** Tells those who wait for the end of a task that it has come. Bears repeating. */
+  tell(tells: readonly Tell[]): Promise<void> {
+    return this.#answers.tell(tells)
+  }
+
+  /** The same for a task that has ended before: whoever ended it may have died before he told. */
+  async tellAgain({ sessionId, messageId }: TaskRef): Promise<void> {
+    const raw = await this.#redis.script<RawTell[]>('journalReply', [this.#keys.task(sessionId, messageId)], [])
+    await this.#answers.tell(toTells(this.#keys, raw))
+  }
+
   async #send(commits: readonly Commit[]): Promise<CommitAnswer[]> {
     const keys: string[] = []
     const args: (string | number)[] = [...this.#header]
     for (const commit of commits) this.#addArguments(commit, keys, args)
-    const reply = await this.#redis.script<(string | string[])[]>('commit', keys, args)
-    return reply.map((answer, index) => toCommitAnswer(answer, commits[index] as Commit))
+    const reply = await this.#redis.script<RawCommitAnswer[]>('commit', keys, args)
+    return reply.map((answer, index) => this.#toAnswer(answer, commits[index] as Commit))
   }
 
   #addArguments({ sessionId, messageId, ...commit }: Commit, keys: string[], args: (string | number)[]): void {
     keys.push(this.#keys.task(sessionId, messageId), this.#keys.data(sessionId), this.#keys.session(sessionId))
     args.push(commit.fence, commit.first, commit.events.length, this.#armings.isDue(sessionId) ? '1' : '0')
     if (commit.end === undefined) {
-      args.push('', messageId, 0)
+      args.push('', messageId, 0, commit.sum ?? '')
       for (const event of commit.events) args.push(event)
       return
     }
     const fields = Object.entries(commit.end.fields)
-    args.push(commit.end.fence, messageId, fields.length * 2)
+    args.push(commit.end.fence, messageId, fields.length * 2, '')
     for (const event of commit.events) args.push(event)
     for (const [name, value] of fields) args.push(name, value)
   }
-}
 
-function toCommitAnswer(answer: string | string[], { end }: Commit): CommitAnswer {
-  if (typeof answer === 'string') return { ok: true, lastId: answer }
-  const [holder = '', cancel] = answer
-  if (cancel !== undefined) return { ok: false, holder, cancel: parseCancel(cancel) }
-  // The call was sent again after a lost reply, and its first copy had already ended the task: that end is ours.
-  return holder !== '' && holder === end?.fence ? { ok: true, lastId: '' } : { ok: false, holder }
+  #toAnswer(answer: RawCommitAnswer, { end }: Commit): CommitAnswer {
+    if (typeof answer === 'string') return { ok: true, lastId: answer }
+    const [holder = '', second, ...raw] = answer
+    if (holder === '+') return { ok: true, lastId: second ?? '', tells: toTells(this.#keys, raw as RawTell[]) }
+    if (second !== undefined) return { ok: false, holder, cancel: parseCancel(second) }
+    // The call was sent again after a lost reply, and its first copy had already ended the task: that end is ours.
+    return holder !== '' && holder === end?.fence ? { ok: true, lastId: '' } : { ok: false, holder }
+  }
 }
 
 /** A push on a session's channel: the events of one write, and the id of the entry before them. */

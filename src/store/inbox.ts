@@ -1,4 +1,5 @@
 import { DATA_FIELD } from '../protocol/codec.ts'
+import type { TaskRef } from '../protocol/ids.ts'
 import type { RedisClient } from '../redis/client.ts'
 import { BLOCK_MS } from '../redis/connections.ts'
 import type { Keys } from '../redis/keys.ts'
@@ -9,13 +10,25 @@ import { entryField, type RawEntry } from '../redis/streams.ts'
  * stream is capped, goes when nobody writes to it for an hour, and is read from its present end on.
  */
 
-const MAX_LENGTH = 1_000
+const MAX_LENGTH = 10_000
 const TTL_MS = 3_600_000
 const WAKE_FIELD = 'wake'
+const RESULT_FIELD = 'result'
 
-/** What reaches a worker: a command for it, as an envelope, or the word that its agenda has something earlier. */
+/** A result for which a task of the worker waits; `text` is '' if it must be read. */
+export interface ReplyWake {
+  readonly task: TaskRef
+  readonly op: string
+  readonly text: string
+}
+
+/**
+ * What reaches a worker: a command for it, as an envelope, the word that its agenda has something earlier, or a result
+ * for which one of its tasks waits.
+ */
 export type InboxMessage =
   | { readonly kind: 'command'; readonly data: string }
+  | ({ readonly kind: 'reply' } & ReplyWake)
   | { readonly kind: 'wake'; readonly what: string }
 
 /** The sender's end of the workers' inboxes. */
@@ -36,6 +49,12 @@ export class InboxWriter {
   /** Tells the keepers of agenda shards to look again. */
   async wakeKeepers(workerIds: ReadonlySet<string>): Promise<void> {
     await Promise.all([...workerIds].map((workerId) => this.#add(workerId, [DATA_FIELD, '{}', WAKE_FIELD, 'agenda'])))
+  }
+
+  /** Tells the owner of a task that a result has come. */
+  reply({ owner, task, op, text }: ReplyWake & { readonly owner: string }): Promise<void> {
+    const what = `reply ${task.sessionId} ${task.messageId} ${op}`
+    return this.#add(owner, [DATA_FIELD, '{}', WAKE_FIELD, what, RESULT_FIELD, text])
   }
 
   async #add(workerId: string, fields: readonly string[]): Promise<void> {
@@ -76,6 +95,7 @@ export class InboxReader {
     this.#last = entries.at(-1)?.[0] ?? this.#last
     return entries.map((entry): InboxMessage => {
       const what = entryField(entry, WAKE_FIELD)
+      if (what?.startsWith('reply ')) return toReply(what, entryField(entry, RESULT_FIELD) ?? '')
       if (what !== undefined) return { kind: 'wake', what }
       return { kind: 'command', data: entryField(entry, DATA_FIELD) ?? '' }
     })
@@ -85,4 +105,10 @@ export class InboxReader {
   async remove(): Promise<void> {
     await this.#redis.call('DEL', this.#key)
   }
+}
+
+/** Ids hold no spaces, operations may. */
+function toReply(what: string, text: string): InboxMessage {
+  const [, sessionId = '', messageId = '', ...op] = what.split(' ')
+  return { kind: 'reply', task: { sessionId, messageId }, op: op.join(' '), text }
 }

@@ -20,6 +20,7 @@ const STATUS_BY_LETTER: Readonly<Record<string, TaskStatus>> = {
   F: 'FAILED',
   X: 'CANCELLED',
   E: 'EXPIRED',
+  W: 'WAITING_AGENT',
 }
 
 const TERMINAL_LETTER: Readonly<Record<TerminalStatus, string>> = {
@@ -40,9 +41,15 @@ export function parkedFence(fence: string): string {
   return `T:${epoch}:${entry}:`
 }
 
-/** True for a task that waits for an entry or for its time, and that nobody owns. */
+/** The fence of a task that was suspended while `fence` held; nobody owns it. */
+export function suspendedFence(fence: string): string {
+  const [, epoch, entry] = fence.split(':')
+  return `W:${epoch}:${entry}:`
+}
+
+/** True for a task that waits for an entry, for its time or for an answer, and that nobody owns. */
 export function isUnbound(fence: string): boolean {
-  return /^[QDT]:/.test(fence)
+  return /^[QDTW]:/.test(fence)
 }
 
 /** True for a task that has its end. */
@@ -85,6 +92,14 @@ export interface CancelRequest {
   readonly requestedBy: string
 }
 
+/** A task that has a journal. */
+export interface Replay {
+  /** What a replay of its events is compared with: see `Emitter.sum`; '' if they are to be taken back. */
+  readonly sum: string
+  /** How often its journal was dropped. */
+  readonly restarts: number
+}
+
 /** What `begin` says: the task is ours, or why not. */
 export type BeginAnswer =
   | {
@@ -99,12 +114,14 @@ export type BeginAnswer =
       readonly cancel: CancelRequest | null
       /** The task was not started in time. */
       readonly isExpired: boolean
+      /** What the task did before under durable operations, if it did. */
+      readonly replay: Replay | null
     }
   /** The entry's own attempt failed, and the next one is due in so many ms. */
   | { readonly status: 'parked'; readonly epoch: number; readonly dueInMs: number }
   /** The entry's own attempt failed for good. */
   | { readonly status: 'failed'; readonly epoch: number }
-  | { readonly status: 'missing' | 'ended' | 'stale' }
+  | { readonly status: 'missing' | 'ended' | 'replying' | 'stale' }
 
 /** A task as its record tells it. Times are Unix ms by Redis' clock. */
 export interface TaskInfo extends TaskRef {
@@ -356,8 +373,8 @@ export class TaskRecords {
 }
 
 function toBeginAnswer(answer: string | string[], request: BeginRequest, workerId: string): BeginAnswer {
-  if (typeof answer === 'string') return { status: answer as 'missing' | 'ended' | 'stale' }
-  const [epoch = '0', written, createdAt, attempt, cancel = '', isExpired] = answer
+  if (typeof answer === 'string') return { status: answer as 'missing' | 'ended' | 'replying' | 'stale' }
+  const [epoch = '0', written, createdAt, attempt, cancel = '', isExpired, journal, sum = '', restarts] = answer
   if (epoch === 'parked') return { status: 'parked', dueInMs: Number(written), epoch: Number(createdAt) }
   if (epoch === 'failed') return { status: 'failed', epoch: Number(written) }
   return {
@@ -369,6 +386,7 @@ function toBeginAnswer(answer: string | string[], request: BeginRequest, workerI
     attempt: Number(attempt),
     cancel: cancel === '' ? null : parseCancel(cancel),
     isExpired: isExpired === '1',
+    replay: journal === undefined ? null : { sum, restarts: Number(restarts) },
   }
 }
 
@@ -386,7 +404,8 @@ export function toTaskInfo(ref: TaskRef, fields: ReadonlyMap<string, string>): T
   return {
     sessionId: ref.sessionId,
     messageId: ref.messageId,
-    status: STATUS_BY_LETTER[letter] ?? 'QUEUED',
+    status:
+      letter === 'W' && fields.get('waits_for') === 'user' ? 'WAITING_USER' : (STATUS_BY_LETTER[letter] ?? 'QUEUED'),
     agentType: fields.get('agent_type') ?? '',
     traceId: fields.get('trace_id') ?? '',
     parentMessageId: fields.get('parent_message_id') ?? '',

@@ -4,6 +4,7 @@ import { Execution, type ExecutionResources } from '../execution/execution.ts'
 import type { Logger } from '../logger.ts'
 import type { CancelTaskCommand } from '../protocol/command.ts'
 import { endedFence } from '../store/task-records.ts'
+import type { Seat } from './slots.ts'
 
 /** The attempts that run in this worker. */
 export class Executions {
@@ -34,11 +35,11 @@ export class Executions {
   }
 
   /** Runs one attempt; see {@link Execution.run}. Never rejects. */
-  async run(assignment: Assignment, onHandled: () => void): Promise<boolean> {
-    const execution = new Execution(this.#resources, assignment)
+  async run(assignment: Assignment, seat: Seat): Promise<boolean> {
+    const execution = new Execution(this.#resources, assignment, seat)
     this.#running.add(execution)
     try {
-      const closed = await execution.run(onHandled)
+      const closed = await execution.run(() => seat.give())
       if (!closed) this.#onGivenUp(execution.abortReason)
       return closed
     } catch (error) {

@@ -3,7 +3,7 @@ import type { Logger } from '../logger.ts'
 import { decodeCommand } from '../protocol/codec.ts'
 import { CancelTaskCommand } from '../protocol/command.ts'
 import { Service } from '../service.ts'
-import type { InboxMessage, InboxReader } from '../store/inbox.ts'
+import type { InboxMessage, InboxReader, ReplyWake } from '../store/inbox.ts'
 import { sleep } from '../util/sleep.ts'
 
 const RETRY_FIRST_MS = 50
@@ -14,6 +14,7 @@ export class Inbox extends Service {
   readonly #reader: InboxReader
   readonly #onCancel: (command: CancelTaskCommand) => void
   readonly #onAgenda: () => void
+  readonly #onReply: (wake: ReplyWake) => void
   readonly #logger: Logger
   readonly #stopping = new AbortController()
   #loop: Promise<void> = Promise.resolve()
@@ -22,12 +23,14 @@ export class Inbox extends Service {
     reader: InboxReader
     onCancel: (command: CancelTaskCommand) => void
     onAgenda: () => void
+    onReply: (wake: ReplyWake) => void
     logger: Logger
   }) {
     super()
     this.#reader = options.reader
     this.#onCancel = options.onCancel
     this.#onAgenda = options.onAgenda
+    this.#onReply = options.onReply
     this.#logger = options.logger
   }
 
@@ -68,6 +71,10 @@ export class Inbox extends Service {
   }
 
   #hear(message: InboxMessage): void {
+    if (message.kind === 'reply') {
+      this.#onReply(message)
+      return
+    }
     if (message.kind === 'wake') {
       this.#onAgenda()
       return

@@ -11,7 +11,7 @@ import { sleep } from '../util/sleep.ts'
 import type { LeaseKeeper } from './lease-keeper.ts'
 import { Rota } from './rota.ts'
 import { Settlement } from './settlement.ts'
-import type { Slots } from './slots.ts'
+import type { Seat, Slots } from './slots.ts'
 import type { Turnstile } from './turnstile.ts'
 
 /** So many reads are in different stages at once under load; measured: 2 and 6 were slower. */
@@ -21,10 +21,10 @@ const RETRY_MOST_MS = 500
 const UNBLOCK_EVERY_MS = 20
 
 /**
- * Runs a task: calls `onHandled` once when its handler has come to an end, and resolves with true when the task's end is
+ * Runs a task: gives its seat back when its handler has come to an end, and resolves with true when the task's end is
  * recorded, so that its entry can go, or with false when somebody else will end it. Never rejects.
  */
-export type RunTask = (assignment: Assignment, onHandled: () => void) => Promise<boolean>
+export type RunTask = (assignment: Assignment, seat: Seat) => Promise<boolean>
 
 /**
  * Takes tasks from the control streams, never more than there are free slots, and settles their entries when they have
@@ -229,7 +229,7 @@ export class Intake extends Service {
         this.#slots.give()
         void this.#close(entry, true)
       } else {
-        void this.#run(assignment, () => this.#slots.give()).then((ended) => this.#close(entry, ended))
+        void this.#run(assignment, this.#slots.seat()).then((ended) => this.#close(entry, ended))
       }
     }
   }

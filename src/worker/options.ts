@@ -47,6 +47,8 @@ const schema = z.strictObject({
   maxDeliveries: count(1_000_000).default(5),
   retry: retryPolicy.extend({ capabilities: z.record(z.string(), retryPolicy).optional() }).optional(),
   taskTimeoutMs: timerMs.optional(),
+  suspendAfterMs: timer.min(0).default(30_000),
+  onNonDeterminism: z.enum(['fail', 'restart']).default('fail'),
   shutdownTimeoutMs: timer.min(0).default(30_000),
   connectTimeoutMs: timerMs.default(5_000),
   workspaceDir: z
@@ -96,6 +98,16 @@ export interface RunWorkerOptions {
   readonly retry?: WorkerRetryPolicy
   /** An attempt that runs longer is aborted and counts as failed, in ms. Default none. */
   readonly taskTimeoutMs?: number
+  /**
+   * A task that waits this long for an agent or a person is suspended, in ms: it leaves memory and runs again from the
+   * top when the answer comes. Default 30,000.
+   */
+  readonly suspendAfterMs?: number
+  /**
+   * What becomes of a task whose handler, running again, calls something else than before: `fail` (default) ends it,
+   * `restart` forgets what was recorded and starts it afresh.
+   */
+  readonly onNonDeterminism?: 'fail' | 'restart'
   /** How long `stop()` lets tasks finish, in ms. Default 30,000. */
   readonly shutdownTimeoutMs?: number
   /** How long the start waits for Redis, in ms. Default 5,000. */

@@ -4,6 +4,7 @@ import type { Logger } from '../logger.ts'
 import { Service } from '../service.ts'
 import type { Agenda, AgendaItem, ReadyItem } from '../store/agenda.ts'
 import type { ControlWriter } from '../store/control-streams.ts'
+import type { Journals } from '../store/journals.ts'
 import { sleep } from '../util/sleep.ts'
 
 /** Standing by, so that not all come at once when a keeper is gone. */
@@ -12,13 +13,14 @@ const RETRY_MS = 500
 
 /**
  * Does what is due on the agenda, for the shards this worker keeps, and stands by for the others: puts tasks on their
- * control streams, ends those that were not started in time. An item is struck out only after it was done; an entry
+ * control streams, ends those that were not started in time, answers those that wait for a time. An item is struck out only after it was done; an entry
  * that is put on its stream twice runs once, by its turn.
  */
 export class Promoter extends Service {
   readonly #agenda: Agenda
   readonly #control: ControlWriter
   readonly #ender: TaskEnder
+  readonly #journals: Journals
   readonly #workerId: string
   readonly #logger: Logger
   readonly #stopping = new AbortController()
@@ -26,11 +28,19 @@ export class Promoter extends Service {
   readonly #striking = new Set<Promise<unknown>>()
   #loops: Promise<void>[] = []
 
-  constructor(options: { agenda: Agenda; control: ControlWriter; ender: TaskEnder; workerId: string; logger: Logger }) {
+  constructor(options: {
+    agenda: Agenda
+    control: ControlWriter
+    ender: TaskEnder
+    journals: Journals
+    workerId: string
+    logger: Logger
+  }) {
     super()
     this.#agenda = options.agenda
     this.#control = options.control
     this.#ender = options.ender
+    this.#journals = options.journals
     this.#workerId = options.workerId
     this.#logger = options.logger
   }
@@ -96,6 +106,8 @@ export class Promoter extends Service {
     await Promise.all(
       items.map(async (item) => {
         if (item.kind === 'expiry') await this.#expire(item)
+        // Without its payload the item was struck out meanwhile.
+        if (item.kind === 'answer' && item.result !== '') await this.#journals.answer(item, item.op, item.result)
       }),
     )
     this.#strikeOut(shard, items)

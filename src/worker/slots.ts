@@ -1,14 +1,21 @@
 import { type Deferred, deferred } from '../util/deferred.ts'
 
+/** Most tasks that wait in memory; who waits longest is suspended before there are more. */
+export const MOST_AWAY = 5_000
+
 /**
  * Counts the tasks of a worker. A task takes a slot when it is taken from its stream and gives it back when its handler
  * has come to an end; it is closed only when that end is recorded. So the next read can go out together with the
  * recording of the ends; at most as many ends as there are slots can be on their way.
+ *
+ * A task that waits for others is away: it has no slot, and takes one again, before any new task does, when it goes on.
  */
 export class Slots {
   readonly total: number
   #used = 0
   #open = 0
+  #away = 0
+  readonly #returning = new Set<Seat>()
   #waiting: Deferred<void> | undefined
   #empty: Deferred<void> | undefined
 
@@ -22,7 +29,13 @@ export class Slots {
   }
 
   get free(): number {
-    return Math.min(this.total - this.#used, 2 * this.total - this.#open)
+    if (this.#returning.size > 0) return 0
+    return Math.min(this.total - this.#used, 2 * this.total - this.#open, MOST_AWAY - this.#away)
+  }
+
+  /** Tasks that wait for others, and for their slot when they go on. */
+  get away(): number {
+    return this.#away
   }
 
   /** Resolves when at least one slot is free. */
@@ -34,7 +47,7 @@ export class Slots {
 
   /** Resolves when no task is open. */
   drained(): Promise<void> {
-    if (this.#open === 0) return Promise.resolve()
+    if (this.#open + this.#away === 0) return Promise.resolve()
     this.#empty ??= deferred()
     return this.#empty.promise
   }
@@ -47,14 +60,57 @@ export class Slots {
   /** A handler has come to its end: its slot is free. */
   give(): void {
     this.#used -= 1
+    this.#admit()
     this.wake()
+  }
+
+  /** The place of one task that was taken. */
+  seat(): Seat {
+    return new Seat(this)
+  }
+
+  /** Lets a task go away; only for {@link Seat}. */
+  leave(): void {
+    this.#open -= 1
+    this.#away += 1
+    this.give()
+  }
+
+  /** Takes a task that was away in again, at once or when its turn has come; only for {@link Seat}. */
+  return(seat: Seat): void {
+    this.#returning.add(seat)
+    this.#admit()
+  }
+
+  /** A task that was away comes to its end without a slot; only for {@link Seat}. */
+  quit(seat: Seat): void {
+    this.stay(seat)
+    this.#away -= 1
+    this.#open += 1
+    this.wake()
+  }
+
+  /** A task that was about to return stays away; only for {@link Seat}. */
+  stay(seat: Seat): void {
+    this.#returning.delete(seat)
+  }
+
+  #admit(): void {
+    for (const seat of this.#returning) {
+      if (this.#used >= this.total) return
+      this.#returning.delete(seat)
+      this.#used += 1
+      this.#open += 1
+      this.#away -= 1
+      seat.admit()
+    }
   }
 
   /** A task that gave its slot back needs nothing more. */
   close(): void {
     this.#open -= 1
     this.wake()
-    if (this.#open > 0) return
+    if (this.#open + this.#away > 0) return
     this.#empty?.resolve()
     this.#empty = undefined
   }
@@ -63,5 +119,53 @@ export class Slots {
   wake(): void {
     this.#waiting?.resolve()
     this.#waiting = undefined
+  }
+}
+
+/** The slot of one task: it is in, away, or about to return; and gone when its handler has come to its end. */
+export class Seat {
+  readonly #slots: Slots
+  #state: 'in' | 'away' | 'returning' | 'gone' = 'in'
+  #returned: Deferred<void> | undefined
+
+  constructor(slots: Slots) {
+    this.#slots = slots
+  }
+
+  /** The task waits for others. */
+  leave(): void {
+    if (this.#state === 'returning') {
+      // It waits again before it had its slot; what called it back goes on without.
+      this.#slots.stay(this)
+      this.#state = 'away'
+      this.#returned?.resolve()
+    } else if (this.#state === 'in') {
+      this.#state = 'away'
+      this.#slots.leave()
+    }
+  }
+
+  /** Resolves when the task has a slot again. */
+  reenter(): Promise<void> {
+    if (this.#state === 'away') {
+      this.#state = 'returning'
+      this.#returned = deferred()
+      this.#slots.return(this)
+    }
+    return this.#returned?.promise ?? Promise.resolve()
+  }
+
+  /** The handler has come to its end. */
+  give(): void {
+    if (this.#state === 'in') this.#slots.give()
+    else if (this.#state !== 'gone') this.#slots.quit(this)
+    this.#state = 'gone'
+    this.#returned?.resolve()
+  }
+
+  /** Called by {@link Slots}. */
+  admit(): void {
+    this.#state = 'in'
+    this.#returned?.resolve()
   }
 }

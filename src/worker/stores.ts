@@ -7,6 +7,7 @@ import { ControlWriter } from '../store/control-streams.ts'
 import { DataWriter } from '../store/data-streams.ts'
 import { DeadLetters } from '../store/dead-letters.ts'
 import { InboxWriter } from '../store/inbox.ts'
+import { Journals } from '../store/journals.ts'
 import { Presence } from '../store/presence.ts'
 import { TaskRecords } from '../store/task-records.ts'
 import type { ResolvedWorkerOptions } from './options.ts'
@@ -23,6 +24,7 @@ export interface WorkerStores {
   readonly deadLetters: DeadLetters
   readonly presence: Presence
   readonly ender: TaskEnder
+  readonly journals: Journals
 }
 
 export function openStores(redis: RedisClient, options: ResolvedWorkerOptions): WorkerStores {
@@ -38,5 +40,6 @@ export function openStores(redis: RedisClient, options: ResolvedWorkerOptions): 
     deadLetters: new DeadLetters(redis, keys),
     presence: new Presence(redis, keys),
     ender: new TaskEnder(records, writer),
+    journals: new Journals(redis, keys),
   }
 }

@@ -1,5 +1,10 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
 import type { AgentContract } from '../agent/contract.ts'
+import type { DurableResources, DurableTask } from '../context/durable/durable-task.ts'
+import type { Scope } from '../context/durable/scope.ts'
+import { WaitDesk } from '../context/durable/wait-desk.ts'
 import { Toolbox } from '../context/toolbox.ts'
+import { Canceller } from '../dispatch/canceller.ts'
 import { GatewayError } from '../errors.ts'
 import { Aftercare } from '../execution/aftercare.ts'
 import { Conclusion } from '../execution/conclusion.ts'
@@ -11,6 +16,7 @@ import { RedisConnections } from '../redis/connections.ts'
 import { checkServer } from '../redis/server-check.ts'
 import { Service } from '../service.ts'
 import { ControlReader, type ControlStream, lanesOf, type TakenEntry } from '../store/control-streams.ts'
+import { DataReader } from '../store/data-streams.ts'
 import { InboxReader } from '../store/inbox.ts'
 import type { WorkerIdentity } from '../store/presence.ts'
 import { sleep } from '../util/sleep.ts'
@@ -24,10 +30,11 @@ import type { ResolvedWorkerOptions } from './options.ts'
 import { Promoter } from './promoter.ts'
 import { Reclaimer } from './reclaimer.ts'
 import { Registration } from './registration.ts'
-import { Slots } from './slots.ts'
+import { MOST_AWAY, Slots } from './slots.ts'
 import { openStores, type WorkerStores } from './stores.ts'
 import { TaskWatch } from './task-watch.ts'
 import { Turnstile } from './turnstile.ts'
+import { WaitWatch } from './wait-watch.ts'
 
 /** After this long without a sign of life a consumer that owns nothing is removed from its group. */
 const CONSUMER_IDLE_MS = 600_000
@@ -70,6 +77,8 @@ export class WorkerRuntime extends Service implements RunningWorker {
   readonly #intakes: readonly Intake[]
   readonly #reclaimer: Reclaimer
   readonly #promoter: Promoter
+  readonly #waits: WaitWatch
+  readonly #desk = new WaitDesk<DurableTask>()
   readonly #inbox: Inbox
   readonly #watch: TaskWatch
   readonly #losses: LossReport
@@ -107,6 +116,9 @@ export class WorkerRuntime extends Service implements RunningWorker {
       ...{ leases, streams: this.#streams, slots: this.#slots, leaseMs, logger: this.#logger },
       accept: (entries) => this.#accept(entries),
     })
+    this.#waits = new WaitWatch({
+      ...{ desk: this.#desk, slots: this.#slots, suspendAfterMs: options.suspendAfterMs, logger: this.#logger },
+    })
     this.#promoter = new Promoter({ ...this.#stores, workerId, logger: this.#logger })
     this.#inbox = this.#makeInbox()
     this.#watch = new TaskWatch({
@@ -131,12 +143,12 @@ export class WorkerRuntime extends Service implements RunningWorker {
       // What is left of this worker's former life comes before anything new.
       await this.#reclaimer.start()
       await Promise.all(this.#intakes.map((intake) => intake.start()))
-      await Promise.all([this.#promoter, this.#watch].map((service) => service.start()))
+      await Promise.all([this.#promoter, this.#watch, this.#waits].map((service) => service.start()))
       const { capabilities } = this
       this.#logger.info({ capabilities, redis: this.#connections.target, redisVersion: version }, 'worker is consuming')
     } catch (error) {
       await Promise.all([this.#reclaimer, this.#promoter, ...this.#intakes].map((service) => service.stop()))
-      await Promise.all([this.#watch, this.#inbox].map((service) => service.stop()))
+      await Promise.all([this.#watch, this.#waits, this.#inbox].map((service) => service.stop()))
       await this.#keeper.stop()
       await this.#registration.stop()
       this.#connections.close()
@@ -167,9 +179,10 @@ export class WorkerRuntime extends Service implements RunningWorker {
 
   async #leave(): Promise<void> {
     await Promise.all([this.#reclaimer, this.#promoter, ...this.#intakes].map((service) => service.stop()))
+    this.#waits.hurry()
     await this.#drain()
     // Until here what still runs can be cancelled.
-    await Promise.all([this.#watch, this.#inbox].map((service) => service.stop()))
+    await Promise.all([this.#watch, this.#waits, this.#inbox].map((service) => service.stop()))
     await Promise.all(this.#intakes.map((intake) => intake.settled()))
     await this.#keeper.stop()
     await this.#forgetConsumer()
@@ -191,14 +204,27 @@ export class WorkerRuntime extends Service implements RunningWorker {
   }
 
   #makeResources(contracts: ReadonlyMap<string, AgentContract>, aftercare: Aftercare): ExecutionResources {
-    const { workerId, worker, workspaceDir, maxPayloadBytes, taskTimeoutMs, retry } = this.#options
+    const { workerId, worker, workspaceDir, maxPayloadBytes, taskTimeoutMs, retry, onNonDeterminism } = this.#options
     const { presence, writer, records } = this.#stores
     const retryOf = (agentType: string) => ({ ...retry, ...retry?.capabilities?.[agentType] })
     return {
       ...{ workerId, worker, workspaceDir, maxPayloadBytes, taskTimeoutMs, contracts, presence, writer },
+      ...{ durable: this.#makeDurable(), onNonDeterminism },
       logger: this.#logger,
       toolbox: new Toolbox(worker.getTools()),
       conclusion: new Conclusion({ records, aftercare, retryOf }),
+    }
+  }
+
+  #makeDurable(): DurableResources {
+    const { suspendAfterMs, maxPayloadBytes, streamTtlMs, streamMaxLength } = this.#options
+    const { journals, agenda, inboxes, records, ender, keys } = this.#stores
+    const logger = this.#logger
+    return {
+      ...{ journals, agenda, inboxes, suspendAfterMs, maxPayloadBytes, streamTtlMs, streamMaxLength },
+      ...{ desk: this.#desk, scopes: new AsyncLocalStorage<Scope>() },
+      canceller: new Canceller({ records, ender, inboxes, agenda, logger }),
+      reader: new DataReader(this.#redis, keys),
     }
   }
 
@@ -211,6 +237,7 @@ export class WorkerRuntime extends Service implements RunningWorker {
         if (!this.#executions.cancel(command)) this.#watch.wake()
       },
       onAgenda: () => this.#promoter.wake(),
+      onReply: (wake) => this.#desk.wake(wake),
       logger: this.#logger,
     })
   }
@@ -219,10 +246,10 @@ export class WorkerRuntime extends Service implements RunningWorker {
     const { workerId, consumerGroup: group, maxPayloadBytes, maxDeliveries, fetchCount } = this.#options
     const logger = this.#logger
     const redis = this.#redis
-    const { records, deadLetters, leases } = this.#stores
+    const { records, deadLetters, leases, journals } = this.#stores
     const limits = { workerId, maxPayloadBytes, maxDeliveries }
-    const reception = new Reception({ records, deadLetters, aftercare, ...limits, logger })
-    const run: RunTask = (assignment, onHandled) => this.#executions.run(assignment, onHandled)
+    const reception = new Reception({ records, deadLetters, aftercare, journals, ...limits, logger })
+    const run: RunTask = (assignment, seat) => this.#executions.run(assignment, seat)
     const shared = {
       reception,
       run,
@@ -254,8 +281,8 @@ export class WorkerRuntime extends Service implements RunningWorker {
     const { keyPrefix, consumerGroup: group, leaseMs, blockedAfterMs, maxConcurrency, redis } = this.#options
     const streamKeys = this.#streams.map(({ key }) => key)
     return new LeaseKeeper({
-      // Beside what runs there are the tasks whose end is being recorded: see Slots.
-      capacity: 2 * maxConcurrency,
+      // Beside what runs there are the tasks whose end is being recorded, and those that wait: see Slots.
+      capacity: 2 * maxConcurrency + MOST_AWAY,
       ...{ streamKeys, logger: this.#logger, running: () => this.#slots.used },
       data: (table) => ({
         ...{ redis, keyPrefix, group, table, streamKeys, leaseMs, blockedAfterMs, identity: this.#identity },

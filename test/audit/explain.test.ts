@@ -180,10 +180,16 @@ test('it has its end: how, when, why, and for how long that is known', async () 
   })
 })
 
+test('it is suspended', async () => {
+  const { ward, explain } = open()
+  await ward.record('m', 'W:1:1-1:')
+  expect(await explain()).toMatchObject({ state: 'suspended', text: expect.stringContaining('waits for an answer') })
+})
+
 test('it is in a state of a later version', async () => {
   const { ward, explain } = open()
-  await ward.record('m', 'W:1::')
-  expect(await explain()).toMatchObject({ state: 'other', fence: 'W:1::', text: expect.stringContaining("'W:1::'") })
+  await ward.record('m', 'Z:1::')
+  expect(await explain()).toMatchObject({ state: 'other', fence: 'Z:1::', text: expect.stringContaining("'Z:1::'") })
 })
 
 test('looking changes nothing, and odd ids are refused', async () => {

@@ -6,11 +6,7 @@ import { parse, textOf } from '../ground/sources.ts'
 import { byclaw, byclawWorker } from './support/program.ts'
 
 /** Options of `runWorker` that no text can express, that the launcher decides, or whose flag is still to come. */
-const WITHOUT_FLAG = [
-  ...['worker', 'logger', 'plugins', 'pluginConfigurator', 'history'],
-  'handleSignals',
-  ...['suspendAfterMs', 'pluginDir'],
-]
+const WITHOUT_FLAG = [...['worker', 'logger', 'plugins', 'pluginConfigurator', 'history'], 'handleSignals', 'pluginDir']
 
 /** What stands for one option: Redis has many flags, the log a level. */
 const IN_PIECES: Readonly<Record<string, string>> = { redis: 'redisUrl', retry: 'retryMaxAttempts' }

@@ -17,6 +17,7 @@ import { InboxWriter } from '../../src/store/inbox.ts'
 import { Presence } from '../../src/store/presence.ts'
 import { type BeginAnswer, TaskRecords } from '../../src/store/task-records.ts'
 import { deferred } from '../../src/util/deferred.ts'
+import { durableResources } from '../context/durable/harness.ts'
 import { openStore } from '../redis/harness.ts'
 import { FunctionWorker, memoryLogger } from '../worker/harness.ts'
 
@@ -48,7 +49,8 @@ async function start(
       streamTtlMs: 60_000,
       streamMaxLength: 1_000,
     }),
-    ...{ maxPayloadBytes: 10_000, taskTimeoutMs: options.timeoutMs },
+    ...{ maxPayloadBytes: 10_000, taskTimeoutMs: options.timeoutMs, onNonDeterminism: 'fail' as const },
+    durable: durableResources(store.redis, store.keys),
   }
   const { redis, keys } = store
   const deadLetters = new DeadLetters(redis, keys)
@@ -61,7 +63,7 @@ async function start(
     ...{ id: '1-0', raw: ['1-0', []], deliveries: 1 },
   }
   const ownership = await begin()
-  const task = { entry, header, agentType: 'agent', command, ownership, cancel: null, isExpired: false }
+  const task = { entry, header, agentType: 'agent', command, ownership, cancel: null, isExpired: false, replay: null }
   const execution = new Execution({ ...resources, conclusion }, task)
   let handled = 0
   const ended = execution.run(() => {

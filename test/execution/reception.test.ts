@@ -8,6 +8,7 @@ import { ControlReader, lanesOf, type TakenEntry } from '../../src/store/control
 import { DataWriter } from '../../src/store/data-streams.ts'
 import { DeadLetters } from '../../src/store/dead-letters.ts'
 import { InboxWriter } from '../../src/store/inbox.ts'
+import { Journals } from '../../src/store/journals.ts'
 import { TaskRecords } from '../../src/store/task-records.ts'
 import { openStore } from '../redis/harness.ts'
 import { atMost } from '../store/read-plan.ts'
@@ -40,6 +41,7 @@ beforeEach(async () => {
   reception = new Reception({
     ...{ records, deadLetters, logger, workerId: 'w', maxPayloadBytes: 10_000, maxDeliveries: 3 },
     aftercare: new Aftercare({ agenda, inboxes, deadLetters, workerId: 'w' }),
+    journals: new Journals(store.redis, keys),
   })
 })
 

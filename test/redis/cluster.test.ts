@@ -150,7 +150,9 @@ describe('on a Cluster', () => {
     expect(await client.result({ sessionId: 's-mixed', messageId: 'm' })).toMatchObject({ data: 'x', attempts: 1 })
     expect(await client.ask({ ...send, messageId: undefined, content: 'bad' })).toMatchObject({ status: 'FAILED' })
     await bare.xadd(keys.control('agent_7'), '*', 'data', 'poison')
-    await waitFor(async () => (await client.listDeadLetters('agent_7')).length === 1)
+    await waitFor(async () => (await client.listDeadLetters('agent_7')).length === 2)
+    const reasons = (await client.listDeadLetters('agent_7')).map(({ reason }) => reason)
+    expect(reasons.sort()).toEqual(['bad-json', 'failed'])
     expect(await client.listTasks({ sessionId: 's-mixed' })).toHaveLength(2)
     expect((await client.listWorkers()).map(({ workerId, capabilities }) => [workerId, capabilities.length])).toEqual([
       ['w', 20],
@@ -206,6 +208,46 @@ describe('on a Cluster', () => {
     expect(await client.dropDeadLetters(filter)).toEqual({ matched: count, dropped: count })
     expect(await ids()).toEqual([])
   })
+
+  test('durable calls: caller, called, questions and timers lie in different slots, in memory and suspended', async () => {
+    const keyPrefix = `c${Math.random().toString(36).slice(2)}`
+    const logger = memoryLogger()
+    const common = { redis: { cluster: nodes }, keyPrefix, logger, shutdownTimeoutMs: 1_000, suspendAfterMs: 30 }
+    const worker = await runWorker({
+      ...common,
+      worker: new FunctionWorker(['caller', ...names], async ({ content }, context) => {
+        if (context.agentType !== 'caller') {
+          await context.sleep(Number(content) * 10)
+          return `${context.agentType} ${content}`
+        }
+        const calls = names.map((targetAgentType, i) => ({ targetAgentType, content: `${i}` }))
+        const replies = await context.dispatchGroup(calls)
+        const name = await context.askUser('Who?')
+        const late = await context
+          .callAgent({ targetAgentType: 'nobody', content: 'x', timeoutMs: 100 })
+          .catch((error: { status: string }) => error.status)
+        return [name, late, ...replies.map((reply) => 'content' in reply && reply.content)]
+      }),
+    })
+    onTestFinished(() => worker.stop())
+    const client = new GatewayClient({ redis: common.redis, keyPrefix, logger })
+    onTestFinished(() => client.close())
+    const sessions = Array.from({ length: 6 }, (_, i) => `session-${i}`)
+    const ends = await Promise.all(
+      sessions.map(async (sessionId) => {
+        const ref = { sessionId, messageId: 'm' }
+        await client.sendMessage({ targetAgentType: 'caller', ...ref, content: 'hi' })
+        await waitFor(async () => (await client.pendingAsks(sessionId)).length === 1, { timeoutMs: 20_000 })
+        const [ask] = await client.pendingAsks(sessionId)
+        expect(await client.reply({ ...ref, askId: ask?.askId ?? '', content: sessionId })).toMatchObject({
+          success: true,
+        })
+        return client.result({ ...ref, timeoutMs: 20_000 })
+      }),
+    )
+    const expected = names.map((name, i) => `${name} ${i}`)
+    expect(ends.map(({ data }) => data)).toEqual(sessions.map((id) => [id, 'TIMEOUT', ...expected]))
+  }, 60_000)
 
   test('a worker stops in good time', async () => {
     const { worker, client, close } = await open()

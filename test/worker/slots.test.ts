@@ -1,4 +1,4 @@
-import { expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { Slots } from '../../src/worker/slots.ts'
 
 test('a slot is free when its handler has ended; all is drained when every end is recorded', async () => {
@@ -30,4 +30,71 @@ test('one who waits can be woken without a slot', async () => {
   slots.wake()
   await waiting
   expect(slots.free).toBe(0)
+})
+
+describe('a seat', () => {
+  test('that is left is free for others, and is taken again before any new task gets one', async () => {
+    const slots = new Slots(1)
+    slots.take(1)
+    const first = slots.seat()
+    first.leave()
+    expect([slots.used, slots.free, slots.away]).toEqual([0, 1, 1])
+    slots.take(1)
+    const second = slots.seat()
+    let isBack = false
+    const back = first.reenter().then(() => {
+      isBack = true
+    })
+    await new Promise(setImmediate)
+    expect([isBack, slots.used, slots.free]).toEqual([false, 1, 0])
+    second.give()
+    await back
+    expect([slots.used, slots.free, slots.away]).toEqual([1, 0, 0])
+    slots.close()
+    let isDrained = false
+    void slots.drained().then(() => {
+      isDrained = true
+    })
+    first.give()
+    await new Promise(setImmediate)
+    expect(isDrained).toBe(false)
+    slots.close()
+    await new Promise(setImmediate)
+    expect([isDrained, slots.free]).toEqual([true, 1])
+  })
+
+  test('keeps the order of those who come back, and whoever ends while away leaves nothing behind', async () => {
+    const slots = new Slots(1)
+    const seats = [0, 1, 2].map(() => {
+      slots.take(1)
+      const seat = slots.seat()
+      seat.leave()
+      return seat
+    })
+    const [a, b, c] = seats as [(typeof seats)[0], (typeof seats)[0], (typeof seats)[0]]
+    slots.take(1)
+    const running = slots.seat()
+    const order: string[] = []
+    const waits = [
+      a.reenter().then(() => order.push('a')),
+      b.reenter().then(() => order.push('b')),
+      c.reenter().then(() => order.push('c')),
+    ]
+    b.give()
+    slots.close()
+    running.give()
+    slots.close()
+    await waits[0]
+    expect(order.filter((name) => name !== 'b')).toEqual(['a'])
+    // It waits again before its turn: the one behind goes on without.
+    c.leave()
+    await waits[2]
+    expect([slots.used, slots.away]).toEqual([1, 1])
+    c.give()
+    a.give()
+    slots.close()
+    slots.close()
+    await slots.drained()
+    expect([slots.used, slots.away, slots.free]).toEqual([0, 0, 1])
+  })
 })

@@ -1,12 +1,14 @@
 -- begin: takes ownership of tasks for one worker, or says why not.
 -- KEYS  per task: record
 -- ARGV  1: worker id; then per task: control entry id, turn of the entry ('' if it has none)
--- Answers per task {epoch, written, created_at, attempt, cancel ('' or JSON), 1 if it expired before its first start},
--- or one of
+-- Answers per task {epoch, written, created_at, attempt, cancel ('' or JSON), 1 if it expired before its first start}, and
+-- if it has noted operations before {…, its journal, the emitter's sum or '', restarts}; or one of
 --   missing          the record does not exist (a foreign writer, or a sender that died in between): admit, then ask again
 --   ended            the task has its end: ack the entry (and the record that waited for it gets its time to live)
+--   replying         the same, and others wait for that end: see that they are told, then ack
 --   stale            another entry is or will be the live one: ack this one
---   {failed, epoch}  this very entry's attempt failed for good: see that its dead letter is written, then ack
+--   {failed, epoch}  this very entry's attempt failed for good: see that its dead letter is written and that those who
+--                    wait for the end are told, then ack
 --   {parked, due_in, epoch} this very entry's attempt failed and the next is due then: see that it is on the agenda, then ack
 -- Ownership hangs on the id of the one live entry, never on a state alone: a worker that dies between delivery and
 -- start leaves the state as it was, and the redelivered entry must still be the one that may run. A record without a
@@ -18,7 +20,8 @@ local now = string.format('%.0f', now_number)
 local out = {}
 for i = 1, #KEYS do
   local entry_id, turn = ARGV[2 * i], ARGV[2 * i + 1]
-  local held = redis.call('HMGET', KEYS[i], 'fence', 'written', 'created_at', 'failures', 'cancel', 'expires_at', 'started_at')
+  local held = redis.call('HMGET', KEYS[i], 'fence', 'written', 'created_at', 'failures', 'cancel', 'expires_at', 'started_at',
+    'journal', 'sum')
   if not held[1] then
     out[i] = 'missing'
   else
@@ -37,15 +40,23 @@ for i = 1, #KEYS do
         redis.call('HSET', KEYS[i], 'fence', fence, 'started_at', now, 'attempt', attempt)
       end
       out[i] = { epoch, held[2] or '0', held[3] or now, attempt, held[5] or '', expired and '1' or '' }
+      if held[8] then
+        redis.call('HDEL', KEYS[i], 'envelope', 'home', 'waits_for')
+        -- What a failed attempt has said is taken back: the next one does not go on from there.
+        if state == 'T' then redis.call('HDEL', KEYS[i], 'sum') end
+        out[i][7] = held[8]
+        out[i][8] = state ~= 'T' and held[9] or ''
+        out[i][9] = redis.call('HGET', KEYS[i], 'restarts') or '0'
+      end
     elseif state == 'T' and entry == entry_id then
       local due_in = tonumber(redis.call('HGET', KEYS[i], 'due_at') or now) - now_number
       out[i] = { 'parked', string.format('%.0f', math.max(due_in, 0)), epoch }
     elseif state == 'F' and entry == entry_id then
       out[i] = { 'failed', epoch }
-    elseif waits or state == 'R' then
+    elseif waits or state == 'R' or state == 'W' then
       out[i] = 'stale'
     else
-      out[i] = 'ended'
+      out[i] = redis.call('HEXISTS', KEYS[i], 'reply_to') == 1 and 'replying' or 'ended'
       local keep_ms = redis.call('HGET', KEYS[i], 'keep_ms')
       if keep_ms then
         redis.call('PEXPIRE', KEYS[i], keep_ms)

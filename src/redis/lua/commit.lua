@@ -1,12 +1,14 @@
 -- commit: appends events of a task to its session's data stream and, where asked, ends or parks the task.
+-- include answers
 -- KEYS  per task: record, data stream, session index
 -- ARGV  1: TTL of a finished record (ms), 2: TTL of a data stream (ms), 3: TTL of a session index (ms),
 --       4: length bound of a data stream, 5: PUBLISH or SPUBLISH, 6: NUMSUB or SHARDNUMSUB; then per task:
 --       fence, number of the first event (0: whatever comes next), count of events, 1 if the session's TTLs are to be
 --       re-armed and what has expired is to be swept, the fence to go over to or '', message id, count of further
---       fields, the events, the fields
+--       fields, the emitter's sum or '' (kept as it is), the events, the fields
 -- Answers per task the id of the last event written ('' if there was none), or {fence that holds} if that is not the
 -- one given, or {fence, cancel} if the task must not end as it would because it is cancelled; nothing was written then.
+-- Or {'+', id of the last event, who must be told (see `reply`)...} for the end of a task for which others wait.
 -- The fence is a compare-and-set: the owner of an attempt gives his, and whoever ends a task that nobody owns gives the
 -- one he read. A fence to go over to with C, F, X or E is an end; with T the attempt failed and the next one is due
 -- after as many ms as its first field, `due_at`, says. A cancelled task goes over to X and nothing else.
@@ -37,13 +39,16 @@ for i = 1, #KEYS / 3 do
   local record, stream, index = KEYS[3 * i - 2], KEYS[3 * i - 1], KEYS[3 * i]
   local fence, first, count, arm = ARGV[at], tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2]), ARGV[at + 3] == '1'
   local ending, message_id, fields = ARGV[at + 4], ARGV[at + 5], tonumber(ARGV[at + 6])
-  local events_at = at + 7
+  local sum = ARGV[at + 7]
+  local events_at = at + 8
   local fields_at = events_at + count
   at = fields_at + fields
   local letter = string.sub(ending, 1, 1)
-  local held = redis.call('HMGET', record, 'fence', 'written', 'cancel')
+  local held = redis.call('HMGET', record, 'fence', 'written', 'cancel', 'journal', 'reply_to')
   if held[1] ~= fence then
-    out[i] = { held[1] or '' }
+    -- The answer to an end may have been lost: those who wait are told again.
+    local is_repeated = held[5] and letter ~= 'T' and held[1] == ending
+    out[i] = is_repeated and reply(record, held[5], { '+', '' }) or { held[1] or '' }
   elseif held[3] and ending ~= '' and letter ~= 'X' then
     out[i] = { fence, held[3] }
   else
@@ -90,6 +95,12 @@ for i = 1, #KEYS / 3 do
       else
         redis.call('PEXPIRE', record, record_ttl)
       end
+      if held[4] then
+        redis.call('UNLINK', held[4])
+        redis.call('HDEL', record, 'journal', 'sum', 'envelope', 'home', 'waits_for')
+      end
+    elseif sum ~= '' then
+      redis.call('HSET', record, 'written', last, 'sum', sum)
     elseif last > written then
       redis.call('HSET', record, 'written', last)
     end
@@ -103,6 +114,7 @@ for i = 1, #KEYS / 3 do
       end
     end
     out[i] = id
+    if held[5] and ending ~= '' and letter ~= 'T' then out[i] = reply(record, held[5], { '+', id }) end
   end
 end
 return out

@@ -1,0 +1,31 @@
+import type { ReplyStatus } from '../dispatch/asks.ts'
+import { GatewayError } from '../errors.ts'
+import { checkId, type TaskRef } from '../protocol/ids.ts'
+
+/** An answer to a question of a task. */
+export interface ReplyOptions extends TaskRef {
+  /** From the `ask_user` event, or from `pendingAsks`. */
+  readonly askId: string
+  /** Anything JSON can carry. */
+  readonly content: unknown
+}
+
+/** What became of an answer. */
+export interface ReplyAnswer {
+  /** True if the task goes on with this answer. */
+  readonly success: boolean
+  readonly status: ReplyStatus
+  /** Why it is `INVALID`. */
+  readonly reason?: string
+}
+
+/** @throws GatewayError `GW_INVALID_ARGUMENT` that names the field. */
+export function checkReply({ sessionId, messageId, askId, content }: ReplyOptions): {
+  ref: TaskRef
+  askId: string
+  content: unknown
+} {
+  const ref = { sessionId: checkId('sessionId', sessionId), messageId: checkId('messageId', messageId) }
+  if (typeof askId === 'string' && askId !== '') return { ref, askId, content }
+  throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'askId', value: askId, reason: 'must be a text' })
+}

@@ -1,0 +1,192 @@
+import type {
+  AgentCall,
+  AgentCallAccepted,
+  AgentReply,
+  ContractCall,
+  GroupOptions,
+  GroupReply,
+} from '../../agent/calls.ts'
+import { AgentCallError, type AgentCallStatus, errorMessage, GatewayError } from '../../errors.ts'
+import { encodeCommand } from '../../protocol/codec.ts'
+import { AskAgentCommand } from '../../protocol/command.ts'
+import type { TaskFault } from '../../protocol/event.ts'
+import { MessageHeader } from '../../protocol/header.ts'
+import { isObject, parseJson } from '../../protocol/json.ts'
+import type { CalledTask, NoteAnswer } from '../../store/journals.ts'
+import { digest } from './args.ts'
+import { type CheckedCall, checkCall, checkContent } from './call-request.ts'
+import { dropDeadline, startDeadline } from './deadline.ts'
+import type { DurableTask } from './durable-task.ts'
+import type { Operation } from './journal.ts'
+import { Scope } from './scope.ts'
+
+const STATUSES: Readonly<Record<string, AgentCallStatus>> = { F: 'FAILED', X: 'CANCELLED', E: 'EXPIRED' }
+
+/** A call under way: the id of the called task is known at once. */
+interface Calling {
+  readonly messageId: string
+  readonly call: CheckedCall
+  readonly reply: Promise<AgentReply>
+}
+
+/** Calls of other agents by a task. */
+export class AgentCalls {
+  readonly #task: DurableTask
+
+  constructor(task: DurableTask) {
+    this.#task = task
+  }
+
+  /** See `AgentContext.callAgent`. */
+  call(request: AgentCall | ContractCall): Promise<AgentReply | AgentCallAccepted> {
+    const call = checkCall(request)
+    const op = this.#claim(call, this.#task.scope)
+    return call.waitForReply ? this.#ask(call, op).reply : this.#send(call, op)
+  }
+
+  /** See `AgentContext.dispatchGroup`. */
+  async group(
+    requests: readonly (AgentCall | ContractCall)[],
+    { waitForReply = true, failFast = false }: GroupOptions,
+  ): Promise<readonly (GroupReply | AgentCallAccepted)[]> {
+    // All is checked and named before the first is sent, and before anything is awaited.
+    const calls = requests.map(checkCall)
+    const { scope } = this.#task
+    const group = `${scope.key}/group#${scope.next('group', '')}`
+    const ops = calls.map((call, index) => this.#claim(call, new Scope(this.#task, `${group}[${index}]`, scope.step)))
+    if (!waitForReply) return Promise.all(calls.map((call, index) => this.#send(call, ops[index] as Operation)))
+    const callings = calls.map((call, index) => this.#ask(call, ops[index] as Operation))
+    let failed = false
+    return Promise.all(
+      callings.map(async ({ messageId, call, reply }): Promise<GroupReply> => {
+        try {
+          return { ...(await reply), agentType: call.targetAgentType }
+        } catch (error) {
+          if (!(error instanceof AgentCallError)) throw error
+          if (failFast && !failed) {
+            failed = true
+            for (const other of callings) if (other.messageId !== messageId) this.#cancel(other.messageId, 'failFast')
+          }
+          return { status: error.status, error: error.fault, agentType: call.targetAgentType, messageId }
+        }
+      }),
+    )
+  }
+
+  #claim(call: CheckedCall, scope: Scope): Operation {
+    const { targetAgentType, content, waitForReply, messageId, metadata, extraPayload } = call
+    return this.#task.claim(
+      'call',
+      targetAgentType,
+      { content, waitForReply, messageId, metadata, extraPayload },
+      scope,
+    )
+  }
+
+  async #send(call: CheckedCall, op: Operation): Promise<AgentCallAccepted> {
+    const messageId = this.#messageId(call, op)
+    if (op.entry === undefined) {
+      const done = this.#task.working()
+      try {
+        await checkContent(call)
+        this.#task.noted(await this.#open(call, op, messageId))
+      } finally {
+        done()
+      }
+    } else {
+      // What was noted may not have been sent.
+      this.#task.noted(await this.#open(call, op, messageId))
+    }
+    return { status: 'QUEUED', messageId }
+  }
+
+  #ask(call: CheckedCall, op: Operation): Calling {
+    const messageId = this.#messageId(call, op)
+    return { messageId, call, reply: this.#reply(call, op, messageId) }
+  }
+
+  async #reply(call: CheckedCall, op: Operation, messageId: string): Promise<AgentReply> {
+    const { timeoutMs } = call
+    const open = async () => {
+      await checkContent(call)
+      const answer = await this.#open(call, op, messageId)
+      if (timeoutMs !== undefined && answer.status === 'noted' && answer.text === '') {
+        await startDeadline(this.#task, op, timeoutMs, '{"s":"TIMEOUT"}')
+      }
+      return answer
+    }
+    const { value } = await this.#task.outcome(op, 'agent', open)
+    const { s, r, c, e } = isObject(value) ? value : {}
+    if (timeoutMs !== undefined && op.result === undefined && s !== 'TIMEOUT') dropDeadline(this.#task, op)
+    if (s === 'C') {
+      const data = parseText(r)
+      const content = typeof data === 'string' ? data : typeof c === 'string' ? c : ''
+      return { status: 'COMPLETED', content, data, messageId }
+    }
+    const about = { messageId, agentType: call.targetAgentType }
+    if (s !== 'TIMEOUT') throw new AgentCallError(about, STATUSES[String(s)] ?? 'FAILED', toFault(parseText(e)))
+    this.#cancel(messageId, `no answer within ${timeoutMs} ms`)
+    const { code, message } = new GatewayError('GW_TIMEOUT', { what: 'the answer', timeoutMs })
+    throw new AgentCallError(about, 'TIMEOUT', { code, message })
+  }
+
+  #open(call: CheckedCall, op: Operation, messageId: string): Promise<NoteAnswer> {
+    const { resources, emitter, ref } = this.#task
+    const called = this.#toTask(call, messageId)
+    return resources.journals.open({ ...ref, op: op.key, entry: op.json, sum: emitter.sum(), called })
+  }
+
+  /** The same call has the same id, however often it is made. */
+  #messageId(call: CheckedCall, op: Operation): string {
+    const { messageId } = this.#task.header
+    return call.messageId ?? `sub-${digest(messageId, op.key).toString('hex').slice(0, 32)}`
+  }
+
+  #toTask(call: CheckedCall, messageId: string): CalledTask {
+    const { header, agentType: sourceAgentType, resources } = this.#task
+    const { targetAgentType, content, waitForReply, metadata, extraPayload = {}, retry, priority } = call
+    const { sessionId, traceId, userCode, userName, messageId: parentMessageId } = header
+    const command = new AskAgentCommand({
+      header: new MessageHeader({
+        ...{ messageId, sessionId, traceId, userCode, userName, parentMessageId, targetAgentType },
+        ...{ sourceAgentType: waitForReply ? sourceAgentType : '', metadata: metadata ?? {} },
+        options: retry === undefined ? undefined : { retry },
+      }),
+      ...{ content, waitForReply, extraPayload },
+    })
+    const data = encode(command)
+    const bytes = Buffer.byteLength(data)
+    if (bytes > resources.maxPayloadBytes) {
+      throw new GatewayError('GW_PAYLOAD_TOO_LARGE', { field: 'the call', bytes, limit: resources.maxPayloadBytes })
+    }
+    const ids = { messageId, agentType: targetAgentType, traceId, userCode, parentMessageId }
+    return { ...ids, replies: waitForReply, priority, data }
+  }
+
+  /** Whoever cannot be reached now is cancelled when this task runs again, or ends for nobody. */
+  #cancel(messageId: string, reason: string): void {
+    const { resources, ref, logger } = this.#task
+    const wish = { reason, requestedBy: ref.messageId, mode: 'graceful' } as const
+    resources.canceller.cancel({ sessionId: ref.sessionId, messageId }, wish).catch((error: unknown) => {
+      logger.warn({ called: messageId, reason: errorMessage(error) }, 'a called task could not be cancelled')
+    })
+  }
+}
+
+function encode(command: AskAgentCommand): string {
+  try {
+    return encodeCommand(command)
+  } catch (cause) {
+    throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'content', reason: errorMessage(cause) }, { cause })
+  }
+}
+
+function parseText(text: unknown): unknown {
+  const json = typeof text === 'string' ? parseJson(text) : undefined
+  return json?.ok ? json.value : null
+}
+
+function toFault(value: unknown): TaskFault {
+  const { code, message } = isObject(value) ? value : {}
+  return { code: String(code ?? 'GW_TASK_FAILED'), message: String(message ?? 'no reason given') }
+}

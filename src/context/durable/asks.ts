@@ -1,0 +1,75 @@
+import type { Question } from '../../agent/calls.ts'
+import { jsonSchemaOf } from '../../agent/json-schema.ts'
+import { checkSchema, type Schema } from '../../agent/schema.ts'
+import { GatewayError } from '../../errors.ts'
+import { eventEncoder } from '../../protocol/event.ts'
+import { isObject } from '../../protocol/json.ts'
+import { digest } from './args.ts'
+import { dropDeadline, startDeadline } from './deadline.ts'
+import type { DurableTask } from './durable-task.ts'
+
+/** A year. */
+const MOST_MS = 31_536_000_000
+
+interface CheckedQuestion {
+  readonly prompt: string
+  /** As JSON Schema. */
+  readonly schema: unknown
+  readonly options: unknown
+  readonly timeoutMs: number | undefined
+}
+
+/** Asks a person; see `AgentContext.askUser`. */
+export async function askUser(task: DurableTask, question: string | Question): Promise<unknown> {
+  const given = typeof question === 'string' ? { prompt: question } : question
+  const { prompt, schema, options, timeoutMs } = checkQuestion(given)
+  const op = task.claim('ask', '', { prompt, schema, options })
+  const { resources, ref, emitter, header } = task
+  const askId = `ask-${digest(ref.messageId, op.key).toString('hex').slice(0, 24)}`
+  const open = async () => {
+    // What was said before is to stand before the question.
+    await emitter.flushed()
+    const entry = JSON.stringify({ ...(JSON.parse(op.json) as object), i: askId, p: prompt, s: schema, o: options })
+    const body = { type: 'ask_user', askId, prompt, schema, options } as const
+    const event = eventEncoder(header, task.agentType)(body, task.attempt)
+    const { streamTtlMs, streamMaxLength } = resources
+    const note = { ...ref, op: op.key, entry, sum: emitter.sum(), event, streamTtlMs, streamMaxLength }
+    const answer = await resources.journals.ask(note)
+    if (timeoutMs !== undefined && answer.status === 'noted' && answer.text === '') {
+      await startDeadline(task, op, timeoutMs, '{"s":"TIMEOUT"}')
+    }
+    return answer
+  }
+  const { value } = await task.outcome(op, 'user', open)
+  const { s, v } = isObject(value) ? value : {}
+  if (s === 'TIMEOUT') throw new GatewayError('GW_TIMEOUT', { what: `the answer to '${prompt}'`, timeoutMs })
+  if (timeoutMs !== undefined && op.result === undefined) dropDeadline(task, op)
+  return checkAnswer(given.schema, v)
+}
+
+/** A schema may check more than its JSON form says, and make something else of the answer. */
+async function checkAnswer(schema: unknown, answer: unknown): Promise<unknown> {
+  if (!isSchema(schema)) return answer
+  const checked = await checkSchema(schema, answer)
+  if (checked.ok) return checked.value
+  throw new GatewayError('GW_INVALID_ARGUMENT', { field: "the person's answer", value: answer, reason: checked.reason })
+}
+
+function checkQuestion({ prompt, schema, options, timeoutMs }: Question): CheckedQuestion {
+  const invalid = (field: string, value: unknown, reason: string) =>
+    new GatewayError('GW_INVALID_ARGUMENT', { field, value, reason })
+  if (typeof prompt !== 'string' || prompt.trim() === '') throw invalid('prompt', prompt, 'must be a text')
+  if (options !== undefined && (!Array.isArray(options) || options.length === 0)) {
+    throw invalid('options', options, 'must be a list of answers')
+  }
+  if (timeoutMs !== undefined && !(timeoutMs > 0 && timeoutMs <= MOST_MS)) {
+    throw invalid('timeoutMs', timeoutMs, 'must be a number of milliseconds, at most a year')
+  }
+  if (isSchema(schema)) return { prompt, schema: jsonSchemaOf(schema) ?? undefined, options, timeoutMs }
+  if (schema !== undefined && !isObject(schema)) throw invalid('schema', schema, 'must be a schema or a JSON Schema')
+  return { prompt, schema, options, timeoutMs }
+}
+
+function isSchema(value: unknown): value is Schema {
+  return (typeof value === 'object' || typeof value === 'function') && value !== null && '~standard' in value
+}

@@ -1,0 +1,53 @@
+import { z } from 'zod'
+import type { AgentCall, ContractCall } from '../../agent/calls.ts'
+import type { AgentContract } from '../../agent/contract.ts'
+import { checkSchema } from '../../agent/schema.ts'
+import { GatewayError } from '../../errors.ts'
+import { type CommandContent, contentFault } from '../../protocol/command.ts'
+import { capabilityFault, idFault } from '../../protocol/ids.ts'
+import { taskOptions } from '../../protocol/task-options.ts'
+import { parseOptions } from '../../util/parse-options.ts'
+
+/** A year. */
+const MOST_MS = 31_536_000_000
+
+const schema = z.strictObject({
+  targetAgentType: z.string().refine((value) => capabilityFault(value) === null, {
+    error: ({ input }) => capabilityFault(input) ?? '',
+  }),
+  content: z.unknown(),
+  waitForReply: z.boolean().default(true),
+  timeoutMs: z.number().min(1).max(MOST_MS).optional(),
+  messageId: z
+    .string()
+    .refine((value) => idFault(value) === null, { error: () => idFault('') ?? '' })
+    .optional(),
+  metadata: z.record(z.string(), z.unknown()).optional(),
+  extraPayload: z.record(z.string(), z.unknown()).optional(),
+  retry: taskOptions.shape.retry,
+  priority: z.enum(['high', 'normal', 'low']).default('normal'),
+})
+
+/** A call that passed the border. */
+export type CheckedCall = Omit<z.infer<typeof schema>, 'content'> & {
+  readonly content: CommandContent
+  readonly contract: AgentContract | undefined
+}
+
+/** @throws GatewayError `GW_INVALID_ARGUMENT` that names the field. */
+export function checkCall(call: AgentCall | ContractCall): CheckedCall {
+  const { target: contract, ...rest } = { target: undefined, ...call }
+  const plain = contract === undefined ? rest : { ...rest, targetAgentType: contract.agentType }
+  const checked = parseOptions(schema, plain)
+  const fault = contentFault(checked.content)
+  if (fault === null) return { ...checked, content: checked.content as CommandContent, contract }
+  throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'content', value: checked.content, reason: fault })
+}
+
+/** @throws GatewayError `GW_CONTRACT_VIOLATION` */
+export async function checkContent({ contract, content }: CheckedCall): Promise<void> {
+  if (contract === undefined) return
+  const checked = await checkSchema(contract.input, content)
+  if (checked.ok) return
+  throw new GatewayError('GW_CONTRACT_VIOLATION', { agentType: contract.agentType, reason: checked.reason })
+}

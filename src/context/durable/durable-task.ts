@@ -1,0 +1,308 @@
+import type { AsyncLocalStorage } from 'node:async_hooks'
+import type { Canceller } from '../../dispatch/canceller.ts'
+import { errorMessage, GatewayError, NonDeterminismError } from '../../errors.ts'
+import type { Logger } from '../../logger.ts'
+import type { MessageHeader } from '../../protocol/header.ts'
+import type { TaskRef } from '../../protocol/ids.ts'
+import type { Priority } from '../../redis/keys.ts'
+import type { Agenda } from '../../store/agenda.ts'
+import type { DataReader } from '../../store/data-streams.ts'
+import type { InboxWriter } from '../../store/inbox.ts'
+import { type Journals, type NoteAnswer, parseResult, type RecordedResult, type Refusal } from '../../store/journals.ts'
+import type { CancelRequest } from '../../store/task-records.ts'
+import { sleep } from '../../util/sleep.ts'
+import type { Emitter, Ownership } from '../emitter.ts'
+import type { TaskSignal } from '../task-signal.ts'
+import { fingerprint } from './args.ts'
+import type { Journal, Operation } from './journal.ts'
+import { ReplayOrder } from './replay-order.ts'
+import { Scope } from './scope.ts'
+import type { Seat } from './seat.ts'
+import type { WaitDesk, WaitingTask } from './wait-desk.ts'
+import { type WaitKind, Waits } from './waits.ts'
+
+/** How long the callbacks of `onSuspend` may take in all, in ms. */
+const CALLBACK_MS = 2_000
+
+/** What the durable operations of a worker share. */
+export interface DurableResources {
+  readonly journals: Journals
+  readonly desk: WaitDesk<DurableTask>
+  readonly canceller: Canceller
+  readonly agenda: Agenda
+  readonly inboxes: InboxWriter
+  readonly reader: DataReader
+  /** Where a call comes from. */
+  readonly scopes: AsyncLocalStorage<Scope>
+  readonly suspendAfterMs: number
+  readonly maxPayloadBytes: number
+  readonly streamTtlMs: number
+  readonly streamMaxLength: number
+}
+
+/** What an attempt hears of its durable operations. */
+export interface DurableHooks {
+  onLost(holder: string): void
+  onCancelled(cancel: CancelRequest): void
+  onNonDeterminism(error: NonDeterminismError): void
+  /** The task is parked: this attempt is over. */
+  onParked(): void
+}
+
+export interface DurableTaskOptions {
+  readonly resources: DurableResources
+  readonly header: MessageHeader
+  readonly agentType: string
+  readonly priority: Priority
+  /** The envelope, for the time after a suspension. */
+  readonly data: string
+  readonly ownership: Ownership
+  readonly emitter: Emitter
+  readonly signal: TaskSignal
+  readonly seat: Seat
+  readonly logger: () => Logger
+  readonly hooks: DurableHooks
+  readonly journal: Journal
+  /** How often the journal was dropped. */
+  readonly restarts: number
+  /** True if something runs that is no wait: a tool. */
+  readonly isBusy: () => boolean
+}
+
+/**
+ * The durable side of one attempt: keeps its journal, lets it wait for results, and lets itself be parked while it does
+ * nothing but wait. Made when the handler first calls, so that others do not pay for it.
+ */
+export class DurableTask implements WaitingTask {
+  readonly resources: DurableResources
+  readonly header: MessageHeader
+  readonly agentType: string
+  readonly emitter: Emitter
+  readonly journal: Journal
+  readonly #options: DurableTaskOptions
+  readonly #waits: Waits
+  readonly #order = new ReplayOrder()
+  readonly #root: Scope
+  #newest: number
+  #working = 0
+  #isOver = false
+  readonly #onSuspend: (() => void | Promise<void>)[] = []
+
+  constructor(options: DurableTaskOptions) {
+    this.#options = options
+    this.resources = options.resources
+    this.header = options.header
+    this.agentType = options.agentType
+    this.emitter = options.emitter
+    this.journal = options.journal
+    this.#newest = options.journal.lastOrder
+    this.#waits = new Waits(options.seat)
+    // After a restart the operations have names of their own, so that no late result of an old one is taken for theirs.
+    this.#root = new Scope(this, options.restarts === 0 ? '' : `!${options.restarts}`, undefined)
+    options.signal.onAbort((reason) => this.#abort(reason))
+  }
+
+  get ref(): TaskRef & { readonly fence: string } {
+    const { sessionId, messageId } = this.header
+    return { sessionId, messageId, fence: this.#options.ownership.fence }
+  }
+
+  /** True if nothing that this attempt waits for matters any more. */
+  get isOver(): boolean {
+    return this.#isOver
+  }
+
+  get logger(): Logger {
+    return this.#options.logger()
+  }
+
+  get attempt(): number {
+    return this.#options.ownership.attempt
+  }
+
+  /** Where the running code stands: in the handler itself, or in a step. */
+  get scope(): Scope {
+    const scope = this.resources.scopes.getStore()
+    return scope?.task === this ? scope : this.#root
+  }
+
+  /**
+   * The operation that the handler asks for now. Must be called before anything is awaited.
+   *
+   * @throws the signal's reason when it is aborted.
+   */
+  claim(kind: string, name: string, args: unknown, scope = this.scope): Operation {
+    this.throwIfAborted()
+    const ordinal = scope.next(kind, name)
+    try {
+      return this.journal.claim({ scope: scope.key, kind, name, ordinal, ...fingerprint(args) })
+    } catch (error) {
+      if (error instanceof NonDeterminismError) this.#options.hooks.onNonDeterminism(error)
+      throw error
+    }
+  }
+
+  throwIfAborted(): void {
+    const { reason } = this.#options.signal
+    if (reason !== undefined) throw reason
+  }
+
+  /**
+   * The result of an operation that somebody else completes: the recorded one, or the one that comes.
+   *
+   * @param open - Notes the operation.
+   */
+  async outcome(op: Operation, kind: WaitKind, open: () => Promise<NoteAnswer>): Promise<RecordedResult> {
+    if (op.result !== undefined) return this.recorded(op.result)
+    this.#waits.expect(op.key)
+    this.resources.desk.add(this)
+    const done = this.working()
+    let text: string
+    try {
+      text = this.noted(await open())
+      // A cancel may have come while it was noted.
+      this.throwIfAborted()
+    } catch (error) {
+      this.#waits.forget(op.key)
+      throw error
+    } finally {
+      done()
+    }
+    if (text !== '') this.hear(op.key, text)
+    try {
+      return await this.#waits.result(op.key, kind)
+    } finally {
+      if (this.#waits.all.length === 0) this.resources.desk.remove(this)
+    }
+  }
+
+  /** A recorded result, when it is its turn. */
+  async recorded(result: RecordedResult): Promise<RecordedResult> {
+    await this.#order.turn(result.order)
+    return result
+  }
+
+  /** The result that an answer to a note holds, or ''. */
+  noted(answer: NoteAnswer): string {
+    if (answer.status === 'noted') return answer.text
+    throw this.#refused(answer)
+  }
+
+  /** Records a result of this task's own; answers the one that is recorded. */
+  async close(op: Operation, value: unknown): Promise<RecordedResult> {
+    const { emitter, ref } = this
+    const entry = op.entry === undefined ? op.json : ''
+    const note = { ...ref, op: op.key, entry, result: JSON.stringify(value ?? null), sum: emitter.sum() }
+    const result = parseResult(this.noted(await this.resources.journals.close(note)))
+    this.#newest = Math.max(this.#newest, result.order)
+    return result
+  }
+
+  /** While it has not been called back the task is not parked. */
+  working(): () => void {
+    this.#working += 1
+    return () => {
+      this.#working -= 1
+    }
+  }
+
+  onSuspend(callback: () => void | Promise<void>): void {
+    this.#onSuspend.push(callback)
+  }
+
+  /** Called while the task waits: a result has come. */
+  hear(op: string, text: string): void {
+    if (this.#isOver) return
+    const order = text === '' ? Number.POSITIVE_INFINITY : Number(text.split(' ', 1)[0])
+    if (order > this.#newest + 1) {
+      // Others have come before it, of which this process has not heard: a replay would see them in that order.
+      void this.look()
+      return
+    }
+    this.#newest = Math.max(this.#newest, order)
+    this.#waits.hear(op, text)
+  }
+
+  /** Reads what has come of all that is waited for, and hands it over in the order in which it came. */
+  async look(): Promise<void> {
+    try {
+      const results = await this.resources.journals.results(this.ref, this.#waits.all)
+      const sorted = [...results].sort(([, a], [, b]) => parseInt(a, 10) - parseInt(b, 10))
+      for (const [op, text] of sorted) {
+        this.#newest = Math.max(this.#newest, parseInt(text, 10))
+        if (!this.#isOver) this.#waits.hear(op, text)
+      }
+    } catch (error) {
+      this.logger.warn({ reason: errorMessage(error) }, 'what a task waits for could not be read, looking again later')
+    }
+  }
+
+  /** For how long the task has waited, in ms; 0 if it does not, or does something else as well. */
+  get waitedMs(): number {
+    return this.#waits.size === 0 ? 0 : performance.now() - this.#waits.oldest
+  }
+
+  /** True if the task does nothing but wait for what survives this process. */
+  get canPark(): boolean {
+    const isIdle = this.#working === 0 && !this.#options.isBusy() && this.emitter.isIdle
+    return isIdle && !this.#isOver && this.#waits.size > 0 && !this.#waits.has('local')
+  }
+
+  /** Parks the task unless a result has come; it starts again, from the top, when one comes. */
+  async park(): Promise<void> {
+    const done = this.working()
+    try {
+      await this.#callBack()
+      const { agentType: capability, ref } = this
+      const { priority, data } = this.#options
+      const waitsFor = this.#waits.has('user') ? 'user' : this.#waits.has('agent') ? 'agent' : 'timer'
+      const parking = { ...ref, waitsFor, capability, priority, data, ops: this.#waits.ops } as const
+      const answer = await this.resources.journals.park(parking)
+      if (answer.status === 'ready') await this.look()
+      else if (answer.status === 'parked') this.#leave()
+      else this.#refused(answer)
+    } finally {
+      done()
+    }
+  }
+
+  /** The attempt is over, whatever it waited for. */
+  end(): void {
+    this.#isOver = true
+    this.#waits.drop()
+    this.resources.desk.remove(this)
+  }
+
+  #leave(): void {
+    this.end()
+    this.#options.hooks.onParked()
+  }
+
+  async #callBack(): Promise<void> {
+    const late = new AbortController()
+    const all = this.#onSuspend.map(async (callback) => {
+      try {
+        await callback()
+      } catch (error) {
+        this.logger.error({ err: error }, 'a callback of onSuspend threw')
+      }
+    })
+    if (all.length > 0) await Promise.race([Promise.all(all), sleep(CALLBACK_MS, late.signal)])
+    late.abort()
+  }
+
+  /** What a refused call means for the attempt, as an error for whoever called. */
+  #refused(refusal: Refusal): unknown {
+    const { hooks, signal } = this.#options
+    if (refusal.status === 'cancelled') hooks.onCancelled(refusal.cancel)
+    else hooks.onLost(refusal.holder)
+    const { messageId } = this.header
+    return signal.reason ?? new GatewayError('GW_LEASE_LOST', { messageId, holder: 'nobody' })
+  }
+
+  /** Who is cancelled or late hears it at his await; a task that somebody else goes on with hears nothing more. */
+  #abort(reason: GatewayError): void {
+    if (reason.code === 'GW_CANCELLED' || reason.code === 'GW_TASK_TIMEOUT') this.#waits.reject(reason)
+    else this.end()
+  }
+}

@@ -1,0 +1,165 @@
+import { NonDeterminismError } from '../../errors.ts'
+import { isObject, parseJson } from '../../protocol/json.ts'
+import { parseResult, type RawJournal, type RecordedResult } from '../../store/journals.ts'
+import type { Fingerprint } from './args.ts'
+
+/** What a journal keeps of an operation. */
+export interface Entry {
+  readonly kind: string
+  readonly name: string
+  readonly hash: string
+  /** The beginning of its arguments. */
+  readonly shown: string
+  /** When it was opened, Unix ms by Redis' clock. */
+  readonly openedAt: number
+  /** Where the session's stream ended then, if that was asked for. */
+  readonly after: string
+}
+
+/** An operation that a handler asks for. */
+export interface Request extends Fingerprint {
+  readonly scope: string
+  readonly kind: string
+  readonly name: string
+  readonly ordinal: number
+}
+
+/** An operation as it is to be carried out: `entry` and `result` as far as earlier runs have come. */
+export interface Operation {
+  readonly key: string
+  readonly entry: Entry | undefined
+  readonly result: RecordedResult | undefined
+  /** Its entry as JSON, to be noted. */
+  readonly json: string
+}
+
+interface Slot {
+  readonly entry: Entry
+  used: boolean
+}
+
+/**
+ * What earlier runs of a task's handler have done, and which of it this run has asked for again. An operation is found by
+ * its key; where calls have swapped places, by its kind, name and arguments.
+ */
+export class Journal {
+  readonly #slots = new Map<string, Slot>()
+  readonly #results = new Map<string, RecordedResult>()
+  readonly #attempt: number
+  readonly #readAt: number
+  readonly #read = performance.now()
+
+  constructor(attempt: number, raw: RawJournal = { now: 0, fields: new Map() }) {
+    this.#attempt = attempt
+    this.#readAt = raw.now
+    for (const [field, text] of raw.fields) {
+      if (field.startsWith('=')) this.#results.set(field.slice(1), parseResult(text))
+      else if (field !== 'n') this.#slots.set(field, { entry: parseEntry(text), used: false })
+    }
+  }
+
+  /** Redis' time now, as far as it was known when the journal was read; Unix ms. */
+  get now(): number {
+    return this.#readAt + performance.now() - this.#read
+  }
+
+  /** The order of the newest result. */
+  get lastOrder(): number {
+    let last = 0
+    for (const { order } of this.#results.values()) last = Math.max(last, order)
+    return last
+  }
+
+  /** What is noted under a key. */
+  entry(key: string): Entry | undefined {
+    return this.#slots.get(key)?.entry
+  }
+
+  result(key: string): RecordedResult | undefined {
+    return this.#results.get(key)
+  }
+
+  /** The steps, all or those below a key, that were recorded and said something. */
+  spokenSteps(below = ''): string[] {
+    const spoke = ({ value }: RecordedResult) => isObject(value) && typeof value.z === 'string' && value.z !== ''
+    return [...this.#slots].flatMap(([key, { entry }]) => {
+      const result = this.#results.get(key)
+      return entry.kind === 'step' && key.startsWith(below) && result !== undefined && spoke(result) ? [key] : []
+    })
+  }
+
+  /**
+   * The operation that a request stands for.
+   *
+   * @throws NonDeterminismError when another one stands in its place.
+   */
+  claim(request: Request): Operation {
+    const { kind, name, hash, shown } = request
+    const json = JSON.stringify({ k: kind, m: name, h: hash, a: shown })
+    const key = this.#latest(this.#match(request))
+    const slot = this.#slots.get(key)
+    const result = this.#results.get(key)
+    if (slot === undefined || (result !== undefined && this.#isOutdated(result))) {
+      if (slot !== undefined) slot.used = true
+      const fresh = slot === undefined ? key : `${key.replace(/~\d+$/, '')}~${this.#attempt}`
+      this.#slots.set(fresh, { entry: { kind, name, hash, shown, openedAt: 0, after: '' }, used: true })
+      return { key: fresh, entry: undefined, result: undefined, json }
+    }
+    slot.used = true
+    return { key, entry: slot.entry, result, json }
+  }
+
+  /** The key of a request's entry, or of the one to be made. */
+  #match({ scope, kind, name, ordinal, hash, shown }: Request): string {
+    const keyAt = (number: number) => operationKey(scope, kind, name, number)
+    const key = keyAt(ordinal)
+    const own = this.#slots.get(key)
+    if (own === undefined || (own.entry.hash === hash && !own.used)) return key
+    const prefix = keyAt(0).slice(0, -1)
+    for (const [other, { entry, used }] of this.#slots) {
+      if (!used && entry.hash === hash && other.startsWith(prefix) && /^\d+$/.test(other.slice(prefix.length))) {
+        return other
+      }
+    }
+    if (!own.used) throw new NonDeterminismError(key, own.entry.shown, shown)
+    let free = ordinal + 1
+    while (this.#slots.has(keyAt(free))) free += 1
+    return keyAt(free)
+  }
+
+  /** An operation that failed in an earlier attempt was begun again under a key of its own. */
+  #latest(key: string): string {
+    for (let attempt = this.#attempt; attempt > 1; attempt -= 1) {
+      const later = `${key}~${attempt}`
+      if (this.#slots.has(later)) {
+        const slot = this.#slots.get(key)
+        if (slot !== undefined) slot.used = true
+        return later
+      }
+    }
+    return key
+  }
+
+  /** What failed in an earlier attempt is tried again in the next. */
+  #isOutdated({ attempt, value }: RecordedResult): boolean {
+    return attempt < this.#attempt && isFailure(value)
+  }
+}
+
+export function operationKey(scope: string, kind: string, name: string, ordinal: number): string {
+  return `${scope}/${kind}:${name}#${ordinal}`
+}
+
+/** Results of called agents and of questions say by `s` how they came about; C is completion, A an answer. */
+function isFailure(value: unknown): boolean {
+  return isObject(value) && typeof value.s === 'string' && value.s !== 'C' && value.s !== 'A'
+}
+
+function parseEntry(text: string): Entry {
+  const space = text.indexOf(' ')
+  const [openedAt = '0', after = ''] = text.slice(0, space).split('@')
+  const json = parseJson(text.slice(space + 1))
+  const { k, m, h, a } = json.ok && isObject(json.value) ? json.value : {}
+  const about = { kind: String(k), name: String(m), hash: String(h), shown: String(a) }
+  return { ...about, openedAt: Number(openedAt), after }
+}

@@ -1,0 +1,133 @@
+import { errorMessage, GatewayError } from '../../errors.ts'
+import { isObject } from '../../protocol/json.ts'
+import type { RecordedResult } from '../../store/journals.ts'
+import type { Said } from '../hold-back.ts'
+import type { DurableTask } from './durable-task.ts'
+import type { Operation } from './journal.ts'
+import { Scope } from './scope.ts'
+import { readSaid } from './step-text.ts'
+
+const MOST_BYTES = 1_048_576
+// Printable: names become part of keys and of what people read.
+const NAME = /^[^\p{C}\p{Zl}\p{Zp}]{1,128}$/u
+
+/**
+ * Steps of a task: code that runs once, whatever happens. What a step says belongs to it: the words of one that was
+ * interrupted are taken back before it runs again, those of a recorded one stay, or are said again where all was taken
+ * back.
+ */
+export class Steps {
+  readonly #task: DurableTask
+  /** Recorded steps whose words were taken back together with those of a step around them. */
+  readonly #silenced = new Set<string>()
+
+  constructor(task: DurableTask) {
+    this.#task = task
+  }
+
+  /** See `AgentContext.step`. */
+  run<Result>(name: string, fn: () => Result | Promise<Result>): Promise<Result> {
+    if (typeof name !== 'string' || !NAME.test(name)) {
+      const reason = '1 to 128 printable characters are allowed'
+      throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'the name of a step', value: name, reason })
+    }
+    const op = this.#task.claim('step', name, null)
+    const scope = new Scope(this.#task, op.key, op.key)
+    return op.result === undefined ? this.#carryOut(op, scope, fn) : this.#pass(op, op.result)
+  }
+
+  /** What a recorded step has said, from the stream. */
+  async restore(key: string): Promise<readonly Said[]> {
+    const { journal, resources, ref } = this.#task
+    const entry = journal.entry(key)
+    const result = journal.result(key)
+    const { z: until, y: after = entry?.after } = isObject(result?.value) ? result.value : {}
+    if (typeof until !== 'string' || typeof after !== 'string' || until === '') return []
+    const said = await readSaid(resources.reader, ref, after, until)
+    return said.filter(({ step }) => isInside(key, step))
+  }
+
+  async #pass<Result>(op: Operation, result: RecordedResult): Promise<Result> {
+    const { emitter } = this.#task
+    const done = this.#task.working()
+    try {
+      const isSilenced = this.#silenced.delete(op.key)
+      // One that was silent has no words to look for.
+      const isSilent = !this.#task.journal.spokenSteps(op.key).includes(op.key)
+      if (!isSilent && (!emitter.pass(op.key) || isSilenced)) await emitter.rewrite(() => this.restore(op.key))
+    } finally {
+      done()
+    }
+    await this.#task.recorded(result)
+    return stepValue(result) as Result
+  }
+
+  async #carryOut<Result>(op: Operation, scope: Scope, fn: () => Result | Promise<Result>): Promise<Result> {
+    const task = this.#task
+    const { emitter, resources, ref } = task
+    const done = task.working()
+    try {
+      emitter.release()
+      if (op.entry === undefined) {
+        await emitter.flushed()
+        const note = { ...ref, op: op.key, entry: op.json, sum: emitter.sum(), isStep: true }
+        task.noted(await resources.journals.open(note))
+      } else if (!emitter.isAfresh) {
+        await this.#takeBack(op.key, op.entry.after)
+      }
+      // Where this run of the step begins, if there was one before.
+      const after = op.entry === undefined ? undefined : await resources.reader.lastId(ref.sessionId)
+      const value = toJson(op, await resources.scopes.run(scope, fn))
+      await emitter.flushed()
+      const result = await task.close({ ...op, entry: NOTED }, { v: value, y: after, z: emitter.lastId })
+      return stepValue(result) as Result
+    } finally {
+      done()
+    }
+  }
+
+  /** Takes back what an interrupted step has said; what others have said since then is said again. */
+  async #takeBack(key: string, after: string): Promise<void> {
+    const { emitter, resources, ref, journal } = this.#task
+    await emitter.rewrite(async () => {
+      const said = await readSaid(resources.reader, ref, after)
+      const hasSpoken = said.some(({ step }) => isInside(key, step))
+      for (const inner of journal.spokenSteps(`${key}/`)) {
+        if (hasSpoken || !said.some(({ step }) => step === inner)) this.#silenced.add(inner)
+      }
+      if (!hasSpoken) return []
+      const rewind = { body: { type: 'rewind', toId: after }, metadata: undefined, step: undefined } as const
+      // What the handler itself has said counts for its sum already.
+      const others = said.filter(({ step }) => !isInside(key, step))
+      return [rewind, ...others.map((other) => ({ ...other, isAgain: true }))]
+    })
+  }
+}
+
+/** An entry that is on record: only that there is one matters. */
+const NOTED = { kind: 'step', name: '', hash: '', shown: '', openedAt: 0, after: '' } as const
+
+/** True for the words of a step, and of the steps in its body. */
+function isInside(key: string, step: string | undefined): boolean {
+  return step === key || step?.startsWith(`${key}/`) === true
+}
+
+function stepValue({ value }: RecordedResult): unknown {
+  return isObject(value) ? value.v : null
+}
+
+/** The result as JSON will have it, so that the first run sees what every later one sees. */
+function toJson({ key }: Operation, value: unknown): unknown {
+  let text: string
+  try {
+    text = JSON.stringify(value ?? null) ?? 'null'
+  } catch (cause) {
+    const reason = errorMessage(cause)
+    throw new GatewayError('GW_INVALID_ARGUMENT', { field: `the result of ${key}`, reason }, { cause })
+  }
+  const bytes = Buffer.byteLength(text)
+  if (bytes > MOST_BYTES) {
+    throw new GatewayError('GW_PAYLOAD_TOO_LARGE', { field: `the result of ${key}`, bytes, limit: MOST_BYTES })
+  }
+  return value ?? null
+}

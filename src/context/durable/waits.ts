@@ -1,0 +1,110 @@
+import { parseResult, type RecordedResult } from '../../store/journals.ts'
+import { type Deferred, deferred } from '../../util/deferred.ts'
+import type { Seat } from './seat.ts'
+
+/** What is waited for: another task's end, a person's answer, a time by Redis or by a timer of this process. */
+export type WaitKind = 'agent' | 'user' | 'timer' | 'local'
+
+interface Wait {
+  readonly kind: WaitKind
+  readonly since: number
+  readonly came: Deferred<RecordedResult>
+}
+
+/**
+ * The results for which one task waits in memory. While there is at least one the task holds no seat; the last one that
+ * comes takes a seat again before it is handed over.
+ */
+export class Waits {
+  readonly #seat: Seat
+  readonly #waits = new Map<string, Wait>()
+  /** Results that came before anybody waited for them. */
+  readonly #early = new Map<string, RecordedResult>()
+  readonly #expected = new Set<string>()
+  #waiting = 0
+
+  constructor(seat: Seat) {
+    this.#seat = seat
+  }
+
+  get size(): number {
+    return this.#waits.size
+  }
+
+  /** The operations that are waited for. */
+  get ops(): string[] {
+    return [...this.#waits.keys()]
+  }
+
+  /** The operations of which a result is wanted, whether somebody waits for it yet or not. */
+  get all(): string[] {
+    return [...this.#waits.keys(), ...this.#expected]
+  }
+
+  /** When the oldest wait began (by `performance.now`), or Infinity. */
+  get oldest(): number {
+    let oldest = Number.POSITIVE_INFINITY
+    for (const { since } of this.#waits.values()) oldest = Math.min(oldest, since)
+    return oldest
+  }
+
+  has(kind: WaitKind): boolean {
+    for (const wait of this.#waits.values()) if (wait.kind === kind) return true
+    return false
+  }
+
+  /** From now on a result of this operation is kept, even if nobody waits for it yet. */
+  expect(op: string): void {
+    this.#expected.add(op)
+  }
+
+  forget(op: string): void {
+    this.#expected.delete(op)
+    this.#early.delete(op)
+  }
+
+  /** Waits for a result that was expected. */
+  async result(op: string, kind: WaitKind): Promise<RecordedResult> {
+    const early = this.#early.get(op)
+    this.forget(op)
+    if (early !== undefined) return early
+    const came = deferred<RecordedResult>()
+    this.#waits.set(op, { kind, since: performance.now(), came })
+    this.#waiting += 1
+    if (this.#waiting === 1) this.#seat.leave()
+    try {
+      return await came.promise
+    } finally {
+      this.#waiting -= 1
+      if (this.#waiting === 0) await this.#seat.reenter()
+    }
+  }
+
+  /** A result has come. */
+  hear(op: string, text: string): void {
+    const wait = this.#waits.get(op)
+    if (wait !== undefined) {
+      this.#waits.delete(op)
+      wait.came.resolve(parseResult(text))
+    } else if (this.#expected.has(op)) {
+      this.#early.set(op, parseResult(text))
+    }
+  }
+
+  /** Nobody waits any more: all waits are rejected. */
+  reject(reason: unknown): void {
+    const waits = [...this.#waits.values()]
+    this.#waits.clear()
+    for (const { came } of waits) {
+      came.promise.catch(() => undefined) // the handler may have left it behind
+      came.reject(reason)
+    }
+  }
+
+  /** Nobody waits any more, and nobody is told. */
+  drop(): void {
+    this.#waits.clear()
+    this.#early.clear()
+    this.#expected.clear()
+  }
+}

@@ -1,0 +1,122 @@
+import { z } from 'zod'
+import { errorMessage } from '../errors.ts'
+import type { TaskRef } from '../protocol/ids.ts'
+import { isObject, parseJson } from '../protocol/json.ts'
+import type { Journals } from '../store/journals.ts'
+import type { TaskRecords } from '../store/task-records.ts'
+
+/** A question that waits for an answer. */
+export interface PendingAsk extends TaskRef {
+  readonly askId: string
+  readonly prompt: string
+  /** What the answer must look like, as JSON Schema. */
+  readonly schema?: unknown
+  readonly options?: unknown
+  /** Unix ms by Redis' clock. */
+  readonly askedAt: number
+}
+
+/** What became of a reply. */
+export type ReplyStatus =
+  /** The task goes on with it. */
+  | 'ACCEPTED'
+  /** An answer was there before; it stays. */
+  | 'ALREADY_ANSWERED'
+  /** There is no such task or question. */
+  | 'NOT_FOUND'
+  /** The task has its end, or the time for an answer is over. */
+  | 'CLOSED'
+  /** It does not fit the question's schema or options. */
+  | 'INVALID'
+
+interface Ask extends PendingAsk {
+  readonly op: string
+  /** The result, if there is one. */
+  readonly result: string | undefined
+}
+
+/** The questions of tasks to people, seen from outside. */
+export class Asks {
+  readonly #journals: Journals
+  readonly #records: TaskRecords
+
+  constructor(journals: Journals, records: TaskRecords) {
+    this.#journals = journals
+    this.#records = records
+  }
+
+  /** Answers a question; the same answer twice does no harm. `reason` says why it is invalid. */
+  async reply(
+    ref: TaskRef,
+    askId: string,
+    content: unknown,
+  ): Promise<{ readonly status: ReplyStatus; readonly reason?: string }> {
+    const task = await this.#records.get(ref)
+    if (task === null) return { status: 'NOT_FOUND' }
+    if (task.finishedAt !== null) return { status: 'CLOSED' }
+    const ask = (await this.#load(ref)).find((candidate) => candidate.askId === askId)
+    if (ask === undefined) return { status: 'NOT_FOUND' }
+    const reason = ask.result === undefined ? contentFault(ask, content) : null
+    if (reason !== null) return { status: 'INVALID', reason }
+    // Also where there is an answer: whoever gave it may not have told the task.
+    const given = await this.#journals.answer(ref, ask.op, JSON.stringify({ s: 'A', v: content ?? null }))
+    if (given === 'accepted') return { status: 'ACCEPTED' }
+    if (given === 'refused') return { status: 'CLOSED' }
+    const result = ask.result ?? (await this.#journals.results(ref, [ask.op])).get(ask.op) ?? ''
+    return { status: isTimeout(result) ? 'CLOSED' : 'ALREADY_ANSWERED' }
+  }
+
+  /** The questions of a session that wait for an answer, oldest first. */
+  async pending(sessionId: string): Promise<PendingAsk[]> {
+    const kin = await this.#records.listKin(sessionId)
+    const open = kin.filter(({ isEnded }) => !isEnded)
+    const asks = await Promise.all(open.map(({ messageId }) => this.#load({ sessionId, messageId })))
+    const waiting = asks.flat().filter(({ result }) => result === undefined)
+    return waiting.map(({ op: _, result: _r, ...ask }) => ask).sort((a, b) => a.askedAt - b.askedAt)
+  }
+
+  async #load(ref: TaskRef): Promise<Ask[]> {
+    const { fields } = await this.#journals.load(ref)
+    return [...fields].flatMap(([op, text]): Ask[] => {
+      const json = op === 'n' || op.startsWith('=') ? undefined : parseJson(text.slice(text.indexOf(' ') + 1))
+      if (!json?.ok || !isObject(json.value) || typeof json.value.i !== 'string') return []
+      const { i: askId, p: prompt, s: schema, o: options } = json.value
+      const about = { sessionId: ref.sessionId, messageId: ref.messageId, askId: String(askId), prompt: String(prompt) }
+      return [{ ...about, schema, options, askedAt: Number.parseInt(text, 10), op, result: fields.get(`=${op}`) }]
+    })
+  }
+}
+
+function isTimeout(result: string): boolean {
+  return result.endsWith('{"s":"TIMEOUT"}')
+}
+
+/** Why an answer does not fit, or null if it does. */
+function contentFault({ schema, options }: PendingAsk, content: unknown): string | null {
+  const json = toJson(content)
+  if (!json.ok) return json.reason
+  if (isObject(schema)) return schemaFault(schema, json.value)
+  if (!Array.isArray(options)) return null
+  const choices = options.map((option) => JSON.stringify(isObject(option) && 'value' in option ? option.value : option))
+  return choices.includes(JSON.stringify(json.value)) ? null : `must be one of ${choices.join(', ')}`
+}
+
+function schemaFault(schema: Record<string, unknown>, content: unknown): string | null {
+  let checked: ReturnType<z.ZodType['safeParse']>
+  try {
+    checked = z.fromJSONSchema(schema as Parameters<typeof z.fromJSONSchema>[0]).safeParse(content)
+  } catch {
+    // A schema that says what cannot be checked here is left to the agent, who has it in its own language.
+    return null
+  }
+  if (checked.success) return null
+  return checked.error.issues.map(({ path, message }) => [...path.map(String), message].join(': ')).join('; ')
+}
+
+function toJson(value: unknown): { ok: true; value: unknown } | { ok: false; reason: string } {
+  try {
+    return { ok: true, value: JSON.parse(JSON.stringify(value ?? null)) }
+  } catch (error) {
+    return { ok: false, reason: errorMessage(error) }
+  }
+}

@@ -1,0 +1,21 @@
+-- journal-ask: notes a question to a person and puts it on the session's data stream, both once.
+-- KEYS  1: record, 2: journal, 3: data stream
+-- ARGV  1: fence, 2: operation, 3: entry (JSON), 4: the emitter's sum or '', 5: event, 6: TTL of a data stream (ms),
+--       7: length bound of a data stream, 8: PUBLISH or SPUBLISH
+-- Answers like journal-open.
+local held = redis.call('HMGET', KEYS[1], 'fence', 'cancel', 'journal')
+if held[1] ~= ARGV[1] then return { held[1] or '' } end
+if held[2] then return { ARGV[1], held[2] } end
+if not held[3] then
+  redis.call('HSET', KEYS[1], 'journal', KEYS[2])
+  if ARGV[4] ~= '' then redis.call('HSET', KEYS[1], 'sum', ARGV[4]) end
+end
+local time = redis.call('TIME')
+local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
+if redis.call('HSETNX', KEYS[2], ARGV[2], now .. ' ' .. ARGV[3]) == 1 then
+  local before = redis.call('XREVRANGE', KEYS[3], '+', '-', 'COUNT', 1)
+  local id = redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[7], '*', 'data', ARGV[5])
+  if not before[1] then redis.call('PEXPIRE', KEYS[3], ARGV[6]) end
+  redis.call(ARGV[8], KEYS[3], (before[1] and before[1][1] or '0-0') .. ' ' .. id .. '\n' .. ARGV[5])
+end
+return { '', '', redis.call('HGET', KEYS[2], '=' .. ARGV[2]) or '' }

@@ -1,0 +1,58 @@
+-- journal-open: notes that tasks begin operations, and makes the records of the tasks that those call.
+-- include answers
+-- KEYS  per operation: record, journal, record of the called task (where none is called: the record again), session index
+--       (for a step: the data stream)
+-- ARGV  per operation: fence, operation, entry (JSON), the emitter's sum or '', id of the called task or '', its agent
+--       type, trace id, user code, id of the calling task, 1 if the caller waits for the end,
+--       2 for a step: the entry then keeps where the data stream ends
+-- Answers per operation {'', state of the called task, result}: the state is 'unbound' if its envelope must be put on its
+-- control stream (for it may never have been: a duplicate does no harm), else 'bound' or ''; the result is '' while there
+-- is none. Or {fence that holds} if that is not the one given, or {fence, cancel} if the task is cancelled: nothing was
+-- written then. An operation that was noted before stays as it is.
+local time = redis.call('TIME')
+local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
+local out = {}
+for i = 1, #KEYS / 4 do
+  local record, journal, child, index = KEYS[4 * i - 3], KEYS[4 * i - 2], KEYS[4 * i - 1], KEYS[4 * i]
+  local at = 10 * i - 9
+  local fence, op, sum, child_id = ARGV[at], ARGV[at + 1], ARGV[at + 3], ARGV[at + 4]
+  local held = redis.call('HMGET', record, 'fence', 'cancel', 'journal')
+  if held[1] ~= fence then
+    out[i] = { held[1] or '' }
+  elseif held[2] then
+    out[i] = { fence, held[2] }
+  else
+    if not held[3] then
+      redis.call('HSET', record, 'journal', journal)
+      if sum ~= '' then redis.call('HSET', record, 'sum', sum) end
+    end
+    local state = ''
+    local opened = now
+    if ARGV[at + 9] == '2' then
+      local newest = redis.call('XREVRANGE', index, '+', '-', 'COUNT', 1)
+      opened = now .. '@' .. (newest[1] and newest[1][1] or '0-0')
+    end
+    redis.call('HSETNX', journal, op, opened .. ' ' .. ARGV[at + 2])
+    if child_id ~= '' then
+      local below = redis.call('HMGET', child, 'fence', 'reply_to')
+      local waits = ARGV[at + 9] == '1' and record .. ' ' .. journal .. ' ' .. op
+      if not below[1] then
+        redis.call('HSET', child, 'fence', 'Q:0::', 'agent_type', ARGV[at + 5], 'trace_id', ARGV[at + 6],
+          'user_code', ARGV[at + 7], 'parent_message_id', ARGV[at + 8], 'created_at', now)
+        if waits then redis.call('HSET', child, 'reply_to', waits) end
+        redis.call('ZADD', index, now, child_id)
+        state = 'unbound'
+      else
+        if waits and not (below[2] and string.find('\n' .. below[2] .. '\n', '\n' .. waits .. '\n', 1, true)) then
+          redis.call('HSET', child, 'reply_to', (below[2] and below[2] .. '\n' or '') .. waits)
+        end
+        state = below[1] == 'Q:0::' and 'unbound' or 'bound'
+        if waits and string.find('CFXE', string.sub(below[1], 1, 1), 1, true) then
+          deliver(record, journal, op, outcome(child))
+        end
+      end
+    end
+    out[i] = { '', state, redis.call('HGET', journal, '=' .. op) or '' }
+  end
+end
+return out

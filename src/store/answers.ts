@@ -1,0 +1,61 @@
+import type { TaskRef } from '../protocol/ids.ts'
+import type { Keys, Priority } from '../redis/keys.ts'
+import type { ControlWriter } from './control-streams.ts'
+import type { InboxWriter } from './inbox.ts'
+
+/** Who must be told that a result has come: see lua/include/answers.lua. */
+export type Tell =
+  /** The worker that runs the waiting task; `text` is the result, or '' if it must be read. */
+  | {
+      readonly kind: 'wake'
+      readonly task: TaskRef
+      readonly op: string
+      readonly owner: string
+      readonly text: string
+    }
+  /** Nobody runs the waiting task: its envelope goes to its control stream. */
+  | {
+      readonly kind: 'resume'
+      readonly task: TaskRef
+      readonly turn: string
+      readonly capability: string
+      readonly priority: Priority
+      readonly data: string
+    }
+
+/** A tell as a script answers it: record, operation, kind and what the kind needs. */
+export type RawTell = readonly string[]
+
+export function toTells(keys: Keys, raw: readonly RawTell[]): Tell[] {
+  return raw.flatMap(([record = '', op = '', kind, ...rest]): Tell[] => {
+    const task = keys.parseTask(record)
+    if (task === null) return []
+    if (kind === 'wake') {
+      const [owner = '', text = ''] = rest
+      return [{ kind, task, op, owner, text }]
+    }
+    if (kind !== 'resume') return []
+    const [turn = '', home = '', data = ''] = rest
+    const [capability = '', priority = 'normal'] = home.split(' ')
+    return [{ kind, task, turn, capability, priority: priority as Priority, data }]
+  })
+}
+
+/** Tells those who wait for results. The results lie in Redis already; doing this twice does no harm. */
+export class Answers {
+  readonly #control: ControlWriter
+  readonly #inboxes: InboxWriter
+
+  constructor(control: ControlWriter, inboxes: InboxWriter) {
+    this.#control = control
+    this.#inboxes = inboxes
+  }
+
+  async tell(tells: readonly Tell[]): Promise<void> {
+    const resumes = tells.filter((tell) => tell.kind === 'resume')
+    await Promise.all([
+      resumes.length === 0 ? undefined : this.#control.enqueue(resumes),
+      ...tells.map((tell) => (tell.kind === 'wake' ? this.#inboxes.reply(tell) : undefined)),
+    ])
+  }
+}

@@ -1,0 +1,278 @@
+import type { TaskRef } from '../protocol/ids.ts'
+import { parseJson } from '../protocol/json.ts'
+import type { RedisClient } from '../redis/client.ts'
+import type { Keys, Priority } from '../redis/keys.ts'
+import { Batcher } from '../util/batcher.ts'
+import { Answers, type RawTell, toTells } from './answers.ts'
+import { ControlWriter } from './control-streams.ts'
+import { InboxWriter } from './inbox.ts'
+import { type CancelRequest, parseCancel } from './task-records.ts'
+
+/*
+ * A task's journal is a hash. Its field `<operation>` is `<opened at, Unix ms> <entry as JSON>`, its field `=<operation>`
+ * is `<order of completion> <attempt in which it came> <result as JSON>`, each written once; `n` counts the results.
+ */
+
+/** The task that an operation calls. */
+export interface CalledTask {
+  readonly messageId: string
+  readonly agentType: string
+  readonly traceId: string
+  readonly userCode: string
+  readonly parentMessageId: string
+  /** The caller waits for its end. */
+  readonly replies: boolean
+  readonly priority: Priority
+  /** The envelope. */
+  readonly data: string
+}
+
+/** An operation that a task begins. */
+export interface Opening extends TaskRef {
+  readonly fence: string
+  readonly op: string
+  /** JSON. */
+  readonly entry: string
+  /** What the emitter has said until now; see `Emitter.sum`. */
+  readonly sum: string
+  readonly called?: CalledTask | undefined
+  /** A step: its entry keeps where the data stream ends. */
+  readonly isStep?: boolean
+}
+
+/** A result of the owner's own. */
+export interface Closing extends TaskRef {
+  readonly fence: string
+  readonly op: string
+  /** JSON if the operation was not opened before, else ''. */
+  readonly entry: string
+  readonly result: string
+  readonly sum: string
+}
+
+/** A question to a person. */
+export interface Question extends Opening {
+  /** The `ask_user` event as JSON. */
+  readonly event: string
+  readonly streamTtlMs: number
+  readonly streamMaxLength: number
+}
+
+/** A task that is to be parked. */
+export interface Parking extends TaskRef {
+  readonly fence: string
+  readonly waitsFor: 'agent' | 'user' | 'timer'
+  readonly capability: string
+  readonly priority: Priority
+  /** The envelope. */
+  readonly data: string
+  readonly ops: readonly string[]
+}
+
+/** Why an owner's call was refused. */
+export type Refusal =
+  | { readonly status: 'lost'; readonly holder: string }
+  | { readonly status: 'cancelled'; readonly cancel: CancelRequest }
+
+/** What was noted: `text` is the recorded result, or '' if there is none yet. */
+export type NoteAnswer = { readonly status: 'noted'; readonly text: string } | Refusal
+
+export type ParkAnswer = { readonly status: 'parked' } | { readonly status: 'ready' } | Refusal
+
+/** What became of a result that somebody else than the owner gives. */
+export type GivenAnswer = 'accepted' | 'known' | 'refused'
+
+/** A journal as it lies in Redis. */
+export interface RawJournal {
+  /** Redis' time, Unix ms. */
+  readonly now: number
+  readonly fields: ReadonlyMap<string, string>
+}
+
+/** Both ends of the journals. */
+export class Journals {
+  readonly #redis: RedisClient
+  readonly #keys: Keys
+  readonly #control: ControlWriter
+  readonly #answers: Answers
+  readonly #opens: Batcher<Opening, NoteAnswer>
+  readonly #closes: Batcher<Closing, NoteAnswer>
+  readonly #parks: Batcher<Parking, ParkAnswer>
+
+  constructor(redis: RedisClient, keys: Keys) {
+    this.#redis = redis
+    this.#keys = keys
+    this.#control = new ControlWriter(redis, keys)
+    this.#answers = new Answers(this.#control, new InboxWriter(redis, keys))
+    const batched = <Item extends TaskRef, Result>(
+      weigh: (item: Item) => number,
+      run: (items: readonly Item[]) => Promise<readonly Result[]>,
+    ) =>
+      new Batcher<Item, Result>({
+        ...{ maxItems: 100, maxInFlight: 4, weigh },
+        run: async (items) => [...(await redis.bySlot(items, (item) => this.#journal(item), run))],
+      })
+    this.#opens = batched(
+      ({ called }) => called?.data.length ?? 0,
+      (items) => this.#open(items),
+    )
+    this.#closes = batched(
+      ({ result }) => result.length,
+      (items) => this.#close(items),
+    )
+    this.#parks = batched(
+      ({ data, ops }) => data.length + ops.length * 100,
+      (items) => this.#park(items),
+    )
+  }
+
+  /** Notes an operation and, if it calls a task, puts that on its control stream. */
+  open(opening: Opening): Promise<NoteAnswer> {
+    return this.#opens.add(opening)
+  }
+
+  /** Records a result of the owner's own; answers the one that is recorded. */
+  close(closing: Closing): Promise<NoteAnswer> {
+    return this.#closes.add(closing)
+  }
+
+  /** Parks a task whose awaited results have not come. */
+  park(parking: Parking): Promise<ParkAnswer> {
+    return this.#parks.add(parking)
+  }
+
+  /** Notes a question and asks it. */
+  async ask({ fence, op, entry, sum, event, streamTtlMs, streamMaxLength, ...ref }: Question): Promise<NoteAnswer> {
+    const keys = [this.#record(ref), this.#journal(ref), this.#keys.data(ref.sessionId)]
+    const publish = this.#redis.isCluster ? 'SPUBLISH' : 'PUBLISH'
+    const args = [fence, op, entry, sum, event, streamTtlMs, streamMaxLength, publish]
+    return toNoteAnswer(await this.#redis.script<string[]>('journalAsk', keys, args), fence)
+  }
+
+  /** Gives a task the result of an operation from outside, and tells it. */
+  async answer(ref: TaskRef, op: string, result: string): Promise<GivenAnswer> {
+    const keys = [this.#record(ref), this.#journal(ref)]
+    const [isNew, ...tells] = await this.#redis.script<[number, ...RawTell[]]>('journalAnswer', keys, [op, result])
+    await this.#answers.tell(toTells(this.#keys, tells))
+    if (isNew === 1) return 'accepted'
+    return tells.length === 0 ? 'refused' : 'known'
+  }
+
+  /** Tells those who wait for the end of an ended task, once more. */
+  async replyAgain(ref: TaskRef): Promise<void> {
+    const tells = await this.#redis.script<RawTell[]>('journalReply', [this.#record(ref)], [])
+    await this.#answers.tell(toTells(this.#keys, tells))
+  }
+
+  async load(ref: TaskRef): Promise<RawJournal> {
+    const [time, flat] = (await this.#redis.all<string[]>([['TIME'], ['HGETALL', this.#journal(ref)]])) as [
+      string[],
+      string[],
+    ]
+    const fields = new Map<string, string>()
+    for (let i = 0; i + 1 < flat.length; i += 2) fields.set(flat[i] as string, flat[i + 1] as string)
+    return { now: Number(time[0]) * 1_000 + Math.floor(Number(time[1]) / 1_000), fields }
+  }
+
+  /** The results of operations that have come, by operation. */
+  async results(ref: TaskRef, ops: readonly string[]): Promise<ReadonlyMap<string, string>> {
+    const found = new Map<string, string>()
+    for (let from = 0; from < ops.length; from += 1_000) {
+      const part = ops.slice(from, from + 1_000)
+      const texts = await this.#redis.call<(string | null)[]>(
+        'HMGET',
+        this.#journal(ref),
+        ...part.map((op) => `=${op}`),
+      )
+      texts.forEach((text, index) => {
+        if (text !== null) found.set(part[index] as string, text)
+      })
+    }
+    return found
+  }
+
+  /** Forgets all operations; answers how often that was done with this task, or null if the fence does not hold. */
+  async drop(ref: TaskRef & { readonly fence: string }): Promise<number | null> {
+    const times = await this.#redis.script<number>('journalDrop', [this.#record(ref), this.#journal(ref)], [ref.fence])
+    return times < 0 ? null : times
+  }
+
+  async #open(items: readonly Opening[]): Promise<NoteAnswer[]> {
+    const keys = items.flatMap((item) => {
+      const child = item.called === undefined ? item : { ...item, messageId: item.called.messageId }
+      const where = item.isStep ? this.#keys.data(item.sessionId) : this.#keys.session(item.sessionId)
+      return [this.#record(item), this.#journal(item), this.#record(child), where]
+    })
+    const args = items.flatMap(({ fence, op, entry, sum, called, isStep }) => [
+      ...[fence, op, entry, sum, called?.messageId ?? '', called?.agentType ?? '', called?.traceId ?? ''],
+      ...[called?.userCode ?? '', called?.parentMessageId ?? '', isStep ? '2' : called?.replies ? '1' : ''],
+    ])
+    const reply = await this.#redis.script<string[][]>('journalOpen', keys, args)
+    const unbound = items.flatMap(({ called }, index) =>
+      called !== undefined && reply[index]?.[1] === 'unbound' && reply[index]?.length === 3 ? [called] : [],
+    )
+    if (unbound.length > 0) {
+      await this.#control.enqueue(
+        unbound.map(({ agentType, priority, data }) => ({ capability: agentType, priority, data })),
+      )
+    }
+    return items.map(({ fence }, index) => toNoteAnswer(reply[index] ?? [], fence))
+  }
+
+  async #close(items: readonly Closing[]): Promise<NoteAnswer[]> {
+    const reply = await this.#redis.script<string[][]>(
+      'journalClose',
+      items.flatMap((item) => [this.#record(item), this.#journal(item)]),
+      items.flatMap(({ fence, op, entry, result, sum }) => [fence, op, entry, result, sum]),
+    )
+    return items.map(({ fence }, index) => toNoteAnswer(reply[index] ?? [], fence))
+  }
+
+  async #park(items: readonly Parking[]): Promise<ParkAnswer[]> {
+    const reply = await this.#redis.script<('' | 'ready' | string[])[]>(
+      'suspend',
+      items.flatMap((item) => [this.#record(item), this.#journal(item), this.#keys.session(item.sessionId)]),
+      items.flatMap(({ fence, waitsFor, capability, priority, data, ops }) => [
+        ...[fence, waitsFor, `${capability} ${priority}`, data, ops.length],
+        ...ops,
+      ]),
+    )
+    return items.map(({ fence }, index): ParkAnswer => {
+      const answer = reply[index] ?? ''
+      if (typeof answer === 'string') return answer === '' ? { status: 'parked' } : { status: 'ready' }
+      return toRefusal(answer, fence)
+    })
+  }
+
+  #record({ sessionId, messageId }: TaskRef): string {
+    return this.#keys.task(sessionId, messageId)
+  }
+
+  #journal({ sessionId, messageId }: TaskRef): string {
+    return this.#keys.journal(sessionId, messageId)
+  }
+}
+
+function toNoteAnswer(answer: readonly string[], fence: string): NoteAnswer {
+  return answer.length === 3 ? { status: 'noted', text: answer[2] as string } : toRefusal(answer, fence)
+}
+
+function toRefusal([holder = '', cancel]: readonly string[], fence: string): Refusal {
+  if (holder === fence && cancel !== undefined) return { status: 'cancelled', cancel: parseCancel(cancel) }
+  return { status: 'lost', holder }
+}
+
+/** A recorded result, taken apart. */
+export interface RecordedResult {
+  /** Results come in this order. */
+  readonly order: number
+  /** The attempt during which it came. */
+  readonly attempt: number
+  readonly value: unknown
+}
+
+export function parseResult(text: string): RecordedResult {
+  const [order = '0', attempt = '0'] = text.split(' ', 2)
+  const json = parseJson(text.slice(order.length + attempt.length + 2))
+  return { order: Number(order), attempt: Number(attempt), value: json.ok ? json.value : null }
+}

@@ -1,0 +1,27 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
+import type { DurableResources } from '../../../src/context/durable/durable-task.ts'
+import { WaitDesk } from '../../../src/context/durable/wait-desk.ts'
+import { Canceller } from '../../../src/dispatch/canceller.ts'
+import { TaskEnder } from '../../../src/dispatch/task-ender.ts'
+import type { RedisClient } from '../../../src/redis/client.ts'
+import type { Keys } from '../../../src/redis/keys.ts'
+import { Agenda } from '../../../src/store/agenda.ts'
+import { DataReader, DataWriter, DEFAULT_RETENTION } from '../../../src/store/data-streams.ts'
+import { InboxWriter } from '../../../src/store/inbox.ts'
+import { Journals } from '../../../src/store/journals.ts'
+import { TaskRecords } from '../../../src/store/task-records.ts'
+import { memoryLogger } from '../../worker/harness.ts'
+
+/** What durable operations need, on the Redis of a test. */
+export function durableResources(redis: RedisClient, keys: Keys): DurableResources {
+  const records = new TaskRecords(redis, keys)
+  const agenda = new Agenda(redis, keys)
+  const inboxes = new InboxWriter(redis, keys)
+  const ender = new TaskEnder(records, new DataWriter(redis, keys, DEFAULT_RETENTION))
+  return {
+    ...{ agenda, inboxes, journals: new Journals(redis, keys), reader: new DataReader(redis, keys) },
+    canceller: new Canceller({ records, ender, inboxes, agenda, logger: memoryLogger() }),
+    ...{ desk: new WaitDesk(), scopes: new AsyncLocalStorage() },
+    ...{ suspendAfterMs: 30_000, maxPayloadBytes: 1_048_576, streamTtlMs: 60_000, streamMaxLength: 100_000 },
+  }
+}

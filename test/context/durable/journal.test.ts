@@ -1,0 +1,124 @@
+import { describe, expect, test } from 'vitest'
+import { fingerprint } from '../../../src/context/durable/args.ts'
+import { Journal } from '../../../src/context/durable/journal.ts'
+import { ReplayOrder } from '../../../src/context/durable/replay-order.ts'
+import { NonDeterminismError } from '../../../src/errors.ts'
+
+const request = (args: unknown, ordinal = 0, name = 'x') => ({
+  ...{ scope: '', kind: 'call', name, ordinal },
+  ...fingerprint(args),
+})
+
+/** A journal that holds calls of `x` with these arguments, and results by ordinal. */
+function recorded(args: unknown[], results: Record<string, string> = {}, attempt = 1): Journal {
+  const fields = new Map<string, string>()
+  args.forEach((arg, i) => {
+    const { hash, shown } = fingerprint(arg)
+    fields.set(`/call:x#${i}`, `1000 ${JSON.stringify({ k: 'call', m: 'x', h: hash, a: shown })}`)
+  })
+  for (const [key, text] of Object.entries(results)) fields.set(`=${key}`, text)
+  fields.set('n', String(Object.keys(results).length))
+  return new Journal(attempt, { now: 5_000, fields })
+}
+
+describe('a claim', () => {
+  test('of an empty journal is a new operation, each under a key of its own', () => {
+    const journal = new Journal(1)
+    const first = journal.claim(request('a'))
+    expect(first).toMatchObject({ key: '/call:x#0', entry: undefined, result: undefined })
+    expect(JSON.parse(first.json)).toMatchObject({ k: 'call', m: 'x', a: '"a"' })
+    expect(journal.claim(request('a', 1)).key).toBe('/call:x#1')
+    expect(journal.lastOrder).toBe(0)
+  })
+
+  test('with the recorded arguments gets what is recorded', () => {
+    const journal = recorded(['a', 'b'], { '/call:x#1': '3 1 {"s":"C"}' })
+    expect(journal.claim(request('a'))).toMatchObject({
+      key: '/call:x#0',
+      entry: { openedAt: 1000 },
+      result: undefined,
+    })
+    expect(journal.claim(request('b', 1)).result).toEqual({ order: 3, attempt: 1, value: { s: 'C' } })
+    expect(journal.claim(request('c', 2))).toMatchObject({ key: '/call:x#2', entry: undefined })
+    expect(journal.lastOrder).toBe(3)
+  })
+
+  test('finds an operation that has swapped places', () => {
+    const journal = recorded(['a', 'b', 'a'])
+    expect([request('b'), request('a', 1), request('a', 2)].map((r) => journal.claim(r).key)).toEqual([
+      ...['/call:x#1', '/call:x#0', '/call:x#2'],
+    ])
+  })
+
+  test('of something else than recorded is refused, and shows both', () => {
+    const journal = recorded(['a'])
+    expect(() => journal.claim(request('z'))).toThrow(NonDeterminismError)
+    try {
+      journal.claim(request({ long: 'z'.repeat(1_000) }))
+    } catch (error) {
+      expect((error as Error).message).toMatch(/^\/call:x#0 was called with \{"long":"z+…, but before with "a"/)
+    }
+    // Of another name it is another operation.
+    expect(journal.claim(request('z', 0, 'y')).key).toBe('/call:y#0')
+  })
+
+  test('of a new operation where another has taken its key gets the next free one', () => {
+    const journal = recorded(['a', 'b'])
+    expect(journal.claim(request('b')).key).toBe('/call:x#1')
+    expect(journal.claim(request('new', 1)).key).toBe('/call:x#2')
+    expect(journal.claim(request('a', 2)).key).toBe('/call:x#0')
+  })
+
+  test('of what failed in an earlier attempt is a new operation; what completed, or failed in this one, is not', () => {
+    const failed = { '/call:x#0': '1 1 {"s":"F"}', '/call:x#1': '2 1 {"s":"C"}', '/call:x#2': '3 2 {"s":"TIMEOUT"}' }
+    const second = recorded(['a', 'b', 'c'], failed, 2)
+    expect(second.claim(request('a'))).toMatchObject({ key: '/call:x#0~2', result: undefined })
+    expect(second.claim(request('b', 1))).toMatchObject({ key: '/call:x#1', result: { order: 2 } })
+    expect(second.claim(request('c', 2))).toMatchObject({ key: '/call:x#2', result: { order: 3 } })
+    expect(recorded(['a'], { '/call:x#0': '1 1 {"s":"F"}' }, 1).claim(request('a')).key).toBe('/call:x#0')
+  })
+
+  test('goes on with what an earlier run of the same attempt began anew', () => {
+    const { hash, shown } = fingerprint('a')
+    const entry = JSON.stringify({ k: 'call', m: 'x', h: hash, a: shown })
+    const fields = new Map([
+      ['/call:x#0', `1 ${entry}`],
+      ['=/call:x#0', '1 1 {"s":"F"}'],
+      ['/call:x#0~2', `2 ${entry}`],
+    ])
+    const again = () => new Journal(2, { now: 0, fields })
+    expect(again().claim(request('a'))).toMatchObject({ key: '/call:x#0~2', entry: { openedAt: 2 } })
+    fields.set('=/call:x#0~2', '2 2 {"s":"F"}')
+    expect(again().claim(request('a'))).toMatchObject({ key: '/call:x#0~2', result: { order: 2 } })
+    expect(new Journal(3, { now: 0, fields }).claim(request('a')).key).toBe('/call:x#0~3')
+  })
+})
+
+test('arguments that differ in the order of their keys only are the same', () => {
+  expect(fingerprint({ a: 1, b: { c: [1, { e: 1, d: 2 }] } })).toEqual(
+    fingerprint({ b: { c: [1, { d: 2, e: 1 }] }, a: 1 }),
+  )
+  expect(fingerprint([1, 2]).hash).not.toBe(fingerprint([2, 1]).hash)
+  expect(fingerprint(undefined)).toEqual(fingerprint(null))
+})
+
+test('recorded results come in their order, one per turn, whoever asked first', async () => {
+  const order = new ReplayOrder()
+  const seen: number[] = []
+  const turns: number[] = []
+  let turn = 0
+  const count = setImmediate(function next() {
+    turn += 1
+    if (seen.length < 4) setImmediate(next)
+  })
+  await Promise.all(
+    [3, 1, 4, 2].map(async (number) => {
+      await order.turn(number)
+      seen.push(number)
+      turns.push(turn)
+    }),
+  )
+  clearImmediate(count)
+  expect(seen).toEqual([1, 2, 3, 4])
+  expect(new Set(turns).size).toBe(4)
+})

@@ -1,0 +1,182 @@
+import type { Redis } from 'ioredis'
+import { beforeEach, describe, expect, test } from 'vitest'
+import type { Keys } from '../../src/redis/keys.ts'
+import { DataWriter, DEFAULT_RETENTION } from '../../src/store/data-streams.ts'
+import { Journals, parseResult } from '../../src/store/journals.ts'
+import { endedFence, TaskRecords } from '../../src/store/task-records.ts'
+import { openStore } from '../redis/harness.ts'
+
+let journals: Journals
+let records: TaskRecords
+let writer: DataWriter
+let keys: Keys
+let bare: Redis
+const ref = { sessionId: 's', messageId: 'parent' }
+const FENCE = 'R:1:1-0:w'
+const op = '/call:child#0'
+const called = {
+  ...{ messageId: 'child', agentType: 'child', traceId: 't', userCode: 'u', parentMessageId: 'parent' },
+  ...({ replies: true, priority: 'normal', data: 'envelope of the child' } as const),
+}
+const opening = { ...ref, fence: FENCE, op, entry: '{"k":"call"}', sum: '', called }
+const parking = {
+  ...({ ...ref, fence: FENCE, waitsFor: 'agent', capability: 'parent', priority: 'high' } as const),
+  ...{ data: 'envelope of the parent', ops: [op] },
+}
+
+beforeEach(async () => {
+  const store = openStore()
+  ;({ keys, bare } = store)
+  journals = new Journals(store.redis, keys)
+  records = new TaskRecords(store.redis, keys)
+  writer = new DataWriter(store.redis, keys, DEFAULT_RETENTION)
+  await records.admit([{ ...ref, agentType: 'parent', traceId: 't', parentMessageId: '', userCode: '' }])
+  await records.begin('w', [{ ...ref, entryId: '1-0', turn: '' }])
+})
+
+const fence = (messageId: string) => bare.hget(keys.task('s', messageId), 'fence')
+const waiting = async (capability: string, priority: 'high' | 'normal' = 'normal') =>
+  (await bare.xrange(keys.control(capability, priority), '-', '+')).map(([, fields]) => fields)
+const inbox = async (worker = 'w') =>
+  (await bare.xrange(keys.inbox(worker), '-', '+')).map(([, fields]) => fields.slice(2))
+/** Ends the child as its owner, or as whoever cancels it. */
+async function endChild(
+  status: 'COMPLETED' | 'CANCELLED' = 'COMPLETED',
+  fields: Record<string, string> = { result: '7' },
+) {
+  const held = (await fence('child')) as string
+  const end = { fence: endedFence(held, status), fields }
+  const commit = { sessionId: 's', messageId: 'child', fence: held, first: 1, events: ['{}'], end }
+  const answer = await writer.commit(() => commit)
+  if (answer.ok) await writer.tell(answer.tells ?? [])
+  return answer
+}
+
+describe('open', () => {
+  test('notes the operation, makes the called task and puts it on its stream; again, while it is unbound', async () => {
+    expect(await journals.open(opening)).toEqual({ status: 'noted', text: '' })
+    expect(await records.get({ sessionId: 's', messageId: 'child' })).toMatchObject({
+      ...{ status: 'QUEUED', agentType: 'child', parentMessageId: 'parent', userCode: 'u', traceId: 't' },
+    })
+    expect(await waiting('child')).toEqual([['data', 'envelope of the child']])
+    const { fields, now } = await journals.load(ref)
+    expect([...fields.keys()]).toEqual([op])
+    expect(Number(fields.get(op)?.split(' ')[0])).toBeLessThanOrEqual(now)
+    expect(await journals.open({ ...opening, entry: '{"k":"other"}' })).toEqual({ status: 'noted', text: '' })
+    expect(await waiting('child')).toHaveLength(2)
+    expect((await journals.load(ref)).fields.get(op)).toBe(fields.get(op))
+    const child = { sessionId: 's', messageId: 'child' }
+    await records.begin('w-2', [{ ...child, entryId: '5-0', turn: '' }])
+    await journals.open(opening)
+    expect(await waiting('child')).toHaveLength(2)
+    expect(await bare.hget(keys.task('s', 'child'), 'reply_to')).not.toContain('\n')
+  })
+
+  test('is refused for who does not own the task, or whose task is cancelled: nothing is called then', async () => {
+    const lost = await journals.open({ ...opening, fence: 'R:0:1-0:w' })
+    expect(lost).toEqual({ status: 'lost', holder: FENCE })
+    await records.requestCancel(ref, { reason: 'why', requestedBy: 'me' })
+    expect(await journals.open(opening)).toEqual({
+      ...{ status: 'cancelled', cancel: { reason: 'why', requestedBy: 'me' } },
+    })
+    expect([await fence('child'), await bare.exists(keys.journal('s', 'parent'))]).toEqual([null, 0])
+  })
+
+  test('of a task that has its end already answers that end', async () => {
+    await journals.open({ ...opening, called: { ...called, replies: false } })
+    await endChild()
+    const { text } = (await journals.open({ ...opening, op: '/call:child#1' })) as { text: string }
+    expect(parseResult(text)).toEqual({ order: 1, attempt: 1, value: { s: 'C', r: '7' } })
+  })
+})
+
+describe('the end of a called task', () => {
+  test('is written once into the journal of who waits, and told to his worker', async () => {
+    await journals.open(opening)
+    await endChild()
+    const text = `1 1 ${JSON.stringify({ s: 'C', r: '7' })}`
+    const recorded = (await journals.results(ref, [op])).get(op) as string
+    expect(parseResult(recorded)).toEqual(parseResult(text))
+    expect(await inbox()).toEqual([['wake', `reply s parent ${op}`, 'result', recorded]])
+    await journals.replyAgain({ sessionId: 's', messageId: 'child' })
+    expect((await journals.results(ref, [op])).get(op)).toBe(recorded)
+    expect(await inbox()).toHaveLength(2)
+  })
+
+  test('is told again to who asks again, because he did not hear the answer to his commit', async () => {
+    await journals.open(opening)
+    const first = await endChild()
+    expect(first.ok && first.tells).toHaveLength(1)
+    const end = { fence: endedFence('Q:0::', 'COMPLETED'), fields: { result: '7' } }
+    const again = await writer.commit(() => ({
+      ...{ sessionId: 's', messageId: 'child', fence: 'Q:0::', first: 1, events: ['{}'], end },
+    }))
+    expect(again.ok && again.tells).toHaveLength(1)
+  })
+
+  test('that is larger than a wake-up should be is read by who waits', async () => {
+    await journals.open(opening)
+    await endChild('COMPLETED', { result: JSON.stringify('x'.repeat(40_000)) })
+    expect(await inbox()).toEqual([['wake', `reply s parent ${op}`, 'result', '']])
+  })
+
+  test('brings a suspended task back, once and under its turn', async () => {
+    await journals.open(opening)
+    expect(await journals.park(parking)).toEqual({ status: 'parked' })
+    expect(await fence('parent')).toBe('W:1:1-0:')
+    expect(await bare.ttl(keys.session('s'))).toBe(-1)
+    await endChild('CANCELLED', { error: '{"code":"GW_CANCELLED"}' })
+    expect(await fence('parent')).toBe('Q:1::')
+    await journals.replyAgain({ sessionId: 's', messageId: 'child' })
+    const entry = ['data', 'envelope of the parent', 'turn', '1']
+    expect(await waiting('parent', 'high')).toEqual([entry, entry])
+    const answers = await records.begin('w-2', [
+      { ...ref, entryId: '1-0', turn: '' },
+      { ...ref, entryId: '8-0', turn: '1' },
+      { ...ref, entryId: '9-0', turn: '1' },
+    ])
+    expect(answers.map(({ status }) => status)).toEqual(['stale', 'begun', 'stale'])
+    expect(answers[1]).toMatchObject({ epoch: 2, attempt: 1, replay: { sum: '', restarts: 0 } })
+    expect(await bare.hexists(keys.task('s', 'parent'), 'envelope')).toBe(0)
+  })
+})
+
+describe('park', () => {
+  test('is refused when a result has come, when the task is not the caller’s, and when it is cancelled', async () => {
+    await journals.open(opening)
+    expect(await journals.park({ ...parking, fence: 'R:0:1-0:w' })).toEqual({ status: 'lost', holder: FENCE })
+    await journals.answer(ref, op, '1')
+    expect(await journals.park(parking)).toEqual({ status: 'ready' })
+    await records.requestCancel(ref, { reason: '', requestedBy: '' })
+    expect(await journals.park(parking)).toMatchObject({ status: 'cancelled' })
+    expect(await fence('parent')).toBe(FENCE)
+  })
+})
+
+describe('answer', () => {
+  test('is accepted once, refused for what is not known, and for a task that has its end', async () => {
+    await journals.open({ ...opening, called: undefined })
+    expect(await journals.answer(ref, '/other:#0', '1')).toBe('refused')
+    expect(await journals.answer(ref, op, '1')).toBe('accepted')
+    expect(await journals.answer(ref, op, '2')).toBe('known')
+    expect(parseResult((await journals.results(ref, [op])).get(op) as string).value).toBe(1)
+    const end = { fence: endedFence(FENCE, 'COMPLETED'), fields: {} }
+    await writer.commit(() => ({ ...ref, fence: FENCE, first: 1, events: ['{}'], end }))
+    expect(await journals.answer(ref, op, '2')).toBe('refused')
+    expect(await bare.exists(keys.journal('s', 'parent'))).toBe(0)
+  })
+})
+
+describe('close and drop', () => {
+  test('record a result of the owner’s once, and forget all', async () => {
+    const note = { ...ref, fence: FENCE, op: '/now:#0', entry: '{}', result: '5', sum: '' }
+    expect(await journals.close(note)).toEqual({ status: 'noted', text: '1 1 5' })
+    expect(await journals.close({ ...note, result: '6' })).toEqual({ status: 'noted', text: '1 1 5' })
+    expect(await journals.close({ ...note, fence: 'R:0:1-0:w' })).toEqual({ status: 'lost', holder: FENCE })
+    expect(await journals.drop({ ...ref, fence: 'R:0:1-0:w' })).toBeNull()
+    expect(await journals.drop({ ...ref, fence: FENCE })).toBe(1)
+    expect((await journals.load(ref)).fields.size).toBe(0)
+    const [begun] = await records.begin('w', [{ ...ref, entryId: '1-0', turn: '' }])
+    expect(begun).toMatchObject({ status: 'begun', replay: { restarts: 1 } })
+  })
+})

@@ -1,0 +1,218 @@
+import { setTimeout as pause } from 'node:timers/promises'
+import { describe, expect, test } from 'vitest'
+import type { AgentContext } from '../../../src/agent/context.ts'
+import { AgentCallError, TerminalError } from '../../../src/errors.ts'
+import type { AskAgentCommand } from '../../../src/protocol/command.ts'
+import { waitFor } from '../../../src/testing/wait-for.ts'
+import { Gate, House } from '../harness.ts'
+
+const send = { targetAgentType: 'parent', sessionId: 's', messageId: 'm', content: 'hi' }
+type Handlers = Record<string, (command: AskAgentCommand, context: AgentContext) => unknown>
+const by = (handlers: Handlers) => (command: AskAgentCommand, context: AgentContext) =>
+  handlers[context.agentType]?.(command, context)
+
+describe('callAgent', () => {
+  test('resolves with what the other agent answered', async () => {
+    const house = new House()
+    const capabilities = ['parent', 'child']
+    let header: unknown
+    await house.work(
+      by({
+        parent: async (_, context) =>
+          context.callAgent({ targetAgentType: 'child', content: 'six', metadata: { a: 1 } }),
+        child: async (command, context) => {
+          header = { ...command.header, wait: command.waitForReply, metadata: context.metadata }
+          await context.emitChunk('thinking')
+          return { content: 'seven', of: command.content }
+        },
+      }),
+      { capabilities },
+    )
+    const client = house.client()
+    const { data, status } = await client.ask({ ...send, userCode: 'u' })
+    expect(status).toBe('COMPLETED')
+    expect(data).toMatchObject({ status: 'COMPLETED', content: 'seven', data: { content: 'seven', of: 'six' } })
+    const childId = (data as { messageId: string }).messageId
+    expect(childId).toMatch(/^sub-[0-9a-f]{32}$/)
+    expect(header).toMatchObject({
+      ...{ messageId: childId, parentMessageId: 'm', sourceAgentType: 'parent', wait: true, userCode: 'u' },
+      metadata: { a: 1 },
+    })
+    const child = await client.getTask({ sessionId: 's', messageId: childId })
+    expect(child).toMatchObject({ status: 'COMPLETED', parentMessageId: 'm', attempt: 1 })
+    await house.settled(...capabilities)
+    expect(await house.redis.exists(house.keys.journal('s', 'm'))).toBe(0)
+  })
+
+  test('a chain of ten in one worker with one slot completes', async () => {
+    const house = new House()
+    const capabilities = Array.from({ length: 10 }, (_, i) => `agent-${i}`)
+    let most = 0
+    let running = 0
+    const worker = await house.work(
+      async (_, context) => {
+        running += 1
+        most = Math.max(most, running)
+        const next = Number(context.agentType.slice(6)) + 1
+        if (next === 10) {
+          running -= 1
+          return '.'
+        }
+        running -= 1
+        const { content } = await context.callAgent({ targetAgentType: `agent-${next}`, content: 'go' })
+        expect(worker.running).toBe(1)
+        return `${content}${next}`
+      },
+      { capabilities, maxConcurrency: 1 },
+    )
+    const { content } = await house.client().ask({ ...send, targetAgentType: 'agent-0' })
+    expect(content).toBe('.987654321')
+    expect(most).toBe(1)
+    expect(worker.running).toBe(0)
+    await house.settled(...capabilities)
+  })
+
+  test('several at once, each with its own answer, and a race', async () => {
+    const house = new House()
+    const gate = new Gate()
+    await house.work(
+      by({
+        parent: async (_, context) => {
+          const call = (content: string) => context.callAgent({ targetAgentType: 'child', content })
+          const all = await Promise.all([call('a'), call('b'), call('a')])
+          const first = await Promise.race([call('slow'), call('fast')])
+          return {
+            all: all.map(({ content }) => content),
+            ids: all.map(({ messageId }) => messageId),
+            first: first.content,
+          }
+        },
+        child: async ({ content }) => {
+          if (content === 'slow') await gate.pass()
+          return `${content}!`
+        },
+      }),
+      { capabilities: ['parent', 'child'] },
+    )
+    const { data } = await house.client().ask<{ all: string[]; ids: string[]; first: string }>(send)
+    expect(data).toMatchObject({ all: ['a!', 'b!', 'a!'], first: 'fast!' })
+    expect(new Set(data.ids).size).toBe(3)
+    gate.open()
+    await house.settled('parent', 'child')
+  })
+
+  test('a child that fails rejects the call with its status, code and text; the handler goes on', async () => {
+    const house = new House()
+    await house.work(
+      by({
+        parent: async (_, context) => {
+          try {
+            await context.callAgent({ targetAgentType: 'child', content: 'x' })
+          } catch (error) {
+            const { status, fault, code, message, agentType } = error as AgentCallError
+            return { caught: error instanceof AgentCallError, status, fault, code, message, agentType }
+          }
+          return 'not reached'
+        },
+        child: () => {
+          throw new TerminalError('no such city')
+        },
+      }),
+      { capabilities: ['parent', 'child'] },
+    )
+    const { data } = await house.client().ask(send)
+    expect(data).toMatchObject({
+      ...{ caught: true, status: 'FAILED', code: 'GW_AGENT_CALL_FAILED', agentType: 'child' },
+      fault: { code: 'GW_TASK_FAILED', message: 'no such city' },
+    })
+    expect((data as { message: string }).message).toContain('no such city')
+  })
+
+  test('with waitForReply false it resolves as soon as the task is accepted', async () => {
+    const house = new House()
+    const gate = new Gate()
+    await house.work(
+      by({
+        parent: (_, context) => context.callAgent({ targetAgentType: 'child', content: 'x', waitForReply: false }),
+        child: () => gate.pass(),
+      }),
+      { capabilities: ['parent', 'child'] },
+    )
+    const { data } = await house.client().ask<{ messageId: string; status: string }>(send)
+    expect(data.status).toBe('QUEUED')
+    await gate.reached(1)
+    gate.open()
+    const end = await house.client().result({ sessionId: 's', messageId: data.messageId })
+    expect(end.status).toBe('COMPLETED')
+  })
+
+  test('a task without calls pays for none of it: no further command, no further key', async () => {
+    const house = await House.private()
+    await house.work(() => 'x')
+    const client = house.client()
+    await client.ask({ ...send, targetAgentType: 'agent', messageId: 'warm' })
+    await house.settled()
+    const seen = async () => {
+      const stats = await house.redis.info('commandstats')
+      return Object.fromEntries([...stats.matchAll(/cmdstat_(\w+):calls=(\d+)/g)].map(([, n, c]) => [n, Number(c)]))
+    }
+    const before = await seen()
+    for (let i = 0; i < 50; i += 1) await client.ask({ ...send, targetAgentType: 'agent', messageId: `m-${i}` })
+    await house.settled()
+    const after = await seen()
+    const grown = (name: string) => (after[name] ?? 0) - (before[name] ?? 0)
+    // Per task: one hash of the record read by begin, commit and the cancel's look at the parent, none of a journal.
+    expect(grown('hmget')).toBeLessThanOrEqual(50 * 3 + 20)
+    expect(grown('unlink')).toBe(0)
+    expect(grown('hincrby')).toBe(0)
+    expect(grown('hexists')).toBe(0)
+    expect(await house.redis.keys('queue:journal:*')).toEqual([])
+  })
+
+  test.each([
+    ['targetAgentType', { targetAgentType: 'no good', content: 'x' }],
+    ['content', { targetAgentType: 'child', content: ' ' }],
+    ['timeoutMs', { targetAgentType: 'child', content: 'x', timeoutMs: -1 }],
+    ['surprise', { targetAgentType: 'child', content: 'x', surprise: 1 }],
+  ])('refuses a bad %s by name', async (field, call) => {
+    const house = new House()
+    await house.work((_, context) => context.callAgent(call as never), { retry: { maxAttempts: 1 } })
+    const { error } = await house.client().ask({ ...send, targetAgentType: 'agent' })
+    expect(error).toMatchObject({ code: 'GW_INVALID_ARGUMENT', message: expect.stringContaining(field) })
+  })
+})
+
+describe('the answer of a call', () => {
+  test('reaches a parent whose wake-up was lost', async () => {
+    const house = new House()
+    const gate = new Gate()
+    await house.work(
+      by({
+        parent: async (_, context) => (await context.callAgent({ targetAgentType: 'child', content: 'x' })).content,
+      }),
+      { capabilities: ['parent'], workerId: 'w-parent' },
+    )
+    await house.work(
+      by({
+        child: async () => {
+          await gate.pass()
+          return 'late'
+        },
+      }),
+      { capabilities: ['child'], workerId: 'w-child' },
+    )
+    const client = house.client()
+    await client.sendMessage(send)
+    await gate.reached(1)
+    // The inbox has been read up to an id of the far future: what comes from now on is never heard.
+    const inbox = house.keys.inbox('w-parent')
+    await house.redis.xadd(inbox, '99999999999999-0', 'data', '{}', 'wake', 'agenda')
+    await pause(100)
+    await house.redis.del(inbox)
+    gate.open()
+    const result = await client.result({ sessionId: 's', messageId: 'm', timeoutMs: 30_000 })
+    expect(result.content).toBe('late')
+    expect(await house.redis.xlen(inbox)).toBe(1)
+    await waitFor(async () => (await house.waiting('child')) === 0)
+  })
+})

@@ -1,0 +1,126 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { expect, onTestFinished } from 'vitest'
+import { compareEntryIds } from '../../../src/redis/streams.ts'
+import type { House } from '../harness.ts'
+
+const CHILD = new URL('../fixtures/durable-worker.ts', import.meta.url).pathname
+
+/** Worker processes that are started again when they die. */
+export class Crew {
+  readonly #house: House
+  readonly #args: { leaseMs: number; suspendAfterMs: number; percent: number }
+  readonly #members = new Set<ChildProcess>()
+  #isOver = false
+  deaths = 0
+
+  /** @param percent - How likely a worker kills itself at each of its bad moments. */
+  constructor(house: House, args: { leaseMs: number; suspendAfterMs: number; percent: number }) {
+    this.#house = house
+    this.#args = args
+    onTestFinished(() => this.end())
+  }
+
+  get pids(): number[] {
+    return [...this.#members].map(({ pid }) => pid as number)
+  }
+
+  /** From now on nobody dies of himself. */
+  calm(): void {
+    this.#args.percent = 0
+  }
+
+  hire(): void {
+    if (this.#isOver) return
+    const { leaseMs, suspendAfterMs, percent } = this.#args
+    const args = [this.#house.url, this.#house.prefix, leaseMs, suspendAfterMs, percent].map(String)
+    const child = spawn(process.execPath, ['--import', 'tsx', CHILD, ...args], {
+      stdio: ['ignore', 'ignore', 'inherit'],
+    })
+    this.#members.add(child)
+    child.once('exit', () => {
+      this.#members.delete(child)
+      if (this.#isOver) return
+      this.deaths += 1
+      this.hire()
+    })
+  }
+
+  async end(): Promise<void> {
+    this.#isOver = true
+    const gone = [...this.#members].map((child) => new Promise((resolve) => child.once('exit', resolve)))
+    for (const child of this.#members) child.kill('SIGKILL')
+    await Promise.all(gone)
+  }
+}
+
+type Event = Record<string, unknown> & {
+  id: string
+  event_type: string
+  message_id: string
+  data: Record<string, unknown>
+}
+
+/** The events of a session with their ids. */
+export async function rawEvents(house: House, sessionId: string): Promise<Event[]> {
+  const entries = await house.redis.xrange(house.keys.data(sessionId), '-', '+')
+  return entries.map(([id, fields]) => ({ id, ...JSON.parse(fields[fields.indexOf('data') + 1] as string) }))
+}
+
+/** What stands of what a task has said, as a reader who obeys its rewinds has it. */
+export function folded(events: readonly Event[], messageId: string): Event[] {
+  let standing: Event[] = []
+  for (const event of events) {
+    if (event.message_id !== messageId) continue
+    if (event.event_type === 'rewind') {
+      standing = standing.filter(({ id }) => compareEntryIds(id, String(event.data.to_id)) <= 0)
+    } else standing.push(event)
+  }
+  return standing
+}
+
+export function textOf(events: readonly Event[]): string {
+  return events.map(({ event_type: type, data }) => (type === 'chunk' ? data.content : '')).join('')
+}
+
+const ROUNDS = [0, 1, 2]
+const answerOf = (agent: string, content: string): string => {
+  if (agent === 'leaf') return content.toUpperCase()
+  const below = agent === 'parent' ? 'middle' : 'leaf'
+  return ROUNDS.map((round) => ['a', 'b'].map((side) => answerOf(below, `${content}${round}${side}`)).join('')).join('')
+}
+
+/** What a task of the crew must have said and answered. */
+function expectTask(agent: string, content: string, task: Record<string, string>, standing: readonly Event[]): void {
+  expect(JSON.parse(task.result ?? 'null')).toBe(answerOf(agent, content))
+  const rounds = ROUNDS.map((round) => `\\[${round} ${content}\\]\\(0\\.\\d+(?:e-\\d+)?\\)`)
+  const said = agent === 'leaf' ? `<leaf ${content}>` : `${rounds.join('')}\\[end\\]`
+  expect(textOf(standing)).toMatch(new RegExp(`^${said}$`))
+  const states = standing.filter(({ event_type: type }) => type === 'state').map(({ data }) => data.state)
+  expect(states).toEqual(agent === 'leaf' ? [] : ROUNDS.map((round) => `done ${round}`))
+}
+
+/** Everything about a session that ran from a parent with `content`: one task per call, each text exact, each end once. */
+export async function audit(house: House, sessionId: string, content: string): Promise<void> {
+  const events = await rawEvents(house, sessionId)
+  const ids = await house.redis.zrange(house.keys.session(sessionId), '0', '-1')
+  expect(ids).toHaveLength(1 + 6 + 36)
+  const contents = new Map<string, string>()
+  for (const id of ids) {
+    const task = await house.redis.hgetall(house.keys.task(sessionId, id))
+    expect(task.fence).toMatch(/^C:/)
+    const own = events.filter((event) => event.message_id === id)
+    expect(own.filter(({ event_type: type }) => type === 'done')).toHaveLength(1)
+    expect(own.at(-1)?.event_type).toBe('done')
+    const standing = folded(events, id)
+    const said = agentContent(textOf(standing), content)
+    contents.set(`${task.agent_type} ${said}`, id)
+    expectTask(String(task.agent_type), said, task, standing)
+  }
+  // No call was made twice.
+  expect(contents.size).toBe(ids.length)
+  expect(await house.redis.keys(`${house.prefix}:journal:{${sessionId}}:*`)).toEqual([])
+}
+
+function agentContent(text: string, fallback: string): string {
+  return /^(?:<leaf|\[0) ([^\]>]+)[\]>]/.exec(text)?.[1] ?? fallback
+}

@@ -1,0 +1,240 @@
+import { setTimeout as pause } from 'node:timers/promises'
+import { describe, expect, test } from 'vitest'
+import { GatewayError } from '../../../src/errors.ts'
+import { waitFor } from '../../../src/testing/wait-for.ts'
+import { deferred } from '../../../src/util/deferred.ts'
+import { Gate, House } from '../harness.ts'
+import { folded, rawEvents, textOf } from './crew.ts'
+
+const send = { targetAgentType: 'agent', sessionId: 's', messageId: 'm', content: 'hi' }
+const quick = { retry: { maxAttempts: 3, backoff: { type: 'fixed', delayMs: 10 } } } as const
+
+/** What a reader of the task has in the end, and how often he was told to forget. */
+async function view(house: House): Promise<{ text: string; rewinds: number }> {
+  const events = await rawEvents(house, 's')
+  return { text: textOf(folded(events, 'm')), rewinds: events.filter((e) => e.event_type === 'rewind').length }
+}
+
+describe('step', () => {
+  test('runs once, whatever becomes of the attempts after it; what it said is kept, and counts as content', async () => {
+    const house = new House()
+    let ran = 0
+    await house.work(async (_, context) => {
+      await context.emitChunk('a')
+      const value = await context.step('think', async () => {
+        ran += 1
+        await context.emitChunk(`<${Math.random()}>`)
+        return { when: new Date(0), n: ran }
+      })
+      await context.emitChunk('b')
+      if (context.attempt < 3) throw new Error('again')
+      return { value }
+    }, quick)
+    const { data, content, attempts } = await house.client().ask(send)
+    expect([ran, attempts]).toEqual([1, 3])
+    // As JSON has it, in the first run as in the last.
+    expect(data).toEqual({ value: { when: '1970-01-01T00:00:00.000Z', n: 1 } })
+    const { text } = await view(house)
+    expect(text).toMatch(/^a<0\.[\de-]+>b$/)
+    expect(content).toBe(text)
+  })
+
+  test('that is interrupted runs again, and what it had said is taken back, what was said before stays', async () => {
+    const house = new House()
+    const gate = new Gate()
+    let ran = 0
+    const handle = async (_: unknown, context: Parameters<Parameters<House['work']>[0]>[1]) => {
+      await context.emitChunk('before ')
+      const first = await context.step('first', async () => {
+        await context.emitChunk('first ')
+        return 1
+      })
+      await context.step('second', async () => {
+        ran += 1
+        await context.emitChunk(`half${ran} `)
+        if (ran === 1) await gate.pass()
+        await context.emitChunk('whole ')
+      })
+      await context.emitChunk(`after ${first}`)
+      return 'done'
+    }
+    const dying = await house.work(handle, { workerId: 'w-1' })
+    const client = house.client()
+    await client.sendMessage(send)
+    await gate.reached(1)
+    await dying.stop()
+    await house.work(handle, { workerId: 'w-2' })
+    expect((await client.result({ sessionId: 's', messageId: 'm' })).data).toBe('done')
+    expect(await view(house)).toEqual({ text: 'before first half2 whole after 1', rewinds: 1 })
+    gate.open()
+  })
+
+  test('that throws records nothing, and the error is the handler’s', async () => {
+    const house = new House()
+    let ran = 0
+    await house.work(async (_, context) => {
+      const attempt = () =>
+        context.step('risky', () => {
+          ran += 1
+          if (ran === 1) throw new RangeError('first time')
+          return ran
+        })
+      try {
+        return await attempt()
+      } catch (error) {
+        return `${(error as Error).name} ${await attempt()}`
+      }
+    })
+    expect((await house.client().ask(send)).data).toBe('RangeError 2')
+  })
+
+  test('may hold steps and calls; several at once keep their words apart', async () => {
+    const house = new House()
+    let inner = 0
+    await house.work(
+      async (_, context) => {
+        if (context.agentType === 'child') return 'reply'
+        const results = await Promise.all(
+          ['x', 'y'].map((name) =>
+            context.step(name, async () => {
+              await context.emitChunk(`${name}1`)
+              const { content } = await context.callAgent({ targetAgentType: 'child', content: name })
+              const value = await context.step('inner', async () => {
+                inner += 1
+                await context.emitChunk(`(${name})`)
+                return content
+              })
+              await context.emitChunk(`${name}2`)
+              return `${name} ${value}`
+            }),
+          ),
+        )
+        if (context.attempt === 1) throw new Error('again')
+        return results
+      },
+      { ...quick, capabilities: ['agent', 'child'] },
+    )
+    const { data } = await house.client().ask(send)
+    expect([data, inner]).toEqual([['x reply', 'y reply'], 2])
+    const { text } = await view(house)
+    for (const word of ['x1', '(x)', 'x2', 'y1', '(y)', 'y2']) expect(text.split(word)).toHaveLength(2)
+  })
+
+  test.each([
+    ['a name with a line break', 'a\nb', () => 1, 'GW_INVALID_ARGUMENT'],
+    ['what JSON cannot carry', 'x', () => 1n, 'GW_INVALID_ARGUMENT'],
+    ['more than a megabyte', 'x', () => 'x'.repeat(1_048_577), 'GW_PAYLOAD_TOO_LARGE'],
+  ])('refuses %s', async (_, name, fn: () => unknown, code) => {
+    const house = new House()
+    await house.work((_, context) => context.step(name, fn), { retry: { maxAttempts: 1 } })
+    expect((await house.client().ask(send)).error).toMatchObject({ code })
+  })
+})
+
+describe('what a handler says when it runs again after a suspension', () => {
+  /** A handler that calls an agent nobody offers until `open`. */
+  async function resumed(say: (context: { run: number; emit: (text: string) => Promise<void> }) => Promise<void>) {
+    const house = new House()
+    let run = 0
+    const gate = deferred()
+    await house.work(
+      async (_, context) => {
+        if (context.agentType === 'child') {
+          await gate.promise
+          return 'x'
+        }
+        run += 1
+        await say({ run, emit: (text) => context.emitChunk(text) })
+        await context.callAgent({ targetAgentType: 'child', content: 'x' })
+        await context.emitChunk('end')
+        return run
+      },
+      { capabilities: ['agent', 'child'], suspendAfterMs: 20 },
+    )
+    const client = house.client()
+    await client.sendMessage(send)
+    await waitFor(async () => (await client.getTask(send))?.status === 'WAITING_AGENT')
+    gate.resolve()
+    const { data, content } = await client.result(send)
+    expect([data, content]).toEqual([2, (await view(house)).text])
+    return view(house)
+  }
+
+  test('is dropped if it is the same', async () => {
+    const seen = await resumed(async ({ emit }) => {
+      await emit('one ')
+      void emit('two ')
+    })
+    expect(seen).toEqual({ text: 'one two end', rewinds: 0 })
+  })
+
+  test('takes the place of the other if it differs', async () => {
+    const seen = await resumed(async ({ run, emit }) => {
+      await emit('one ')
+      await emit(`${run} `)
+      await emit('three ')
+    })
+    expect(seen).toEqual({ text: 'one 2 three end', rewinds: 1 })
+  })
+
+  test('also if it is less, or more', async () => {
+    const less = await resumed(async ({ run, emit }) => {
+      await emit('one ')
+      if (run === 1) await emit('only once ')
+    })
+    expect(less).toEqual({ text: 'one end', rewinds: 1 })
+    const more = await resumed(async ({ run, emit }) => {
+      await emit('one ')
+      if (run === 2) await emit('more ')
+    })
+    expect(more).toEqual({ text: 'one more end', rewinds: 0 })
+  })
+})
+
+describe('recorded values', () => {
+  test('are the same in every run, and differ among themselves', async () => {
+    const house = new House()
+    const runs: unknown[][] = []
+    await house.work(async (_, context) => {
+      const values = [await context.now(), context.random(), context.random(), context.uuid(), context.uuid()]
+      runs.push(values)
+      await pause(5)
+      if (context.attempt < 3) throw new Error('again')
+    }, quick)
+    const before = Date.now()
+    expect((await house.client().ask(send)).status).toBe('COMPLETED')
+    expect(runs).toHaveLength(3)
+    expect(runs[1]).toEqual(runs[0])
+    expect(runs[2]).toEqual(runs[0])
+    const [now, first, second, id, other] = runs[0] as [number, number, number, string, string]
+    expect(now).toBeGreaterThanOrEqual(before)
+    expect(first).not.toBe(second)
+    for (const value of [first, second]) expect(value >= 0 && value < 1).toBe(true)
+    expect(id).toMatch(/^[\da-f]{8}-[\da-f]{4}-8[\da-f]{3}-[89ab][\da-f]{3}-[\da-f]{12}$/)
+    expect(id).not.toBe(other)
+  })
+})
+
+describe('after a failed attempt', () => {
+  test('what completed is not called again, what failed is', async () => {
+    const house = new House()
+    const called: string[] = []
+    await house.work(
+      async ({ content }, context) => {
+        if (context.agentType === 'child') {
+          called.push(String(content))
+          if (content === 'bad' && called.filter((name) => name === 'bad').length === 1) {
+            throw new GatewayError('GW_CONTRACT_VIOLATION', { agentType: 'child', direction: 'content', reason: 'no' })
+          }
+          return `${content}!`
+        }
+        const good = await context.callAgent({ targetAgentType: 'child', content: 'good' })
+        const bad = await context.callAgent({ targetAgentType: 'child', content: 'bad' })
+        return [good.content, bad.content, context.attempt]
+      },
+      { ...quick, capabilities: ['agent', 'child'] },
+    )
+    expect((await house.client().ask(send)).data).toEqual(['good!', 'bad!', 2])
+    expect(called).toEqual(['good', 'bad', 'bad'])
+  })
+})

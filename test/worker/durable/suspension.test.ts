@@ -1,0 +1,272 @@
+import { setTimeout as pause } from 'node:timers/promises'
+import { describe, expect, test } from 'vitest'
+import type { AgentContext } from '../../../src/agent/context.ts'
+import { waitFor } from '../../../src/testing/wait-for.ts'
+import { deferred } from '../../../src/util/deferred.ts'
+import { Gate, House } from '../harness.ts'
+
+const send = { targetAgentType: 'agent', sessionId: 's', messageId: 'm', content: 'hi' }
+const capabilities = ['agent', 'child']
+const call = { targetAgentType: 'child', content: 'x' }
+
+describe('a task that waits for long', () => {
+  test('leaves memory and its stream, and goes on in whatever worker there is when the answer comes', async () => {
+    const house = new House()
+    const client = house.client()
+    let runs = 0
+    const told: string[] = []
+    const handle = async (_: unknown, context: AgentContext) => {
+      runs += 1
+      context.onSuspend(async () => {
+        told.push(context.workerId)
+      })
+      context.onSuspend(() => {
+        throw new Error('of no importance')
+      })
+      const { content } = await context.callAgent(call)
+      return [content, context.workerId, context.attempt]
+    }
+    const first = await house.work(handle, { workerId: 'w-1', suspendAfterMs: 50 })
+    await client.sendMessage(send)
+    await waitFor(async () => (await client.getTask(send))?.status === 'WAITING_AGENT')
+    await house.settled('agent')
+    expect(first.running).toBe(0)
+    expect(told).toEqual(['w-1'])
+    await first.stop()
+    await house.work((command, context) => (context.agentType === 'child' ? 'late' : handle(command, context)), {
+      ...{ workerId: 'w-2', capabilities, suspendAfterMs: 50 },
+    })
+    expect((await client.result(send)).data).toEqual(['late', 'w-2', 1])
+    expect(runs).toBe(2)
+    expect(await house.dones('s', 'm')).toHaveLength(1)
+    await house.settled(...capabilities)
+    const record = await house.redis.hgetall(house.keys.task('s', 'm'))
+    expect(Object.keys(record)).not.toEqual(expect.arrayContaining(['envelope']))
+  })
+
+  test('is nothing that the doctor would repair', async () => {
+    const house = new House()
+    const client = house.client()
+    await house.work((_, context) => context.callAgent(call), { suspendAfterMs: 20 })
+    await client.sendMessage(send)
+    await waitFor(async () => (await client.getTask(send))?.status === 'WAITING_AGENT')
+    const diagnosis = await client.diagnose({ fix: true })
+    expect(JSON.stringify(diagnosis)).not.toContain('"messageId":"m"')
+    expect((await client.getTask(send))?.status).toBe('WAITING_AGENT')
+    expect(await client.explain({ sessionId: 's', messageId: 'm' })).toMatchObject({ state: 'suspended' })
+  })
+
+  test('is not parked while a step, a tool or a short sleep runs', async () => {
+    const house = new House()
+    const gate = new Gate()
+    const answered = deferred()
+    let runs = 0
+    await house.work(
+      async (_, context) => {
+        if (context.agentType === 'child') {
+          await answered.promise
+          return 'y'
+        }
+        runs += 1
+        const step = context.step('long', () => gate.pass())
+        const { content } = await context.callAgent(call)
+        await step
+        return content
+      },
+      { capabilities, suspendAfterMs: 20 },
+    )
+    const client = house.client()
+    await client.sendMessage(send)
+    await gate.reached(1)
+    await pause(200)
+    expect((await client.getTask(send))?.status).toBe('RUNNING')
+    answered.resolve()
+    gate.open()
+    expect((await client.result(send)).data).toBe('y')
+    expect(runs).toBe(1)
+  })
+
+  test('is parked at once when its worker stops', async () => {
+    const house = new House()
+    const client = house.client()
+    const handle = async (_: unknown, context: AgentContext) =>
+      context.agentType === 'child' ? context.workerId : (await context.callAgent(call)).content
+    const first = await house.work(handle, { workerId: 'w-1', shutdownTimeoutMs: 20_000 })
+    await client.sendMessage(send)
+    await waitFor(async () => (await house.waiting('child')) === 1)
+    const before = performance.now()
+    await first.stop()
+    expect(performance.now() - before).toBeLessThan(10_000)
+    expect((await client.getTask(send))?.status).toBe('WAITING_AGENT')
+    await house.work(handle, { workerId: 'w-2', capabilities })
+    expect((await client.result(send)).data).toBe('w-2')
+  })
+
+  test('never misses an answer that comes while it is being parked', { timeout: 120_000 }, async () => {
+    const house = new House()
+    const client = house.client()
+    const count = 150
+    await house.work(
+      async (_, context) => {
+        if (context.agentType === 'child') {
+          // About when the parent is parked.
+          await pause(Math.random() * 30)
+          return context.messageId
+        }
+        const [one, two] = await Promise.all([context.callAgent(call), context.callAgent(call)])
+        return one.content !== two.content
+      },
+      { capabilities, suspendAfterMs: 10, maxConcurrency: 20 },
+    )
+    const ids = Array.from({ length: count }, (_, i) => `m-${i}`)
+    await Promise.all(ids.map((messageId) => client.sendMessage({ ...send, messageId })))
+    const ends = await Promise.all(ids.map((messageId) => client.result({ sessionId: 's', messageId })))
+    expect(ends.every(({ data }) => data === true)).toBe(true)
+    for (const messageId of ids) expect(await house.dones('s', messageId)).toHaveLength(1)
+    await house.settled(...capabilities)
+    expect(await client.listTasks({ sessionId: 's', limit: 1_000 })).toHaveLength(3 * count)
+  })
+
+  test('is woken when a cancel is repeated whose first caller died before he told', async () => {
+    const house = new House()
+    const client = house.client()
+    await house.work((_, context) => context.callAgent(call).catch((error) => error.status), { suspendAfterMs: 20 })
+    await client.sendMessage(send)
+    await waitFor(async () => (await client.getTask(send))?.status === 'WAITING_AGENT')
+    const tasks = await client.listTasks({ sessionId: 's' })
+    const childId = tasks.find(({ messageId }) => messageId !== 'm')?.messageId ?? ''
+    const record = house.keys.task('s', childId)
+    const [, journal, op] = ((await house.redis.hget(record, 'reply_to')) ?? '').split(' ') as [string, string, string]
+    await house.redis.hset(record, { fence: 'X:0::', finished_at: '1' })
+    await house.redis.hset(journal, { [`=${op}`]: '1 1 {"s":"X"}', n: '1' })
+    const fence = (await house.redis.hget(house.keys.task('s', 'm'), 'fence')) as string
+    await house.redis.hset(house.keys.task('s', 'm'), 'fence', `Q:${fence.split(':')[1]}::`)
+    expect(await client.cancelTask({ sessionId: 's', messageId: childId })).toMatchObject({
+      status: 'ALREADY_FINISHED',
+    })
+    expect((await client.result({ ...send, timeoutMs: 20_000 })).data).toBe('CANCELLED')
+  })
+
+  test('is woken by a second teller where the first died before he told', async () => {
+    const house = new House()
+    const client = house.client()
+    await house.work((_, context) => context.callAgent(call), { suspendAfterMs: 20, workerId: 'w-1' })
+    await client.sendMessage(send)
+    await waitFor(async () => (await client.getTask(send))?.status === 'WAITING_AGENT')
+    // A worker has ended the child and answered, but died before it put the parent on its stream.
+    const [childId = ''] = (await client.listTasks({ sessionId: 's' }))
+      .map(({ messageId }) => messageId)
+      .filter((id) => id !== 'm')
+    const child = house.keys.task('s', childId)
+    const [, journal, op] = ((await house.redis.hget(child, 'reply_to')) ?? '').split(' ') as [string, string, string]
+    const result = JSON.stringify({ s: 'C', r: '"told"' })
+    await house.redis.hset(child, { fence: 'C:1:1-1:w-dead', result: '"told"', finished_at: '1', attempt: '1' })
+    await house.redis.hset(journal, { [`=${op}`]: `1 1 ${result}`, n: '1' })
+    const fence = (await house.redis.hget(house.keys.task('s', 'm'), 'fence')) as string
+    await house.redis.hset(house.keys.task('s', 'm'), 'fence', `Q:${fence.split(':')[1]}::`)
+    // The child's entry is delivered again.
+    await house.work(() => 'not run', { capabilities: ['child'], workerId: 'w-2' })
+    expect((await client.result({ ...send, timeoutMs: 20_000 })).data).toMatchObject({ content: 'told' })
+  })
+})
+
+describe('a race', () => {
+  test('ends the same way on a replay, whatever has come meanwhile', async () => {
+    const house = new House()
+    const slow = deferred()
+    const last = deferred()
+    const winners: string[] = []
+    await house.work(
+      async ({ content }, context) => {
+        if (context.agentType === 'child') {
+          if (content === 'slow') await slow.promise
+          if (content === 'last') await last.promise
+          return content
+        }
+        const ask = async (text: string) =>
+          (await context.callAgent({ targetAgentType: 'child', content: text })).content
+        // The slow one is asked first, so that nothing but the recorded order can tell.
+        const winner = await Promise.race([ask('slow'), ask('fast')])
+        winners.push(winner)
+        slow.resolve()
+        await ask('last')
+        return winner
+      },
+      { capabilities, suspendAfterMs: 100 },
+    )
+    const client = house.client()
+    await client.sendMessage(send)
+    await waitFor(async () => (await client.getTask(send))?.status === 'WAITING_AGENT')
+    last.resolve()
+    expect((await client.result(send)).data).toBe('fast')
+    expect(winners.length).toBeGreaterThan(1)
+    expect(new Set(winners)).toEqual(new Set(['fast']))
+  })
+})
+
+describe('sleep', () => {
+  test('that is short takes its time, in memory, without a slot', async () => {
+    const house = new House()
+    let most = 0
+    let asleep = 0
+    await house.work(
+      async (_, context) => {
+        asleep += 1
+        most = Math.max(most, asleep)
+        await context.sleep(300)
+        asleep -= 1
+        return 'awake'
+      },
+      { maxConcurrency: 1 },
+    )
+    const client = house.client()
+    const before = performance.now()
+    const ends = await Promise.all(
+      ['a', 'b', 'c'].map((messageId) => client.ask({ ...send, messageId, sessionId: messageId })),
+    )
+    expect(performance.now() - before).toBeGreaterThanOrEqual(290)
+    expect(ends.map(({ data }) => data)).toEqual(['awake', 'awake', 'awake'])
+    expect(most).toBe(3)
+  })
+
+  test('that is long is suspended and ends in time', async () => {
+    const house = new House()
+    let runs = 0
+    await house.work(
+      async (_, context) => {
+        runs += 1
+        await context.sleep(600)
+        return 'awake'
+      },
+      { suspendAfterMs: 50 },
+    )
+    const client = house.client()
+    const before = performance.now()
+    await client.sendMessage(send)
+    await waitFor(async () => (await client.getTask(send))?.status === 'WAITING_AGENT')
+    expect((await client.result(send)).data).toBe('awake')
+    expect(performance.now() - before).toBeGreaterThanOrEqual(590)
+    expect(runs).toBe(2)
+  })
+
+  test('goes on where it was when its worker is gone', async () => {
+    const house = new House()
+    const client = house.client()
+    const gate = new Gate()
+    const handle = async (_: unknown, context: AgentContext) => {
+      void gate.pass()
+      await context.sleep(1_000)
+      return context.workerId
+    }
+    const first = await house.work(handle, { workerId: 'w-1' })
+    await client.sendMessage(send)
+    await gate.reached(1)
+    await waitFor(async () => (await house.redis.hlen(house.keys.journal('s', 'm'))) === 1)
+    const before = performance.now()
+    await first.stop()
+    await house.work(handle, { workerId: 'w-2' })
+    expect((await client.result(send)).data).toBe('w-2')
+    expect(performance.now() - before).toBeGreaterThan(500)
+    gate.open()
+  })
+})
