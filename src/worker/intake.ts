@@ -161,12 +161,10 @@ export class Intake extends Service {
     // A quarter of the slots at a time: while the server begins or ends the tasks of one, others run here.
     const plan = this.#rota.plan(Math.min(free, Math.ceil(this.#slots.total / SHARES)))
     const { entries, ends, fault } = await this.#reader.take(plan, this.#perStream(free) === 0)
-    this.#rota.report(entries)
+    this.#rota.report(entries, plan)
     this.#ends = ends
     const isFull = entries.length === plan.budget
-    const isNarrow = this.#rota.isNarrow(plan)
-    if (isNarrow && !isFull) this.#rota.widen()
-    this.#draining = isFull || isNarrow
+    this.#draining = isFull || this.#rota.isNarrow(plan)
     this.accept(entries)
     if (fault !== undefined) throw fault
     return entries.length

@@ -1,8 +1,10 @@
 import { PRIORITIES, type Priority } from '../redis/keys.ts'
 import type { ControlStream, TakenEntry, TakePlan } from '../store/control-streams.ts'
 
-/** While only one stream is in use, the others are looked at every so many reads. */
-const FULL_READ_EVERY = 8
+/** While only one stream is in use, large reads look at the others every so many times. */
+const FULL_READ_EVERY = 4
+/** A read of fewer tasks always asks all. */
+const LARGE_READ = 8
 
 /** Whose turn it is, task by task. */
 export const TURNS: readonly Priority[] = ['high', 'high', 'high', 'normal', 'high', 'high', 'high', 'low']
@@ -18,8 +20,8 @@ export const TURNS: readonly Priority[] = ['high', 'high', 'high', 'normal', 'hi
  *   that got least at the last read.
  * - **Order.** Within one lane of one capability tasks are taken in the order in which they were sent.
  *
- * While only one stream is in use, most reads ask it alone; every eighth read, and the one after a read that brought less
- * than it had room for, asks all. So it may take a lane that was never used before a few reads to be noticed.
+ * While only one stream is in use, most large reads ask it alone; every fourth, the first, and the one after a read that
+ * brought less than it had room for, asks all. So a lane that was never used before is noticed some reads later.
  *
  * The turns are counted in tasks, not in reads, so that the shares hold whatever the size of each read is. On a Cluster
  * the lanes lie in different slots and one read cannot ask them all; there {@link Turnstile} lets the reads take turns.
@@ -30,7 +32,7 @@ export class Rota {
   /** The normal lanes, and those of the others that have brought something. */
   readonly #lively: Set<ControlStream>
   #turn = 0
-  #narrowReads = 0
+  #narrowReads = FULL_READ_EVERY
   readonly #streamCount: number
 
   constructor(streams: readonly ControlStream[]) {
@@ -46,17 +48,12 @@ export class Rota {
 
   /** The next read of at most `budget` tasks. */
   plan(budget: number): TakePlan {
-    if (this.#lively.size === 1 && this.#narrowReads < FULL_READ_EVERY) {
+    if (this.#lively.size === 1 && budget >= LARGE_READ && this.#narrowReads < FULL_READ_EVERY - 1) {
       this.#narrowReads += 1
       return { budget, streams: [...this.#lively], steps: [{ first: 0, count: 1, most: budget }] }
     }
     this.#narrowReads = 0
     return this.#fullPlan(budget)
-  }
-
-  /** Makes the next plan ask all streams. */
-  widen(): void {
-    this.#narrowReads = FULL_READ_EVERY
   }
 
   /** True if the plan leaves streams out. */
@@ -78,8 +75,9 @@ export class Rota {
     return { budget, streams: this.#lanes.flat(), steps }
   }
 
-  /** Takes note of what a read brought. */
-  report(entries: readonly TakenEntry[]): void {
+  /** Takes note of what a read brought; of a blocking read without its plan. */
+  report(entries: readonly TakenEntry[], plan?: TakePlan): void {
+    if (plan !== undefined && this.isNarrow(plan) && entries.length < plan.budget) this.#narrowReads = FULL_READ_EVERY
     this.#turn = (this.#turn + entries.length) % TURNS.length
     const counts = new Map<ControlStream, number>()
     for (const { stream } of entries) counts.set(stream, (counts.get(stream) ?? 0) + 1)

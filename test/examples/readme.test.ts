@@ -58,7 +58,8 @@ describe('tables list exactly what there is', () => {
     ['### subscribe', 'option', 'src/client/subscription.ts', 'SubscribeOptions'],
     ['### What a task may touch', 'member', 'src/agent/context.ts', 'AgentContext'],
   ])('%s', (heading, headed, path, name) => {
-    expect(sorted(tableNames(heading, headed))).toEqual(sorted(membersOf(path, name)))
+    // An overloaded method is one member.
+    expect(sorted(tableNames(heading, headed))).toEqual(sorted([...new Set(membersOf(path, name))]))
   })
 
   test('### sendMessage', () => {

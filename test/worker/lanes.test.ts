@@ -133,7 +133,7 @@ describe('a worker with fewer slots than streams', () => {
       const before = await commands(house)
       await pause(1_000)
       // Walks after orphans, heartbeats, the agenda; a spinning loop would be thousands.
-      expect((await commands(house)) - before).toBeLessThan(40 + 5 * 3 * capabilities)
+      expect((await commands(house)) - before).toBeLessThan(80 + 5 * 3 * capabilities)
     },
   )
 

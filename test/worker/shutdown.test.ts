@@ -97,7 +97,7 @@ describe('stop', () => {
       }
     })()
     // Rolling restarts: a worker under a new id every few tens of milliseconds.
-    for (let round = 0; ran.length < total && round < 60; round += 1) {
+    for (let round = 0; ran.length < total && round < 30; round += 1) {
       const worker = await house.work(handle, { workerId: `w-${round}`, maxConcurrency: 8, shutdownTimeoutMs: 10_000 })
       await pause(5 + Math.random() * 40)
       await worker.stop()
