@@ -3,35 +3,38 @@ import { waitFor } from '../../../src/testing/wait-for.ts'
 import { House } from '../harness.ts'
 import { audit, Crew } from './crew.ts'
 
-const SESSIONS = 6
-
 describe('three levels of calls with steps, whose workers are killed again and again', () => {
   test.each([
-    ['in memory', 60_000],
-    ['suspended after 30 ms', 30],
+    ['in memory, by their own hand', 60_000, 1, 6],
+    ['suspended after 30 ms, by their own hand', 30, 1, 6],
+    ['suspended after 100 ms, killed or stopped from outside at any moment', 100, 0, 60],
   ])(
     '%s: every text is exact, every call is one task, every end comes once',
     { timeout: 180_000 },
-    async (_, suspendAfterMs) => {
+    async (_, suspendAfterMs, percent, sessions) => {
       const house = new House()
       const client = house.client()
-      const crew = new Crew(house, { leaseMs: 600, suspendAfterMs, percent: 1 })
-      crew.hire()
-      crew.hire()
-      for (let i = 0; i < SESSIONS; i += 1) {
+      const crew = new Crew(house, { leaseMs: 600, suspendAfterMs, percent })
+      for (let i = 0; i < 3; i += 1) crew.hire()
+      for (let i = 0; i < sessions; i += 1) {
         await client.sendMessage({ targetAgentType: 'parent', sessionId: `s-${i}`, messageId: 'm', content: `c${i}` })
       }
-      const calm = setTimeout(() => crew.calm(), 40_000)
+      const strikes = setInterval(() => percent === 0 && crew.strike(), 500)
+      const calm = setTimeout(() => {
+        crew.calm()
+        clearInterval(strikes)
+      }, 40_000)
       const ends = await Promise.all(
-        Array.from({ length: SESSIONS }, (_, i) =>
+        Array.from({ length: sessions }, (_, i) =>
           client.result({ sessionId: `s-${i}`, messageId: 'm', timeoutMs: 150_000 }),
         ),
       )
       clearTimeout(calm)
-      expect(ends.map(({ status }) => status)).toEqual(Array(SESSIONS).fill('COMPLETED'))
+      clearInterval(strikes)
+      expect(ends.map(({ status }) => status)).toEqual(Array(sessions).fill('COMPLETED'))
       await waitFor(async () => (await house.waiting('parent')) + (await house.waiting('middle')) === 0)
-      for (let i = 0; i < SESSIONS; i += 1) await audit(house, `s-${i}`, `c${i}`)
-      expect(crew.deaths).toBeGreaterThan(0)
+      for (let i = 0; i < sessions; i += 1) await audit(house, `s-${i}`, `c${i}`)
+      expect(crew.deaths + crew.strikes).toBeGreaterThan(0)
     },
   )
 })

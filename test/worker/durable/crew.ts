@@ -12,6 +12,7 @@ export class Crew {
   readonly #members = new Set<ChildProcess>()
   #isOver = false
   deaths = 0
+  strikes = 0
 
   /** @param percent - How likely a worker kills itself at each of its bad moments. */
   constructor(house: House, args: { leaseMs: number; suspendAfterMs: number; percent: number }) {
@@ -27,6 +28,19 @@ export class Crew {
   /** From now on nobody dies of himself. */
   calm(): void {
     this.#args.percent = 0
+  }
+
+  /** Kills one of them, or lets him stand still for longer than his leases last, so that he comes back as a ghost. */
+  strike(): void {
+    const pid = this.pids[Math.floor(Math.random() * this.#members.size)]
+    if (pid === undefined) return
+    this.strikes += 1
+    if (Math.random() < 0.5) {
+      signal(pid, 'SIGKILL')
+      return
+    }
+    signal(pid, 'SIGSTOP')
+    setTimeout(() => signal(pid, 'SIGCONT'), this.#args.leaseMs * 2.5)
   }
 
   hire(): void {
@@ -50,6 +64,15 @@ export class Crew {
     const gone = [...this.#members].map((child) => new Promise((resolve) => child.once('exit', resolve)))
     for (const child of this.#members) child.kill('SIGKILL')
     await Promise.all(gone)
+  }
+}
+
+/** One that is gone needs no signal. */
+function signal(pid: number, name: NodeJS.Signals): void {
+  try {
+    process.kill(pid, name)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error
   }
 }
 
