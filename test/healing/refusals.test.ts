@@ -49,7 +49,8 @@ test('out of memory: sends are refused with a reason, tasks wait, and go on when
   ward.stopLoad()
   await sleep(2_500)
   const { commands } = await ward.idleSecond()
-  expect(commands).toBeLessThan(250)
+  // What was refused is tried again some times a second, each shard of the agenda by itself; a loop that spins sends thousands.
+  expect(commands).toBeLessThan(500)
   await redis.config('SET', 'maxmemory', '0')
   expect(await ward.backAtWork()).toBeLessThan(4_000)
   expect(await result).toMatchObject({ status: 'COMPLETED', data: 'held' })
