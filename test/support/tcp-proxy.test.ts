@@ -61,10 +61,12 @@ test('a hole swallows what comes and keeps the socket open; a new connection pas
 
 test('a hole in the way back only: the server does what it is told, and nobody hears of it', async () => {
   const { proxy, redis } = await open()
-  const [client, other] = [redis(), redis()]
+  const client = redis()
   await client.ping()
+  const [connection] = proxy.connections()
+  const other = redis()
   await other.ping()
-  proxy.blackHole((connection) => connection === proxy.connections()[0], 'down')
+  proxy.blackHole((each) => each === connection, 'down')
   const lost = client.set('tcp-proxy-hole', 1).catch(() => 'closed')
   await waitFor(async () => (await other.get('tcp-proxy-hole')) === '1')
   await other.del('tcp-proxy-hole')
