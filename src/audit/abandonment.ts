@@ -2,15 +2,21 @@ import { GatewayError } from '../errors.ts'
 import { cancelledDone } from '../protocol/endings.ts'
 import { eventEncoder } from '../protocol/event.ts'
 import type { RedisClient } from '../redis/client.ts'
-import type { Keys } from '../redis/keys.ts'
+import type { Keys, Priority } from '../redis/keys.ts'
+import { ControlWriter } from '../store/control-streams.ts'
 import { DataWriter, type Retention } from '../store/data-streams.ts'
 import { KeySpace } from '../store/key-space.ts'
 import type { TaskFacts } from '../store/task-facts.ts'
 import { endedFence } from '../store/task-records.ts'
 
-/** Ends tasks that nothing can run any more, as a worker would: record and `done` event in one script. */
+/**
+ * Moves on what nothing moves any more: a task that waited for an answer and has it goes on; any other ends as a worker
+ * would end it, record and `done` event in one script.
+ */
 export class Abandonment {
   readonly #writer: DataWriter
+  readonly #redis: RedisClient
+  readonly #control: ControlWriter
   readonly #keys: Keys
   readonly #space: KeySpace
   /** How long what an ended task leaves is kept. */
@@ -19,15 +25,18 @@ export class Abandonment {
   constructor(redis: RedisClient, keys: Keys, retention: Retention) {
     this.retention = retention
     this.#writer = new DataWriter(redis, keys, retention)
+    this.#redis = redis
+    this.#control = new ControlWriter(redis, keys)
     this.#keys = keys
     this.#space = new KeySpace(redis, keys)
   }
 
   /**
-   * Ends a task as FAILED, or as CANCELLED if that was asked for, unless it has moved on since its facts were read;
-   * true if this call ended it.
+   * Puts a task that has its answer back on its stream; ends any other as FAILED, or as CANCELLED if that was asked for,
+   * unless it has moved on since its facts were read. True if this call did either.
    */
   async end(task: TaskFacts, reason: string): Promise<boolean> {
+    if (await this.#resume(task)) return true
     const { sessionId, messageId, agentType, attempt, cancel } = task
     const fence = task.fence.text
     const done = cancel === null ? strandedDone(reason) : cancelledDone(cancel.reason)
@@ -36,7 +45,19 @@ export class Abandonment {
     const answer = await this.#writer.commit(() => ({ sessionId, messageId, fence, first: 0, events: [event], end }))
     // Nobody will come by an entry that is gone, and only then is it time for the record to go, too.
     if (answer.ok) await this.#space.expireUnset(this.#keys.task(sessionId, messageId), this.retention.resultTtlMs)
+    if (answer.ok && answer.tells !== undefined) await this.#writer.tell(answer.tells)
     return answer.ok
+  }
+
+  /** Whoever brought the answer died before the entry was on its stream; one too many does no harm, by its turn. */
+  async #resume({ sessionId, messageId, fence, cancel }: TaskFacts): Promise<boolean> {
+    if (fence.state !== 'Q' || cancel !== null) return false
+    const key = this.#keys.task(sessionId, messageId)
+    const [data, home] = await this.#redis.call<(string | null)[]>('HMGET', key, 'envelope', 'home')
+    if (typeof data !== 'string' || typeof home !== 'string') return false
+    const [capability = '', priority] = home.split(' ')
+    await this.#control.enqueue([{ capability, priority: priority as Priority, data, turn: String(fence.epoch) }])
+    return true
   }
 }
 

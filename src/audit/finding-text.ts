@@ -60,7 +60,7 @@ function describeTask(detail: FindingDetail & { kind: 'running-without-entry' | 
     return {
       text: `${task} is ${detail.status}, but no entry of '${detail.agentType}' will ever start it: its sender died in between, or the entry was deleted by hand. Who waits for it waits for ever.`,
       remedy:
-        'The message itself is not known any more, so fix ends the task as FAILED (GW_TASK_STRANDED); send it again.',
+        'If the task had waited for an answer, fix puts it back on its stream. Else the message itself is not known any more, and fix ends the task as FAILED (GW_TASK_STRANDED); send it again.',
     }
   }
   const text = `${task} is RUNNING on worker ${detail.workerId}, but its entry ${detail.entryId} is not pending: no lease protects it and nobody will take it over.`

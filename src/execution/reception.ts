@@ -75,7 +75,10 @@ export class Reception {
     }
     if (named.length === 0) return nameless
     const answers = await this.#begin(named)
-    await Promise.all(named.map((task, index) => this.#finishWork(task, answers[index] as BeginAnswer)))
+    // Most have begun, and cost no promise here.
+    const rest = named.filter((_, index) => answers[index]?.status !== 'begun')
+    const said = answers.filter(({ status }) => status !== 'begun')
+    await Promise.all(rest.map((task, index) => this.#finishWork(task, said[index] as BeginAnswer)))
     return [...nameless, ...named.map((task, index) => this.#assign(task, answers[index] as BeginAnswer))]
   }
 
@@ -96,7 +99,8 @@ export class Reception {
     const { id: entryId, stream } = entry
     const { reason, detail } = poison
     const letter = { capability: stream.capability, reason, detail, entryId, sessionId, messageId }
-    await this.#deadLetters.add({ ...letter, workerId: this.#workerId }, stream.key)
+    // A letter that is there was logged by whoever wrote it.
+    if (!(await this.#deadLetters.add({ ...letter, workerId: this.#workerId }, stream.key))) return
     this.#logger.error(
       { capability: stream.capability, entryId, sessionId, messageId, reason, detail },
       'message sent to the dead letters',

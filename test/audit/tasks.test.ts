@@ -34,6 +34,17 @@ test('a queued task without an entry ends as FAILED, with one done event', async
   expect(await ward.findings()).toEqual([])
 })
 
+test('one that waited for an answer and has it goes back on its stream', async () => {
+  const ward = new Ward()
+  const record = await ward.record('m', 'Q:3::', { envelope: '{"the":"envelope"}', home: 'agent high', journal: 'j' })
+  expect(await ward.findings({ fix: true })).toMatchObject([{ kind: 'waiting-without-entry', fixed: true }])
+  expect(await ward.redis.xrange(ward.keys.control('agent', 'high'), '-', '+')).toMatchObject([
+    [expect.any(String), ['data', '{"the":"envelope"}', 'turn', '3']],
+  ])
+  expect(await ward.redis.hget(record, 'fence')).toBe('Q:3::')
+  expect(await ward.dones('s', 'm')).toEqual([])
+})
+
 test('one whose cancel was asked for ends as CANCELLED', async () => {
   const ward = new Ward()
   const record = await ward.record('m', 'R:3:5-5:gone', { cancel: '{"reason":"left"}', written: '4' })

@@ -73,6 +73,7 @@ describe('a record that is gone', () => {
   test('is made afresh', async () => {
     expect(await revive()).toEqual({ status: 'revived', turn: '4' })
     expect(await bare.hgetall(record())).toEqual({
+      written: '1',
       ...{ fence: 'Q:4::', failures: '0', agent_type: 'agent', trace_id: 't', parent_message_id: 'p', user_code: 'u' },
       created_at: expect.stringMatching(/^\d{13}$/),
     })

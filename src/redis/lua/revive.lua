@@ -42,7 +42,8 @@ for i = 1, #KEYS / 2 do
   else
     local born = cjson.decode(birth)
     if writes then
-      redis.call('HSET', record, 'fence', 'Q:' .. born.epoch .. '::', 'failures', 0, 'agent_type', born.agent_type,
+      -- Its first life has spoken, at least its end: the next attempt begins with a rewind.
+      redis.call('HSET', record, 'fence', 'Q:' .. born.epoch .. '::', 'failures', 0, 'written', 1, 'agent_type', born.agent_type,
         'trace_id', born.trace_id, 'parent_message_id', born.parent_message_id, 'user_code', born.user_code,
         'created_at', now)
       redis.call('ZADD', index, now, message_id)
