@@ -11,7 +11,54 @@ export type {
 export type { ActiveWorker, AgentContext, EmitOptions, Workspace } from './agent/context.ts'
 export type { AgentContract, ContractContent, ContractInput, ContractResult } from './agent/contract.ts'
 export { contentOf, defineAgent } from './agent/contract.ts'
+export type {
+  AgentCallFacts,
+  CallAgentCompleteEvent,
+  CallAgentErrorEvent,
+  CallAgentStartEvent,
+  EmittedEvent,
+  HandlerEvent,
+  HookEvents,
+  HookName,
+  HookStats,
+  PluginHooks,
+  TaskCancelEvent,
+  TaskCompleteEvent,
+  TaskErrorEvent,
+  TaskFacts,
+  TaskLeaveEvent,
+  TaskStartEvent,
+  ToolCallEvent,
+  UnloadEvent,
+  WorkerFacts,
+} from './agent/hooks.ts'
+export type {
+  EmitInput,
+  Interceptor,
+  Interceptors,
+  Next,
+  TaskInput,
+  ToolCallInput,
+} from './agent/interceptor.ts'
 export type { JsonSchema } from './agent/json-schema.ts'
+export type {
+  AgentConfig,
+  BuildContext,
+  ConflictPolicy,
+  MergedAgentConfig,
+  PluginDefinition,
+  PluginManifest,
+  PluginParts,
+} from './agent/plugin.ts'
+export { definePlugin, Plugin } from './agent/plugin.ts'
+export type {
+  PluginChange,
+  PluginConfigurator,
+  PluginInfo,
+  PluginOrigin,
+  PluginStats,
+  Plugins,
+} from './agent/plugin-registry.ts'
 export type { BackoffFunction, RetryPolicy } from './agent/retry.ts'
 export type { JsonSchemaOptions, Schema, SchemaInput, SchemaIssue, SchemaOutput, SchemaResult } from './agent/schema.ts'
 export type { Tool, ToolContext, ToolDescription, ToolInput, Tools } from './agent/tool.ts'
