@@ -60,14 +60,24 @@ export class TaskPlugins {
   async run(
     input: Omit<TaskInput, 'task'>,
     handle: (input: Omit<TaskInput, 'task'>) => Promise<unknown>,
+    emitting: () => Emitting,
   ): Promise<unknown> {
     const { task: around } = this.snapshot.interceptors
     try {
       if (around === undefined) return await handle(input)
       return await around({ ...input, task: this.task }, handle)
     } finally {
+      this.flush(emitting)
       await this.#emits?.passed()
     }
+  }
+
+  /** Lets out what interceptors hold back, behind all that was emitted before. */
+  flush(emitting: () => Emitting): void {
+    const { flush } = this.snapshot.interceptors
+    if (flush === undefined || this.#emits === undefined) return
+    // What goes wrong is logged by the line.
+    void this.#emits.pass((last) => flush({ task: this.task }, last), this.#told(emitting()))
   }
 
   /** Calls a tool inside the interceptors. */
@@ -103,9 +113,13 @@ export class TaskPlugins {
     const { emit: around } = this.snapshot.interceptors
     if (around === undefined) return this.#write(event, metadata, emitting.write)
     this.#emits ??= new EmitLine()
-    const write: WriteEvent = (passed, more) => this.#write(passed, more, emitting.write)
     const input: EmitInput = { task: this.task, event, metadata }
-    return this.#emits.pass((last) => around(input, last), { ...emitting, write })
+    return this.#emits.pass((last) => around(input, last), this.#told(emitting))
+  }
+
+  /** The same, and the hooks are told of what was written. */
+  #told({ write, expect, logger }: Emitting): Emitting {
+    return { write: (event, metadata) => this.#write(event, metadata, write), expect, logger }
   }
 
   async #write(event: HandlerEvent, metadata: Record<string, unknown> | undefined, write: WriteEvent): Promise<void> {
