@@ -152,6 +152,7 @@ export class TaskContext implements AgentContext {
     const emitter = this.#emitter
     return {
       write: (event, metadata) => emitter.emit(event, metadata, step),
+      isReplay: () => step === undefined && emitter.isHoldingBack,
       expect: () => emitter.expect(),
       logger: () => this.logger,
     }

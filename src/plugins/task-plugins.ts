@@ -4,7 +4,7 @@ import type { AgentCallFacts, EmittedEvent, HandlerEvent, HookEvents, HookName, 
 import type { EmitInput, TaskInput, ToolCallInput } from '../agent/interceptor.ts'
 import type { ToolContext } from '../agent/tool.ts'
 import type { CommandContent } from '../protocol/command.ts'
-import { EmitLine, type Emitting, type WriteEvent } from './emit-line.ts'
+import { EmitLine, type Emitting } from './emit-line.ts'
 import { type AboutTask, factsOf } from './facts.ts'
 import { findPrompt } from './find-prompt.ts'
 import { HookLine } from './hook-line.ts'
@@ -111,20 +111,25 @@ export class TaskPlugins {
    */
   emit(event: HandlerEvent, metadata: Record<string, unknown> | undefined, emitting: Emitting): Promise<void> {
     const { emit: around } = this.snapshot.interceptors
-    if (around === undefined) return this.#write(event, metadata, emitting.write)
+    if (around === undefined) return this.#write(event, metadata, emitting)
     this.#emits ??= new EmitLine()
     const input: EmitInput = { task: this.task, event, metadata }
     return this.#emits.pass((last) => around(input, last), this.#told(emitting))
   }
 
   /** The same, and the hooks are told of what was written. */
-  #told({ write, expect, logger }: Emitting): Emitting {
-    return { write: (event, metadata) => this.#write(event, metadata, write), expect, logger }
+  #told(emitting: Emitting): Emitting {
+    return { ...emitting, write: (event, metadata) => this.#write(event, metadata, emitting) }
   }
 
-  async #write(event: HandlerEvent, metadata: Record<string, unknown> | undefined, write: WriteEvent): Promise<void> {
+  async #write(
+    event: HandlerEvent,
+    metadata: Record<string, unknown> | undefined,
+    { write, isReplay }: Emitting,
+  ): Promise<void> {
+    const replayed = isReplay()
     await write(event, metadata)
-    this.#tell('onEvent', (): EmittedEvent => ({ task: this.task, event, metadata }))
+    this.#tell('onEvent', (): EmittedEvent => ({ task: this.task, event, metadata, replayed }))
   }
 
   /** Tells of a call of an agent, which has just been made. */
