@@ -273,7 +273,7 @@ export class WorkerRuntime extends Service implements RunningWorker {
   #accept(entries: readonly TakenEntry[]): void {
     for (const intake of this.#intakes) {
       const own = entries.filter(({ stream }) => intake.streams.includes(stream))
-      if (own.length > 0) intake.accept(own)
+      if (own.length > 0) void intake.accept(own)
     }
   }
 

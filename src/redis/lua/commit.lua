@@ -9,7 +9,7 @@
 -- is kept as it is) or '', and '' or 1 or 2: the session's TTLs are to be re-armed, and (then the message id is there)
 -- what has expired is to be swept besides. Most tasks of a call have the same shape, so it is read once: arguments cost
 -- on both sides.
--- Answers per task the id of the last event written ('' if there was none), or {fence that holds} if that is not the
+-- Answers per task the id of the last event written ('' if there was none), 1 if that was the task's last word, or {fence that holds} if that is not the
 -- one given, or {fence, cancel} if the task must not end as it would because it is cancelled; nothing was written then.
 -- Or {'+', id of the last event, who must be told (see `reply`)...} for the end of a task for which others wait.
 -- The fence is a compare-and-set: the owner of an attempt gives his, and whoever ends a task that nobody owns gives the
@@ -139,7 +139,7 @@ for i = 1, #KEYS / 3 do
         end
       end
     end
-    out[i] = id
+    out[i] = ending == '' and id or 1
     if held[5] and ending ~= '' and letter ~= 'T' then out[i] = reply(record, held[5], { '+', id }) end
   end
 end
