@@ -7,25 +7,7 @@ import type { TaskEnd, TaskRecords } from '../store/task-records.ts'
 import { type Deferred, deferred } from '../util/deferred.ts'
 import { sleep } from '../util/sleep.ts'
 import type { FeedListener, SessionFeeds } from './session-feeds.ts'
-
-/** How to follow a session. */
-export interface SubscribeOptions {
-  /**
-   * Id of the last event already known: an id, `'0'` (from the beginning) or `'$'` (from now on). Default `'$'`; with
-   * `messageId` the beginning of that task.
-   */
-  readonly after?: string
-  /** Only this task's events; the subscription ends after its `done`. */
-  readonly messageId?: string
-  /** With `messageId`: also the events of the agents that the task called. Default false. */
-  readonly tree?: boolean
-  /** Ends the subscription when it aborts. */
-  readonly signal?: AbortSignal
-  /** Ends the subscription when nothing came for this long, in ms. Default never. */
-  readonly idleTimeoutMs?: number
-  /** False: end at the present end of the stream. Default true. */
-  readonly follow?: boolean
-}
+import type { SubscribeOptions } from './subscribe-options.ts'
 
 /** What the subscriptions of one client share. */
 export interface SubscriptionResources {
