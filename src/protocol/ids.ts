@@ -36,6 +36,11 @@ export function checkId(field: string, value: unknown): string {
   return checked(field, value, idFault(value))
 }
 
+/** @throws GatewayError `GW_INVALID_ARGUMENT` naming the id that is wrong. */
+export function checkRef({ sessionId, messageId }: TaskRef): TaskRef {
+  return { sessionId: checkId('sessionId', sessionId), messageId: checkId('messageId', messageId) }
+}
+
 function checked(field: string, value: unknown, fault: string | null): string {
   if (fault !== null) throw new GatewayError('GW_INVALID_ARGUMENT', { field, value, reason: fault })
   return value as string

@@ -4,7 +4,7 @@ import { Keys } from '../redis/keys.ts'
 import { Agenda } from '../store/agenda.ts'
 import { ControlLeases } from '../store/control-leases.ts'
 import { ControlWriter } from '../store/control-streams.ts'
-import { DataWriter } from '../store/data-streams.ts'
+import { DataReader, DataWriter } from '../store/data-streams.ts'
 import { DeadLetters } from '../store/dead-letters.ts'
 import { InboxWriter } from '../store/inbox.ts'
 import { Journals } from '../store/journals.ts'
@@ -16,6 +16,7 @@ import type { ResolvedWorkerOptions } from './options.ts'
 export interface WorkerStores {
   readonly keys: Keys
   readonly records: TaskRecords
+  readonly reader: DataReader
   readonly writer: DataWriter
   readonly control: ControlWriter
   readonly leases: ControlLeases
@@ -33,6 +34,7 @@ export function openStores(redis: RedisClient, options: ResolvedWorkerOptions): 
   const writer = new DataWriter(redis, keys, options)
   return {
     ...{ keys, records, writer },
+    reader: new DataReader(redis, keys),
     control: new ControlWriter(redis, keys),
     leases: new ControlLeases(redis, options.consumerGroup, options.workerId),
     agenda: new Agenda(redis, keys),

@@ -1,0 +1,29 @@
+import type { SessionEvent } from '../protocol/event.ts'
+
+/** Which events of a session a reader wants: all, those of one task, or those of a task and the agents it called. */
+export class TaskFilter {
+  readonly #messageId: string | undefined
+  readonly #tree: boolean
+  readonly #members = new Set<string>()
+  #isDone = false
+
+  constructor(messageId: string | undefined, tree: boolean) {
+    this.#messageId = messageId
+    this.#tree = tree
+    if (messageId !== undefined) this.#members.add(messageId)
+  }
+
+  /** The task's own `done` went through. */
+  get isDone(): boolean {
+    return this.#isDone
+  }
+
+  /** To be asked of each event once, in the order of the stream. */
+  wants(event: SessionEvent): boolean {
+    if (this.#messageId === undefined || event.type === 'gap') return true
+    if (this.#tree && this.#members.has(event.parentMessageId)) this.#members.add(event.messageId)
+    if (!this.#members.has(event.messageId)) return false
+    this.#isDone ||= event.type === 'done' && event.messageId === this.#messageId
+    return true
+  }
+}
