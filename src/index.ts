@@ -1,3 +1,4 @@
+export type { AgentConfig, ConflictPolicy, MergedAgentConfig, PluginVersionChange } from './agent/agent-config.ts'
 export type {
   AgentCall,
   AgentCallAccepted,
@@ -8,10 +9,49 @@ export type {
   GroupReply,
   Question,
 } from './agent/calls.ts'
-export type { ActiveWorker, AgentContext, EmitOptions, Workspace } from './agent/context.ts'
+export type { ActiveWorker, AgentContext, EmitOptions, PromptOptions, Workspace } from './agent/context.ts'
 export type { AgentContract, ContractContent, ContractInput, ContractResult } from './agent/contract.ts'
 export { contentOf, defineAgent } from './agent/contract.ts'
+export type {
+  AgentCallFacts,
+  CallAgentCompleteEvent,
+  CallAgentErrorEvent,
+  CallAgentStartEvent,
+  EmittedEvent,
+  HandlerEvent,
+  HookEvents,
+  HookName,
+  HookStats,
+  PluginHooks,
+  TaskCancelEvent,
+  TaskCompleteEvent,
+  TaskErrorEvent,
+  TaskFacts,
+  TaskLeaveEvent,
+  TaskStartEvent,
+  ToolCallEvent,
+  UnloadEvent,
+  WorkerFacts,
+} from './agent/hooks.ts'
+export type {
+  EmitInput,
+  Interceptor,
+  Interceptors,
+  Next,
+  TaskInput,
+  ToolCallInput,
+} from './agent/interceptor.ts'
 export type { JsonSchema } from './agent/json-schema.ts'
+export type { BuildContext, PluginDefinition, PluginManifest, PluginParts } from './agent/plugin.ts'
+export { definePlugin, Plugin } from './agent/plugin.ts'
+export type {
+  PluginChange,
+  PluginConfigurator,
+  PluginInfo,
+  PluginOrigin,
+  PluginStats,
+  Plugins,
+} from './agent/plugin-registry.ts'
 export type { BackoffFunction, RetryPolicy } from './agent/retry.ts'
 export type { JsonSchemaOptions, Schema, SchemaInput, SchemaIssue, SchemaOutput, SchemaResult } from './agent/schema.ts'
 export type { Tool, ToolContext, ToolDescription, ToolInput, Tools } from './agent/tool.ts'
@@ -36,6 +76,7 @@ export type {
 } from './client/dead-letter-options.ts'
 export type { SessionView } from './client/fold.ts'
 export { EMPTY_VIEW, foldEvent, foldEvents, taskIn } from './client/fold.ts'
+export type { ClientInterceptors, SendInput } from './client/interceptors.ts'
 export type { GatewayClientOptions } from './client/options.ts'
 export type { ReplyAnswer, ReplyOptions } from './client/reply.ts'
 export type { MessageOptions, SendContractRequest, SendMessageRequest } from './client/request.ts'
@@ -56,6 +97,8 @@ export {
   GATEWAY_ERROR_CODES,
   GatewayError,
   NonDeterminismError,
+  PromptNotFoundError,
+  PromptVariableError,
   RetryableError,
   TerminalError,
   ToolInputError,

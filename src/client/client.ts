@@ -34,6 +34,7 @@ import type {
   RedriveOptions,
   RedriveResult,
 } from './dead-letter-options.ts'
+import { aroundSend } from './interceptors.ts'
 import { type GatewayClientOptions, resolveClientOptions } from './options.ts'
 import { checkReply, type ReplyAnswer, type ReplyOptions } from './reply.ts'
 import type { SendContractRequest, SendMessageRequest } from './request.ts'
@@ -79,7 +80,7 @@ export class GatewayClient implements AsyncDisposable {
   /** @throws GatewayError `GW_INVALID_ARGUMENT` that names the option. */
   constructor(options: GatewayClientOptions = {}) {
     const resolved = resolveClientOptions(options)
-    const { redis, maxPayloadBytes, logger, maxQueueLength, whenFull, queueTimeoutMs } = resolved
+    const { redis, maxPayloadBytes, logger, maxQueueLength, whenFull, queueTimeoutMs, interceptors } = resolved
     this.#connections = new RedisConnections(redis, logger)
     const stores = openStores(this.#connections.client('prompt'), resolved)
     this.#stores = stores
@@ -90,6 +91,7 @@ export class GatewayClient implements AsyncDisposable {
       dispatcher: new Dispatcher({ ...stores, maxPayloadBytes, isCluster }),
       limit: { maxQueueLength, whenFull, queueTimeoutMs },
       prepare: (request) => this.prepare(request),
+      around: aroundSend(interceptors),
     })
     const feeds = new SessionFeeds(this.#connections, reader, logger)
     this.#subscriptions = new Subscriptions({ feeds, reader, records }, requireOpen)

@@ -4,6 +4,7 @@ import { GatewayError } from '../errors.ts'
 import type { GatewayCommand } from '../protocol/command.ts'
 import { newMessageId, newTraceId } from '../protocol/ids.ts'
 import type { Priority } from '../redis/keys.ts'
+import type { aroundSend } from './interceptors.ts'
 import { type CheckedRequest, checkRequest, type SendContractRequest, type SendMessageRequest } from './request.ts'
 
 export type AnyRequest = SendMessageRequest | SendContractRequest
@@ -19,20 +20,29 @@ export class Sender {
   readonly #dispatcher: Dispatcher
   readonly #limit: QueueLimit
   readonly #prepare: (request: AnyRequest) => AnyRequest
+  readonly #around: ReturnType<typeof aroundSend>
 
   constructor(options: {
     dispatcher: Dispatcher
     limit: QueueLimit
     /** Makes a request plain before it is checked. */
     prepare: (request: AnyRequest) => AnyRequest
+    /** What stands around each send, if anything does. */
+    around: ReturnType<typeof aroundSend>
   }) {
     this.#dispatcher = options.dispatcher
     this.#limit = options.limit
     this.#prepare = options.prepare
+    this.#around = options.around
   }
 
   /** Sends a message; `signal` ends a wait for room. */
-  async send(request: AnyRequest, signal?: AbortSignal): Promise<SendAnswer> {
+  send(request: AnyRequest, signal?: AbortSignal): Promise<SendAnswer> {
+    if (this.#around === undefined) return this.#send(request, signal)
+    return this.#around(request, (given) => this.#send(given, signal))
+  }
+
+  async #send(request: AnyRequest, signal: AbortSignal | undefined): Promise<SendAnswer> {
     const checked = this.#check(request)
     if (checked instanceof GatewayError) {
       const { messageId = newMessageId(), traceId = newTraceId() } = request

@@ -3,12 +3,13 @@ import type { AgentContract } from '../agent/contract.ts'
 import type { DurableResources, DurableTask } from '../context/durable/durable-task.ts'
 import type { Scope } from '../context/durable/scope.ts'
 import type { WaitDesk } from '../context/durable/wait-desk.ts'
-import { Toolbox } from '../context/toolbox.ts'
+import type { Toolbox } from '../context/toolbox.ts'
 import { Canceller } from '../dispatch/canceller.ts'
 import type { Aftercare } from '../execution/aftercare.ts'
 import { Conclusion } from '../execution/conclusion.ts'
 import type { ExecutionResources } from '../execution/execution.ts'
 import type { Logger } from '../logger.ts'
+import type { PluginRegistry } from '../plugins/registry.ts'
 import type { ResolvedWorkerOptions } from './options.ts'
 import type { WorkerStores } from './stores.ts'
 
@@ -19,18 +20,21 @@ export interface ExecutionParts {
   readonly stores: WorkerStores
   readonly aftercare: Aftercare
   readonly desk: WaitDesk<DurableTask>
+  readonly toolbox: Toolbox
+  readonly plugins: PluginRegistry
   readonly logger: Logger
 }
 
 export function executionResources(parts: ExecutionParts): ExecutionResources {
-  const { options, stores, contracts, aftercare, logger } = parts
+  const { options, stores, contracts, aftercare, toolbox, plugins, logger } = parts
   const { workerId, worker, workspaceDir, maxPayloadBytes, taskTimeoutMs, retry, onNonDeterminism } = options
   const { presence, writer, records } = stores
   const retryOf = (agentType: string) => ({ ...retry, ...retry?.capabilities?.[agentType] })
   return {
     ...{ workerId, worker, workspaceDir, maxPayloadBytes, taskTimeoutMs, contracts, presence, writer, logger },
     ...{ durable: durableResources(parts), onNonDeterminism },
-    toolbox: new Toolbox(worker.getTools()),
+    toolbox,
+    plugins,
     conclusion: new Conclusion({ records, aftercare, retryOf }),
   }
 }

@@ -1,8 +1,11 @@
+import type { Tools } from '../agent/tool.ts'
 import type { DurableTask } from '../context/durable/durable-task.ts'
 import { WaitDesk } from '../context/durable/wait-desk.ts'
+import { Toolbox } from '../context/toolbox.ts'
 import { Aftercare } from '../execution/aftercare.ts'
 import { Reception } from '../execution/reception.ts'
 import type { Logger } from '../logger.ts'
+import { PluginRegistry } from '../plugins/registry.ts'
 import { type RedisClient, slotGroups } from '../redis/client.ts'
 import { RedisConnections } from '../redis/connections.ts'
 import { ControlReader, type ControlStream, lanesOf, type TakenEntry } from '../store/control-streams.ts'
@@ -48,6 +51,7 @@ export class WorkerParts {
   readonly inbox: Inbox
   readonly watch: TaskWatch
   readonly losses: LossReport
+  readonly plugins: PluginRegistry
   readonly #options: ResolvedWorkerOptions
   readonly #desk = new WaitDesk<DurableTask>()
 
@@ -72,8 +76,14 @@ export class WorkerParts {
     this.registration = new Registration({ presence, identity, logger })
     this.keeper = this.#makeKeeper(identity, onReplaced)
     const aftercare = new Aftercare({ ...stores, workerId })
+    const tools = options.worker.getTools()
+    this.plugins = this.#makePlugins(tools)
+    const toolbox = new Toolbox(tools)
     this.executions = new Executions(
-      executionResources({ options, contracts, stores, aftercare, desk: this.#desk, logger }),
+      executionResources({
+        ...{ options, contracts, stores, aftercare, desk: this.#desk, logger },
+        ...{ toolbox, plugins: this.plugins },
+      }),
       { logger, onGivenUp: (reason) => this.losses.note(reason) },
     )
     this.intakes = this.#makeIntakes(aftercare)
@@ -84,6 +94,12 @@ export class WorkerParts {
     this.inbox = this.#makeInbox()
     const running = () => this.executions
     this.watch = new TaskWatch({ records, periodMs: leaseMs / LOOKS_PER_LEASE, running, logger })
+  }
+
+  #makePlugins(workerTools: Tools): PluginRegistry {
+    const { capabilities, logger } = this
+    const worker = { workerId: this.#options.workerId, capabilities }
+    return new PluginRegistry({ worker, workerTools, openTools: (tools) => new Toolbox(tools), logger })
   }
 
   #makeInbox(): Inbox {

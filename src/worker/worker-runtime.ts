@@ -1,7 +1,9 @@
+import type { Plugins } from '../agent/plugin-registry.ts'
 import { GatewayError } from '../errors.ts'
 import { checkServer } from '../redis/server-check.ts'
 import { Service } from '../service.ts'
 import { sleep } from '../util/sleep.ts'
+import { addPlugins } from './add-plugins.ts'
 import type { ResolvedWorkerOptions } from './options.ts'
 import { WorkerParts } from './parts.ts'
 
@@ -22,6 +24,8 @@ export interface RunningWorker extends AsyncDisposable {
   stop(): Promise<void>
   /** Resolves when the worker has stopped, for whatever reason. */
   readonly stopped: Promise<void>
+  /** Its plugins, to be looked at and changed while it runs. */
+  readonly plugins: Plugins
 }
 
 /** Starts and stops a worker's loops in order. */
@@ -51,6 +55,10 @@ export class WorkerRuntime extends Service implements RunningWorker {
     return this.#parts.slots.used
   }
 
+  get plugins(): Plugins {
+    return this.#parts.plugins
+  }
+
   protected override async onStart(): Promise<void> {
     const { connections, redis, logger, capabilities, ...parts } = this.#parts
     const { target } = connections
@@ -61,6 +69,7 @@ export class WorkerRuntime extends Service implements RunningWorker {
       await parts.registration.start()
       await parts.keeper.start()
       await this.#options.worker.onStartup?.()
+      await addPlugins(parts.plugins, this.#options)
       await parts.inbox.start()
       // What is left of this worker's former life comes before anything new.
       await parts.reclaimer.start()
@@ -70,6 +79,7 @@ export class WorkerRuntime extends Service implements RunningWorker {
     } catch (error) {
       await this.#stopTaking()
       await this.#stopListening()
+      await parts.plugins.close()
       await parts.keeper.stop()
       await parts.registration.stop()
       connections.close()
@@ -100,13 +110,14 @@ export class WorkerRuntime extends Service implements RunningWorker {
   }
 
   async #leave(): Promise<void> {
-    const { waits, intakes, keeper, registration } = this.#parts
+    const { waits, intakes, plugins, keeper, registration } = this.#parts
     await this.#stopTaking()
     waits.hurry()
     await this.#drain()
     // Until here what still runs can be cancelled.
     await this.#stopListening()
     await Promise.all(intakes.map((intake) => intake.settled()))
+    await plugins.close()
     await keeper.stop()
     await this.#forgetConsumer()
     await registration.stop()
