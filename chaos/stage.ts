@@ -18,7 +18,15 @@ const REDIS_ARGS = ['--appendonly', 'yes', '--appendfsync', 'always', '--logleve
 const SHUTDOWN_MS = 1_000
 const CONCURRENCY = 24
 
+/** When tasks that wait leave memory: soon, never, or each worker another time. */
+export const SUSPENSIONS = ['mixed', 'soon', 'never'] as const
+
+export type Suspension = (typeof SUSPENSIONS)[number]
+
+const SUSPEND_AFTER_MS = { soon: 50, later: 400, never: 3_600_000 } as const
+
 export interface StageOptions {
+  readonly suspension: Suspension
   readonly workers: number
   readonly leaseMs: number
 }
@@ -58,10 +66,10 @@ export class Stage {
     const server = await startLocalRedis({ fresh: true, args: REDIS_ARGS })
     const names = [...Array.from({ length: options.workers }, (_, index) => `w${index}`), PIT]
     const members = await Promise.all(
-      names.map((name) =>
+      names.map((name, index) =>
         Member.create({
           ...{ name, redisPort: server.port, logPath: join(folder, `${name}.log`) },
-          settings: (redis) => workerSettings({ redis, name, folder, ...options }),
+          settings: (redis) => workerSettings({ redis, name, folder, index, ...options }),
         }),
       ),
     )
@@ -116,8 +124,12 @@ function journalPath(folder: string): string {
   return join(folder, 'journal.jsonl')
 }
 
-function workerSettings(options: { redis: string; name: string; folder: string; leaseMs: number }): WorkerSettings {
+function workerSettings(
+  options: StageOptions & { readonly redis: string; readonly name: string; readonly folder: string; readonly index: number },
+): WorkerSettings {
   const isPit = options.name === PIT
+  const mixed = (['soon', 'later', 'never'] as const)[options.index % 3] as 'soon'
+  const suspension = options.suspension === 'mixed' ? mixed : options.suspension
   return {
     journal: journalPath(options.folder),
     capability: isPit ? PIT : CAPABILITY,
@@ -125,6 +137,7 @@ function workerSettings(options: { redis: string; name: string; folder: string; 
       ...{ workerId: options.name, redis: options.redis, keyPrefix: PREFIX, leaseMs: options.leaseMs },
       maxConcurrency: isPit ? 1 : CONCURRENCY,
       maxDeliveries: isPit ? PIT_MAX_DELIVERIES : MAX_DELIVERIES,
+      suspendAfterMs: SUSPEND_AFTER_MS[suspension],
       shutdownTimeoutMs: SHUTDOWN_MS,
       workspaceDir: join(options.folder, 'workspace'),
       retry: { maxAttempts: MAX_ATTEMPTS, backoff: { type: 'fixed', delayMs: 300 } },
