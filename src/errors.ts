@@ -37,6 +37,7 @@ const CATALOGUE = {
     `the call of '${d.agentType}' (${d.messageId}) came to nothing (${d.status}): ${d.reason}`,
   GW_NON_DETERMINISM: (d) =>
     `${d.operation} was called with ${d.given}, but before with ${d.recorded}: a handler that runs again must call the same`,
+  GW_JOURNAL_FULL: (d) => `the task has ${d.limit} durable operations, which is the limit`,
   GW_TASK_STRANDED: (d) => `the task cannot run any more: ${d.reason}`,
   GW_POISON: (d) => `the message cannot be processed: ${d.reason}`,
 } as const satisfies Record<string, (details: Record<string, unknown>) => string>

@@ -20,9 +20,11 @@ import { AgentCalls } from './durable/agent-calls.ts'
 import { askUser } from './durable/asks.ts'
 import type { DurableResources, DurableTask } from './durable/durable-task.ts'
 import { Journal } from './durable/journal.ts'
+import { patched } from './durable/patches.ts'
 import { readSaid } from './durable/step-text.ts'
 import { Steps } from './durable/steps.ts'
 import { sleep } from './durable/timers.ts'
+import { callRecorded } from './durable/tool-calls.ts'
 import { now, random, uuid } from './durable/values.ts'
 import type { Emitter, Ownership } from './emitter.ts'
 import type { TaskSignal } from './task-signal.ts'
@@ -129,12 +131,21 @@ export class TaskContext implements AgentContext {
   }
 
   // biome-ignore lint/suspicious/noExplicitAny: see AgentContext
-  async callTool<Output = any>(name: string, args: unknown): Promise<Output> {
+  callTool<Output = any>(name: string, args: unknown): Promise<Output> {
+    const isDurable = this.#resources.toolbox.isDurable(name)
+    return (
+      isDurable
+        ? this.#durably((task) => callRecorded(task, { name, args }, () => this.#callTool(name, args)))
+        : this.#callTool(name, args)
+    ) as Promise<Output>
+  }
+
+  async #callTool(name: string, args: unknown): Promise<unknown> {
     const { signal, sessionId, messageId, attempt, fencingToken, logger } = this
     const context = { signal, sessionId, messageId, attempt, fencingToken, logger }
     this.#running += 1
     try {
-      return (await this.#resources.toolbox.call(name, args, context)) as Output
+      return await this.#resources.toolbox.call(name, args, context)
     } finally {
       this.#running -= 1
     }
@@ -187,6 +198,10 @@ export class TaskContext implements AgentContext {
 
   uuid(): string {
     return uuid(this.#needDurable())
+  }
+
+  patched(id: string): Promise<boolean> {
+    return this.#durably((task) => patched(task, id))
   }
 
   onSuspend(callback: () => void | Promise<void>): void {

@@ -26,7 +26,7 @@ import { Inbox } from './inbox.ts'
 import { Intake, type RunTask } from './intake.ts'
 import { LeaseKeeper } from './lease-keeper.ts'
 import { LossReport } from './loss-report.ts'
-import type { ResolvedWorkerOptions } from './options.ts'
+import { type ResolvedWorkerOptions, versionsOf } from './options.ts'
 import { Promoter } from './promoter.ts'
 import { Reclaimer } from './reclaimer.ts'
 import { Registration } from './registration.ts'
@@ -101,7 +101,7 @@ export class WorkerRuntime extends Service implements RunningWorker {
     this.#stores = openStores(this.#redis, options)
     const { keys, presence, leases } = this.#stores
     this.#identity = identify(options, names)
-    this.#streams = lanesOf(names, keys)
+    this.#streams = lanesOf(names, keys, versionsOf(options))
     const { leaseMs } = options
     this.#registration = new Registration({ presence, identity: this.#identity, logger: this.#logger })
     this.#keeper = this.#makeKeeper()
@@ -246,9 +246,9 @@ export class WorkerRuntime extends Service implements RunningWorker {
     const { workerId, consumerGroup: group, maxPayloadBytes, maxDeliveries, fetchCount } = this.#options
     const logger = this.#logger
     const redis = this.#redis
-    const { records, deadLetters, leases, journals } = this.#stores
+    const { records, deadLetters, leases, journals, control } = this.#stores
     const limits = { workerId, maxPayloadBytes, maxDeliveries }
-    const reception = new Reception({ records, deadLetters, aftercare, journals, ...limits, logger })
+    const reception = new Reception({ records, deadLetters, aftercare, journals, control, ...limits, logger })
     const run: RunTask = (assignment, seat) => this.#executions.run(assignment, seat)
     const shared = {
       reception,

@@ -79,10 +79,13 @@ export class DurableTask implements WaitingTask {
   readonly agentType: string
   readonly emitter: Emitter
   readonly journal: Journal
+  /** The scope of the handler itself. */
+  readonly root: Scope
+  /** What was decided of changes in place; see patches.ts. */
+  readonly patches = new Map<string, Promise<boolean>>()
   readonly #options: DurableTaskOptions
   readonly #waits: Waits
   readonly #order = new ReplayOrder()
-  readonly #root: Scope
   #newest: number
   #working = 0
   #isOver = false
@@ -98,7 +101,7 @@ export class DurableTask implements WaitingTask {
     this.#newest = options.journal.lastOrder
     this.#waits = new Waits(options.seat)
     // After a restart the operations have names of their own, so that no late result of an old one is taken for theirs.
-    this.#root = new Scope(this, options.restarts === 0 ? '' : `!${options.restarts}`, undefined)
+    this.root = new Scope(this, options.restarts === 0 ? '' : `!${options.restarts}`, undefined)
     options.signal.onAbort((reason) => this.#abort(reason))
   }
 
@@ -123,7 +126,7 @@ export class DurableTask implements WaitingTask {
   /** Where the running code stands: in the handler itself, or in a step. */
   get scope(): Scope {
     const scope = this.resources.scopes.getStore()
-    return scope?.task === this ? scope : this.#root
+    return scope?.task === this ? scope : this.root
   }
 
   /**
