@@ -142,6 +142,28 @@ describe('the end of a called task', () => {
 })
 
 describe('park', () => {
+  test('keeps the session’s index for as long as the task waits, whatever else ends in it, and no longer', async () => {
+    const session = keys.session('s')
+    await journals.open(opening)
+    expect(await journals.park(parking)).toEqual({ status: 'parked' })
+    const other = { sessionId: 's', messageId: 'other' }
+    await records.admit([{ ...other, agentType: 'other', traceId: 't', parentMessageId: '', userCode: '' }])
+    await records.begin('w', [{ ...other, entryId: '2-0', turn: '' }])
+    const held = (await fence('other')) as string
+    const end = { fence: endedFence(held, 'COMPLETED'), fields: {} }
+    await writer.commit(() => ({ ...other, fence: held, first: 1, events: ['{}'], end }))
+    expect(await bare.pttl(session)).toBe(-1)
+    await records.begin('w-2', [{ sessionId: 's', messageId: 'child', entryId: '5-0', turn: '' }])
+    await endChild()
+    await records.begin('w', [{ ...ref, entryId: '7-0', turn: '1' }])
+    const mine = (await fence('parent')) as string
+    const last = { fence: endedFence(mine, 'COMPLETED'), fields: {} }
+    expect(await bare.pttl(session)).toBe(-1)
+    await writer.commit(() => ({ ...ref, fence: mine, first: 1, events: ['{}'], end: last }))
+    expect(await bare.pttl(session)).toBeGreaterThan(0)
+    expect((await records.listSession('s')).map(({ messageId }) => messageId)).toEqual(['parent', 'child', 'other'])
+  })
+
   test('is refused when a result has come, when the task is not the caller’s, and when it is cancelled', async () => {
     await journals.open(opening)
     expect(await journals.park({ ...parking, fence: 'R:0:1-0:w' })).toEqual({ status: 'lost', holder: FENCE })

@@ -27,9 +27,11 @@ local function clock()
   end
   return now
 end
--- A session's index outlives the longest wait in it.
+-- A session's index outlives the longest wait in it; while a task is suspended, which its score says, it has no end.
 local function lasts(index, ttl)
-  if redis.call('PTTL', index) < ttl then redis.call('PEXPIRE', index, string.format('%.0f', ttl)) end
+  local left = redis.call('PTTL', index)
+  if left >= ttl or (left == -1 and redis.call('ZCOUNT', index, 1e15, '+inf') > 0) then return end
+  redis.call('PEXPIRE', index, string.format('%.0f', ttl))
 end
 local record_ttl, stream_ttl, index_ttl, max_length, publish = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local numsub = ARGV[6]
@@ -96,6 +98,10 @@ for i = 1, #KEYS / 3 do
         redis.call('PEXPIRE', record, record_ttl)
       end
       if held[4] then
+        if redis.call('PTTL', index) == -1 then
+          redis.call('ZADD', index, 'XX', redis.call('HGET', record, 'created_at') or 0, message_id)
+          lasts(index, tonumber(index_ttl))
+        end
         redis.call('UNLINK', held[4])
         redis.call('HDEL', record, 'journal', 'sum', 'envelope', 'home', 'waits_for')
       end

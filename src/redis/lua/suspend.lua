@@ -23,7 +23,9 @@ for i = 1, #KEYS / 3 do
     end
     if out[i] == '' then
       local parked = string.gsub(fence, '^R(:%d+:[^:]*:).*$', 'W%1')
+      -- A score that no point in time has keeps the index for as long as the task waits: see `commit`.
       redis.call('PERSIST', KEYS[3 * i])
+      redis.call('ZADD', KEYS[3 * i], (redis.call('HGET', record, 'created_at') or 0) + 1e15, string.match(record, '[^}]*$'):sub(2))
       redis.call('HSET', record, 'fence', parked, 'waits_for', ARGV[at + 1], 'home', ARGV[at + 2], 'envelope', ARGV[at + 3])
     end
   end
