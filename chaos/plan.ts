@@ -1,5 +1,5 @@
-import { Random } from './random.ts'
 import { planProgram } from './durable/plan-program.ts'
+import { Random } from './random.ts'
 import type { Work, WorkKind } from './work.ts'
 
 /** The trouble a run can make. */

@@ -9,6 +9,7 @@ import { TcpProxy } from '../test/support/tcp-proxy.ts'
 import { Member } from './fleet.ts'
 import { Journal } from './journal.ts'
 import { Load } from './load.ts'
+import type { Sabotage } from './sabotage.ts'
 import { CAPABILITY, MAX_ATTEMPTS, MAX_DELIVERIES, PIT, PIT_MAX_DELIVERIES } from './work.ts'
 import type { WorkerSettings } from './worker.ts'
 
@@ -27,6 +28,8 @@ const SUSPEND_AFTER_MS = { soon: 50, later: 400, never: 3_600_000 } as const
 
 export interface StageOptions {
   readonly suspension: Suspension
+  /** What the workers have lost, for a test of the audit. */
+  readonly sabotage?: Sabotage
   readonly workers: number
   readonly leaseMs: number
 }
@@ -125,7 +128,12 @@ function journalPath(folder: string): string {
 }
 
 function workerSettings(
-  options: StageOptions & { readonly redis: string; readonly name: string; readonly folder: string; readonly index: number },
+  options: StageOptions & {
+    readonly redis: string
+    readonly name: string
+    readonly folder: string
+    readonly index: number
+  },
 ): WorkerSettings {
   const isPit = options.name === PIT
   const mixed = (['soon', 'later', 'never'] as const)[options.index % 3] as 'soon'
@@ -133,6 +141,7 @@ function workerSettings(
   return {
     journal: journalPath(options.folder),
     capability: isPit ? PIT : CAPABILITY,
+    ...(options.sabotage === undefined ? {} : { sabotage: options.sabotage }),
     options: {
       ...{ workerId: options.name, redis: options.redis, keyPrefix: PREFIX, leaseMs: options.leaseMs },
       maxConcurrency: isPit ? 1 : CONCURRENCY,

@@ -56,7 +56,8 @@ function checkCalls(each: DurableCase, children: number): Finding[] {
   const trips = work.acts.some((act) => act.do === 'trip')
   const most = trips ? calls * MAX_ATTEMPTS : calls
   const ids = [session, task]
-  if (children > most) return [{ check: 'repeated', ids, text: `made ${calls} calls, but ${children} tasks are its children` }]
+  if (children > most)
+    return [{ check: 'repeated', ids, text: `made ${calls} calls, but ${children} tasks are its children` }]
   if (endOf(each) === 'COMPLETED' && children < calls) {
     return [{ check: 'lost', ids, text: `made ${calls} calls, but only ${children} tasks are its children` }]
   }
@@ -83,7 +84,8 @@ function checkReplies(journal: readonly Entry[]): Finding[] {
   for (const entry of journal) {
     if (entry.kind !== 'replied') continue
     if (entry.status === 'ACCEPTED') accepted.set(entry.ask, (accepted.get(entry.ask) ?? 0) + 1)
-    if (entry.status === 'ODD') findings.push({ check: 'wrong-end', ids: [entry.ask], text: 'a right answer was refused' })
+    if (entry.status === 'ODD')
+      findings.push({ check: 'wrong-end', ids: [entry.ask], text: 'a right answer was refused' })
   }
   for (const [ask, count] of accepted) {
     if (count > 1) findings.push({ check: 'repeated', ids: [ask], text: `took ${count} answers` })
@@ -97,5 +99,7 @@ export function mayBeCancelledFromAbove(each: TaskCase, byTask: ReadonlyMap<stri
   if (above === undefined || above.work.kind !== 'durable') return false
   const act = above.work.acts[Number.parseInt(each.caller?.path ?? '', 10)]
   const isAtRisk = (act?.do === 'call' && act.timeoutMs !== undefined) || (act?.do === 'group' && act.failFast)
-  return isAtRisk || endOf(above) === 'CANCELLED' || endOf(above) === 'EXPIRED' || mayBeCancelledFromAbove(above, byTask)
+  return (
+    isAtRisk || endOf(above) === 'CANCELLED' || endOf(above) === 'EXPIRED' || mayBeCancelledFromAbove(above, byTask)
+  )
 }

@@ -8,7 +8,9 @@ import { endOf, type TaskCase } from './case.ts'
  * durable tasks see {@link checkDurable}: their chunks bear no token, because later attempts hold them back.
  */
 export function checkOutput(cases: readonly TaskCase[]): Finding[] {
-  return cases.flatMap((each) => (each.work.kind === 'durable' ? [] : [...checkAcknowledged(each), ...checkText(each, each.work)]))
+  return cases.flatMap((each) =>
+    each.work.kind === 'durable' ? [] : [...checkAcknowledged(each), ...checkText(each, each.work)],
+  )
 }
 
 function checkAcknowledged({ task, session, said, events }: TaskCase): Finding[] {
@@ -49,7 +51,9 @@ function checkText(each: TaskCase, work: Exclude<Work, DurableWork>): Finding[] 
 
 /** The text that stands at the end. */
 export function fold(events: readonly StoredEvent[]): string {
-  return standing(events).map(({ content }) => content).join('')
+  return standing(events)
+    .map(({ content }) => content)
+    .join('')
 }
 
 /** The chunks that stand at the end: all in order, less what rewinds took back. */

@@ -74,7 +74,11 @@ export function linesOf(task: string, { acts }: DurableWork): Line[] {
 
 /** The marks that an answer of a called task may leave. */
 function answers(work: DurableWork, mayTimeOut: boolean, mayBeCancelled = false): RegExp {
-  const marks = [fails(work) ? 'FAILED' : 'ok', ...(mayTimeOut ? ['TIMEOUT'] : []), ...(mayBeCancelled ? ['CANCELLED'] : [])]
+  const marks = [
+    fails(work) ? 'FAILED' : 'ok',
+    ...(mayTimeOut ? ['TIMEOUT'] : []),
+    ...(mayBeCancelled ? ['CANCELLED'] : []),
+  ]
   return new RegExp(`^(${marks.join('|')})$`)
 }
 

@@ -3,7 +3,17 @@ import { FAULTS, makePlan, type PlanOptions } from '../../chaos/plan.ts'
 import { Random } from '../../chaos/random.ts'
 
 const OPTIONS: PlanOptions = {
-  ...{ seed: 1, seconds: 60, tasks: 500, workers: 3, leaseMs: 1_000, only: [], faultEveryMs: 500, lanes: true, workload: 'mixed' },
+  ...{
+    seed: 1,
+    seconds: 60,
+    tasks: 500,
+    workers: 3,
+    leaseMs: 1_000,
+    only: [],
+    faultEveryMs: 500,
+    lanes: true,
+    workload: 'mixed',
+  },
 }
 
 test('the same seed makes the same plan, another one another', () => {
