@@ -3,7 +3,7 @@ import { type AgentContext, TerminalError } from 'byclaw-gateway-sdk'
 import { type Caller, performActs } from './durable/perform.ts'
 import type { Marks } from './durable/program.ts'
 import type { Note } from './journal.ts'
-import { chunkText, type Work } from './work.ts'
+import { chunkText, type DurableWork, type Work } from './work.ts'
 
 /** What a handler needs besides its context. */
 export interface Desk {
@@ -25,7 +25,9 @@ export async function perform(
   }
   attempt.begin()
   try {
-    const marks = await act(work, attempt)
+    let marks: Marks | undefined
+    if (work.kind === 'durable') marks = await performActs(work, context, (text) => attempt.onSaid(text))
+    else await act(work, attempt)
     desk.note({ kind: 'end', ...attempt.identity, how: 'returned' })
     return { token: context.fencingToken, ...(marks === undefined ? {} : { marks }) }
   } catch (error) {
@@ -69,10 +71,8 @@ class Attempt {
   }
 }
 
-async function act(work: Work, attempt: Attempt): Promise<Marks | undefined | void> {
+async function act(work: Exclude<Work, DurableWork>, attempt: Attempt): Promise<void> {
   switch (work.kind) {
-    case 'durable':
-      return performActs(work, attempt.context, (text) => attempt.onSaid(text))
     case 'quick':
       return attempt.touch()
     case 'chunks':
