@@ -86,7 +86,7 @@ describe('open', () => {
     await journals.open({ ...opening, called: { ...called, replies: false } })
     await endChild()
     const { text } = (await journals.open({ ...opening, op: '/call:child#1' })) as { text: string }
-    expect(parseResult(text)).toEqual({ order: 1, attempt: 1, value: { s: 'C', r: '7' } })
+    expect(parseResult(text)).toMatchObject({ order: 1, attempt: 1, value: { s: 'C', r: '7' } })
   })
 })
 

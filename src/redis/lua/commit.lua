@@ -96,8 +96,8 @@ for i = 1, #KEYS / 3 do
         redis.call('PEXPIRE', record, record_ttl)
       end
       if held[4] then
-        redis.call('UNLINK', held[4])
-        redis.call('HDEL', record, 'journal', 'sum', 'envelope', 'home', 'waits_for')
+        redis.call('UNLINK', held[4], redis.call('HGET', record, 'blobs') or held[4])
+        redis.call('HDEL', record, 'journal', 'blobs', 'sum', 'envelope', 'home', 'waits_for')
       end
     elseif sum ~= '' then
       redis.call('HSET', record, 'written', last, 'sum', sum)

@@ -1,7 +1,7 @@
 -- journal-open: notes that tasks begin operations, and makes the records of the tasks that those call.
 -- include answers
 -- KEYS  per operation: record, journal, record of the called task (where none is called: the record again), session index
---       (for a step: the data stream)
+--       (for a step: the data stream), blobs
 -- ARGV  per operation: fence, operation, entry (JSON), the emitter's sum or '', id of the called task or '', its agent
 --       type, trace id, user code, id of the calling task, 1 if the caller waits for the end,
 --       2 for a step: the entry then keeps where the data stream ends
@@ -12,8 +12,8 @@
 local time = redis.call('TIME')
 local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
 local out = {}
-for i = 1, #KEYS / 4 do
-  local record, journal, child, index = KEYS[4 * i - 3], KEYS[4 * i - 2], KEYS[4 * i - 1], KEYS[4 * i]
+for i = 1, #KEYS / 5 do
+  local record, journal, child, index = KEYS[5 * i - 4], KEYS[5 * i - 3], KEYS[5 * i - 2], KEYS[5 * i - 1]
   local at = 10 * i - 9
   local fence, op, sum, child_id = ARGV[at], ARGV[at + 1], ARGV[at + 3], ARGV[at + 4]
   local held = redis.call('HMGET', record, 'fence', 'cancel', 'journal')
@@ -23,7 +23,7 @@ for i = 1, #KEYS / 4 do
     out[i] = { fence, held[2] }
   else
     if not held[3] then
-      redis.call('HSET', record, 'journal', journal)
+      redis.call('HSET', record, 'journal', journal, 'blobs', KEYS[5 * i])
       if sum ~= '' then redis.call('HSET', record, 'sum', sum) end
     end
     local state = ''
