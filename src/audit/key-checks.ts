@@ -37,6 +37,8 @@ async function checkKey(look: Look, found: FoundKey): Promise<void> {
   const { resultTtlMs, streamTtlMs } = look.abandonment.retention
   switch (found.family) {
     case 'data':
+      // A suspended task keeps what was said before.
+      if (await hasOpenTask(look, found.sessionId)) return
       return suspectLasting(look, found.key, 'events', streamTtlMs)
     case 'worker':
       return suspectLasting(look, found.key, 'worker', WORKER_TTL_MS)

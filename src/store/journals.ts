@@ -254,7 +254,10 @@ export class Journals {
   async #park(items: readonly Parking[]): Promise<ParkAnswer[]> {
     const reply = await this.#redis.script<('' | 'ready' | string[])[]>(
       'suspend',
-      items.flatMap((item) => [this.#record(item), this.#journal(item), this.#keys.session(item.sessionId)]),
+      items.flatMap((item) => {
+        const { session, data } = { session: this.#keys.session(item.sessionId), data: this.#keys.data(item.sessionId) }
+        return [this.#record(item), this.#journal(item), session, data]
+      }),
       items.flatMap(({ fence, waitsFor, capability, priority, data, ops }) => [
         ...[fence, waitsFor, `${capability} ${priority}`, data, ops.length],
         ...ops,

@@ -96,6 +96,8 @@ for i = 1, #KEYS / 3 do
         redis.call('PEXPIRE', record, record_ttl)
       end
       if held[4] then
+        -- A suspension has taken the time to live from the session's keys.
+        arm = arm or redis.call('PTTL', stream) == -1
         redis.call('UNLINK', held[4], redis.call('HGET', record, 'blobs') or held[4])
         redis.call('HDEL', record, 'journal', 'blobs', 'sum', 'envelope', 'home', 'waits_for')
       end
@@ -105,12 +107,21 @@ for i = 1, #KEYS / 3 do
       redis.call('HSET', record, 'written', last)
     end
     if arm then
-      redis.call('PEXPIRE', stream, stream_ttl)
-      lasts(index, tonumber(index_ttl))
       -- The oldest tasks of the session leave the index when their records have expired.
       local home = string.sub(record, 1, -#message_id - 1)
+      local is_awaited = false
       for _, oldest in ipairs(redis.call('ZRANGE', index, 0, 99)) do
-        if redis.call('EXISTS', home .. oldest) == 0 then redis.call('ZREM', index, oldest) end
+        local state = redis.call('HGET', home .. oldest, 'fence')
+        if not state then
+          redis.call('ZREM', index, oldest)
+        elseif string.sub(state, 1, 1) == 'W' then
+          is_awaited = true
+        end
+      end
+      -- Who is suspended will need what was said before, however long that takes; see `suspend`.
+      if not is_awaited then
+        redis.call('PEXPIRE', stream, stream_ttl)
+        lasts(index, tonumber(index_ttl))
       end
     end
     out[i] = id
