@@ -42,7 +42,11 @@ const echo = async (port) => {
     }
   }
   loop().catch(() => undefined) // it ends with its connection
-  return { close: () => [commands, blocked].forEach((each) => each.disconnect()) }
+  return {
+    close: () => {
+      for (const each of [commands, blocked]) each.disconnect()
+    },
+  }
 }
 
 const timed = async (samples, work) => {

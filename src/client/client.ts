@@ -116,7 +116,7 @@ export class GatewayClient implements AsyncDisposable {
     this.#commands = commands
     this.#keys = keys
     this.#records = new TaskRecords(commands, keys)
-    this.#asks = new Asks(new Journals(commands, keys), this.#records)
+    this.#asks = new Asks(new Journals(commands, keys), this.#records, maxPayloadBytes)
     this.#trees = new TaskTrees(commands, keys, this.#records)
     this.#presence = new Presence(commands, keys)
     this.#deadLetters = new DeadLetterOffice(commands, keys, maxPayloadBytes)

@@ -68,6 +68,8 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
   /** The record of the known task was not there at the last look. */
   #missing = false
   readonly #members = new Set<string>()
+  /** Ends of the task after which it lived again, by the ids of their events. */
+  readonly #pastEnds = new Set<string>()
   #ended = false
   /** The task's `done` went into the buffer. */
   #doneSeen = false
@@ -185,7 +187,7 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
       if (messageId === undefined || event.type === 'gap') return event
       if (tree && this.#members.has(event.parentMessageId)) this.#members.add(event.messageId)
       if (!this.#members.has(event.messageId)) continue
-      this.#done ||= event.type === 'done' && event.messageId === messageId
+      this.#done ||= event.type === 'done' && event.messageId === messageId && !this.#pastEnds.has(event.id)
       return event
     }
     return undefined
@@ -243,11 +245,26 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
     const from = this.#cursor
     const page = await reader.page(this.#sessionId, from, PAGE)
     if (!page.contiguous) await this.#lookForGap(from)
+    await this.#lookForLaterLives(page.events)
     // What was pushed meanwhile is in the buffer already; the page goes on from there.
     this.#append(page.events.filter(({ id }) => compareEntryIds(id, this.#cursor) > 0))
     if (page.events.length === PAGE) this.#live = false
     if (doubted && page.events.length > 0) feeds.markForeign(this.#sessionId)
     if (this.#checkRecord && page.events.length < PAGE) await this.#lookAtRecord()
+  }
+
+  /** A dead letter that was redriven has a life after its end: then that was not the last word. */
+  async #lookForLaterLives(events: readonly SessionEvent[]): Promise<void> {
+    const { messageId } = this.#options
+    const failures = events.filter(
+      (event) => event.type === 'done' && event.status === 'FAILED' && event.messageId === messageId,
+    )
+    if (messageId === undefined || failures.length === 0) return
+    const end = await this.#resources.records.getEnd({ sessionId: this.#sessionId, messageId })
+    if (end === null) return
+    for (const { id } of failures) {
+      if (!('endId' in end) || compareEntryIds(end.endId, id) > 0) this.#pastEnds.add(id)
+    }
   }
 
   async #lookForGap(from: string): Promise<void> {
@@ -300,7 +317,7 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
       this.#buffer.push(event)
       if (event.messageId !== messageId) continue
       this.#known = true
-      if (event.type === 'done') this.#doneSeen = true
+      if (event.type === 'done' && !this.#pastEnds.has(event.id)) this.#doneSeen = true
     }
     this.#cursor = (events.at(-1) as SessionEvent).id
   }

@@ -220,6 +220,11 @@ export class TaskContext implements AgentContext {
     this.#emitter.completeText(await readSaid(this.#resources.durable.reader, this, '0-0'))
   }
 
+  /** Lets go of what the task has called: it starts afresh, and will call again. */
+  cancelCalls(): void {
+    if (this.#durable !== undefined) new AgentCalls(this.#durable).cancelOpen()
+  }
+
   /** True while a tool runs. */
   get isBusy(): boolean {
     return this.#running > 0

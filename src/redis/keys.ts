@@ -1,6 +1,6 @@
 /** What a key is, by its family; see {@link Keys.parse}. */
 export type ParsedKey =
-  | { readonly family: 'task' | 'journal'; readonly sessionId: string; readonly messageId: string }
+  | { readonly family: 'task' | 'journal' | 'blobs'; readonly sessionId: string; readonly messageId: string }
   | { readonly family: 'session' | 'data'; readonly sessionId: string }
   | { readonly family: 'worker'; readonly workerId: string }
   | {
@@ -79,8 +79,8 @@ export class Keys {
     if (!key.startsWith(`${this.prefix}:`)) return null
     const rest = key.slice(this.prefix.length + 1)
     const [, sessionFamily, sessionId = '', messageId] =
-      /^(task|journal|session|data:stream):\{([^}]*)\}(?::(.+))?$/s.exec(rest) ?? []
-    if (sessionFamily === 'task' || sessionFamily === 'journal') {
+      /^(task|journal|blobs|session|data:stream):\{([^}]*)\}(?::(.+))?$/s.exec(rest) ?? []
+    if (sessionFamily === 'task' || sessionFamily === 'journal' || sessionFamily === 'blobs') {
       return messageId === undefined ? null : { family: sessionFamily, sessionId, messageId }
     }
     if (sessionFamily !== undefined) {
@@ -100,6 +100,11 @@ export class Keys {
   /** Hash: what a task's durable calls have brought. */
   journal(sessionId: string, messageId: string): string {
     return `${this.prefix}:journal:{${sessionId}}:${messageId}`
+  }
+
+  /** Hash: those results of a task's durable calls that are large, by operation. */
+  blobs(sessionId: string, messageId: string): string {
+    return `${this.prefix}:blobs:{${sessionId}}:${messageId}`
   }
 
   /** Sorted set: the tasks of a session, by the time at which their records were made. */

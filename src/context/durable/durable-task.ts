@@ -4,11 +4,19 @@ import { errorMessage, GatewayError, NonDeterminismError } from '../../errors.ts
 import type { Logger } from '../../logger.ts'
 import type { MessageHeader } from '../../protocol/header.ts'
 import type { TaskRef } from '../../protocol/ids.ts'
+import { isObject } from '../../protocol/json.ts'
 import type { Priority } from '../../redis/keys.ts'
 import type { Agenda } from '../../store/agenda.ts'
 import type { DataReader } from '../../store/data-streams.ts'
 import type { InboxWriter } from '../../store/inbox.ts'
-import { type Journals, type NoteAnswer, parseResult, type RecordedResult, type Refusal } from '../../store/journals.ts'
+import {
+  isElsewhere,
+  type Journals,
+  type NoteAnswer,
+  parseResult,
+  type RecordedResult,
+  type Refusal,
+} from '../../store/journals.ts'
 import type { CancelRequest } from '../../store/task-records.ts'
 import { sleep } from '../../util/sleep.ts'
 import type { Emitter, Ownership } from '../emitter.ts'
@@ -156,7 +164,7 @@ export class DurableTask implements WaitingTask {
    * @param open - Notes the operation.
    */
   async outcome(op: Operation, kind: WaitKind, open: () => Promise<NoteAnswer>): Promise<RecordedResult> {
-    if (op.result !== undefined) return this.recorded(op.result)
+    if (op.result !== undefined) return this.recorded(op.key, op.result)
     this.#waits.expect(op.key)
     this.resources.desk.add(this)
     const done = this.working()
@@ -179,10 +187,16 @@ export class DurableTask implements WaitingTask {
     }
   }
 
-  /** A recorded result, when it is its turn. */
-  async recorded(result: RecordedResult): Promise<RecordedResult> {
-    await this.#order.turn(result.order)
-    return result
+  /** A recorded result, when it is its turn; a large one is read now. */
+  async recorded(op: string, result: RecordedResult): Promise<RecordedResult> {
+    const whole = result.isElsewhere ? this.#read(op) : undefined
+    await this.#order.turn(result.order, whole)
+    return whole ?? result
+  }
+
+  async #read(op: string): Promise<RecordedResult> {
+    const results = await this.resources.journals.results(this.ref, [op])
+    return parseResult(results.get(op) ?? '')
   }
 
   /** The result that an answer to a note holds, or ''. */
@@ -195,10 +209,13 @@ export class DurableTask implements WaitingTask {
   async close(op: Operation, value: unknown): Promise<RecordedResult> {
     const { emitter, ref } = this
     const entry = op.entry === undefined ? op.json : ''
-    const note = { ...ref, op: op.key, entry, result: JSON.stringify(value ?? null), sum: emitter.sum() }
+    // Of a large result a replay first knows all but the value itself.
+    const short = isObject(value) ? JSON.stringify({ ...value, v: undefined }) : 'null'
+    const note = { ...ref, op: op.key, entry, result: JSON.stringify(value ?? null), short, sum: emitter.sum() }
     const result = parseResult(this.noted(await this.resources.journals.close(note)))
     this.#newest = Math.max(this.#newest, result.order)
-    return result
+    // Nobody else can have written one, so what lies elsewhere is this.
+    return result.isElsewhere ? { ...result, value: JSON.parse(note.result), isElsewhere: false } : result
   }
 
   /** While it has not been called back the task is not parked. */
@@ -216,7 +233,7 @@ export class DurableTask implements WaitingTask {
   /** Called while the task waits: a result has come. */
   hear(op: string, text: string): void {
     if (this.#isOver) return
-    const order = text === '' ? Number.POSITIVE_INFINITY : Number(text.split(' ', 1)[0])
+    const order = text === '' || isElsewhere(text) ? Number.POSITIVE_INFINITY : Number(text.split(' ', 1)[0])
     if (order > this.#newest + 1) {
       // Others have come before it, of which this process has not heard: a replay would see them in that order.
       void this.look()

@@ -94,6 +94,13 @@ export class Journal {
     })
   }
 
+  /** The calls of agents that have no result yet, by their keys. */
+  get openCalls(): string[] {
+    return [...this.#slots].flatMap(([key, { entry }]) => {
+      return entry.kind === 'call' && !this.#results.has(key) ? [key] : []
+    })
+  }
+
   /**
    * True if earlier runs have recorded, in a scope itself and its groups, what this run has not asked for yet. What lies
    * in the body of a step does not count: a recorded step is not gone through again.

@@ -27,6 +27,6 @@ export function patched(task: DurableTask, id: string): Promise<boolean> {
 async function decide(task: DurableTask, id: string): Promise<boolean> {
   const isNew = !task.journal.hasMore(task.scope.key)
   const op = task.claim(PATCH, id, null, task.root)
-  const result = op.result === undefined ? await task.close(op, isNew) : await task.recorded(op.result)
+  const result = op.result === undefined ? await task.close(op, isNew) : await task.recorded(op.key, op.result)
   return result.value === true
 }

@@ -58,8 +58,7 @@ export class Steps {
     } finally {
       done()
     }
-    await this.#task.recorded(result)
-    return recordedValue(result) as Result
+    return recordedValue(await this.#task.recorded(op.key, result)) as Result
   }
 
   async #carryOut<Result>(op: Operation, scope: Scope, fn: () => Result | Promise<Result>): Promise<Result> {

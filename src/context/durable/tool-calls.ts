@@ -15,7 +15,7 @@ export async function callRecorded(
   run: () => Promise<unknown>,
 ): Promise<unknown> {
   const op = claim(task, name, args)
-  if (op.result !== undefined) return recordedValue(await task.recorded(op.result))
+  if (op.result !== undefined) return recordedValue(await task.recorded(op.key, op.result))
   const done = task.working()
   try {
     const value = recordable(op.key, await run())

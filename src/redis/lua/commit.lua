@@ -27,11 +27,9 @@ local function clock()
   end
   return now
 end
--- A session's index outlives the longest wait in it; while a task is suspended, which its score says, it has no end.
+-- A session's index outlives the longest wait in it. While a task is suspended, which its score says, it has no end.
 local function lasts(index, ttl)
-  local left = redis.call('PTTL', index)
-  if left >= ttl or (left == -1 and redis.call('ZCOUNT', index, 1e15, '+inf') > 0) then return end
-  redis.call('PEXPIRE', index, string.format('%.0f', ttl))
+  if redis.call('PTTL', index) < ttl then redis.call('PEXPIRE', index, string.format('%.0f', ttl)) end
 end
 local record_ttl, stream_ttl, index_ttl, max_length, publish = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local numsub = ARGV[6]
@@ -46,6 +44,7 @@ for i = 1, #KEYS / 3 do
   local fields_at = events_at + count
   at = fields_at + fields
   local letter = string.sub(ending, 1, 1)
+  local is_bare = false
   local held = redis.call('HMGET', record, 'fence', 'written', 'cancel', 'journal', 'reply_to')
   if held[1] ~= fence then
     -- The answer to an end may have been lost: those who wait are told again.
@@ -86,7 +85,7 @@ for i = 1, #KEYS / 3 do
       if push then redis.call(publish, stream, table.concat(push, '\n')) end
     end
     if letter == 'T' then
-      lasts(index, index_ttl + ARGV[fields_at + 1])
+      if redis.call('ZCOUNT', index, 1e15, '+inf') == 0 then lasts(index, index_ttl + ARGV[fields_at + 1]) end
       ARGV[fields_at + 1] = string.format('%.0f', clock() + ARGV[fields_at + 1])
       redis.call('HSET', record, 'fence', ending, 'written', last, unpack(ARGV, fields_at, fields_at + fields - 1))
     elseif ending ~= '' then
@@ -98,12 +97,11 @@ for i = 1, #KEYS / 3 do
         redis.call('PEXPIRE', record, record_ttl)
       end
       if held[4] then
-        if redis.call('PTTL', index) == -1 then
-          redis.call('ZADD', index, 'XX', redis.call('HGET', record, 'created_at') or 0, message_id)
-          lasts(index, tonumber(index_ttl))
-        end
-        redis.call('UNLINK', held[4])
-        redis.call('HDEL', record, 'journal', 'sum', 'envelope', 'home', 'waits_for')
+        -- A suspension has taken the time to live from the session's keys, and has marked its task in the index.
+        is_bare = redis.call('PTTL', index) == -1
+        redis.call('ZADD', index, 'XX', redis.call('HGET', record, 'created_at') or 0, message_id)
+        redis.call('UNLINK', held[4], redis.call('HGET', record, 'blobs') or held[4])
+        redis.call('HDEL', record, 'journal', 'blobs', 'inbox', 'sum', 'envelope', 'home', 'waits_for')
       end
     elseif sum ~= '' then
       redis.call('HSET', record, 'written', last, 'sum', sum)
@@ -111,13 +109,16 @@ for i = 1, #KEYS / 3 do
       redis.call('HSET', record, 'written', last)
     end
     if arm then
-      redis.call('PEXPIRE', stream, stream_ttl)
-      lasts(index, tonumber(index_ttl))
       -- The oldest tasks of the session leave the index when their records have expired.
       local home = string.sub(record, 1, -#message_id - 1)
       for _, oldest in ipairs(redis.call('ZRANGE', index, 0, 99)) do
         if redis.call('EXISTS', home .. oldest) == 0 then redis.call('ZREM', index, oldest) end
       end
+    end
+    -- Who is suspended will need what was said before, however long that takes; see `suspend`.
+    if (arm or is_bare) and redis.call('ZCOUNT', index, 1e15, '+inf') == 0 then
+      redis.call('PEXPIRE', stream, stream_ttl)
+      lasts(index, tonumber(index_ttl))
     end
     out[i] = id
     if held[5] and ending ~= '' and letter ~= 'T' then out[i] = reply(record, held[5], { '+', id }) end

@@ -201,7 +201,7 @@ describe('patched', () => {
       seen.push(`${context.messageId} ${one} ${two}`)
       if (one) said.push(await context.step('end', () => 'end'))
       // Suspended, and run again.
-      await context.sleep(60)
+      await context.sleep(500)
       return said
     })
     expect([data, fresh]).toEqual([
