@@ -97,7 +97,7 @@ export class GatewayClient implements AsyncDisposable {
     this.#subscriptions = new Subscriptions({ feeds, reader, records }, requireOpen)
     this.#results = new Results({ records, subscriptions: this.#subscriptions, sender: this.#sender, requireOpen })
     this.#canceller = new Canceller({ ...stores, logger })
-    this.#asks = new Asks(stores.journals, records)
+    this.#asks = new Asks(stores.journals, records, maxPayloadBytes)
     this.#deadLetters = new DeadLetterOffice(stores.redis, stores.keys, maxPayloadBytes)
   }
 

@@ -29,6 +29,8 @@ export class EndWatch {
   #missing = false
   /** The task's `done` was noted. */
   #doneSeen = false
+  /** Ends of the task after which it lived again, by the ids of their events. */
+  readonly #pastEnds = new Set<string>()
 
   constructor(options: {
     ref: TaskRef
@@ -58,10 +60,28 @@ export class EndWatch {
   }
 
   /** Takes note of an event that the stream has brought. */
-  note({ messageId, type }: SessionEvent): void {
+  note({ messageId, type, id }: SessionEvent): void {
     if (messageId !== this.#ref.messageId) return
     this.#known = true
-    if (type === 'done') this.#doneSeen = true
+    if (type === 'done' && !this.#pastEnds.has(id)) this.#doneSeen = true
+  }
+
+  /** True for an end of the task after which it lived again. */
+  isPast(id: string): boolean {
+    return this.#pastEnds.has(id)
+  }
+
+  /** A dead letter that was redriven has a life after its end: then that was not the last word. To be asked before `note`. */
+  async lookForLaterLives(events: readonly SessionEvent[]): Promise<void> {
+    const failures = events.filter(
+      (event) => event.type === 'done' && event.status === 'FAILED' && event.messageId === this.#ref.messageId,
+    )
+    if (failures.length === 0) return
+    const end = await this.#records.getEnd(this.#ref)
+    if (end === null) return
+    for (const { id } of failures) {
+      if (!('endId' in end) || compareEntryIds(end.endId, id) > 0) this.#pastEnds.add(id)
+    }
   }
 
   /** An id before the first event of the task, from the time at which Redis made its record. */

@@ -60,7 +60,7 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
     this.#options = options
     this.#follow = options.follow ?? true
     const { messageId, tree = false } = options
-    this.#filter = new TaskFilter(messageId, tree)
+    this.#filter = new TaskFilter(messageId, tree, (id) => this.#endWatch?.isPast(id) === true)
     if (messageId !== undefined) this.#endWatch = this.#watchEnd(messageId)
     this.#opened = this.#open()
     // Whoever iterates is told of the failure; here it only means that there is nothing to listen to any more.
@@ -214,6 +214,7 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
     const from = this.#cursor
     const page = await reader.page(this.#sessionId, from, PAGE)
     if (!page.contiguous) await this.#lookForGap(from)
+    await this.#endWatch?.lookForLaterLives(page.events)
     // What was pushed meanwhile is in the buffer already; the page goes on from there.
     this.#append(page.events.filter(({ id }) => compareEntryIds(id, this.#cursor) > 0))
     if (page.events.length === PAGE) this.#live = false

@@ -4,12 +4,15 @@ import type { SessionEvent } from '../protocol/event.ts'
 export class TaskFilter {
   readonly #messageId: string | undefined
   readonly #tree: boolean
+  readonly #isPast: (endId: string) => boolean
   readonly #members = new Set<string>()
   #isDone = false
 
-  constructor(messageId: string | undefined, tree: boolean) {
+  /** `isPast` is true for an end of the task after which it lived again. */
+  constructor(messageId: string | undefined, tree: boolean, isPast: (endId: string) => boolean) {
     this.#messageId = messageId
     this.#tree = tree
+    this.#isPast = isPast
     if (messageId !== undefined) this.#members.add(messageId)
   }
 
@@ -23,7 +26,7 @@ export class TaskFilter {
     if (this.#messageId === undefined || event.type === 'gap') return true
     if (this.#tree && this.#members.has(event.parentMessageId)) this.#members.add(event.messageId)
     if (!this.#members.has(event.messageId)) return false
-    this.#isDone ||= event.type === 'done' && event.messageId === this.#messageId
+    this.#isDone ||= event.type === 'done' && event.messageId === this.#messageId && !this.#isPast(event.id)
     return true
   }
 }

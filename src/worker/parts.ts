@@ -18,7 +18,7 @@ import { Inbox } from './inbox.ts'
 import { Intake, type RunTask } from './intake.ts'
 import { LeaseKeeper } from './lease-keeper.ts'
 import { LossReport } from './loss-report.ts'
-import type { ResolvedWorkerOptions } from './options.ts'
+import { type ResolvedWorkerOptions, versionsOf } from './options.ts'
 import { Promoter } from './promoter.ts'
 import { Reclaimer } from './reclaimer.ts'
 import { Registration } from './registration.ts'
@@ -71,7 +71,7 @@ export class WorkerParts {
     const stores = openStores(this.redis, options)
     this.stores = stores
     const { presence, leases, records } = stores
-    this.streams = lanesOf(names, stores.keys)
+    this.streams = lanesOf(names, stores.keys, versionsOf(options))
     const identity = identify(options, names)
     this.registration = new Registration({ presence, identity, logger })
     this.keeper = this.#makeKeeper(identity, onReplaced)
@@ -120,9 +120,9 @@ export class WorkerParts {
     const { workerId, consumerGroup: group, maxPayloadBytes, maxDeliveries, fetchCount } = this.#options
     const logger = this.logger
     const redis = this.redis
-    const { records, deadLetters, leases, journals } = this.stores
+    const { records, deadLetters, leases, journals, control } = this.stores
     const limits = { workerId, maxPayloadBytes, maxDeliveries }
-    const reception = new Reception({ records, deadLetters, aftercare, journals, ...limits, logger })
+    const reception = new Reception({ records, deadLetters, aftercare, journals, control, ...limits, logger })
     const run: RunTask = (assignment, seat) => this.executions.run(assignment, seat)
     const shared = {
       reception,

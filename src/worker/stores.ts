@@ -10,7 +10,7 @@ import { InboxWriter } from '../store/inbox.ts'
 import { Journals } from '../store/journals.ts'
 import { Presence } from '../store/presence.ts'
 import { TaskRecords } from '../store/task-records.ts'
-import type { ResolvedWorkerOptions } from './options.ts'
+import { type ResolvedWorkerOptions, versionsOf } from './options.ts'
 
 /** All that a worker has in Redis, by noun, over its one command connection. */
 export interface WorkerStores {
@@ -30,7 +30,7 @@ export interface WorkerStores {
 
 export function openStores(redis: RedisClient, options: ResolvedWorkerOptions): WorkerStores {
   const keys = new Keys(options.keyPrefix)
-  const records = new TaskRecords(redis, keys)
+  const records = new TaskRecords(redis, keys, versionsOf(options))
   const writer = new DataWriter(redis, keys, options)
   return {
     ...{ keys, records, writer },
