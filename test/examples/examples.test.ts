@@ -55,6 +55,7 @@ const SAID: Readonly<Record<string, readonly RegExp[]>> = {
     /^CANCELLED$/,
     ...[/^ {2}CANCELLED$/, /^ {4}CANCELLED$/, /^ {4}CANCELLED$/],
     ...[/^ {2}CANCELLED$/, /^ {4}CANCELLED$/, /^ {4}CANCELLED$/],
+  ],
   'examples/12-plugin.ts': [
     /^prompt {4}You are a weather assistant\. Answer in English\.$/,
     /^tools {5}get_current_weather$/,
