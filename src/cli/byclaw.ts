@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { addDead } from './commands/dead/dead.ts'
 import { addDoctor } from './commands/doctor.ts'
+import { addPlugins } from './commands/plugins.ts'
 import { addSend } from './commands/send.ts'
 import { addTail } from './commands/tail.ts'
 import { addTasks } from './commands/tasks.ts'
@@ -28,6 +29,7 @@ async function main(args: readonly string[]): Promise<number> {
   addSend(byclaw)
   addTail(byclaw)
   addWorkers(byclaw)
+  addPlugins(byclaw)
   addTasks(byclaw)
   addTree(byclaw)
   addWhy(byclaw)

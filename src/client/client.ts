@@ -46,6 +46,7 @@ import type {
   RedriveResult,
 } from './dead-letter-options.ts'
 import { type GatewayClientOptions, resolveClientOptions } from './options.ts'
+import { type PluginListing, PluginOffice, type ReloadPluginsOptions, type WorkerReload } from './plugin-office.ts'
 import { checkReply, type ReplyAnswer, type ReplyOptions } from './reply.ts'
 import { type CheckedRequest, checkRequest, type SendContractRequest, type SendMessageRequest } from './request.ts'
 import { SessionFeeds } from './session-feeds.ts'
@@ -357,6 +358,23 @@ export class GatewayClient implements AsyncDisposable {
     return this.#presence.list()
   }
 
+  /** The plugins of the live workers, by worker. */
+  async listPlugins(): Promise<PluginListing[]> {
+    this.#requireOpen()
+    return this.#plugins().list()
+  }
+
+  /**
+   * Has all live workers load their plugins anew, or one of them, also where nothing seems to have changed; answers what
+   * became of it on each. Running tasks keep what they started with.
+   *
+   * @throws GatewayError `GW_INVALID_ARGUMENT` that names the option.
+   */
+  async reloadPlugins(options: ReloadPluginsOptions = {}): Promise<WorkerReload[]> {
+    this.#requireOpen()
+    return this.#plugins().reload(options)
+  }
+
   /** What could not be processed or finished, of one capability or by a filter, newest first. */
   async listDeadLetters(
     filter: string | ListDeadLettersOptions = {},
@@ -446,6 +464,10 @@ export class GatewayClient implements AsyncDisposable {
     const end = await this.#records.getEnd(ref)
     if (isEnd(end)) return toResult<Data>(end)
     throw new GatewayError('GW_RESULT_GONE', { messageId: ref.messageId })
+  }
+
+  #plugins(): PluginOffice {
+    return new PluginOffice(this.#commands, this.#keys, this.#presence)
   }
 
   #requireOpen(): void {

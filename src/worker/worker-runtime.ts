@@ -238,6 +238,7 @@ export class WorkerRuntime extends Service implements RunningWorker {
       },
       onAgenda: () => this.#promoter.wake(),
       onReply: (wake) => this.#desk.wake(wake),
+      onReload: () => undefined,
       logger: this.#logger,
     })
   }
