@@ -38,6 +38,10 @@ const CATALOGUE = {
     `the call of '${d.agentType}' (${d.messageId}) came to nothing (${d.status}): ${d.reason}`,
   GW_NON_DETERMINISM: (d) =>
     `${d.operation} was called with ${d.given}, but before with ${d.recorded}: a handler that runs again must call the same`,
+  GW_PLUGIN_REFUSED: (d) => `plugin '${d.pluginId}' was refused: ${d.reason}`,
+  GW_PROMPT_NOT_FOUND: (d) => `there is no prompt '${d.prompt}' (known: ${d.known})`,
+  GW_PROMPT_VARIABLE: (d) =>
+    `prompt '${d.prompt}': variable '${d.variable}' ${d.reason}${d.value === undefined ? '' : ` (got ${excerpt(d.value)})`}`,
   GW_TASK_STRANDED: (d) => `the task cannot run any more: ${d.reason}`,
   GW_POISON: (d) => `the message cannot be processed: ${d.reason}`,
 } as const satisfies Record<string, (details: Record<string, unknown>) => string>
@@ -95,6 +99,25 @@ export class ToolInputError extends GatewayError {
   }
 }
 brand(ToolInputError, 'ToolInputError')
+
+/** `context.prompt` was given a name, or an agent, for which no plugin has a prompt. */
+export class PromptNotFoundError extends GatewayError {
+  constructor(prompt: string, known: readonly string[]) {
+    super('GW_PROMPT_NOT_FOUND', { prompt, known: known.join(', ') || 'none' })
+  }
+}
+brand(PromptNotFoundError, 'PromptNotFoundError')
+
+/** `context.prompt` lacks a variable of the template, or was given one that is not in it. */
+export class PromptVariableError extends GatewayError {
+  readonly variable: string
+
+  constructor(prompt: string, variable: string, reason: string, value?: unknown) {
+    super('GW_PROMPT_VARIABLE', { prompt, variable, reason, ...(value === undefined ? {} : { value }) })
+    this.variable = variable
+  }
+}
+brand(PromptVariableError, 'PromptVariableError')
 
 /** How a called agent ended, if not with a result; `TIMEOUT` if it did not end in time. */
 export type AgentCallStatus = 'FAILED' | 'CANCELLED' | 'EXPIRED' | 'TIMEOUT'

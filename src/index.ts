@@ -8,7 +8,7 @@ export type {
   GroupReply,
   Question,
 } from './agent/calls.ts'
-export type { ActiveWorker, AgentContext, EmitOptions, Workspace } from './agent/context.ts'
+export type { ActiveWorker, AgentContext, EmitOptions, PromptOptions, Workspace } from './agent/context.ts'
 export type { AgentContract, ContractContent, ContractInput, ContractResult } from './agent/contract.ts'
 export { contentOf, defineAgent } from './agent/contract.ts'
 export type {
@@ -49,6 +49,7 @@ export type {
   PluginDefinition,
   PluginManifest,
   PluginParts,
+  PluginVersionChange,
 } from './agent/plugin.ts'
 export { definePlugin, Plugin } from './agent/plugin.ts'
 export type {
@@ -101,6 +102,8 @@ export {
   GATEWAY_ERROR_CODES,
   GatewayError,
   NonDeterminismError,
+  PromptNotFoundError,
+  PromptVariableError,
   RetryableError,
   TerminalError,
   ToolInputError,

@@ -10,6 +10,7 @@ import type {
   Question,
 } from './calls.ts'
 import type { AgentContract, ContractResult } from './contract.ts'
+import type { MergedAgentConfig, PluginVersionChange } from './plugin.ts'
 import type { ToolDescription } from './tool.ts'
 
 /** What can be said of a chunk besides its text. */
@@ -27,6 +28,14 @@ export interface Workspace {
   /** Writes a file and the folders above it; resolves with its absolute path. */
   write(relativePath: string, content: string | Uint8Array): Promise<string>
   read(relativePath: string): Promise<Buffer>
+}
+
+/** How a prompt is made. */
+export interface PromptOptions {
+  /** The values of all variables in the template. */
+  readonly vars?: Readonly<Record<string, string | number | boolean>>
+  /** Whose prompt; see {@link AgentContext.prompt}. */
+  readonly agentId?: string
 }
 
 /** A live worker as a handler sees it. */
@@ -76,7 +85,7 @@ export interface AgentContext {
   emitData(data: unknown, options?: EmitOptions): Promise<void>
 
   /**
-   * Calls a tool of the worker by name with checked arguments.
+   * Calls a tool of the worker or of a plugin by name with checked arguments.
    *
    * @throws ToolNotFoundError, ToolInputError, or whatever the tool throws.
    */
@@ -84,6 +93,20 @@ export interface AgentContext {
   callTool<Output = any>(name: string, args: unknown): Promise<Output>
   /** The tools that {@link callTool} knows, by name, as a model is told of them. */
   describeTools(): ToolDescription[]
+
+  /**
+   * A prompt of a plugin, its variables filled in: of the agent `agentId`, else of this task's agent type, else of the
+   * only agent that has one of that name.
+   *
+   * @throws PromptNotFoundError, or PromptVariableError for a variable that is missing or not in the template.
+   */
+  prompt(name: string, options?: PromptOptions): string
+  /** What plugins have declared for an agent, by default for this task's agent type; undefined if nothing. */
+  agentConfig(agentId?: string): MergedAgentConfig | undefined
+  /** The version of a plugin with which this attempt runs; undefined if it is not there. */
+  pluginVersion(pluginId: string): string | undefined
+  /** The plugins that are other ones than before this task was last suspended; empty if it was not, or none is. */
+  readonly pluginChanges: readonly PluginVersionChange[]
 
   /**
    * Calls another agent and waits for its answer. The call survives crashes of either side: a handler that runs again

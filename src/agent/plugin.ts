@@ -54,6 +54,13 @@ export interface MergedAgentConfig {
   readonly extra: Readonly<Record<string, unknown>>
 }
 
+/** A plugin that is another one than before a task was suspended; null where there is none. */
+export interface PluginVersionChange {
+  readonly pluginId: string
+  readonly from: string | null
+  readonly to: string | null
+}
+
 /** What a plugin may use while it is set up. */
 export interface BuildContext extends WorkerFacts {
   readonly pluginId: string
@@ -78,7 +85,8 @@ export type PluginDefinition = PluginParts & PluginHooks
 
 /**
  * What people extend, or make by {@link definePlugin}, to add tools, prompts, hooks and interceptors to workers. An
- * instance belongs to one worker. The rules of the hooks stand in hooks.ts.
+ * instance that is given to several workers is started and unloaded once for each. The rules of the hooks stand in
+ * hooks.ts.
  */
 export abstract class Plugin implements PluginDefinition {
   abstract readonly manifest: PluginManifest

@@ -73,6 +73,10 @@ export class Emitter {
   /** Events of a rewrite that are not written yet. */
   #unwritten = 0
   #isTextPartial = false
+  /** Events on their way here, through interceptors. */
+  #coming = 0
+  #wasParked = false
+  #cancelReason = ''
 
   constructor(options: {
     writer: DataWriter
@@ -139,7 +143,26 @@ export class Emitter {
 
   /** True if Redis has all that was said. */
   get isIdle(): boolean {
-    return this.#isDrained && this.#rewrites === 0
+    return this.#isDrained && this.#rewrites === 0 && this.#coming === 0
+  }
+
+  /** An event is on its way here: until what this answers is called, not all is said. */
+  expect(): () => void {
+    this.#coming += 1
+    return () => {
+      this.#coming -= 1
+      this.#goOn()
+    }
+  }
+
+  /** True while events are on their way here. */
+  get isExpecting(): boolean {
+    return this.#coming > 0
+  }
+
+  /** Resolves when all that was on its way has come. */
+  async arrived(): Promise<void> {
+    while (this.#coming > 0) await this.#turn()
   }
 
   /** Id of the last event that this attempt has written, or ''. */
@@ -218,6 +241,16 @@ export class Emitter {
     return this.#wasCancelled
   }
 
+  /** Why the task was cancelled, if {@link wasCancelled}. */
+  get cancelReason(): string {
+    return this.#cancelReason
+  }
+
+  /** True if the attempt failed and the task was left to its next one. */
+  get wasParked(): boolean {
+    return this.#wasParked
+  }
+
   /** Resolves when Redis has the event. `step`: the step in whose body it is said. */
   emit(body: EventBody, metadata?: Record<string, unknown>, step?: string): Promise<void> {
     if (body.type === 'chunk' && this.#text.length < MAX_TEXT_LENGTH) this.#text += body.content
@@ -237,6 +270,7 @@ export class Emitter {
 
   /** Says why the attempt failed and leaves the task to its next one, due in `delayMs`; otherwise like {@link end}. */
   park(error: EventBody & { type: 'error' }, delayMs: number, fields: Record<string, string>): Promise<void> {
+    this.#wasParked = true
     const due = { due_at: String(Math.ceil(delayMs)) }
     return this.#close(error, { fence: parkedFence(this.#ownership.fence), fields: { ...due, ...fields } })
   }
@@ -413,6 +447,7 @@ export class Emitter {
     const end = { fence: endedFence(this.#ownership.fence, 'CANCELLED'), fields }
     const json = this.#encode(done, this.#ownership.attempt)
     this.#wasCancelled = true
+    this.#cancelReason = reason
     this.#next -= batch.length
     this.#queue.unshift(...batch.slice(0, -1), { json, counted: undefined, end, settled: last.settled })
     this.#send()

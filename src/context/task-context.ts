@@ -7,12 +7,17 @@ import type {
   GroupReply,
   Question,
 } from '../agent/calls.ts'
-import type { ActiveWorker, AgentContext, EmitOptions, Workspace } from '../agent/context.ts'
+import type { ActiveWorker, AgentContext, EmitOptions, PromptOptions, Workspace } from '../agent/context.ts'
 import type { AgentContract, ContractResult } from '../agent/contract.ts'
+import type { HandlerEvent } from '../agent/hooks.ts'
+import type { MergedAgentConfig, PluginVersionChange } from '../agent/plugin.ts'
 import type { ToolDescription } from '../agent/tool.ts'
-import { GatewayError } from '../errors.ts'
+import { GatewayError, PromptNotFoundError } from '../errors.ts'
 import type { Logger } from '../logger.ts'
-import type { Artifact, EventBody } from '../protocol/event.ts'
+import type { Emitting } from '../plugins/emit-line.ts'
+import type { TaskPlugins } from '../plugins/task-plugins.ts'
+import { NO_PLUGINS, versionChanges } from '../plugins/version-changes.ts'
+import type { Artifact } from '../protocol/event.ts'
 import type { MessageHeader } from '../protocol/header.ts'
 import type { Presence } from '../store/presence.ts'
 import type { Replay } from '../store/task-records.ts'
@@ -53,9 +58,11 @@ export class TaskContext implements AgentContext {
   readonly #resources: ContextResources
   readonly #emitter: Emitter
   readonly #signal: TaskSignal
+  readonly #plugins: TaskPlugins | undefined
   readonly #makeDurable: (journal: Journal) => DurableTask
   #durable: DurableTask | undefined
   #steps: Steps | undefined
+  #pluginChanges: readonly PluginVersionChange[] | undefined
   #running = 0
   #logger: Logger | undefined
   #workspace: TaskWorkspace | undefined
@@ -67,6 +74,8 @@ export class TaskContext implements AgentContext {
     ownership: Ownership & { readonly epoch: number }
     emitter: Emitter
     signal: TaskSignal
+    /** Undefined where there are none. */
+    plugins?: TaskPlugins | undefined
     /** Makes the durable side of the task, when it is first needed. */
     makeDurable: (journal: Journal) => DurableTask
   }) {
@@ -83,6 +92,7 @@ export class TaskContext implements AgentContext {
     this.#resources = resources
     this.#emitter = options.emitter
     this.#signal = options.signal
+    this.#plugins = options.plugins
     this.#makeDurable = options.makeDurable
   }
 
@@ -119,13 +129,26 @@ export class TaskContext implements AgentContext {
   }
 
   /** Emits if `text`, the part of the event that must be there, is a text. */
-  #say(body: EventBody, field: string, text: unknown, options: EmitOptions | undefined): Promise<void> {
-    if (typeof text === 'string') return this.#emitter.emit(body, options?.metadata, this.#durable?.scope.step)
+  #say(body: HandlerEvent, field: string, text: unknown, options: EmitOptions | undefined): Promise<void> {
+    if (typeof text === 'string') {
+      const step = this.#durable?.scope.step
+      if (this.#plugins === undefined) return this.#emitter.emit(body, options?.metadata, step)
+      return this.#plugins.emit(body, options?.metadata, this.#emitting(step))
+    }
     const refused = Promise.reject(
       new GatewayError('GW_INVALID_ARGUMENT', { field, value: text, reason: 'must be a text' }),
     )
     refused.catch(() => undefined) // like every emit, this one need not be awaited
     return refused
+  }
+
+  #emitting(step: string | undefined): Emitting {
+    const emitter = this.#emitter
+    return {
+      write: (event, metadata) => emitter.emit(event, metadata, step),
+      expect: () => emitter.expect(),
+      logger: () => this.logger,
+    }
   }
 
   // biome-ignore lint/suspicious/noExplicitAny: see AgentContext
@@ -134,7 +157,8 @@ export class TaskContext implements AgentContext {
     const context = { signal, sessionId, messageId, attempt, fencingToken, logger }
     this.#running += 1
     try {
-      return (await this.#resources.toolbox.call(name, args, context)) as Output
+      const tools = this.#plugins ?? this.#resources.toolbox
+      return (await tools.call(name, args, context)) as Output
     } finally {
       this.#running -= 1
     }
@@ -213,10 +237,19 @@ export class TaskContext implements AgentContext {
   /** Goes on from what earlier runs did. */
   async replay(replay: Replay): Promise<void> {
     const journal = new Journal(this.attempt, await this.#resources.durable.journals.load(this))
+    const { versions } = journal
+    if (versions !== undefined) this.#noteChanges(versions)
     this.#durable = this.#makeDurable(journal)
     const steps = this.#needSteps(this.#durable)
     const hasStepTexts = journal.spokenSteps().length > 0
     this.#emitter.resume(replay, { restore: (key) => steps.restore(key), hasStepTexts })
+  }
+
+  /** Tells of plugins that are other ones than before the suspension. */
+  #noteChanges(before: string): void {
+    const changes = versionChanges(before, this.#plugins?.snapshot.versions ?? NO_PLUGINS)
+    this.#pluginChanges = changes
+    if (changes.length > 0) this.logger.info({ changes }, 'the task goes on with other plugins than before')
   }
 
   async #durably<Result>(run: (task: DurableTask) => Promise<Result>): Promise<Result> {
@@ -234,7 +267,25 @@ export class TaskContext implements AgentContext {
   }
 
   describeTools(): ToolDescription[] {
-    return this.#resources.toolbox.describe(this.#resources.logger)
+    const tools = this.#plugins?.snapshot.tools ?? this.#resources.toolbox
+    return tools.describe(this.#resources.logger)
+  }
+
+  prompt(name: string, options: PromptOptions = {}): string {
+    if (this.#plugins === undefined) throw new PromptNotFoundError(name, [])
+    return this.#plugins.prompt(name, options)
+  }
+
+  agentConfig(agentId?: string): MergedAgentConfig | undefined {
+    return this.#plugins?.agentConfig(agentId)
+  }
+
+  pluginVersion(pluginId: string): string | undefined {
+    return this.#plugins?.snapshot.version(pluginId)
+  }
+
+  get pluginChanges(): readonly PluginVersionChange[] {
+    return this.#pluginChanges ?? []
   }
 
   get workspace(): Workspace {

@@ -8,8 +8,11 @@ import { Emitter } from '../context/emitter.ts'
 import { type ContextResources, TaskContext } from '../context/task-context.ts'
 import { TaskSignal } from '../context/task-signal.ts'
 import { GatewayError } from '../errors.ts'
+import type { PluginSource } from '../plugins/registry.ts'
+import type { PluginSnapshot } from '../plugins/snapshot.ts'
+import { TaskPlugins } from '../plugins/task-plugins.ts'
 import { DATA_FIELD } from '../protocol/codec.ts'
-import { AskAgentCommand, type GatewayCommand } from '../protocol/command.ts'
+import { AskAgentCommand, type CommandContent, type GatewayCommand } from '../protocol/command.ts'
 import type { TaskRef } from '../protocol/ids.ts'
 import { entryField } from '../redis/streams.ts'
 import type { DataWriter } from '../store/data-streams.ts'
@@ -17,6 +20,7 @@ import { type CancelRequest, isEnded, suspendedFence } from '../store/task-recor
 import type { Assignment } from './assignment.ts'
 import type { Conclusion } from './conclusion.ts'
 import { brokenOff, completed, failed, type Outcome } from './outcome.ts'
+import { tellEnd } from './plugin-end.ts'
 
 /** A task whose handler never does the same twice is not started afresh for ever. */
 const MOST_RESTARTS = 3
@@ -31,6 +35,8 @@ export interface ExecutionResources extends ContextResources {
   readonly taskTimeoutMs: number | undefined
   readonly durable: DurableResources
   readonly onNonDeterminism: 'fail' | 'restart'
+  /** Undefined where there are none. */
+  readonly plugins?: PluginSource
 }
 
 /**
@@ -46,6 +52,8 @@ export class Execution {
   readonly #emitter: Emitter
   readonly #context: TaskContext
   readonly #seat: Seat
+  /** Undefined where there are none. */
+  readonly #plugins: TaskPlugins | undefined
   #cancel: CancelRequest | null
   /** The handler called something else than before, and is to start afresh. */
   #diverged: GatewayError | undefined
@@ -65,7 +73,10 @@ export class Execution {
     const emitter = this.#emitter
     const makeDurable = (journal: Journal) => this.#makeDurable(journal)
     const signal = this.#signal
-    this.#context = new TaskContext({ resources, header, agentType, ownership, emitter, signal, makeDurable })
+    const snapshot = resources.plugins?.current ?? null
+    const plugins = snapshot === null ? undefined : openPlugins(snapshot, assignment, resources.workerId)
+    this.#plugins = plugins
+    this.#context = new TaskContext({ resources, header, agentType, ownership, emitter, signal, plugins, makeDurable })
   }
 
   get ref(): TaskRef & { readonly fence: string } {
@@ -137,8 +148,14 @@ export class Execution {
         return context.logger
       },
     })
+    if (this.#plugins !== undefined) tellEnd(this.#plugins, outcome, { closed, emitter: this.#emitter })
     if (context.hasWorkspace) await context.dispose()
     return closed
+  }
+
+  /** The attempt needs its plugins no longer. */
+  release(): void {
+    this.#plugins?.leave()
   }
 
   #attempt(): Promise<Outcome> | Outcome {
@@ -174,6 +191,7 @@ export class Execution {
       ...{ emitter: this.#emitter, signal: this.#signal, seat: this.#seat, logger: () => context.logger },
       ...{ priority: entry.stream.priority, data: entryField(entry.raw, DATA_FIELD) ?? '' },
       restarts: replay?.restarts ?? 0,
+      plugins: this.#plugins,
     }
     return new DurableTask({
       ...task,
@@ -216,15 +234,32 @@ export class Execution {
     if (command instanceof GatewayError) throw command
     if (this.assignment.replay === null) this.#emitter.rewind()
     else await this.#context.replay(this.assignment.replay)
+    this.#plugins?.started(contentIn(command), this.assignment.replay !== null)
     const contract = this.#resources.contracts.get(agentType)
-    if (contract === undefined) return this.#resources.worker.processCommand(command, this.#context)
-    const result = await this.#resources.worker.processCommand(await checkInput(contract, command), this.#context)
+    if (contract === undefined) return this.#handle(command)
+    const result = await this.#handle(await checkInput(contract, command))
     return check(contract, 'result', contract.output, result)
   }
+
+  #handle(command: GatewayCommand): Promise<unknown> {
+    const { worker } = this.#resources
+    const context = this.#context
+    if (this.#plugins === undefined) return worker.processCommand(command, context)
+    return this.#plugins.run({ command, context }, (input) => worker.processCommand(input.command, input.context))
+  }
+}
+
+function openPlugins(snapshot: PluginSnapshot, assignment: Assignment, workerId: string): TaskPlugins {
+  const { header, agentType, ownership } = assignment
+  return new TaskPlugins(snapshot, { header, agentType, attempt: ownership.attempt, workerId })
 }
 
 function cancelledError({ reason, requestedBy }: CancelRequest): GatewayError {
   return new GatewayError('GW_CANCELLED', { reason: reason || 'no reason given', requestedBy })
+}
+
+function contentIn(command: GatewayCommand): CommandContent | undefined {
+  return command instanceof AskAgentCommand ? command.content : undefined
 }
 
 async function checkInput(contract: AgentContract, command: GatewayCommand): Promise<GatewayCommand> {

@@ -48,6 +48,7 @@ export class Executions {
       return false
     } finally {
       this.#running.delete(execution)
+      execution.release()
     }
   }
 

@@ -2,6 +2,8 @@ import { randomBytes } from 'node:crypto'
 import { hostname, tmpdir } from 'node:os'
 import path from 'node:path'
 import { z } from 'zod'
+import type { Plugin } from '../agent/plugin.ts'
+import type { PluginConfigurator } from '../agent/plugin-registry.ts'
 import type { BackoffFunction, RetryPolicy } from '../agent/retry.ts'
 import { GatewayWorker } from '../agent/worker.ts'
 import { GatewayError } from '../errors.ts'
@@ -59,6 +61,10 @@ const schema = z.strictObject({
   resultTtlMs: ms.default(DEFAULT_RETENTION.resultTtlMs),
   streamTtlMs: ms.default(DEFAULT_RETENTION.streamTtlMs),
   streamMaxLength: count(Number.MAX_SAFE_INTEGER).default(DEFAULT_RETENTION.streamMaxLength),
+  plugins: z.array(z.custom<Plugin>()).default([]),
+  pluginConfigurator: z
+    .custom<PluginConfigurator>((value) => typeof value === 'function', 'must be a function')
+    .optional(),
   handleSignals: z.boolean().default(false),
 })
 
@@ -122,6 +128,10 @@ export interface RunWorkerOptions {
   readonly streamTtlMs?: number
   /** About how many events a session's data stream keeps. Default 200,000. */
   readonly streamMaxLength?: number
+  /** What adds tools, prompts, hooks and interceptors; one that is refused keeps the worker from starting. Default none. */
+  readonly plugins?: readonly Plugin[]
+  /** Called after `plugins` were added, before the first task: adds more. Default none. */
+  readonly pluginConfigurator?: PluginConfigurator
   /** Any pino-shaped logger. Default pino. */
   readonly logger?: Logger
   /** Stop on SIGTERM and SIGINT. Default false; `byclaw-worker` sets it. */

@@ -1,5 +1,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import type { AgentContract } from '../agent/contract.ts'
+import type { Plugins } from '../agent/plugin-registry.ts'
+import type { Tools } from '../agent/tool.ts'
 import type { DurableResources, DurableTask } from '../context/durable/durable-task.ts'
 import type { Scope } from '../context/durable/scope.ts'
 import { WaitDesk } from '../context/durable/wait-desk.ts'
@@ -11,6 +13,7 @@ import { Conclusion } from '../execution/conclusion.ts'
 import type { ExecutionResources } from '../execution/execution.ts'
 import { Reception } from '../execution/reception.ts'
 import type { Logger } from '../logger.ts'
+import { PluginRegistry } from '../plugins/registry.ts'
 import { type RedisClient, slotGroups } from '../redis/client.ts'
 import { RedisConnections } from '../redis/connections.ts'
 import { checkServer } from '../redis/server-check.ts'
@@ -27,6 +30,7 @@ import { Intake, type RunTask } from './intake.ts'
 import { LeaseKeeper } from './lease-keeper.ts'
 import { LossReport } from './loss-report.ts'
 import type { ResolvedWorkerOptions } from './options.ts'
+import { addPlugins } from './add-plugins.ts'
 import { Promoter } from './promoter.ts'
 import { Reclaimer } from './reclaimer.ts'
 import { Registration } from './registration.ts'
@@ -55,6 +59,8 @@ export interface RunningWorker extends AsyncDisposable {
   stop(): Promise<void>
   /** Resolves when the worker has stopped, for whatever reason. */
   readonly stopped: Promise<void>
+  /** Its plugins, to be looked at and changed while it runs. */
+  readonly plugins: Plugins
 }
 
 /** Wires a worker's loops and starts and stops them in order. */
@@ -62,6 +68,7 @@ export class WorkerRuntime extends Service implements RunningWorker {
   readonly workerId: string
   readonly capabilities: readonly string[]
   readonly stopped: Promise<void>
+  readonly plugins: PluginRegistry
   readonly #options: ResolvedWorkerOptions
   readonly #logger: Logger
   readonly #connections: RedisConnections
@@ -107,7 +114,10 @@ export class WorkerRuntime extends Service implements RunningWorker {
     this.#keeper = this.#makeKeeper()
     const { workerId, inboxes, agenda, deadLetters } = { ...this.#stores, workerId: options.workerId }
     const aftercare = new Aftercare({ agenda, inboxes, deadLetters, workerId })
-    this.#executions = new Executions(this.#makeResources(contracts, aftercare), {
+    const tools = options.worker.getTools()
+    const toolbox = new Toolbox(tools)
+    this.plugins = this.#makePlugins(tools)
+    this.#executions = new Executions(this.#makeResources(contracts, aftercare, toolbox), {
       logger: this.#logger,
       onGivenUp: (reason) => this.#losses.note(reason),
     })
@@ -139,6 +149,7 @@ export class WorkerRuntime extends Service implements RunningWorker {
       await this.#registration.start()
       await this.#keeper.start()
       await this.#options.worker.onStartup?.()
+      await addPlugins(this.plugins, this.#options)
       await this.#inbox.start()
       // What is left of this worker's former life comes before anything new.
       await this.#reclaimer.start()
@@ -149,6 +160,7 @@ export class WorkerRuntime extends Service implements RunningWorker {
     } catch (error) {
       await Promise.all([this.#reclaimer, this.#promoter, ...this.#intakes].map((service) => service.stop()))
       await Promise.all([this.#watch, this.#waits, this.#inbox].map((service) => service.stop()))
+      await this.plugins.close()
       await this.#keeper.stop()
       await this.#registration.stop()
       this.#connections.close()
@@ -184,6 +196,7 @@ export class WorkerRuntime extends Service implements RunningWorker {
     // Until here what still runs can be cancelled.
     await Promise.all([this.#watch, this.#waits, this.#inbox].map((service) => service.stop()))
     await Promise.all(this.#intakes.map((intake) => intake.settled()))
+    await this.plugins.close()
     await this.#keeper.stop()
     await this.#forgetConsumer()
     await this.#registration.stop()
@@ -203,7 +216,11 @@ export class WorkerRuntime extends Service implements RunningWorker {
     await drained
   }
 
-  #makeResources(contracts: ReadonlyMap<string, AgentContract>, aftercare: Aftercare): ExecutionResources {
+  #makeResources(
+    contracts: ReadonlyMap<string, AgentContract>,
+    aftercare: Aftercare,
+    toolbox: Toolbox,
+  ): ExecutionResources {
     const { workerId, worker, workspaceDir, maxPayloadBytes, taskTimeoutMs, retry, onNonDeterminism } = this.#options
     const { presence, writer, records } = this.#stores
     const retryOf = (agentType: string) => ({ ...retry, ...retry?.capabilities?.[agentType] })
@@ -211,9 +228,16 @@ export class WorkerRuntime extends Service implements RunningWorker {
       ...{ workerId, worker, workspaceDir, maxPayloadBytes, taskTimeoutMs, contracts, presence, writer },
       ...{ durable: this.#makeDurable(), onNonDeterminism },
       logger: this.#logger,
-      toolbox: new Toolbox(worker.getTools()),
+      toolbox,
+      plugins: this.plugins,
       conclusion: new Conclusion({ records, aftercare, retryOf }),
     }
+  }
+
+  #makePlugins(workerTools: Tools): PluginRegistry {
+    const { workerId, capabilities } = this
+    const openTools = (tools: Tools) => new Toolbox(tools)
+    return new PluginRegistry({ worker: { workerId, capabilities }, workerTools, openTools, logger: this.#logger })
   }
 
   #makeDurable(): DurableResources {

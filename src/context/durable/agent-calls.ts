@@ -7,6 +7,7 @@ import type {
   GroupReply,
 } from '../../agent/calls.ts'
 import { AgentCallError, type AgentCallStatus, errorMessage, GatewayError } from '../../errors.ts'
+import type { TaskPlugins } from '../../plugins/task-plugins.ts'
 import { encodeCommand } from '../../protocol/codec.ts'
 import { AskAgentCommand } from '../../protocol/command.ts'
 import type { TaskFault } from '../../protocol/event.ts'
@@ -41,7 +42,7 @@ export class AgentCalls {
   call(request: AgentCall | ContractCall): Promise<AgentReply | AgentCallAccepted> {
     const call = checkCall(request)
     const op = this.#claim(call, this.#task.scope)
-    return call.waitForReply ? this.#ask(call, op).reply : this.#send(call, op)
+    return call.waitForReply ? this.#ask(call, op).reply : this.#sent(call, op)
   }
 
   /** See `AgentContext.dispatchGroup`. */
@@ -54,7 +55,7 @@ export class AgentCalls {
     const { scope } = this.#task
     const group = `${scope.key}/group#${scope.next('group', '')}`
     const ops = calls.map((call, index) => this.#claim(call, new Scope(this.#task, `${group}[${index}]`, scope.step)))
-    if (!waitForReply) return Promise.all(calls.map((call, index) => this.#send(call, ops[index] as Operation)))
+    if (!waitForReply) return Promise.all(calls.map((call, index) => this.#sent(call, ops[index] as Operation)))
     const callings = calls.map((call, index) => this.#ask(call, ops[index] as Operation))
     let failed = false
     return Promise.all(
@@ -83,6 +84,13 @@ export class AgentCalls {
     )
   }
 
+  #sent(call: CheckedCall, op: Operation): Promise<AgentCallAccepted> {
+    const sent = this.#send(call, op)
+    const { plugins } = this.#task
+    if (plugins !== undefined) this.#watch(plugins, call, op, sent.then(nothing))
+    return sent
+  }
+
   async #send(call: CheckedCall, op: Operation): Promise<AgentCallAccepted> {
     const messageId = this.#messageId(call, op)
     if (op.entry === undefined) {
@@ -102,7 +110,16 @@ export class AgentCalls {
 
   #ask(call: CheckedCall, op: Operation): Calling {
     const messageId = this.#messageId(call, op)
-    return { messageId, call, reply: this.#reply(call, op, messageId) }
+    const reply = this.#reply(call, op, messageId)
+    const { plugins } = this.#task
+    if (plugins !== undefined) this.#watch(plugins, call, op, reply)
+    return { messageId, call, reply }
+  }
+
+  #watch(plugins: TaskPlugins, call: CheckedCall, op: Operation, outcome: Promise<AgentReply | undefined>): void {
+    const { targetAgentType, waitForReply, content } = call
+    const about = { targetAgentType, waitForReply, content, calledMessageId: this.#messageId(call, op) }
+    void plugins.watchCall({ ...about, replayed: op.entry !== undefined }, outcome)
   }
 
   async #reply(call: CheckedCall, op: Operation, messageId: string): Promise<AgentReply> {
@@ -171,6 +188,10 @@ export class AgentCalls {
       logger.warn({ called: messageId, reason: errorMessage(error) }, 'a called task could not be cancelled')
     })
   }
+}
+
+function nothing(): undefined {
+  return undefined
 }
 
 function encode(command: AskAgentCommand): string {

@@ -2,6 +2,7 @@ import type { AsyncLocalStorage } from 'node:async_hooks'
 import type { Canceller } from '../../dispatch/canceller.ts'
 import { errorMessage, GatewayError, NonDeterminismError } from '../../errors.ts'
 import type { Logger } from '../../logger.ts'
+import type { TaskPlugins } from '../../plugins/task-plugins.ts'
 import type { MessageHeader } from '../../protocol/header.ts'
 import type { TaskRef } from '../../protocol/ids.ts'
 import type { Priority } from '../../redis/keys.ts'
@@ -14,7 +15,7 @@ import { sleep } from '../../util/sleep.ts'
 import type { Emitter, Ownership } from '../emitter.ts'
 import type { TaskSignal } from '../task-signal.ts'
 import { fingerprint } from './args.ts'
-import type { Journal, Operation } from './journal.ts'
+import { type Journal, type Operation, versionsKey } from './journal.ts'
 import { ReplayOrder } from './replay-order.ts'
 import { Scope } from './scope.ts'
 import type { Seat } from './seat.ts'
@@ -67,6 +68,8 @@ export interface DurableTaskOptions {
   readonly restarts: number
   /** True if something runs that is no wait: a tool. */
   readonly isBusy: () => boolean
+  /** Undefined where there are none. */
+  readonly plugins?: TaskPlugins | undefined
 }
 
 /**
@@ -86,6 +89,8 @@ export class DurableTask implements WaitingTask {
   #newest: number
   #working = 0
   #isOver = false
+  /** The plugins that were noted last, and where the next note goes. */
+  #noted: { readonly versions: string | undefined; readonly next: number } | undefined
   readonly #onSuspend: (() => void | Promise<void>)[] = []
 
   constructor(options: DurableTaskOptions) {
@@ -114,6 +119,11 @@ export class DurableTask implements WaitingTask {
 
   get logger(): Logger {
     return this.#options.logger()
+  }
+
+  /** Undefined where there are none. */
+  get plugins(): TaskPlugins | undefined {
+    return this.#options.plugins
   }
 
   get attempt(): number {
@@ -253,6 +263,7 @@ export class DurableTask implements WaitingTask {
     const done = this.working()
     try {
       await this.#callBack()
+      if (this.plugins !== undefined) await this.#noteVersions(this.plugins.snapshot.versions)
       const { agentType: capability, ref } = this
       const { priority, data } = this.#options
       const waitsFor = this.#waits.has('user') ? 'user' : this.#waits.has('agent') ? 'agent' : 'timer'
@@ -271,6 +282,16 @@ export class DurableTask implements WaitingTask {
     this.#isOver = true
     this.#waits.drop()
     this.resources.desk.remove(this)
+  }
+
+  /** Notes with which plugins the task leaves, so that it can be told when it comes back to others. */
+  async #noteVersions(versions: string): Promise<void> {
+    this.#noted ??= { versions: this.journal.versions, next: this.journal.versionNotes }
+    if (this.#noted.versions === versions) return
+    const key = versionsKey(this.#noted.next)
+    const json = JSON.stringify({ k: 'plugins', m: '', h: '', a: '' })
+    await this.close({ key, entry: undefined, result: undefined, json }, versions)
+    this.#noted = { versions, next: this.#noted.next + 1 }
   }
 
   #leave(): void {

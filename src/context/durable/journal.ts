@@ -79,6 +79,19 @@ export class Journal {
     return this.#results.get(key)
   }
 
+  /** The plugins with which the task was last suspended, as JSON; undefined if that was never noted. */
+  get versions(): string | undefined {
+    const noted = this.#results.get(versionsKey(this.versionNotes - 1))?.value
+    return typeof noted === 'string' ? noted : undefined
+  }
+
+  /** How often {@link versions} was noted. */
+  get versionNotes(): number {
+    let count = 0
+    while (this.#results.has(versionsKey(count))) count += 1
+    return count
+  }
+
   /** The steps, all or those below a key, that were recorded and said something. */
   spokenSteps(below = ''): string[] {
     const spoke = ({ value }: RecordedResult) => isObject(value) && typeof value.z === 'string' && value.z !== ''
@@ -148,6 +161,11 @@ export class Journal {
 
 export function operationKey(scope: string, kind: string, name: string, ordinal: number): string {
   return `${scope}/${kind}:${name}#${ordinal}`
+}
+
+/** Where the plugins of a suspended task are noted; no operation has such a key. */
+export function versionsKey(number: number): string {
+  return `plugins#${number}`
 }
 
 /** Results of called agents and of questions say by `s` how they came about; C is completion, A an answer. */

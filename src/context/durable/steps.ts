@@ -33,7 +33,11 @@ export class Steps {
     }
     const op = this.#task.claim('step', name, null)
     const scope = new Scope(this.#task, op.key, op.key)
-    return op.result === undefined ? this.#carryOut(op, scope, fn) : this.#pass(op, op.result)
+    const go = (): Promise<Result> =>
+      op.result === undefined ? this.#carryOut(op, scope, fn) : this.#pass(op, op.result)
+    const { emitter } = this.#task
+    // What was said before the step comes before what it says.
+    return emitter.isExpecting ? emitter.arrived().then(go) : go()
   }
 
   /** What a recorded step has said, from the stream. */

@@ -1,0 +1,81 @@
+import { z } from 'zod'
+import { HOOK_NAMES } from '../agent/hooks.ts'
+import { INTERCEPTOR_NAMES } from '../agent/interceptor.ts'
+import { type AgentConfig, Plugin } from '../agent/plugin.ts'
+import { excerpt, GatewayError } from '../errors.ts'
+import { isObject } from '../protocol/json.ts'
+
+const MOST_TIMER_MS = 2 ** 31 - 1
+const timerMs = z.number().int().min(1).max(MOST_TIMER_MS)
+const callable = z.custom<unknown>((value) => typeof value === 'function', 'must be a function')
+const functions = (names: readonly string[]) =>
+  z.object(Object.fromEntries(names.map((name) => [name, callable.optional()])))
+
+const manifest = z.strictObject({
+  pluginId: z.string().regex(/^[A-Za-z0-9_.-]{1,64}$/, '1 to 64 of letters, digits, _ - . are allowed'),
+  version: z.string().regex(/^[^\p{C}\s]{1,64}$/u, '1 to 64 printable characters without spaces are allowed'),
+  name: z.string().max(256).optional(),
+  description: z.string().max(4_096).optional(),
+  priority: z.number().int().default(0),
+})
+
+const plugin = z.object({
+  manifest,
+  hookTimeoutMs: timerMs.default(5_000),
+  startTimeoutMs: timerMs.default(30_000),
+  registerAgentConfigs: callable.optional(),
+  interceptors: functions(INTERCEPTOR_NAMES).strict().optional(),
+  ...functions(HOOK_NAMES).shape,
+})
+
+const texts = z.record(z.string().min(1).max(256), z.string())
+const configs = z.array(
+  z.strictObject({
+    agentId: z.string().regex(/^[^\p{C}]{1,128}$/u, '1 to 128 printable characters are allowed'),
+    tools: z.custom<unknown>(isObject, 'must be an object of tools by name').optional(),
+    prompts: texts.optional(),
+    subAgents: z.array(z.string().min(1)).optional(),
+    knowledge: z.array(z.unknown()).optional(),
+    extra: z.record(z.string(), z.unknown()).optional(),
+    onConflict: z.enum(['error', 'overwrite', 'skip']).optional(),
+  }),
+)
+
+/** A plugin's manifest and times, checked, with their defaults. */
+export interface CheckedPlugin {
+  readonly manifest: Readonly<z.infer<typeof manifest>>
+  readonly hookTimeoutMs: number
+  readonly startTimeoutMs: number
+}
+
+/** @throws GatewayError `GW_PLUGIN_REFUSED` that names the field and the value. */
+export function checkPlugin(value: unknown): CheckedPlugin {
+  const id = isObject(value) && isObject(value.manifest) ? value.manifest.pluginId : undefined
+  const pluginId = typeof id === 'string' ? id : '?'
+  if (!(value instanceof Plugin)) {
+    throw refusal(pluginId, `a plugin is what definePlugin({ … }) returns, or extends Plugin (got ${excerpt(value)})`)
+  }
+  const parsed = plugin.safeParse(value)
+  if (!parsed.success) throw refusal(pluginId, firstIssue(parsed.error, value))
+  const { manifest: checked, hookTimeoutMs, startTimeoutMs } = parsed.data
+  return { manifest: checked, hookTimeoutMs, startTimeoutMs }
+}
+
+/** @throws GatewayError `GW_PLUGIN_REFUSED` that names the field and the value. */
+export function checkConfigs(pluginId: string, value: unknown): readonly AgentConfig[] {
+  const parsed = configs.safeParse(value ?? [])
+  if (!parsed.success) throw refusal(pluginId, `registerAgentConfigs(): ${firstIssue(parsed.error, value)}`)
+  return (value ?? []) as readonly AgentConfig[]
+}
+
+export function refusal(pluginId: string, reason: string, cause?: unknown): GatewayError {
+  return new GatewayError('GW_PLUGIN_REFUSED', { pluginId, reason }, cause === undefined ? undefined : { cause })
+}
+
+/** `path: message (got value)`. */
+function firstIssue({ issues: [issue] }: z.ZodError, value: unknown): string {
+  if (issue === undefined) return 'not understood'
+  const path = issue.code === 'unrecognized_keys' ? [...issue.path, issue.keys[0] ?? ''] : issue.path
+  const given = path.reduce<unknown>((at, key) => (at as Record<PropertyKey, unknown> | undefined)?.[key], value)
+  return `${path.map(String).join('.') || 'the value'}: ${issue.message} (got ${excerpt(given)})`
+}
