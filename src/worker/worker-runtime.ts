@@ -21,6 +21,7 @@ import { Service } from '../service.ts'
 import { ControlReader, type ControlStream, lanesOf, type TakenEntry } from '../store/control-streams.ts'
 import { DataReader } from '../store/data-streams.ts'
 import { InboxReader } from '../store/inbox.ts'
+import { PluginBoard } from '../store/plugin-board.ts'
 import type { WorkerIdentity } from '../store/presence.ts'
 import { sleep } from '../util/sleep.ts'
 import { Executions } from './executions.ts'
@@ -30,7 +31,7 @@ import { Intake, type RunTask } from './intake.ts'
 import { LeaseKeeper } from './lease-keeper.ts'
 import { LossReport } from './loss-report.ts'
 import type { ResolvedWorkerOptions } from './options.ts'
-import { addPlugins } from './add-plugins.ts'
+import { PluginSupply } from './plugin-supply.ts'
 import { Promoter } from './promoter.ts'
 import { Reclaimer } from './reclaimer.ts'
 import { Registration } from './registration.ts'
@@ -69,6 +70,7 @@ export class WorkerRuntime extends Service implements RunningWorker {
   readonly capabilities: readonly string[]
   readonly stopped: Promise<void>
   readonly plugins: PluginRegistry
+  readonly #supply: PluginSupply
   readonly #options: ResolvedWorkerOptions
   readonly #logger: Logger
   readonly #connections: RedisConnections
@@ -117,6 +119,10 @@ export class WorkerRuntime extends Service implements RunningWorker {
     const tools = options.worker.getTools()
     const toolbox = new Toolbox(tools)
     this.plugins = this.#makePlugins(tools)
+    this.#supply = new PluginSupply({
+      ...{ registry: this.plugins, options, workerId: this.workerId, logger: this.#logger },
+      board: new PluginBoard(this.#redis, keys),
+    })
     this.#executions = new Executions(this.#makeResources(contracts, aftercare, toolbox), {
       logger: this.#logger,
       onGivenUp: (reason) => this.#losses.note(reason),
@@ -149,7 +155,7 @@ export class WorkerRuntime extends Service implements RunningWorker {
       await this.#registration.start()
       await this.#keeper.start()
       await this.#options.worker.onStartup?.()
-      await addPlugins(this.plugins, this.#options)
+      await this.#supply.start()
       await this.#inbox.start()
       // What is left of this worker's former life comes before anything new.
       await this.#reclaimer.start()
@@ -160,6 +166,7 @@ export class WorkerRuntime extends Service implements RunningWorker {
     } catch (error) {
       await Promise.all([this.#reclaimer, this.#promoter, ...this.#intakes].map((service) => service.stop()))
       await Promise.all([this.#watch, this.#waits, this.#inbox].map((service) => service.stop()))
+      await this.#supply.stop()
       await this.plugins.close()
       await this.#keeper.stop()
       await this.#registration.stop()
@@ -196,6 +203,7 @@ export class WorkerRuntime extends Service implements RunningWorker {
     // Until here what still runs can be cancelled.
     await Promise.all([this.#watch, this.#waits, this.#inbox].map((service) => service.stop()))
     await Promise.all(this.#intakes.map((intake) => intake.settled()))
+    await this.#supply.stop()
     await this.plugins.close()
     await this.#keeper.stop()
     await this.#forgetConsumer()
@@ -262,7 +270,7 @@ export class WorkerRuntime extends Service implements RunningWorker {
       },
       onAgenda: () => this.#promoter.wake(),
       onReply: (wake) => this.#desk.wake(wake),
-      onReload: () => undefined,
+      onReload: (order) => void this.#supply.reload(order),
       logger: this.#logger,
     })
   }

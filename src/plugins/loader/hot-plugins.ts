@@ -201,10 +201,6 @@ export class HotPlugins extends Service {
         `a plugin was not loaded, ${after}: ${outcome.error.message}`,
       )
     }
-    if (status === 'loaded' || status === 'reloaded') {
-      logger.info({ pluginId, version: outcome.version, place }, `plugin ${status}`)
-    }
-    if (status === 'removed' && pluginId !== undefined) logger.info({ pluginId, place }, 'plugin removed')
     onChange()
   }
 }

@@ -125,17 +125,22 @@ export class PlacedPlugin {
   ): Promise<LookOutcome> {
     this.#pluginId = pluginId
     this.#hash = build.hash
-    if (previous !== undefined && previous !== pluginId) await this.#shared.plugins.remove(previous)
+    if (previous !== undefined && previous !== pluginId) await this.#takeOut(previous)
     return { status: previous === undefined ? 'loaded' : 'reloaded', pluginId, version }
   }
 
   async #remove(): Promise<LookOutcome> {
     const pluginId = this.#pluginId
+    if (pluginId !== undefined) await this.#takeOut(pluginId)
     this.#pluginId = undefined
     this.#hash = ''
     this.#files = []
-    if (pluginId !== undefined) await this.#shared.plugins.remove(pluginId)
     return { status: 'removed', pluginId }
+  }
+
+  async #takeOut(pluginId: string): Promise<void> {
+    const change = await this.#shared.plugins.remove(pluginId)
+    if (change.status === 'refused') throw notLoaded(this.place, `it cannot be taken out: ${change.error.message}`)
   }
 }
 
