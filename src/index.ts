@@ -1,3 +1,4 @@
+export type { AgentConfig, ConflictPolicy, MergedAgentConfig, PluginVersionChange } from './agent/agent-config.ts'
 export type {
   AgentCall,
   AgentCallAccepted,
@@ -41,16 +42,7 @@ export type {
   ToolCallInput,
 } from './agent/interceptor.ts'
 export type { JsonSchema } from './agent/json-schema.ts'
-export type {
-  AgentConfig,
-  BuildContext,
-  ConflictPolicy,
-  MergedAgentConfig,
-  PluginDefinition,
-  PluginManifest,
-  PluginParts,
-  PluginVersionChange,
-} from './agent/plugin.ts'
+export type { BuildContext, PluginDefinition, PluginManifest, PluginParts } from './agent/plugin.ts'
 export { definePlugin, Plugin } from './agent/plugin.ts'
 export type {
   PluginChange,

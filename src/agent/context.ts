@@ -1,5 +1,6 @@
 import type { Logger } from '../logger.ts'
 import type { Artifact } from '../protocol/event.ts'
+import type { MergedAgentConfig, PluginVersionChange } from './agent-config.ts'
 import type {
   AgentCall,
   AgentCallAccepted,
@@ -10,7 +11,6 @@ import type {
   Question,
 } from './calls.ts'
 import type { AgentContract, ContractResult } from './contract.ts'
-import type { MergedAgentConfig, PluginVersionChange } from './plugin.ts'
 import type { ToolDescription } from './tool.ts'
 
 /** What can be said of a chunk besides its text. */

@@ -1,3 +1,4 @@
+import type { MergedAgentConfig, PluginVersionChange } from '../agent/agent-config.ts'
 import type {
   AgentCall,
   AgentCallAccepted,
@@ -10,7 +11,6 @@ import type {
 import type { ActiveWorker, AgentContext, EmitOptions, PromptOptions, Workspace } from '../agent/context.ts'
 import type { AgentContract, ContractResult } from '../agent/contract.ts'
 import type { HandlerEvent } from '../agent/hooks.ts'
-import type { MergedAgentConfig, PluginVersionChange } from '../agent/plugin.ts'
 import type { ToolDescription } from '../agent/tool.ts'
 import { GatewayError, PromptNotFoundError } from '../errors.ts'
 import type { Logger } from '../logger.ts'

@@ -1,7 +1,8 @@
 import { z } from 'zod'
+import type { AgentConfig } from '../agent/agent-config.ts'
 import { HOOK_NAMES } from '../agent/hooks.ts'
 import { INTERCEPTOR_NAMES } from '../agent/interceptor.ts'
-import { type AgentConfig, Plugin } from '../agent/plugin.ts'
+import { Plugin } from '../agent/plugin.ts'
 import { excerpt, GatewayError } from '../errors.ts'
 import { isObject } from '../protocol/json.ts'
 

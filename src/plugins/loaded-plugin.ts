@@ -1,5 +1,6 @@
+import type { AgentConfig } from '../agent/agent-config.ts'
 import { HOOK_NAMES, type HookEvents, type HookName, type UnloadEvent, type WorkerFacts } from '../agent/hooks.ts'
-import type { AgentConfig, BuildContext, Plugin } from '../agent/plugin.ts'
+import type { BuildContext, Plugin } from '../agent/plugin.ts'
 import type { PluginOrigin } from '../agent/plugin-registry.ts'
 import { errorMessage } from '../errors.ts'
 import type { Logger } from '../logger.ts'

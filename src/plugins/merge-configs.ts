@@ -1,4 +1,4 @@
-import type { AgentConfig, ConflictPolicy, MergedAgentConfig } from '../agent/plugin.ts'
+import type { AgentConfig, ConflictPolicy, MergedAgentConfig } from '../agent/agent-config.ts'
 import type { Tool, Tools } from '../agent/tool.ts'
 import { errorMessage } from '../errors.ts'
 import { refusal } from './check-plugin.ts'

@@ -1,7 +1,7 @@
+import type { MergedAgentConfig } from '../agent/agent-config.ts'
 import type { AgentReply } from '../agent/calls.ts'
 import type { AgentCallFacts, EmittedEvent, HandlerEvent, HookEvents, HookName, TaskFacts } from '../agent/hooks.ts'
 import type { EmitInput, TaskInput, ToolCallInput } from '../agent/interceptor.ts'
-import type { MergedAgentConfig } from '../agent/plugin.ts'
 import type { ToolContext } from '../agent/tool.ts'
 import type { CommandContent } from '../protocol/command.ts'
 import { EmitLine, type Emitting, type WriteEvent } from './emit-line.ts'

@@ -1,4 +1,4 @@
-import type { PluginVersionChange } from '../agent/plugin.ts'
+import type { PluginVersionChange } from '../agent/agent-config.ts'
 import { isObject, parseJson } from '../protocol/json.ts'
 
 /** The versions of no plugins at all. */
