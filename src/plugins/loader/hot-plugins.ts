@@ -16,6 +16,9 @@ const QUIET_MS = 100
 /** What is replaced is gone for a moment. */
 const GONE_MS = 500
 
+/** Why to look at a plugin: somebody says that it may have changed, that it has, or that it is to be loaded in any case. */
+type Reason = 'poll' | 'change' | 'order'
+
 /** Where to look for plugins, and what to do with them. */
 export interface HotPluginsOptions {
   /** Takes the plugins that are found. */
@@ -78,7 +81,7 @@ export class HotPlugins extends Service {
       const placed = this.#placed.get(place)
       return pluginId === undefined || placed?.pluginId === pluginId || nameOf(place) === pluginId
     })
-    return Promise.all(wanted.map(async (place) => ({ place, ...(await this.#enqueue(place, true)) })))
+    return Promise.all(wanted.map(async (place) => ({ place, ...(await this.#enqueue(place, 'order')) })))
   }
 
   /** @throws GatewayError `GW_PLUGIN_NOT_LOADED` of the first plugin that cannot be used. */
@@ -92,7 +95,7 @@ export class HotPlugins extends Service {
           logger.warn({ reason: errorMessage(error), pollMs }, 'changes of plugins are heard of late'),
       })
       for (const place of await this.#places()) {
-        const outcome = await this.#enqueue(place, false)
+        const outcome = await this.#enqueue(place, 'poll')
         if (outcome.status === 'failed') throw outcome.error
       }
     } catch (error) {
@@ -127,7 +130,7 @@ export class HotPlugins extends Service {
     for (const place of this.#placesOf(file)) {
       if (this.#changed.has(place)) continue
       this.#changed.add(place)
-      void this.#enqueue(place, false)
+      void this.#enqueue(place, 'change')
     }
   }
 
@@ -148,7 +151,7 @@ export class HotPlugins extends Service {
 
   async #poll(): Promise<void> {
     try {
-      for (const place of await this.#places()) await this.#enqueue(place, false)
+      for (const place of await this.#places()) await this.#enqueue(place, 'poll')
     } catch (error) {
       const { folder, logger } = this.#options
       // Its plugins stay: a folder that is being swapped is gone for a moment.
@@ -157,13 +160,13 @@ export class HotPlugins extends Service {
     if (!this.#stopping.signal.aborted) this.#schedule()
   }
 
-  #enqueue(place: string, isForced: boolean): Promise<LookOutcome> {
-    const look = this.#queue.then(() => this.#look(place, isForced))
+  #enqueue(place: string, reason: Reason): Promise<LookOutcome> {
+    const look = this.#queue.then(() => this.#look(place, reason))
     this.#queue = look
     return look
   }
 
-  async #look(place: string, isForced: boolean): Promise<LookOutcome> {
+  async #look(place: string, reason: Reason): Promise<LookOutcome> {
     this.#changed.delete(place)
     const { signal } = this.#stopping
     const known = this.#placed.get(place)
@@ -171,11 +174,11 @@ export class HotPlugins extends Service {
     const { plugins } = this.#options
     const ownerOf = (id: string) => [...this.#placed.values()].find(({ pluginId }) => pluginId === id)
     const placed = known ?? new PlacedPlugin(place, { plugins, hosts: this.#hosts, ownerOf })
-    if (!isForced && (await placed.isCurrent())) return { status: 'unchanged', pluginId: placed.pluginId }
+    if (reason === 'poll' && (await placed.isCurrent())) return { status: 'unchanged', pluginId: placed.pluginId }
     if (this.#isLive) await settled(placed, signal)
     const said = placed.error?.message
     if (this.#isAway(place)) return { status: 'unchanged', pluginId: placed.pluginId }
-    const outcome = await placed.load(isForced)
+    const outcome = await placed.load(reason === 'order')
     if (outcome.status === 'removed') this.#placed.delete(place)
     else this.#placed.set(place, placed)
     this.#watch?.alsoWatch([...this.#placed.values()].flatMap(({ files }) => files))

@@ -75,8 +75,9 @@ export class PlacedPlugin {
     const before = await signatureOf(files)
     const outcome = await this.#load(isForced)
     this.#error = outcome.status === 'failed' ? outcome.error : undefined
-    // What was written while it was read is looked at again.
-    this.#signature = (await signatureOf(files)) === before ? await this.signature() : undefined
+    const after = await this.signature()
+    // What was written meanwhile is looked at again; so this comes last.
+    this.#signature = (await signatureOf(files)) === before ? after : undefined
     return outcome
   }
 
