@@ -76,6 +76,7 @@ export type {
 } from './client/dead-letter-options.ts'
 export type { SessionView } from './client/fold.ts'
 export { EMPTY_VIEW, foldEvent, foldEvents, taskIn } from './client/fold.ts'
+export type { ClientInterceptors, SendInput } from './client/interceptors.ts'
 export type { GatewayClientOptions } from './client/options.ts'
 export type { ReplyAnswer, ReplyOptions } from './client/reply.ts'
 export type { MessageOptions, SendContractRequest, SendMessageRequest } from './client/request.ts'

@@ -45,6 +45,7 @@ import type {
   RedriveOptions,
   RedriveResult,
 } from './dead-letter-options.ts'
+import { aroundSend } from './interceptors.ts'
 import { type GatewayClientOptions, resolveClientOptions } from './options.ts'
 import { type PluginListing, PluginOffice, type ReloadPluginsOptions, type WorkerReload } from './plugin-office.ts'
 import { checkReply, type ReplyAnswer, type ReplyOptions } from './reply.ts'
@@ -91,6 +92,7 @@ export interface ExplainOptions extends TaskRef {
 export class GatewayClient implements AsyncDisposable {
   readonly #connections: RedisConnections
   readonly #dispatcher: Dispatcher
+  readonly #aroundSend: ReturnType<typeof aroundSend>
   readonly #queueLimit: QueueLimit
   readonly #canceller: Canceller
   readonly #records: TaskRecords
@@ -109,7 +111,8 @@ export class GatewayClient implements AsyncDisposable {
   /** @throws GatewayError `GW_INVALID_ARGUMENT` that names the option. */
   constructor(options: GatewayClientOptions = {}) {
     const { redis, keyPrefix, maxPayloadBytes, logger, ...more } = resolveClientOptions(options)
-    const { maxQueueLength, whenFull, queueTimeoutMs, ...ttls } = more
+    const { maxQueueLength, whenFull, queueTimeoutMs, interceptors, ...ttls } = more
+    this.#aroundSend = aroundSend(interceptors)
     this.#queueLimit = { maxQueueLength, whenFull, queueTimeoutMs }
     const keys = new Keys(keyPrefix)
     this.#connections = new RedisConnections(redis, logger)
@@ -154,6 +157,11 @@ export class GatewayClient implements AsyncDisposable {
 
   async #send(request: SendMessageRequest | SendContractRequest, signal?: AbortSignal): Promise<SendAnswer> {
     this.#requireOpen()
+    if (this.#aroundSend !== undefined) return this.#aroundSend(request, (given) => this.#sendNow(given, signal))
+    return this.#sendNow(request, signal)
+  }
+
+  async #sendNow(request: SendMessageRequest | SendContractRequest, signal?: AbortSignal): Promise<SendAnswer> {
     const checked = this.#check(request)
     if (checked instanceof GatewayError) {
       const { messageId = newMessageId(), traceId = newTraceId() } = request

@@ -4,6 +4,7 @@ import { createLogger, type Logger } from '../logger.ts'
 import { type RedisOption, type ResolvedRedis, resolveRedisOption } from '../redis/options.ts'
 import { DEFAULT_RETENTION } from '../store/data-streams.ts'
 import { parseOptions } from '../util/parse-options.ts'
+import type { ClientInterceptors } from './interceptors.ts'
 
 /** How a client works; everything has a default. */
 export interface GatewayClientOptions {
@@ -23,10 +24,15 @@ export interface GatewayClientOptions {
   readonly whenFull?: 'refuse' | 'wait'
   /** How long a send waits for room before it answers `QUEUE_FULL`, in ms. Default 30,000. */
   readonly queueTimeoutMs?: number
+  /** What stands around each send, the first outermost. Default none. */
+  readonly interceptors?: ClientInterceptors | readonly ClientInterceptors[]
   /** Any pino-shaped logger. Default pino with level `warn`. */
   readonly logger?: Logger
 }
 
+const interceptor = z.strictObject({
+  send: z.custom<ClientInterceptors['send']>((value) => typeof value === 'function', 'must be a function').optional(),
+})
 const ms = z.number().int().min(1)
 
 const schema = z.strictObject({
@@ -45,6 +51,7 @@ const schema = z.strictObject({
   maxQueueLength: z.number().int().min(1).optional(),
   whenFull: z.enum(['refuse', 'wait']).default('refuse'),
   queueTimeoutMs: ms.default(DEFAULT_QUEUE_TIMEOUT_MS),
+  interceptors: z.union([z.array(interceptor), interceptor.transform((one) => [one])]).default([]),
 })
 
 export type ResolvedClientOptions = Readonly<z.infer<typeof schema>> & {

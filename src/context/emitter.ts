@@ -61,8 +61,8 @@ export class Emitter {
   #isSummed = false
   #holdBack: HoldBack | undefined
   #isAfresh = true
-  #restore: RestoreStep = async () => []
-  #rewriting: Promise<void> = Promise.resolve()
+  #restore: RestoreStep = restoreNothing
+  #rewriting: Promise<void> = NOTHING_REWRITTEN
   /** Rewrites under way: what is said meanwhile waits behind them. */
   #rewrites = 0
   #behind: Pending[] = []
@@ -262,7 +262,7 @@ export class Emitter {
 
   /**
    * Says the last word: the `done` event together with the task's end; nothing can be said after it. A task that was
-   * cancelled meanwhile ends as CANCELLED instead.
+   * cancelled meanwhile ends as CANCELLED instead. Unlike an emit, this must be awaited.
    */
   end(done: Done, fields: Record<string, string>): Promise<void> {
     return this.#close(done, { fence: endedFence(this.#ownership.fence, done.status), fields })
@@ -329,7 +329,7 @@ export class Emitter {
   #pend({ body, metadata, step, isAgain }: Said, end?: CommitEnd): Pending {
     const settled = deferred()
     // A handler need not await each emit; the refusal reaches it by its signal, and the executor by `end`.
-    settled.promise.catch(() => undefined)
+    if (end === undefined) settled.promise.catch(ignore)
     const about = step === undefined ? metadata : { ...metadata, step }
     const counts = step === undefined && !isAgain && HANDLERS.has(body.type)
     const counted = counts ? countedText(body) : undefined
@@ -365,10 +365,10 @@ export class Emitter {
       batch = this.#takeBatch()
       return this.#toCommit(batch)
     }
-    this.#writer.commit(source).then(
-      (answer) => this.#settle(batch, answer),
-      (error: unknown) => this.#fail(batch, error),
-    )
+    this.#writer.put(source, {
+      resolve: (answer) => this.#settle(batch, answer),
+      reject: (error) => this.#fail(batch, error),
+    })
   }
 
   /** What goes out together: as much as one call of the server should carry for one task. */
@@ -468,6 +468,10 @@ export class Emitter {
   }
 }
 
+// Shared, since most tasks never come to need their own.
+const restoreNothing: RestoreStep = async () => []
+const NOTHING_REWRITTEN = Promise.resolve()
+
 /** The events that a handler emits; the others are said by the worker. */
 const HANDLERS: ReadonlySet<EventBody['type']> = new Set(['chunk', 'state', 'data', 'artifact'])
 
@@ -476,8 +480,12 @@ function countedText(body: EventBody): string {
   return body.type === 'chunk' ? body.content : `\0${body.type} ${JSON.stringify(body)}`
 }
 
+function ignore(): void {
+  // Whoever did not wait does not want to know.
+}
+
 function rejected(reason: GatewayError): Promise<never> {
   const promise = Promise.reject(reason)
-  promise.catch(() => undefined) // see `#pend`
+  promise.catch(ignore) // see `#pend`
   return promise
 }

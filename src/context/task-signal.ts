@@ -7,7 +7,7 @@ import type { GatewayError } from '../errors.ts'
 export class TaskSignal {
   #controller: AbortController | undefined
   #reason: GatewayError | undefined
-  #listeners: ((reason: GatewayError) => void)[] = []
+  #listeners: ((reason: GatewayError) => void)[] | undefined
 
   get signal(): AbortSignal {
     if (this.#controller === undefined) {
@@ -26,13 +26,15 @@ export class TaskSignal {
     if (this.#reason !== undefined) return
     this.#reason = reason
     this.#controller?.abort(reason)
-    for (const listener of this.#listeners) listener(reason)
-    this.#listeners = []
+    const listeners = this.#listeners ?? []
+    this.#listeners = undefined
+    for (const listener of listeners) listener(reason)
   }
 
   /** Calls `listener` once on abort, at once if that has happened already. */
   onAbort(listener: (reason: GatewayError) => void): void {
     if (this.#reason !== undefined) listener(this.#reason)
+    else if (this.#listeners === undefined) this.#listeners = [listener]
     else this.#listeners.push(listener)
   }
 }

@@ -81,8 +81,9 @@ export class Conclusion {
         const { result, resultJson } = outcome
         if (typeof result !== 'string') await drawn.completeText?.()
         const content = contentOfResult(result, emitter.text)
-        const fields = typeof result === 'string' || content === '' ? undefined : { content }
-        return emitter.end({ type: 'done', status: 'COMPLETED', result }, { result: resultJson, ...fields })
+        const isSaid = typeof result === 'string' || content === ''
+        const fields: Record<string, string> = isSaid ? { result: resultJson } : { result: resultJson, content }
+        return emitter.end({ type: 'done', status: 'COMPLETED', result }, fields)
       }
       case 'CANCELLED': {
         drawn.logger.info({ reason: outcome.reason }, 'task cancelled')

@@ -142,7 +142,9 @@ export class Execution {
     const { assignment } = this
     const context = this.#context
     const closed = await this.#resources.conclusion.draw({
-      ...{ outcome, assignment, emitter: this.#emitter },
+      outcome,
+      assignment,
+      emitter: this.#emitter,
       completeText: () => context.completeText(),
       get logger() {
         return context.logger

@@ -119,10 +119,12 @@ function bodyToWire(body: EventBody): unknown {
       return { to_id: body.toId }
     case 'error':
       return { code: body.code, message: body.message, retrying: body.retrying, retry_at: body.retryAt }
-    default: {
-      const { type: _, ...rest } = body
-      return rest
-    }
+    case 'chunk':
+      return { content: body.content, role: body.role }
+    case 'state':
+      return { state: body.state, detail: body.detail }
+    case 'done':
+      return { status: body.status, result: body.result, error: body.error }
   }
 }
 

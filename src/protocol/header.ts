@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { idFault } from './ids.ts'
+import { isObject } from './json.ts'
 import { TASK_OPTIONS_KEY, type TaskOptions, taskOptionsFromWire, taskOptionsToWire } from './task-options.ts'
 
 /** What is needed to make a {@link MessageHeader}; all but the three ids may be left out. */
@@ -74,6 +75,8 @@ const wireHeader = z.object({
   langfuse_parent_observation_id: text,
 })
 
+const TEXTS = Object.keys(wireHeader.shape).filter((name) => name !== 'metadata' && name !== 'source_agent_id')
+
 export function headerToWire(header: MessageHeader): Record<string, unknown> {
   return {
     message_id: header.messageId,
@@ -97,13 +100,25 @@ function metadataToWire({ metadata, options }: MessageHeader): Record<string, un
 
 /** The header of a received command, or the reason why it is none, with the path of the field. */
 export function headerFromWire(value: unknown): MessageHeader | { readonly fault: string } {
+  if (isComplete(value)) return fromWire(value)
   const parsed = wireHeader.safeParse(value)
-  if (!parsed.success) {
-    const issue = parsed.error.issues[0]
-    return { fault: `${['header', ...(issue?.path ?? [])].join('.')}: ${issue?.message}` }
-  }
-  const wire = parsed.data
-  const { [TASK_OPTIONS_KEY]: given, ...metadata } = wire.metadata
+  if (parsed.success) return fromWire(parsed.data)
+  const issue = parsed.error.issues[0]
+  return { fault: `${['header', ...(issue?.path ?? [])].join('.')}: ${issue?.message}` }
+}
+
+type WireHeader = z.infer<typeof wireHeader>
+
+/** True for a header as we write it, which needs no schema to say what is wrong or to add what is missing. */
+function isComplete(value: unknown): value is WireHeader {
+  if (!isObject(value) || !isObject(value.metadata) || 'source_agent_id' in value) return false
+  for (const name of TEXTS) if (typeof value[name] !== 'string') return false
+  const { message_id, session_id, trace_id } = value as Record<string, string>
+  return idFault(message_id as string) === null && idFault(session_id as string) === null && trace_id !== ''
+}
+
+function fromWire(wire: WireHeader): MessageHeader | { readonly fault: string } {
+  const given = wire.metadata[TASK_OPTIONS_KEY]
   const options = given === undefined ? undefined : taskOptionsFromWire(given)
   if (options !== undefined && 'fault' in options) return { fault: `header.${options.fault}` }
   return new MessageHeader({
@@ -116,9 +131,14 @@ export function headerFromWire(value: unknown): MessageHeader | { readonly fault
     taskGroupId: wire.task_group_id,
     userCode: wire.user_code,
     userName: wire.user_name,
-    metadata: given === undefined ? wire.metadata : metadata,
+    metadata: given === undefined ? wire.metadata : without(wire.metadata, TASK_OPTIONS_KEY),
     options,
     traceParentSpanId: wire.trace_parent_span_id,
     langfuseParentObservationId: wire.langfuse_parent_observation_id,
   })
+}
+
+function without(metadata: Record<string, unknown>, name: string): Record<string, unknown> {
+  const { [name]: _, ...rest } = metadata
+  return rest
 }

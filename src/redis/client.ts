@@ -117,6 +117,7 @@ export class RedisClient {
   async #run<Reply>(operation: string, send: () => Promise<unknown>): Promise<Reply> {
     const attempt = async () => {
       this.#requireOpen()
+      gatherWrites(this.#redis)
       return send()
     }
     try {
@@ -157,6 +158,22 @@ export class RedisClient {
     )
     return results
   }
+}
+
+/**
+ * What is sent within one turn of the event loop leaves in one write: a system call less on either side for each further
+ * command costs a tenth of a drain's time. Nothing waits for a timer or for an answer.
+ */
+function gatherWrites(redis: Redis | Cluster): void {
+  if (redis.status !== 'ready' || !('stream' in redis)) return
+  const { stream } = redis
+  if (stream.writableCorked > 0) return
+  stream.cork()
+  process.nextTick(uncork, stream)
+}
+
+function uncork(stream: Redis['stream']): void {
+  stream.uncork()
 }
 
 /** ioredis has such a limit, too, and lets it run for each command that a closed connection forgot. */

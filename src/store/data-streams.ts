@@ -64,6 +64,8 @@ export const DEFAULT_RETENTION: Retention = { resultTtlMs: DAY_MS, streamTtlMs: 
 const ARM_EVERY_MS = 60_000
 const ARM_FRACTION = 4
 
+const ARM_CODE = { no: '', arm: '1', sweep: '2' } as const
+
 type RawCommitAnswer = string | [holder: string, second?: string, ...tells: RawTell[]]
 
 /** The writer's end of the data streams: fenced, numbered, many tasks in one call, in the order of the calls. */
@@ -75,14 +77,15 @@ export class DataWriter {
   readonly #answers: Answers
   readonly #batcher: Batcher<() => Commit, CommitAnswer>
 
-  constructor(redis: RedisClient, keys: Keys, retention: Retention) {
+  /** @param chance - Where the chances of {@link Armings} come from. */
+  constructor(redis: RedisClient, keys: Keys, retention: Retention, { chance }: { chance?: () => number } = {}) {
     this.#redis = redis
     this.#keys = keys
     this.#answers = new Answers(new ControlWriter(redis, keys), new InboxWriter(redis, keys))
     const push = redis.isCluster ? ['SPUBLISH', 'SHARDNUMSUB'] : ['PUBLISH', 'NUMSUB']
     const { resultTtlMs, streamTtlMs, streamMaxLength } = retention
     const periodMs = Math.min(ARM_EVERY_MS, resultTtlMs / ARM_FRACTION, streamTtlMs / ARM_FRACTION)
-    this.#armings = new Armings(periodMs)
+    this.#armings = new Armings(periodMs, chance === undefined ? {} : { chance })
     // What is re-armed once in a period must last a period longer than what it is there for.
     const [streamTtl, indexTtl] = [streamTtlMs, resultTtlMs].map((ttlMs) => Math.ceil(ttlMs + periodMs))
     this.#header = [resultTtlMs, streamTtl as number, indexTtl as number, streamMaxLength, ...push]
@@ -107,6 +110,11 @@ export class DataWriter {
     return this.#batcher.add(source)
   }
 
+  /** The same without a promise, for those who commit for each task. */
+  put(source: () => Commit, settled: { resolve(answer: CommitAnswer): void; reject(error: unknown): void }): void {
+    this.#batcher.put(source, settled)
+  }
+
   /** Tells those who wait for the end of a task that it has come. Bears repeating. */
   tell(tells: readonly Tell[]): Promise<void> {
     return this.#answers.tell(tells)
@@ -126,18 +134,21 @@ export class DataWriter {
     return reply.map((answer, index) => this.#toAnswer(answer, commits[index] as Commit))
   }
 
-  #addArguments({ sessionId, messageId, ...commit }: Commit, keys: string[], args: (string | number)[]): void {
+  #addArguments(commit: Commit, keys: string[], args: (string | number)[]): void {
+    const { sessionId, messageId, events, end, sum } = commit
     keys.push(this.#keys.task(sessionId, messageId), this.#keys.data(sessionId), this.#keys.session(sessionId))
-    args.push(commit.fence, commit.first, commit.events.length, this.#armings.isDue(sessionId) ? '1' : '0')
-    if (commit.end === undefined) {
-      args.push('', messageId, 0, commit.sum ?? '')
-      for (const event of commit.events) args.push(event)
-      return
-    }
-    const fields = Object.entries(commit.end.fields)
-    args.push(commit.end.fence, messageId, fields.length * 2, '')
-    for (const event of commit.events) args.push(event)
+    const letter = end === undefined ? '' : end.fence.charAt(0)
+    const fields = end === undefined ? [] : Object.entries(end.fields)
+    const arm = this.#armings.due(sessionId)
+    const hasSum = end === undefined && sum !== undefined && sum !== ''
+    args.push(
+      commit.fence,
+      `${commit.first}:${events.length}:${letter}:${fields.length * 2}:${hasSum ? 1 : ''}:${ARM_CODE[arm]}`,
+    )
+    for (const event of events) args.push(event)
     for (const [name, value] of fields) args.push(name, value)
+    if (hasSum) args.push(sum)
+    if (arm === 'sweep') args.push(messageId)
   }
 
   #toAnswer(answer: RawCommitAnswer, { end }: Commit): CommitAnswer {

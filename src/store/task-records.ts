@@ -106,7 +106,6 @@ export type BeginAnswer =
       readonly status: 'begun'
       readonly epoch: number
       readonly written: number
-      readonly createdAt: number
       readonly fence: string
       /** Number of this attempt: attempts that failed before it, and one. */
       readonly attempt: number
@@ -216,10 +215,10 @@ export class TaskRecords {
       requests,
       (request) => this.#key(request),
       async (part) => {
-        const reply = await this.#redis.script<(string | string[])[]>(
+        const reply = await this.#redis.script<(1 | string | string[])[]>(
           'begin',
           part.map((request) => this.#key(request)),
-          [workerId, ...part.flatMap(({ entryId, turn }) => [entryId, turn])],
+          [workerId, ...part.map(({ entryId, turn }) => (turn === '' ? entryId : `${entryId} ${turn}`))],
         )
         return reply.map((answer, index) => toBeginAnswer(answer, part[index] as BeginRequest, workerId))
       },
@@ -372,16 +371,19 @@ export class TaskRecords {
   }
 }
 
-function toBeginAnswer(answer: string | string[], request: BeginRequest, workerId: string): BeginAnswer {
+function toBeginAnswer(answer: 1 | string | string[], request: BeginRequest, workerId: string): BeginAnswer {
+  if (answer === 1) {
+    const fence = `R:1:${request.entryId}:${workerId}`
+    return { status: 'begun', epoch: 1, written: 0, fence, attempt: 1, cancel: null, isExpired: false, replay: null }
+  }
   if (typeof answer === 'string') return { status: answer as 'missing' | 'ended' | 'replying' | 'stale' }
-  const [epoch = '0', written, createdAt, attempt, cancel = '', isExpired, journal, sum = '', restarts] = answer
-  if (epoch === 'parked') return { status: 'parked', dueInMs: Number(written), epoch: Number(createdAt) }
+  const [epoch = '0', written, attempt, cancel = '', isExpired, journal, sum = '', restarts] = answer
+  if (epoch === 'parked') return { status: 'parked', dueInMs: Number(written), epoch: Number(attempt) }
   if (epoch === 'failed') return { status: 'failed', epoch: Number(written) }
   return {
     status: 'begun',
     epoch: Number(epoch),
     written: Number(written),
-    createdAt: Number(createdAt),
     fence: `R:${epoch}:${request.entryId}:${workerId}`,
     attempt: Number(attempt),
     cancel: cancel === '' ? null : parseCancel(cancel),

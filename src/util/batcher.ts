@@ -15,7 +15,7 @@ export interface BatcherOptions<Item, Result> {
 
 interface Waiting<Item, Result> {
   readonly item: Item
-  readonly settled: Deferred<Result>
+  readonly settled: Pick<Deferred<Result>, 'resolve' | 'reject'>
 }
 
 /**
@@ -36,9 +36,14 @@ export class Batcher<Item, Result> {
   /** Resolves with the item's own result once its batch was answered. */
   add(item: Item): Promise<Result> {
     const settled = deferred<Result>()
+    this.put(item, settled)
+    return settled.promise
+  }
+
+  /** The same without a promise: calls `resolve` or `reject` in the turn in which the answer comes. */
+  put(item: Item, settled: Pick<Deferred<Result>, 'resolve' | 'reject'>): void {
     this.#queue.push({ item, settled })
     this.#schedule()
-    return settled.promise
   }
 
   #schedule(): void {

@@ -218,14 +218,14 @@ export class Intake extends Service {
       this.#logger.error({ err: error, entries: entries.map(({ id }) => id) }, 'tasks were taken but not begun')
       for (const entry of entries) {
         this.#slots.give()
-        void this.#close(entry, false)
+        this.#close(entry, false)
       }
       return
     }
     for (const { entry, assignment } of received) {
       if (assignment === null) {
         this.#slots.give()
-        void this.#close(entry, true)
+        this.#close(entry, true)
       } else {
         void this.#run(assignment, this.#slots.seat()).then((ended) => this.#close(entry, ended))
       }
@@ -233,11 +233,12 @@ export class Intake extends Service {
   }
 
   /** Acks the entry of a task that has its end; lets go of any other, for whoever takes it over. */
-  async #close(entry: TakenEntry, ended: boolean): Promise<void> {
+  #close(entry: TakenEntry, ended: boolean): void {
     this.#keeper.drop(entry)
-    if (ended) this.#settlement.add(entry)
-    else await this.#surrender([entry])
-    this.#slots.close()
+    if (ended) {
+      this.#settlement.add(entry)
+      this.#slots.close()
+    } else void this.#surrender([entry]).then(() => this.#slots.close())
   }
 
   /** Gives back what was never begun: new entries to the stream, entries of the dead to the next who looks. */

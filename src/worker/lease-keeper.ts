@@ -25,7 +25,8 @@ export class LeaseKeeper extends Service {
   readonly #onReplaced: (reason: string) => void
   readonly #onLost: () => void
   readonly #logger: Logger
-  readonly #rows = new Map<string, number>()
+  /** Per stream's key the rows of the table by the ids of their entries. */
+  readonly #rows: ReadonlyMap<string, Map<string, number>>
   readonly #stopping = new AbortController()
   readonly #ready = deferred()
   #thread: Worker | undefined
@@ -49,6 +50,7 @@ export class LeaseKeeper extends Service {
     super()
     this.#table = new LeaseTable(options.capacity)
     this.#streamIndex = new Map(options.streamKeys.map((key, index) => [key, index]))
+    this.#rows = new Map(options.streamKeys.map((key) => [key, new Map()]))
     this.#data = () => options.data(this.#table.shared)
     this.#running = options.running
     this.#onReplaced = options.onReplaced
@@ -58,19 +60,19 @@ export class LeaseKeeper extends Service {
 
   /** True if the lease of this entry is kept. */
   holds({ stream, id }: Pick<TakenEntry, 'stream' | 'id'>): boolean {
-    return this.#rows.has(`${stream.key} ${id}`)
+    return this.#rows.get(stream.key)?.has(id) === true
   }
 
   /** Keeps the lease of an entry from now on. */
   hold({ stream, id }: TakenEntry): void {
-    this.#rows.set(`${stream.key} ${id}`, this.#table.add(this.#streamIndex.get(stream.key) as number, id))
+    this.#rows.get(stream.key)?.set(id, this.#table.add(this.#streamIndex.get(stream.key) as number, id))
   }
 
   drop({ stream, id }: TakenEntry): void {
-    const key = `${stream.key} ${id}`
-    const row = this.#rows.get(key)
+    const rows = this.#rows.get(stream.key)
+    const row = rows?.get(id)
     if (row === undefined) return
-    this.#rows.delete(key)
+    rows?.delete(id)
     this.#table.remove(row)
   }
 

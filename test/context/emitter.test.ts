@@ -149,7 +149,7 @@ describe('an attempt that lost its task', () => {
     const first = await attempt('w-1')
     await attempt('w-2')
     for (let i = 0; i < 300; i += 1) void first.emitter.emit({ type: 'chunk', content: 'zombie' })
-    void first.emitter.end({ type: 'done', status: 'COMPLETED' }, {})
+    await expect(first.emitter.end({ type: 'done', status: 'COMPLETED' }, {})).rejects.toThrow(/./)
     await expect(first.emitter.emit({ type: 'chunk', content: 'x' })).rejects.toThrow(/./)
     await turns()
     expect(unhandled).toEqual([])

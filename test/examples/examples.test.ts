@@ -27,6 +27,12 @@ const SAID: Readonly<Record<string, readonly RegExp[]>> = {
     /^1000 sessions, 3000 chunks, 1000 ends, 0 wrong, in [\d.]+ s$/,
     /^5 connections on this thread: two of the client, three of the worker$/,
   ],
+  'examples/12-plugin.ts': [
+    /^prompt {4}You are a weather assistant\. Answer in English\.$/,
+    /^tools {5}get_current_weather$/,
+    /^hook {6}get_current_weather {"city":"Oslo"} ok$/,
+    /^answer {4}4 °C {"weather":"1\.0\.0"}$/,
+  ],
 }
 
 let redis: LocalRedis

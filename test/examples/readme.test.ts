@@ -1,6 +1,8 @@
 import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
+import { HOOK_NAMES } from '../../src/agent/hooks.ts'
+import { INTERCEPTOR_NAMES } from '../../src/agent/interceptor.ts'
 import { GatewayWorker } from '../../src/agent/worker.ts'
 import { WORKER_FLAGS } from '../../src/cli/worker-flags.ts'
 import { GatewayClient } from '../../src/client/client.ts'
@@ -50,6 +52,20 @@ describe('tables list exactly what there is', () => {
     const path = 'src/protocol/event.ts'
     const types = [...typesIn(path, 'EventBody'), ...typesIn(path, 'GapEvent')]
     expect(sorted(tableNames('## Events', 'type'))).toEqual(sorted(types))
+  })
+
+  test('hooks of plugins, with what each gets', () => {
+    expect(tableNames('### Hooks', 'hook')).toEqual([...HOOK_NAMES])
+    const text = section('### Hooks')
+    const facts = membersOf('src/agent/hooks.ts', 'TaskFacts')
+    expect(facts.filter((name) => !new RegExp(`\\b${name}\\b`).test(text))).toEqual([])
+    const stats = membersOf('src/agent/hooks.ts', 'HookStats')
+    expect(text).toContain(`{ ${stats.join(', ')} }`)
+  })
+
+  test('interceptors of plugins', () => {
+    const text = section('### Interceptors')
+    expect(INTERCEPTOR_NAMES.filter((name) => !text.includes(`(\`${name}\`)`))).toEqual([])
   })
 
   test.each([

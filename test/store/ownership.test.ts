@@ -1,9 +1,10 @@
 import type { Redis } from 'ioredis'
 import { beforeEach, describe, expect, test } from 'vitest'
 import type { TerminalStatus } from '../../src/protocol/status.ts'
+import type { RedisClient } from '../../src/redis/client.ts'
 import type { Keys } from '../../src/redis/keys.ts'
 import { DataWriter } from '../../src/store/data-streams.ts'
-import { type BeginAnswer, endedFence, TaskRecords } from '../../src/store/task-records.ts'
+import { type BeginAnswer, endedFence, type TaskInfo, TaskRecords } from '../../src/store/task-records.ts'
 import { openStore } from '../redis/harness.ts'
 
 const RETENTION = { resultTtlMs: 50_000, streamTtlMs: 60_000, streamMaxLength: 1_000 }
@@ -11,11 +12,13 @@ let records: TaskRecords
 let writer: DataWriter
 let keys: Keys
 let bare: Redis
+let redis: RedisClient
 
 beforeEach(() => {
   const store = openStore()
   keys = store.keys
   bare = store.bare
+  redis = store.redis
   records = new TaskRecords(store.redis, keys)
   writer = new DataWriter(store.redis, keys, RETENTION)
 })
@@ -102,12 +105,10 @@ describe('admit', () => {
 describe('begin', () => {
   test('binds the entry and takes ownership; the epoch grows, the number of the attempt does not', async () => {
     await admit('m')
-    const createdAt = (await records.get(ref('m')))?.createdAt
     expect(await beginOne('w-1', 'm')).toEqual({
       status: 'begun',
       epoch: 1,
       written: 0,
-      createdAt,
       fence: 'R:1:1-0:w-1',
       ...{ attempt: 1, cancel: null, isExpired: false, replay: null },
     })
@@ -116,7 +117,8 @@ describe('begin', () => {
     expect(await beginOne('w-2', 'm')).toMatchObject({ epoch: 2, fence: 'R:2:1-0:w-2' })
     expect(await beginOne('w-2', 'm')).toMatchObject({ epoch: 3 })
     expect(await records.get(ref('m'))).toMatchObject({ status: 'RUNNING', workerId: 'w-2', attempt: 1, epoch: 3 })
-    expect((await records.get(ref('m')))?.startedAt).toBeGreaterThanOrEqual(createdAt as number)
+    const { createdAt, startedAt } = (await records.get(ref('m'))) as TaskInfo
+    expect(startedAt).toBeGreaterThanOrEqual(createdAt)
   })
 
   test('another entry of the same task is stale', async () => {
@@ -299,6 +301,7 @@ describe('commit', () => {
   test('a session’s index forgets tasks whose records have expired', async () => {
     await admit('old')
     await bare.del(record('old'))
+    writer = new DataWriter(redis, keys, RETENTION, { chance: () => 0 })
     await commit({ fence: OURS, events: ['a'] })
     expect(await bare.zrange(keys.session('s'), '0', '-1')).toEqual(['m'])
   })

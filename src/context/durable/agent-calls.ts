@@ -87,7 +87,7 @@ export class AgentCalls {
   #sent(call: CheckedCall, op: Operation): Promise<AgentCallAccepted> {
     const sent = this.#send(call, op)
     const { plugins } = this.#task
-    if (plugins !== undefined) this.#watch(plugins, call, op, sent.then(nothing))
+    if (plugins !== undefined) this.#watch(plugins, { ...call, waitForReply: false }, op, sent.then(nothing))
     return sent
   }
 
@@ -112,7 +112,7 @@ export class AgentCalls {
     const messageId = this.#messageId(call, op)
     const reply = this.#reply(call, op, messageId)
     const { plugins } = this.#task
-    if (plugins !== undefined) this.#watch(plugins, call, op, reply)
+    if (plugins !== undefined) this.#watch(plugins, { ...call, waitForReply: true }, op, reply)
     return { messageId, call, reply }
   }
 

@@ -1,8 +1,9 @@
 -- begin: takes ownership of tasks for one worker, or says why not.
 -- KEYS  per task: record
--- ARGV  1: worker id; then per task: control entry id, turn of the entry ('' if it has none)
--- Answers per task {epoch, written, created_at, attempt, cancel ('' or JSON), 1 if it expired before its first start}, and
--- if it has noted operations before {…, its journal, the emitter's sum or '', restarts}; or one of
+-- ARGV  1: worker id; then per task: control entry id, followed by a blank and the turn of the entry if it has one
+-- Answers per task 1 for a plain first start (epoch and attempt 1, nothing written, not cancelled, not expired), which
+-- most are; else {epoch, written, attempt, cancel ('' or JSON), 1 if it expired before its first start}, and if it
+-- has noted operations before {…, its journal, the emitter's sum or '', restarts}; or one of
 --   missing          the record does not exist (a foreign writer, or a sender that died in between): admit, then ask again
 --   ended            the task has its end: ack the entry (and the record that waited for it gets its time to live)
 --   replying         the same, and others wait for that end: see that they are told, then ack
@@ -17,21 +18,28 @@
 local time = redis.call('TIME')
 local now_number = time[1] * 1000 + math.floor(time[2] / 1000)
 local now = string.format('%.0f', now_number)
+local first_fence, owner = 'R:1:', ':' .. ARGV[1]
 local out = {}
 for i = 1, #KEYS do
-  local entry_id, turn = ARGV[2 * i], ARGV[2 * i + 1]
-  local held = redis.call('HMGET', KEYS[i], 'fence', 'written', 'created_at', 'failures', 'cancel', 'expires_at', 'started_at',
-    'journal', 'sum')
-  if not held[1] then
+  local entry_id, turn = ARGV[i + 1], ''
+  local blank = string.find(entry_id, ' ', 1, true)
+  if blank then entry_id, turn = string.sub(entry_id, 1, blank - 1), string.sub(entry_id, blank + 1) end
+  local first = redis.call('HMGET', KEYS[i], 'fence', 'cancel', 'expires_at')
+  if not first[1] then
     out[i] = 'missing'
+  elseif first[1] == 'Q:0::' and not first[2] and not first[3] and (turn == '' or turn == '0') then
+    redis.call('HSET', KEYS[i], 'fence', first_fence .. entry_id .. owner, 'started_at', now, 'attempt', '1')
+    out[i] = 1
   else
+    local held = redis.call('HMGET', KEYS[i], 'fence', 'written', 'failures', 'cancel', 'expires_at', 'started_at',
+      'journal', 'sum')
     local state, epoch, entry = string.match(held[1], '^(%u):(%d+):([^:]*):')
     local waits = state == 'Q' or state == 'D' or state == 'T'
     if (state == 'R' and entry == entry_id) or (waits and turn == epoch)
       or (state == 'Q' and turn == '' and epoch == '0') then
-      local expired = not held[7] and held[6] and tonumber(held[6]) <= now_number
+      local expired = not held[6] and held[5] and tonumber(held[5]) <= now_number
       epoch = string.format('%.0f', epoch + 1)
-      local attempt = string.format('%.0f', (held[4] or 0) + 1)
+      local attempt = string.format('%.0f', (held[3] or 0) + 1)
       local fence = 'R:' .. epoch .. ':' .. entry_id .. ':' .. ARGV[1]
       if expired then
         -- Not a start: whoever takes it over must find it expired, too.
@@ -39,14 +47,14 @@ for i = 1, #KEYS do
       else
         redis.call('HSET', KEYS[i], 'fence', fence, 'started_at', now, 'attempt', attempt)
       end
-      out[i] = { epoch, held[2] or '0', held[3] or now, attempt, held[5] or '', expired and '1' or '' }
-      if held[8] then
+      out[i] = { epoch, held[2] or '0', attempt, held[4] or '', expired and '1' or '' }
+      if held[7] then
         redis.call('HDEL', KEYS[i], 'envelope', 'home', 'waits_for')
         -- What a failed attempt has said is taken back: the next one does not go on from there.
         if state == 'T' then redis.call('HDEL', KEYS[i], 'sum') end
-        out[i][7] = held[8]
-        out[i][8] = state ~= 'T' and held[9] or ''
-        out[i][9] = redis.call('HGET', KEYS[i], 'restarts') or '0'
+        out[i][6] = held[7]
+        out[i][7] = state ~= 'T' and held[8] or ''
+        out[i][8] = redis.call('HGET', KEYS[i], 'restarts') or '0'
       end
     elseif state == 'T' and entry == entry_id then
       local due_in = tonumber(redis.call('HGET', KEYS[i], 'due_at') or now) - now_number

@@ -3,14 +3,17 @@
 -- KEYS  per task: record, data stream, session index
 -- ARGV  1: TTL of a finished record (ms), 2: TTL of a data stream (ms), 3: TTL of a session index (ms),
 --       4: length bound of a data stream, 5: PUBLISH or SPUBLISH, 6: NUMSUB or SHARDNUMSUB; then per task:
---       fence, number of the first event (0: whatever comes next), count of events, 1 if the session's TTLs are to be
---       re-armed and what has expired is to be swept, the fence to go over to or '', message id, count of further
---       fields, the emitter's sum or '' (kept as it is), the events, the fields
+--       fence, shape, the events, the fields, and if the shape says so: the emitter's sum, the message id
+-- A shape is `<first>:<events>:<to>:<fields>:<sum>:<arm>`: number of the first event (0: whatever comes next), count of
+-- events, the letter to go over to or '', count of the names and values of further fields, 1 if there is a sum (else it
+-- is kept as it is) or '', and '' or 1 or 2: the session's TTLs are to be re-armed, and (then the message id is there)
+-- what has expired is to be swept besides. Most tasks of a call have the same shape, so it is read once: arguments cost
+-- on both sides.
 -- Answers per task the id of the last event written ('' if there was none), or {fence that holds} if that is not the
 -- one given, or {fence, cancel} if the task must not end as it would because it is cancelled; nothing was written then.
 -- Or {'+', id of the last event, who must be told (see `reply`)...} for the end of a task for which others wait.
 -- The fence is a compare-and-set: the owner of an attempt gives his, and whoever ends a task that nobody owns gives the
--- one he read. A fence to go over to with C, F, X or E is an end; with T the attempt failed and the next one is due
+-- one he read. C, F, X or E as the letter to go over to is an end; with T the attempt failed and the next one is due
 -- after as many ms as its first field, `due_at`, says. A cancelled task goes over to X and nothing else.
 -- Who ends a task from outside (with the number 0) may leave an entry of it on a control stream, and that must not meet
 -- a record that is gone, or the task would run. So the record gets its time to live only when the entry has been seen
@@ -19,32 +22,53 @@
 -- a lost answer appends only what is missing. One push carries all events of the call: `<id before> <ids…>\n<event>\n…`.
 -- Nobody listening, nothing is pushed: a reader subscribes first and then reads the stream.
 -- What costs here is the number of redis.call, so all that can wait for the next re-arming does.
-local now
-local function clock()
-  if not now then
-    local time = redis.call('TIME')
-    now = time[1] * 1000 + math.floor(time[2] / 1000)
-  end
-  return now
-end
+local time = redis.call('TIME')
+local now_number = time[1] * 1000 + math.floor(time[2] / 1000)
+local now = string.format('%.0f', now_number)
 -- A session's index outlives the longest wait in it.
 local function lasts(index, ttl)
   if redis.call('PTTL', index) < ttl then redis.call('PEXPIRE', index, string.format('%.0f', ttl)) end
 end
 local record_ttl, stream_ttl, index_ttl, max_length, publish = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
-local numsub = ARGV[6]
+local streams = {}
+for i = 1, #KEYS / 3 do streams[i] = KEYS[3 * i - 1] end
+-- Per task the name of its stream's channel and how many listen to it.
+local listeners = redis.call('PUBSUB', ARGV[6], unpack(streams))
+local shapes = {}
+local function shape_of(text)
+  local first, events, letter, fields, sum, arm = string.match(text, '^(%d+):(%d+):(%u?):(%d+):(1?):([12]?)$')
+  local shape = { first = tonumber(first), events = tonumber(events), letter = letter, fields = tonumber(fields),
+    has_sum = sum ~= '', arm = arm }
+  shapes[text] = shape
+  return shape
+end
 local at = 7
 local out = {}
 for i = 1, #KEYS / 3 do
   local record, stream, index = KEYS[3 * i - 2], KEYS[3 * i - 1], KEYS[3 * i]
-  local fence, first, count, arm = ARGV[at], tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2]), ARGV[at + 3] == '1'
-  local ending, message_id, fields = ARGV[at + 4], ARGV[at + 5], tonumber(ARGV[at + 6])
-  local sum = ARGV[at + 7]
-  local events_at = at + 8
+  local fence = ARGV[at]
+  local shape = shapes[ARGV[at + 1]] or shape_of(ARGV[at + 1])
+  local first, count, letter, fields, arm = shape.first, shape.events, shape.letter, shape.fields, shape.arm
+  local events_at = at + 2
   local fields_at = events_at + count
   at = fields_at + fields
-  local letter = string.sub(ending, 1, 1)
-  local held = redis.call('HMGET', record, 'fence', 'written', 'cancel', 'journal', 'reply_to')
+  local sum, message_id
+  if shape.has_sum then
+    sum = ARGV[at]
+    at = at + 1
+  end
+  if arm == '2' then
+    message_id = ARGV[at]
+    at = at + 1
+  end
+  local ending = ''
+  if letter == 'T' then
+    ending = string.gsub(fence, '^.(:%d+:[^:]*:).*$', 'T%1')
+  elseif letter ~= '' then
+    ending = letter .. string.sub(fence, 2)
+  end
+  local held = letter == '' and redis.call('HMGET', record, 'fence', 'written')
+    or redis.call('HMGET', record, 'fence', 'written', 'cancel', 'journal', 'reply_to')
   if held[1] ~= fence then
     -- The answer to an end may have been lost: those who wait are told again.
     local is_repeated = held[5] and letter ~= 'T' and held[1] == ending
@@ -60,7 +84,7 @@ for i = 1, #KEYS / 3 do
     if last > written then
       local from = math.max(first, written + 1)
       local push
-      if redis.call('PUBSUB', numsub, stream)[2] > 0 then
+      if listeners[2 * i] > 0 then
         local before = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)
         push = { before[1] and before[1][1] or '0-0' }
       end
@@ -69,11 +93,11 @@ for i = 1, #KEYS / 3 do
         if number > from then
           id = redis.call('XADD', stream, '*', 'data', body)
         else
-          id = redis.call('XADD', stream, 'NOMKSTREAM', 'MAXLEN', '~', max_length, '*', 'data', body)
+          id = arm == '' and redis.call('XADD', stream, 'NOMKSTREAM', 'MAXLEN', '~', max_length, '*', 'data', body)
           if not id then
+            id = redis.call('XADD', stream, 'MAXLEN', '~', max_length, '*', 'data', body)
             -- A stream that is new, whatever became of an older one, has no TTL yet.
-            id = redis.call('XADD', stream, '*', 'data', body)
-            arm = true
+            if arm == '' then arm = '1' end
           end
         end
         if push then
@@ -85,10 +109,10 @@ for i = 1, #KEYS / 3 do
     end
     if letter == 'T' then
       lasts(index, index_ttl + ARGV[fields_at + 1])
-      ARGV[fields_at + 1] = string.format('%.0f', clock() + ARGV[fields_at + 1])
+      ARGV[fields_at + 1] = string.format('%.0f', now_number + ARGV[fields_at + 1])
       redis.call('HSET', record, 'fence', ending, 'written', last, unpack(ARGV, fields_at, fields_at + fields - 1))
     elseif ending ~= '' then
-      redis.call('HSET', record, 'fence', ending, 'written', last, 'finished_at', string.format('%.0f', clock()),
+      redis.call('HSET', record, 'fence', ending, 'written', last, 'finished_at', now,
         'end_id', id, unpack(ARGV, fields_at, fields_at + fields - 1))
       if outside and (fence == 'Q:0::' or string.sub(fence, 1, 1) == 'R') then
         redis.call('HSET', record, 'keep_ms', record_ttl)
@@ -99,18 +123,20 @@ for i = 1, #KEYS / 3 do
         redis.call('UNLINK', held[4])
         redis.call('HDEL', record, 'journal', 'sum', 'envelope', 'home', 'waits_for')
       end
-    elseif sum ~= '' then
+    elseif sum then
       redis.call('HSET', record, 'written', last, 'sum', sum)
     elseif last > written then
       redis.call('HSET', record, 'written', last)
     end
-    if arm then
+    if arm ~= '' then
       redis.call('PEXPIRE', stream, stream_ttl)
       lasts(index, tonumber(index_ttl))
       -- The oldest tasks of the session leave the index when their records have expired.
-      local home = string.sub(record, 1, -#message_id - 1)
-      for _, oldest in ipairs(redis.call('ZRANGE', index, 0, 99)) do
-        if redis.call('EXISTS', home .. oldest) == 0 then redis.call('ZREM', index, oldest) end
+      if arm == '2' then
+        local home = string.sub(record, 1, -#message_id - 1)
+        for _, oldest in ipairs(redis.call('ZRANGE', index, 0, 99)) do
+          if redis.call('EXISTS', home .. oldest) == 0 then redis.call('ZREM', index, oldest) end
+        end
       end
     end
     out[i] = id

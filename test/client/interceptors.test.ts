@@ -1,0 +1,54 @@
+import { expect, test } from 'vitest'
+import type { ClientInterceptors } from '../../src/client/interceptors.ts'
+import { House } from '../worker/harness.ts'
+
+const send = { targetAgentType: 'agent', sessionId: 's', content: 'hi' }
+
+test('stand around sendMessage and ask, the first outermost, and see the answer', async () => {
+  const house = new House()
+  await house.work((_command, { metadata }) => metadata)
+  const seen: string[] = []
+  const marking = (mark: string): ClientInterceptors => ({
+    send: async (request, next) => {
+      const metadata = { ...request.metadata, [mark]: Object.keys(request.metadata ?? {}).length }
+      const answer = await next({ ...request, metadata })
+      seen.push(`${mark} ${answer.status}`)
+      return answer
+    },
+  })
+  const client = house.client({ interceptors: [marking('a'), marking('b')] })
+  expect((await client.ask(send)).data).toEqual({ a: 0, b: 1 })
+  const { messageId } = await client.sendMessage(send)
+  expect((await client.result({ sessionId: 's', messageId })).data).toEqual({ a: 0, b: 1 })
+  expect(seen).toEqual(['b QUEUED', 'a QUEUED', 'b QUEUED', 'a QUEUED'])
+})
+
+test('may answer in its place, and nothing is written; what it throws the caller gets', async () => {
+  const house = new House()
+  const refusal = { success: false, status: 'REJECTED', messageId: 'm', traceId: 't', timestamp: 0 } as const
+  const error = { code: 'GW_INVALID_ARGUMENT', message: 'quota is used up' } as const
+  const strict = house.client({ interceptors: { send: async () => ({ ...refusal, error }) } })
+  expect(await strict.sendMessage(send)).toEqual({ ...refusal, error })
+  await expect(strict.ask(send)).rejects.toThrow('quota is used up')
+  const rude = house.client({ interceptors: { send: () => Promise.reject(new Error('boom')) } })
+  await expect(rude.sendMessage(send)).rejects.toThrow('boom')
+  expect(await house.waiting()).toBe(0)
+})
+
+test('may name the message, but not rename what the caller has named', async () => {
+  const house = new House()
+  const naming = house.client({ interceptors: { send: (request, next) => next({ ...request, messageId: 'mine' }) } })
+  expect(await naming.sendMessage(send)).toMatchObject({ status: 'QUEUED', messageId: 'mine' })
+  expect(await naming.sendMessage({ ...send, messageId: 'yours' })).toMatchObject({
+    ...{ success: false, status: 'REJECTED', messageId: 'yours', error: { code: 'GW_INVALID_ARGUMENT' } },
+  })
+  await expect(naming.ask(send)).rejects.toThrow('messageId is invalid: an interceptor may not change')
+})
+
+test('what is no interceptor is refused', () => {
+  const house = new House()
+  const refused = { code: 'GW_INVALID_ARGUMENT', message: expect.stringMatching(/interceptors|sned/) }
+  for (const interceptors of [{ send: 7 }, { sned: () => 1 }, [7]]) {
+    expect(() => house.client({ interceptors: interceptors as never })).toThrow(expect.objectContaining(refused))
+  }
+})

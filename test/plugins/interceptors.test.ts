@@ -1,0 +1,302 @@
+import { describe, expect, test } from 'vitest'
+import { z } from 'zod'
+import type { AgentContext } from '../../src/agent/context.ts'
+import { composeInterceptors, type Interceptor, type Interceptors } from '../../src/agent/interceptor.ts'
+import { tool } from '../../src/agent/tool.ts'
+import type { AskAgentCommand } from '../../src/protocol/command.ts'
+import type { SessionEvent } from '../../src/protocol/event.ts'
+import { waitFor } from '../../src/testing/wait-for.ts'
+import { deferred } from '../../src/util/deferred.ts'
+import { Gate, House } from '../worker/harness.ts'
+import { make } from './support.ts'
+
+const send = { targetAgentType: 'agent', sessionId: 's', content: 'hi' }
+const echo = tool({ description: 'echo', input: z.object({ text: z.string() }), execute: ({ text }) => text })
+const around = (pluginId: string, interceptors: Interceptors, priority = 0) =>
+  make(pluginId, { interceptors, priority })
+
+async function ask(house: House, request: object = {}) {
+  const events: SessionEvent[] = []
+  const result = await house.client().ask({ ...send, ...request, onEvent: (event) => events.push(event) })
+  const said = events.flatMap((event) =>
+    event.type === 'chunk' ? [event.content] : event.type === 'rewind' ? ['<'] : [],
+  )
+  return { ...result, said }
+}
+
+describe('the composer', () => {
+  const sign =
+    (mark: string): Interceptor<string, string> =>
+    async (input, next) =>
+      `${mark}(${await next(input + mark)})`
+
+  test('puts the first outermost', async () => {
+    const all = composeInterceptors([sign('a'), sign('b'), sign('c')])
+    expect(await all?.('', async (input) => input)).toBe('a(b(c(abc)))')
+    expect(composeInterceptors([])).toBeUndefined()
+  })
+
+  test('makes a rejection of whatever one throws, and lets it call on twice or never', async () => {
+    const rude = composeInterceptors<string, string>([
+      sign('a'),
+      () => {
+        throw new Error('rude')
+      },
+    ])
+    await expect(rude?.('', async () => '')).rejects.toThrow('rude')
+    const twice = composeInterceptors<string, string>([
+      async (input, next) => (await next(input)) + (await next(input)),
+    ])
+    expect(await twice?.('x', async (input) => input)).toBe('xx')
+    const never = composeInterceptors<string, string>([async () => 'own'])
+    expect(await never?.('x', () => Promise.reject(new Error('not called')))).toBe('own')
+  })
+})
+
+describe('around a task', () => {
+  test('the command and the result can be changed, by priority', async () => {
+    const house = new House()
+    const marking = (mark: string): Interceptors => ({
+      task: async (input, next) => {
+        const command = input.command as AskAgentCommand
+        return `${mark}(${await next({ ...input, command: command.withContent(`${command.content}${mark}`) })})`
+      },
+    })
+    await house.work(({ content }) => content, {
+      plugins: [around('a', marking('a'), 1), around('b', marking('b'), 2)],
+    })
+    expect((await ask(house)).data).toBe('b(a(hiba))')
+  })
+
+  test('what one throws fails the attempt, and is retried like any failure; it may do without the handler', async () => {
+    const house = new House()
+    let handled = 0
+    await house.work(
+      () => {
+        handled += 1
+      },
+      {
+        plugins: [
+          around('p', {
+            task: async ({ task }) => {
+              if (task.attempt === 1) throw new Error('not yet')
+              return 'cached'
+            },
+          }),
+        ],
+        retry: { maxAttempts: 2, backoff: { type: 'fixed', delayMs: 1 } },
+      },
+    )
+    const { data, attempts } = await ask(house)
+    expect({ data, attempts, handled }).toEqual({ data: 'cached', attempts: 2, handled: 0 })
+  })
+
+  test('one that hangs is ended by the task’s timeout', async () => {
+    const house = new House()
+    await house.work(() => 'done', {
+      plugins: [around('p', { task: () => new Promise(() => undefined) })],
+      taskTimeoutMs: 50,
+    })
+    expect((await ask(house)).error?.code).toBe('GW_TASK_TIMEOUT')
+  })
+})
+
+describe('around a call of a tool', () => {
+  test('arguments, output and name can be changed; the arguments are checked behind', async () => {
+    const house = new House()
+    const upper: Interceptors = {
+      toolCall: async (input, next) => {
+        if (input.tool === 'shout') return String(await next({ ...input, tool: 'echo' })).toUpperCase()
+        return next({ ...input, args: { text: 7 } })
+      },
+    }
+    await house.work(
+      async (_command, context) => [
+        await context.callTool('shout', { text: 'loud' }),
+        await context.callTool('echo', { text: 'x' }).catch((error) => error.code),
+      ],
+      { plugins: [around('p', upper)], tools: { echo } },
+    )
+    expect((await ask(house)).data).toEqual(['LOUD', 'GW_TOOL_INPUT_INVALID'])
+  })
+})
+
+describe('around an event', () => {
+  test('it can be changed, dropped and split, and the order stays', async () => {
+    const house = new House()
+    const emit: Interceptors['emit'] = async (input, next) => {
+      const { event } = input
+      if (event.type !== 'chunk') return next({ ...input, metadata: { seen: true } })
+      if (event.content === 'drop') return
+      // The first takes longest: those behind it wait for it.
+      if (event.content === '0') await new Promise((resolve) => setTimeout(resolve, 20))
+      for (const part of event.content.split(' ')) await next({ ...input, event: { ...event, content: part } })
+    }
+    await house.work(
+      async (_command, context) => {
+        const emits = ['0', 'a b', 'drop', 'c'].map((text) => context.emitChunk(text))
+        await context.emitState('state')
+        void context.emitChunk('last, not awaited')
+        await Promise.all(emits)
+        return 'done'
+      },
+      { plugins: [around('p', { emit })] },
+    )
+    const { said, status } = await ask(house)
+    expect({ said, status }).toEqual({ said: ['0', 'a', 'b', 'c', 'last,', 'not', 'awaited'], status: 'COMPLETED' })
+    const events = await house.events('s')
+    expect(events.find(({ event_type: type }) => type === 'state')?.metadata).toEqual({ attempt: 1, seen: true })
+  })
+
+  test('the emit resolves when Redis has it, and a burst is still written in few commits', async () => {
+    const house = new House()
+    await house.work(
+      async (_command, context) => {
+        await Promise.all(Array.from({ length: 200 }, (_, index) => context.emitChunk(`${index} `)))
+        return (await house.events('s')).length
+      },
+      { plugins: [around('p', { emit: async (input, next) => next(input) })] },
+    )
+    const { data, said } = await ask(house)
+    expect(data).toBe(200)
+    expect(said.join('')).toBe(Array.from({ length: 200 }, (_, index) => `${index} `).join(''))
+  })
+
+  test('what one throws is logged and reaches whoever emitted; the event is not written, the others are', async () => {
+    const house = new House()
+    const emit: Interceptors['emit'] = async (input, next) => {
+      if (input.event.type === 'chunk' && input.event.content === 'secret') throw new Error('not that')
+      await next(input)
+    }
+    await house.work(
+      async (_command, context) => {
+        void context.emitChunk('secret')
+        const refused = await context.emitChunk('secret').catch((error) => error.message)
+        await context.emitChunk('fine')
+        return refused
+      },
+      { plugins: [around('p', { emit })] },
+    )
+    const { said, data } = await ask(house)
+    expect({ said, data }).toEqual({ said: ['fine'], data: 'not that' })
+    const lines = house.logger.lines.filter(({ message }) => message.startsWith('an interceptor threw'))
+    expect(lines).toHaveLength(2)
+    expect(lines[0]?.fields).toMatchObject({ sessionId: 's', attempt: 1, err: expect.any(Error) })
+  })
+
+  test.each([
+    [{ type: 'done', status: 'COMPLETED' }, 'the type of an event is invalid: must be chunk, state, data or artifact'],
+    [{ type: 'chunk', content: 7 }, 'the chunk of an interceptor is invalid: must be a text (got 7)'],
+    [undefined, 'the type of an event is invalid'],
+  ])('what no handler could emit is refused: %j', async (event, message) => {
+    const house = new House()
+    await house.work(
+      async (_command, context) => {
+        await context.emitChunk('x')
+      },
+      { plugins: [around('p', { emit: (input, next) => next({ ...input, event: event as never }) })] },
+    )
+    const { error, messageId } = await ask(house)
+    expect(error?.message).toContain(message)
+    expect(await house.dones('s', messageId)).toHaveLength(1)
+  })
+
+  test('calling on after it has returned is too late', async () => {
+    const house = new House()
+    const late = deferred<unknown>()
+    const emit: Interceptors['emit'] = async (input, next) => {
+      setTimeout(() => void next(input).catch((error: unknown) => late.resolve(error)), 1)
+    }
+    await house.work(async (_command, context) => context.emitChunk('x'), { plugins: [around('p', { emit })] })
+    await ask(house)
+    expect(await late.promise).toMatchObject({ code: 'GW_CLOSED' })
+  })
+
+  test('a task whose events are still on their way is neither ended nor suspended', async () => {
+    const house = new House()
+    const gate = new Gate()
+    const emit: Interceptors['emit'] = async (input, next) => {
+      await gate.pass()
+      await next(input)
+    }
+    const child = new Gate()
+    let ran = 0
+    await house.work(
+      async (_command, context) => {
+        ran += 1
+        void context.emitChunk('slow')
+        return (await context.callAgent({ targetAgentType: 'child', content: 'x' })).data
+      },
+      { plugins: [around('p', { emit })], suspendAfterMs: 0 },
+    )
+    await house.work(
+      async () => {
+        await child.pass()
+        return 'yes'
+      },
+      { capabilities: ['child'] },
+    )
+    const client = house.client()
+    const { messageId } = await client.sendMessage(send)
+    const status = async () => (await client.getTask({ sessionId: 's', messageId }))?.status
+    await Promise.all([gate.reached(1), child.reached(1)])
+    await new Promise((resolve) => setTimeout(resolve, 300)) // several looks of those who would suspend it
+    expect(await status()).toBe('RUNNING')
+    gate.open()
+    await waitFor(async () => (await status()) === 'WAITING_AGENT')
+    child.open()
+    expect((await client.result({ sessionId: 's', messageId })).data).toBe('yes')
+    const chunks = (await house.events('s')).filter(({ event_type: type }) => type === 'chunk')
+    expect({ ran, chunks: chunks.length }).toEqual({ ran: 2, chunks: 1 })
+  })
+
+  test('a step has what it says inside of it, and a replay says nothing twice', async () => {
+    const house = new House()
+    const emit: Interceptors['emit'] = async (input, next) => {
+      await new Promise(setImmediate)
+      await next(
+        input.event.type === 'chunk'
+          ? { ...input, event: { ...input.event, content: `[${input.event.content}]` } }
+          : input,
+      )
+    }
+    let ran = 0
+    const handle = async (_command: unknown, context: AgentContext) => {
+      ran += 1
+      void context.emitChunk('before')
+      await context.step('step', () => {
+        void context.emitChunk('inside')
+        return 1
+      })
+      void context.emitChunk('after')
+      const answer = await context.askUser('go on?')
+      void context.emitChunk('end')
+      return answer
+    }
+    await house.work(handle, { plugins: [around('p', { emit })], suspendAfterMs: 0 })
+    const client = house.client()
+    const { messageId } = await client.sendMessage(send)
+    await waitFor(async () => (await client.getTask({ sessionId: 's', messageId }))?.status === 'WAITING_USER')
+    const [question] = await client.pendingAsks('s')
+    await client.reply({ sessionId: 's', messageId, askId: question?.askId ?? '', content: 'yes' })
+    expect((await client.result({ sessionId: 's', messageId })).data).toBe('yes')
+    const events = await house.events('s')
+    const said = events.flatMap(({ event_type: type, data, metadata }) =>
+      type === 'chunk' || type === 'rewind'
+        ? [
+            [
+              type === 'rewind' ? '<' : (data as { content: string }).content,
+              (metadata as { step?: string }).step !== undefined,
+            ],
+          ]
+        : [],
+    )
+    expect(said).toEqual([
+      ['[before]', false],
+      ['[inside]', true],
+      ['[after]', false],
+      ['[end]', false],
+    ])
+    expect(ran).toBe(2)
+  })
+})
