@@ -105,6 +105,26 @@ describe('byclaw-worker', { timeout: 60_000 }, () => {
     expect((await program.end()).code).toBe(0)
   })
 
+  test('what a plugin throws shows its own file and line', async () => {
+    const folder = await project({
+      'agent.ts': [
+        "import { GatewayWorker } from 'byclaw-gateway-sdk'",
+        'export class Agent extends GatewayWorker {',
+        "  getCapabilities() { return ['agent'] }",
+        "  processCommand(_: unknown, context: any) { return context.callTool('sayer_say', {}).catch((e: Error) => e.stack) }",
+        '}',
+      ].join('\n'),
+      'plugins/sayer/index.ts': sayPlugin('fail()', { head: "import { fail } from './fail.ts'" }),
+      'plugins/sayer/fail.ts': "type Never = never\n\nexport function fail(): Never {\n  throw new Error('boom')\n}",
+    })
+    const house = new PluginHouse()
+    const flags = ['--plugin-dir', 'plugins', '--key-prefix', house.prefix, '--redis-url', house.url]
+    const program = startByclawWorker(['--worker-class', './agent.ts', ...flags], { cwd: folder })
+    const { data } = await house.client().ask({ targetAgentType: 'agent', sessionId: 's', content: 'go' })
+    expect(data).toMatch(/^Error: boom\n +at fail \(.*plugins\/sayer\/fail\.ts:4:9\)/)
+    await program.end()
+  })
+
   test('a folder that is not there is a fault of the flag', async () => {
     const folder = await project({ 'agent.ts': agentSource() })
     const args = ['--worker-class', './agent.ts', '--redis-url', new PluginHouse().url, '--plugin-dir', 'nix']

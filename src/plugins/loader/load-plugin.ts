@@ -5,13 +5,15 @@ import { isObject } from '../../protocol/json.ts'
 import { type Bundle, bundle } from './bundle.ts'
 import { evaluate, placeIn } from './evaluate.ts'
 import type { HostModules } from './host-modules.ts'
-import { filesBelow, hashOf } from './plugin-files.ts'
+import { codeHashOf, filesBelow, hashOf } from './plugin-files.ts'
 import { notLoaded, type PluginSource } from './plugin-source.ts'
 
 /** A plugin's files, bundled but not yet run. */
 export interface PluginBuild {
   readonly source: PluginSource
   readonly bundle: Bundle
+  /** Of what was bundled. */
+  readonly codeHash: string
   /** Of all that the plugin is made of. */
   readonly hash: string
   /** Everything whose change concerns it. */
@@ -28,8 +30,9 @@ export async function buildPlugin(source: PluginSource, hosts: HostModules): Pro
   const built = await bundle(source, hosts)
   const own = await ownFiles(source)
   const root = source.folder ?? path.dirname(source.entry)
-  const hash = await hashOf(root, built.code, own)
-  return { source, bundle: built, hash, files: [...new Set([...own, ...built.inputs])].sort() }
+  const codeHash = codeHashOf(root, built.code)
+  const hash = await hashOf(root, codeHash, own)
+  return { source, bundle: built, codeHash, hash, files: [...new Set([...own, ...built.inputs])].sort() }
 }
 
 /**

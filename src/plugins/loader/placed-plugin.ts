@@ -5,6 +5,12 @@ import { buildPlugin, instantiate, ownFiles, type PluginBuild, refusal } from '.
 import { signatureOf } from './plugin-files.ts'
 import { notLoaded, type PluginSource, sourceAt } from './plugin-source.ts'
 
+/** Data that changes so often in a row, each time so soon after the load, is the plugin's own doing … */
+const RESTLESS_AFTER = 5
+const SOON_MS = 2_000
+/** … and then loaded no more often than this. */
+const CALM_MS = 60_000
+
 /** What a look at a plugin's files came to. */
 export type LookOutcome =
   | { readonly status: 'loaded' | 'reloaded'; readonly pluginId: string; readonly version: string }
@@ -31,6 +37,10 @@ export class PlacedPlugin {
   readonly #shared: PlacedResources
   #pluginId: string | undefined
   #hash = ''
+  #codeHash = ''
+  #loadedAt = 0
+  /** How often in a row only data changed, and soon after a load. */
+  #restless = 0
   #signature: string | undefined
   #files: readonly string[] = []
   #error: GatewayError | undefined
@@ -104,6 +114,7 @@ export class PlacedPlugin {
     const previous = this.#pluginId
     if (!isForced && previous !== undefined && build.hash === this.#hash)
       return { status: 'unchanged', pluginId: previous }
+    if (!isForced) this.#requireRest(build)
     const plugin = instantiate(build, hosts)
     const id = String(plugin.manifest?.pluginId)
     const other = ownerOf(id)
@@ -117,6 +128,17 @@ export class PlacedPlugin {
     return this.#note(build, change.pluginId, change.version, previous)
   }
 
+  /** A plugin that writes into its own folder would be loaded for ever. */
+  #requireRest({ codeHash }: PluginBuild): void {
+    const isData = this.#pluginId !== undefined && codeHash === this.#codeHash
+    const soonMs = this.#restless < RESTLESS_AFTER ? SOON_MS : CALM_MS
+    const isSoon = performance.now() - this.#loadedAt < soonMs
+    this.#restless = isData && isSoon ? this.#restless + 1 : 0
+    if (this.#restless < RESTLESS_AFTER) return
+    const remedy = 'if it writes them itself, they belong elsewhere, or must end in .log or .tmp'
+    throw notLoaded(this.place, `files beside its code change again and again, soon after it was loaded: ${remedy}`)
+  }
+
   /** A plugin that came under another id than before takes the place of the former one as well. */
   async #note(
     build: PluginBuild,
@@ -126,6 +148,8 @@ export class PlacedPlugin {
   ): Promise<LookOutcome> {
     this.#pluginId = pluginId
     this.#hash = build.hash
+    this.#codeHash = build.codeHash
+    this.#loadedAt = performance.now()
     if (previous !== undefined && previous !== pluginId) await this.#takeOut(previous)
     return { status: previous === undefined ? 'loaded' : 'reloaded', pluginId, version }
   }

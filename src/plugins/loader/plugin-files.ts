@@ -41,12 +41,14 @@ export async function signatureOf(files: readonly string[]): Promise<string> {
   return parts.join('\n')
 }
 
-/**
- * A short hash of what a plugin is made of: its code as it was bundled, and the files beside it. The same on every
- * machine, wherever the plugin lies there.
- */
-export async function hashOf(root: string, code: string, files: readonly string[]): Promise<string> {
-  const hash = createHash('sha256').update(code.replaceAll(root, '.'))
+/** A short hash of a plugin's code as it was bundled. The same on every machine, wherever the plugin lies there. */
+export function codeHashOf(root: string, code: string): string {
+  return createHash('sha256').update(code.replaceAll(root, '.')).digest('hex').slice(0, HASH_LENGTH)
+}
+
+/** A short hash of all that a plugin is made of: its code, by its hash, and the files beside it. */
+export async function hashOf(root: string, codeHash: string, files: readonly string[]): Promise<string> {
+  const hash = createHash('sha256').update(codeHash)
   for (const file of files) {
     const content = await presentOr(null, readFile(file))
     if (content === null) continue

@@ -51,6 +51,18 @@ describe('what a plugin in a folder may be made of', () => {
     await house.says('2,a,d,S,B,B')
   })
 
+  test('a package that is not to be bundled is loaded by Node', async () => {
+    const dir = await PluginDir.with({
+      'sayer/index.ts': sayPlugin('native()', { head: "import { native } from 'native-code'" }),
+      'sayer/package.json': '{ "byclaw": { "plugin": "./index.ts", "external": ["native-code"] } }',
+      'sayer/node_modules/native-code/package.json': '{ "name": "native-code", "main": "index.js" }',
+      'sayer/node_modules/native-code/index.js': 'exports.native = () => module.id === __filename && __filename',
+    })
+    const house = new PluginHouse()
+    await house.workWith(dir)
+    expect(await house.say()).toBe(dir.at('sayer/node_modules/native-code/index.js'))
+  })
+
   test('a class, and CommonJS', async () => {
     const source = [
       "const { Plugin, tool } = require('byclaw-gateway-sdk')",
@@ -242,6 +254,23 @@ describe('while tasks run', () => {
     for (let at = 0; at < text.length; at += 100) await appendFile(dir.at('sayer.ts'), text.slice(at, at + 100))
     await house.says('whole')
     expect(house.errors).toEqual([])
+  })
+
+  test('a plugin that writes into its own folder is not loaded for ever', async () => {
+    const body = [
+      'onWorkerStartup() {',
+      "  writeFileSync(new URL('./cache.json', import.meta.url), String(Math.random()))",
+      '}',
+    ].join('\n')
+    const head = "import { writeFileSync } from 'node:fs'"
+    const dir = await PluginDir.with({ 'sayer/index.ts': sayPlugin("'one'", { head, body }) })
+    const house = new PluginHouse()
+    await house.workWith(dir)
+    expect(await house.error()).toContain('files beside its code change again and again')
+    const before = house.logger.lines.filter(({ message }) => message === 'plugin replaced').length
+    expect(before).toBeLessThan(10)
+    await dir.write('sayer/index.ts', sayPlugin("'two'"))
+    await house.says('two')
   })
 
   test('a touch without a change loads nothing', async () => {
