@@ -35,6 +35,7 @@ export type {
 } from './agent/hooks.ts'
 export type {
   EmitInput,
+  FlushInput,
   Interceptor,
   Interceptors,
   Next,

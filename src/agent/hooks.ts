@@ -19,8 +19,8 @@ import type { AgentReply } from './calls.ts'
  * 6. Each attempt that calls `onTaskStart` calls exactly one of `onTaskComplete`, `onTaskError`, `onTaskCancel` and
  *    `onTaskLeave` at its end, when that end stands in Redis. A task that was cancelled or expired before its handler
  *    began calls none of them.
- * 7. A handler that runs again, after a crash, a failure or a suspension, calls its hooks again. `replayed` says of a call
- *    of an agent that its answer is a recorded one.
+ * 7. A handler that runs again, after a crash, a failure or a suspension, calls its hooks again. `replayed` says
+ *    that an earlier run has made this call, or has said this, already.
  * 8. A task has the plugins it started with until its attempt ends, whatever is reloaded meanwhile. `onUnload` comes when
  *    the last of these has ended; after it nothing of the plugin is called.
  */
@@ -132,6 +132,8 @@ export interface EmittedEvent {
   readonly task: TaskFacts
   readonly event: HandlerEvent
   readonly metadata: Readonly<Record<string, unknown>> | undefined
+  /** An earlier run of the attempt has said it already. */
+  readonly replayed: boolean
 }
 
 /** The events that a handler emits; all others are the worker's. */

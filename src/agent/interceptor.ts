@@ -34,6 +34,11 @@ export interface EmitInput {
   readonly metadata: Record<string, unknown> | undefined
 }
 
+/** An interceptor of events is asked for what it holds back. */
+export interface FlushInput {
+  readonly task: TaskFacts
+}
+
 /**
  * What a plugin can stand around. The plugin of the highest priority is the outermost.
  *
@@ -51,9 +56,20 @@ export interface Interceptors {
    * line, and may be called not at all or several times. The handler's emit resolves when Redis has all of it.
    */
   readonly emit?: Interceptor<EmitInput, void>
+  /**
+   * For one that holds events back in `emit`: now they must come out, because the handler has ended or begins to wait, or a
+   * step begins or ends. `emit` leads to the interceptors behind this one. `task` is the same object for all events of an
+   * attempt, so that a WeakMap can keep what belongs to it.
+   */
+  readonly flush?: (input: FlushInput, emit: Next<EmitInput, void>) => Promise<void>
 }
 
-export const INTERCEPTOR_NAMES = ['task', 'toolCall', 'emit'] as const satisfies readonly (keyof Interceptors)[]
+export const INTERCEPTOR_NAMES = [
+  'task',
+  'toolCall',
+  'emit',
+  'flush',
+] as const satisfies readonly (keyof Interceptors)[]
 
 /** One interceptor from several, the first of them the outermost; undefined if there are none. */
 export function composeInterceptors<Input, Output>(
@@ -66,5 +82,16 @@ export function composeInterceptors<Input, Output>(
       return interceptor === undefined ? last : async (given) => interceptor(given, from(index + 1))
     }
     return from(0)(input)
+  }
+}
+
+/** The flushes of several interceptors, the outermost first; what each lets out goes through those behind it. */
+export function composeFlushes(all: readonly Interceptors[]): Interceptors['flush'] {
+  if (all.every(({ flush }) => flush === undefined)) return undefined
+  return async (input, last) => {
+    for (const [index, one] of all.entries()) {
+      const behind = composeInterceptors(all.slice(index + 1).flatMap(({ emit }) => emit ?? []))
+      await one.flush?.(input, behind === undefined ? last : (given) => behind(given, last))
+    }
   }
 }

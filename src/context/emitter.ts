@@ -146,6 +146,11 @@ export class Emitter {
     return this.#isDrained && this.#rewrites === 0 && this.#coming === 0
   }
 
+  /** True as long as the handler has said no more than an earlier run. */
+  get isHoldingBack(): boolean {
+    return this.#holdBack !== undefined
+  }
+
   /** An event is on its way here: until what this answers is called, not all is said. */
   expect(): () => void {
     this.#coming += 1

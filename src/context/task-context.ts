@@ -133,7 +133,7 @@ export class TaskContext implements AgentContext {
     if (typeof text === 'string') {
       const step = this.#durable?.scope.step
       if (this.#plugins === undefined) return this.#emitter.emit(body, options?.metadata, step)
-      return this.#plugins.emit(body, options?.metadata, this.#emitting(step))
+      return this.#plugins.emit(body, options?.metadata, this.emitting(step))
     }
     const refused = Promise.reject(
       new GatewayError('GW_INVALID_ARGUMENT', { field, value: text, reason: 'must be a text' }),
@@ -142,10 +142,17 @@ export class TaskContext implements AgentContext {
     return refused
   }
 
-  #emitting(step: string | undefined): Emitting {
+  /** What interceptors hold back comes out before the handler waits, and before and after a step. */
+  #flush(): void {
+    this.#plugins?.flush(() => this.emitting())
+  }
+
+  /** Where the events of the running code go. */
+  emitting(step = this.#durable?.scope.step): Emitting {
     const emitter = this.#emitter
     return {
       write: (event, metadata) => emitter.emit(event, metadata, step),
+      isReplay: () => step === undefined && emitter.isHoldingBack,
       expect: () => emitter.expect(),
       logger: () => this.logger,
     }
@@ -171,6 +178,7 @@ export class TaskContext implements AgentContext {
   callAgent<Contract extends AgentContract>(call: ContractCall<Contract>): Promise<AgentReply<ContractResult<Contract>>>
   callAgent<Data = unknown>(call: AgentCall): Promise<AgentReply<Data>>
   async callAgent(call: AgentCall | ContractCall): Promise<AgentReply | AgentCallAccepted> {
+    this.#flush()
     return new AgentCalls(this.#needDurable()).call(call)
   }
 
@@ -186,18 +194,28 @@ export class TaskContext implements AgentContext {
     tasks: readonly (AgentCall | ContractCall)[],
     options: GroupOptions = {},
   ): Promise<readonly unknown[]> {
+    this.#flush()
     return new AgentCalls(this.#needDurable()).group(tasks, options)
   }
 
   step<Result>(name: string, fn: () => Result | Promise<Result>): Promise<Result> {
-    return this.#durably((task) => this.#needSteps(task).run(name, fn))
+    if (this.#plugins === undefined) return this.#durably((task) => this.#needSteps(task).run(name, fn))
+    this.#flush()
+    const body = async () => {
+      const result = await fn()
+      this.#flush()
+      return result
+    }
+    return this.#durably((task) => this.#needSteps(task).run(name, body))
   }
 
   sleep(ms: number): Promise<void> {
+    this.#flush()
     return this.#durably((task) => sleep(task, ms))
   }
 
   askUser<Answer = unknown>(question: string | Question<Answer>): Promise<Answer> {
+    this.#flush()
     return this.#durably((task) => askUser(task, question)) as Promise<Answer>
   }
 

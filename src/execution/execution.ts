@@ -1,3 +1,4 @@
+import type { AgentContext } from '../agent/context.ts'
 import type { AgentContract } from '../agent/contract.ts'
 import { checkSchema } from '../agent/schema.ts'
 import type { GatewayWorker } from '../agent/worker.ts'
@@ -247,7 +248,9 @@ export class Execution {
     const { worker } = this.#resources
     const context = this.#context
     if (this.#plugins === undefined) return worker.processCommand(command, context)
-    return this.#plugins.run({ command, context }, (input) => worker.processCommand(input.command, input.context))
+    const handle = (input: { command: GatewayCommand; context: AgentContext }) =>
+      worker.processCommand(input.command, input.context)
+    return this.#plugins.run({ command, context }, handle, () => context.emitting())
   }
 }
 

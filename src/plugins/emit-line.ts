@@ -9,6 +9,8 @@ export type WriteEvent = (event: HandlerEvent, metadata: Record<string, unknown>
 /** Where the events of a task go. */
 export interface Emitting {
   readonly write: WriteEvent
+  /** True if what is written now only repeats what an earlier run has said. */
+  readonly isReplay: () => boolean
   /** Says that an event is on its way; what it answers is called when that has come, or will not come. */
   readonly expect: () => () => void
   readonly logger: () => Logger

@@ -1,5 +1,6 @@
 import type { AgentConfig } from '../agent/agent-config.ts'
 import { HOOK_NAMES, type HookEvents, type HookName, type UnloadEvent, type WorkerFacts } from '../agent/hooks.ts'
+import type { Interceptors } from '../agent/interceptor.ts'
 import type { BuildContext, Plugin } from '../agent/plugin.ts'
 import type { PluginOrigin } from '../agent/plugin-registry.ts'
 import { errorMessage } from '../errors.ts'
@@ -21,6 +22,8 @@ export class LoadedPlugin {
   readonly loadedAt = Date.now()
   /** Where it stands among those of its priority. */
   readonly place: number
+  /** Bound to the object in which they stand. */
+  readonly interceptors: Interceptors
   readonly #hooks: ReadonlyMap<HookName, Hook<never>>
   readonly #startTimeoutMs: number
   readonly #logger: Logger
@@ -41,6 +44,7 @@ export class LoadedPlugin {
     this.place = options.place
     this.#startTimeoutMs = startTimeoutMs
     this.#logger = options.logger.child({ pluginId: this.pluginId, pluginVersion: this.version })
+    this.interceptors = bound(plugin.interceptors ?? {})
     this.#hooks = hooksOf(plugin, timeoutMs, this.#logger)
   }
 
@@ -111,6 +115,16 @@ export class LoadedPlugin {
     } finally {
       clearTimeout(timer)
     }
+  }
+}
+
+function bound(interceptors: Interceptors): Interceptors {
+  const { task, toolCall, emit, flush } = interceptors
+  return {
+    task: task?.bind(interceptors),
+    toolCall: toolCall?.bind(interceptors),
+    emit: emit?.bind(interceptors),
+    flush: flush?.bind(interceptors),
   }
 }
 

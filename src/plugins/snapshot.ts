@@ -1,5 +1,5 @@
 import { HOOK_NAMES, type HookEvents, type HookName } from '../agent/hooks.ts'
-import { composeInterceptors, type Interceptors } from '../agent/interceptor.ts'
+import { composeFlushes, composeInterceptors, type Interceptors } from '../agent/interceptor.ts'
 import type { ToolContext, ToolDescription, Tools } from '../agent/tool.ts'
 import type { Logger } from '../logger.ts'
 import type { Hook } from './hook.ts'
@@ -41,17 +41,12 @@ export class PluginSnapshot {
     this.owners = owners
     this.agents = agents
     this.#hooks = new Map(HOOK_NAMES.map((name) => [name, plugins.flatMap((plugin) => plugin.hook(name) ?? [])]))
-    const around = <Name extends keyof Interceptors>(name: Name) =>
-      plugins.flatMap(({ plugin }) => {
-        const interceptor = plugin.interceptors?.[name]
-        return interceptor === undefined
-          ? []
-          : [interceptor.bind(plugin.interceptors) as NonNullable<typeof interceptor>]
-      })
+    const all = plugins.map(({ interceptors }) => interceptors)
     this.interceptors = {
-      task: composeInterceptors(around('task')),
-      toolCall: composeInterceptors(around('toolCall')),
-      emit: composeInterceptors(around('emit')),
+      task: composeInterceptors(all.flatMap(({ task }) => task ?? [])),
+      toolCall: composeInterceptors(all.flatMap(({ toolCall }) => toolCall ?? [])),
+      emit: composeInterceptors(all.flatMap(({ emit }) => emit ?? [])),
+      flush: composeFlushes(all),
     }
     this.versions = JSON.stringify(Object.fromEntries(plugins.map(({ pluginId, version }) => [pluginId, version])))
   }

@@ -4,7 +4,7 @@ import type { AgentCallFacts, EmittedEvent, HandlerEvent, HookEvents, HookName, 
 import type { EmitInput, TaskInput, ToolCallInput } from '../agent/interceptor.ts'
 import type { ToolContext } from '../agent/tool.ts'
 import type { CommandContent } from '../protocol/command.ts'
-import { EmitLine, type Emitting, type WriteEvent } from './emit-line.ts'
+import { EmitLine, type Emitting } from './emit-line.ts'
 import { type AboutTask, factsOf } from './facts.ts'
 import { findPrompt } from './find-prompt.ts'
 import { HookLine } from './hook-line.ts'
@@ -60,14 +60,24 @@ export class TaskPlugins {
   async run(
     input: Omit<TaskInput, 'task'>,
     handle: (input: Omit<TaskInput, 'task'>) => Promise<unknown>,
+    emitting: () => Emitting,
   ): Promise<unknown> {
     const { task: around } = this.snapshot.interceptors
     try {
       if (around === undefined) return await handle(input)
       return await around({ ...input, task: this.task }, handle)
     } finally {
+      this.flush(emitting)
       await this.#emits?.passed()
     }
+  }
+
+  /** Lets out what interceptors hold back, behind all that was emitted before. */
+  flush(emitting: () => Emitting): void {
+    const { flush } = this.snapshot.interceptors
+    if (flush === undefined || this.#emits === undefined) return
+    // What goes wrong is logged by the line.
+    void this.#emits.pass((last) => flush({ task: this.task }, last), this.#told(emitting()))
   }
 
   /** Calls a tool inside the interceptors. */
@@ -101,16 +111,25 @@ export class TaskPlugins {
    */
   emit(event: HandlerEvent, metadata: Record<string, unknown> | undefined, emitting: Emitting): Promise<void> {
     const { emit: around } = this.snapshot.interceptors
-    if (around === undefined) return this.#write(event, metadata, emitting.write)
+    if (around === undefined) return this.#write(event, metadata, emitting)
     this.#emits ??= new EmitLine()
-    const write: WriteEvent = (passed, more) => this.#write(passed, more, emitting.write)
     const input: EmitInput = { task: this.task, event, metadata }
-    return this.#emits.pass((last) => around(input, last), { ...emitting, write })
+    return this.#emits.pass((last) => around(input, last), this.#told(emitting))
   }
 
-  async #write(event: HandlerEvent, metadata: Record<string, unknown> | undefined, write: WriteEvent): Promise<void> {
+  /** The same, and the hooks are told of what was written. */
+  #told(emitting: Emitting): Emitting {
+    return { ...emitting, write: (event, metadata) => this.#write(event, metadata, emitting) }
+  }
+
+  async #write(
+    event: HandlerEvent,
+    metadata: Record<string, unknown> | undefined,
+    { write, isReplay }: Emitting,
+  ): Promise<void> {
+    const replayed = isReplay()
     await write(event, metadata)
-    this.#tell('onEvent', (): EmittedEvent => ({ task: this.task, event, metadata }))
+    this.#tell('onEvent', (): EmittedEvent => ({ task: this.task, event, metadata, replayed }))
   }
 
   /** Tells of a call of an agent, which has just been made. */

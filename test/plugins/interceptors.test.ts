@@ -1,7 +1,13 @@
 import { describe, expect, test } from 'vitest'
 import { z } from 'zod'
 import type { AgentContext } from '../../src/agent/context.ts'
-import { composeInterceptors, type Interceptor, type Interceptors } from '../../src/agent/interceptor.ts'
+import {
+  composeFlushes,
+  composeInterceptors,
+  type EmitInput,
+  type Interceptor,
+  type Interceptors,
+} from '../../src/agent/interceptor.ts'
 import { tool } from '../../src/agent/tool.ts'
 import type { AskAgentCommand } from '../../src/protocol/command.ts'
 import type { SessionEvent } from '../../src/protocol/event.ts'
@@ -51,6 +57,37 @@ describe('the composer', () => {
     const never = composeInterceptors<string, string>([async () => 'own'])
     expect(await never?.('x', () => Promise.reject(new Error('not called')))).toBe('own')
   })
+})
+
+test('what each lets out when it is asked to goes through those behind it', async () => {
+  const holding = (mark: string): Interceptors => {
+    let held = ''
+    const take = () => {
+      const all = held
+      held = ''
+      return all
+    }
+    const say = (content: string): EmitInput => ({
+      task: {} as never,
+      event: { type: 'chunk', content },
+      metadata: undefined,
+    })
+    return {
+      emit: async ({ event }) => {
+        if (event.type === 'chunk') held += event.content
+      },
+      flush: async (_input, emit) => emit(say(`${take()}${mark}`)),
+    }
+  }
+  const all = [holding('a'), {}, holding('b')]
+  const said: string[] = []
+  const last = async ({ event }: EmitInput) => void said.push(event.type === 'chunk' ? event.content : '')
+  const input: EmitInput = { task: {} as never, event: { type: 'chunk', content: 'x' }, metadata: undefined }
+  await composeInterceptors(all.flatMap(({ emit }) => emit ?? []))?.(input, last)
+  expect(said).toEqual([])
+  await composeFlushes(all)?.({ task: {} as never }, last)
+  expect(said).toEqual(['xab'])
+  expect(composeFlushes([{}, { emit: all[0]?.emit }])).toBeUndefined()
 })
 
 describe('around a task', () => {

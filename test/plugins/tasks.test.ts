@@ -55,8 +55,8 @@ describe('hooks are told', () => {
         ...{ task, tool: 'echo', owner: undefined, args: {}, durationMs, status: 'error' },
         error: expect.objectContaining({ code: 'GW_TOOL_INPUT_INVALID' }),
       },
-      { task, event: { type: 'chunk', content: 'one', role: undefined }, metadata: { m: 1 } },
-      { task, event: { type: 'state', state: 'two', detail: undefined }, metadata: undefined },
+      { task, event: { type: 'chunk', content: 'one', role: undefined }, metadata: { m: 1 }, replayed: false },
+      { task, event: { type: 'state', state: 'two', detail: undefined }, metadata: undefined, replayed: false },
       { task, result: 'done', durationMs },
     ])
   })
