@@ -2,14 +2,12 @@ import path from 'node:path'
 import type { BuildFailure, BuildOptions, Message, Metafile } from 'esbuild'
 import { errorMessage } from '../../errors.ts'
 import { HOST_SPACE, hostRule, OWN_PLACE, ownPlaceRule } from './bundle-rules.ts'
+import type { Compiler } from './compiler.ts'
 import type { HostModules } from './host-modules.ts'
 import { notLoaded, type PluginSource } from './plugin-source.ts'
 
 /** Texts that may be imported, as strings; JSON and code go without saying. */
 const TEXTS = ['.txt', '.md', '.html', '.prompt', '.hbs', '.yaml', '.yml', '.csv', '.sql']
-
-/** Another part of this process may stop the compiler, which all of it share. */
-const TRIES = 3
 
 /** A plugin in one piece. */
 export interface Bundle {
@@ -23,32 +21,27 @@ export interface Bundle {
   readonly inputs: readonly string[]
 }
 
+/** What bundling needs. */
+export interface BundleResources {
+  readonly hosts: HostModules
+  readonly compiler: Compiler
+}
+
 /**
  * Makes one piece of a plugin, its imports and its packages.
  *
  * @throws GatewayError `GW_PLUGIN_NOT_LOADED` with file and line.
  */
-export async function bundle(source: PluginSource, hosts: HostModules): Promise<Bundle> {
-  const { build } = await import('esbuild')
+export async function bundle(source: PluginSource, { hosts, compiler }: BundleResources): Promise<Bundle> {
   const folder = path.dirname(source.entry)
   const file = `${source.entry}.bundle.cjs`
-  const options = optionsFor(source, file, hosts)
-  for (let attempt = 1; ; attempt += 1) {
-    try {
-      const { outputFiles, metafile } = await build(options)
-      const text = (ending: string) => outputFiles.find(({ path: name }) => name.endsWith(ending))?.text ?? ''
-      return { file, code: text('.cjs'), map: text('.map'), inputs: inputsOf(metafile, folder) }
-    } catch (error) {
-      if (isFailure(error)) throw notLoaded(source.path, describe(error, folder), error)
-      if (attempt === TRIES) throw notLoaded(source.path, errorMessage(error), error)
-    }
+  try {
+    const { outputFiles, metafile } = await compiler.build(optionsFor(source, file, hosts))
+    const text = (ending: string) => outputFiles.find(({ path: name }) => name.endsWith(ending))?.text ?? ''
+    return { file, code: text('.cjs'), map: text('.map'), inputs: inputsOf(metafile, folder) }
+  } catch (error) {
+    throw notLoaded(source.path, isFailure(error) ? describe(error, folder) : errorMessage(error), error)
   }
-}
-
-/** Ends the compiler's process. */
-export async function stopBundling(): Promise<void> {
-  const { stop } = await import('esbuild')
-  await stop()
 }
 
 function optionsFor(source: PluginSource, outfile: string, hosts: HostModules) {

@@ -5,7 +5,7 @@ import { errorMessage, type GatewayError } from '../../errors.ts'
 import type { Logger } from '../../logger.ts'
 import { Service } from '../../service.ts'
 import { sleep } from '../../util/sleep.ts'
-import { stopBundling } from './bundle.ts'
+import { Compiler } from './compiler.ts'
 import { FolderWatch } from './folder-watch.ts'
 import { HostModules } from './host-modules.ts'
 import { type LookOutcome, PlacedPlugin } from './placed-plugin.ts'
@@ -49,6 +49,7 @@ export interface PluginFault {
 export class HotPlugins extends Service {
   readonly #options: HotPluginsOptions
   readonly #hosts = new HostModules()
+  readonly #compiler = new Compiler()
   readonly #placed = new Map<string, PlacedPlugin>()
   /** Places where something has changed, not looked at yet. */
   readonly #changed = new Set<string>()
@@ -115,7 +116,7 @@ export class HotPlugins extends Service {
     clearTimeout(this.#timer)
     await this.#watch?.[Symbol.asyncDispose]()
     await this.#queue
-    await stopBundling()
+    await this.#compiler.stop()
   }
 
   /** Where plugins lie, or lay until now. */
@@ -173,7 +174,7 @@ export class HotPlugins extends Service {
     if (signal.aborted) return { status: 'unchanged', pluginId: known?.pluginId }
     const { plugins } = this.#options
     const ownerOf = (id: string) => [...this.#placed.values()].find(({ pluginId }) => pluginId === id)
-    const placed = known ?? new PlacedPlugin(place, { plugins, hosts: this.#hosts, ownerOf })
+    const placed = known ?? new PlacedPlugin(place, { plugins, hosts: this.#hosts, compiler: this.#compiler, ownerOf })
     if (reason === 'poll' && (await placed.isCurrent())) return { status: 'unchanged', pluginId: placed.pluginId }
     if (this.#isLive) await settled(placed, signal)
     const said = placed.error?.message

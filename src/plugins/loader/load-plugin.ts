@@ -2,7 +2,7 @@ import path from 'node:path'
 import { Plugin } from '../../agent/plugin.ts'
 import { errorMessage, GatewayError } from '../../errors.ts'
 import { isObject } from '../../protocol/json.ts'
-import { type Bundle, bundle } from './bundle.ts'
+import { type Bundle, type BundleResources, bundle } from './bundle.ts'
 import { evaluate, placeIn } from './evaluate.ts'
 import type { HostModules } from './host-modules.ts'
 import { codeHashOf, filesBelow, hashOf } from './plugin-files.ts'
@@ -26,8 +26,8 @@ export function ownFiles({ folder, entry }: Pick<PluginSource, 'folder' | 'entry
 }
 
 /** @throws GatewayError `GW_PLUGIN_NOT_LOADED` with file and line. */
-export async function buildPlugin(source: PluginSource, hosts: HostModules): Promise<PluginBuild> {
-  const built = await bundle(source, hosts)
+export async function buildPlugin(source: PluginSource, resources: BundleResources): Promise<PluginBuild> {
+  const built = await bundle(source, resources)
   const own = await ownFiles(source)
   const root = source.folder ?? path.dirname(source.entry)
   const codeHash = codeHashOf(root, built.code)

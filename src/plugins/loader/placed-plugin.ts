@@ -1,6 +1,6 @@
 import type { Plugins } from '../../agent/plugin-registry.ts'
 import { errorMessage, GatewayError } from '../../errors.ts'
-import type { HostModules } from './host-modules.ts'
+import type { BundleResources } from './bundle.ts'
 import { buildPlugin, instantiate, ownFiles, type PluginBuild, refusal } from './load-plugin.ts'
 import { signatureOf } from './plugin-files.ts'
 import { notLoaded, type PluginSource, sourceAt } from './plugin-source.ts'
@@ -19,9 +19,8 @@ export type LookOutcome =
   | { readonly status: 'failed'; readonly pluginId: string | undefined; readonly error: GatewayError }
 
 /** What all plugins of a loader share. */
-export interface PlacedResources {
+export interface PlacedResources extends BundleResources {
   readonly plugins: Plugins
-  readonly hosts: HostModules
   /** The place where a plugin of this id was loaded from, if it was. */
   readonly ownerOf: (pluginId: string) => PlacedPlugin | undefined
 }
@@ -109,7 +108,7 @@ export class PlacedPlugin {
 
   async #take(source: PluginSource, isForced: boolean): Promise<LookOutcome> {
     const { hosts, plugins, ownerOf } = this.#shared
-    const build = await buildPlugin(source, hosts)
+    const build = await buildPlugin(source, this.#shared)
     this.#files = build.files
     const previous = this.#pluginId
     if (!isForced && previous !== undefined && build.hash === this.#hash)

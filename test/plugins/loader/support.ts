@@ -1,7 +1,6 @@
 import { mkdir, mkdtemp, realpath, rename, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
-import { stop } from 'esbuild'
 import { onTestFinished } from 'vitest'
 import type { GatewayClient } from '../../../src/client/client.ts'
 import { waitFor } from '../../../src/testing/wait-for.ts'
@@ -18,10 +17,7 @@ export class PluginDir {
 
   static async with(files: Readonly<Record<string, string>>): Promise<PluginDir> {
     const dir = new PluginDir(await realpath(await mkdtemp(join(tmpdir(), 'byclaw-plugins-'))))
-    onTestFinished(async () => {
-      await stop()
-      await rm(dir.path, { recursive: true, force: true })
-    })
+    onTestFinished(() => rm(dir.path, { recursive: true, force: true }))
     for (const [name, text] of Object.entries(files)) await dir.write(name, text)
     return dir
   }
