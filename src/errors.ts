@@ -17,6 +17,7 @@ const CATALOGUE = {
   GW_REDIS_FAILED: (d) => `Redis did not carry out ${d.operation}: ${d.reason}`,
   GW_WORKER_ID_TAKEN: (d) => `worker id '${d.workerId}' is in use by a live worker (host ${d.host}, pid ${d.pid})`,
   GW_WORKER_NOT_LOADED: (d) => `${d.spec}: ${d.reason}`,
+  GW_PLUGIN_NOT_LOADED: (d) => `plugin ${d.plugin}: ${d.reason}`,
   GW_SEND_REFUSED: (d) => `the message was refused (${d.status}): ${d.message}`,
   GW_RESULT_GONE: (d) => `the result of ${d.messageId} is not kept any more`,
   GW_TASK_LOST: (d) => `task ${d.messageId} was accepted, but Redis does not know it any more (its data was lost)`,

@@ -2,6 +2,7 @@
 import { addAsks } from './commands/asks.ts'
 import { addDead } from './commands/dead/dead.ts'
 import { addDoctor } from './commands/doctor.ts'
+import { addPlugins } from './commands/plugins.ts'
 import { addReply } from './commands/reply.ts'
 import { addSend } from './commands/send.ts'
 import { addTail } from './commands/tail.ts'
@@ -31,6 +32,7 @@ async function main(args: readonly string[]): Promise<number> {
   addSend(byclaw)
   addTail(byclaw)
   addWorkers(byclaw)
+  addPlugins(byclaw)
   addTasks(byclaw)
   addTree(byclaw)
   addWhy(byclaw)

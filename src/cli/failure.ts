@@ -1,7 +1,7 @@
 import { CommanderError } from 'commander'
 import { errorMessage, GatewayError } from '../errors.ts'
 import { LocalServerError } from '../testing/servers/local-server.ts'
-import { placeOf } from './stack-place.ts'
+import { placeOf } from '../util/stack-place.ts'
 
 /** Exit codes besides 0. */
 export const EXIT = { failure: 1, usage: 2, brokenPipe: 141, interrupted: 130, terminated: 143 } as const

@@ -21,13 +21,20 @@ export class FileWatch implements AsyncDisposable {
     })
   }
 
-  /** Resolves when no change is missed any more. */
-  static async on(folder: string, onChange: (file: string) => void): Promise<FileWatch> {
+  /**
+   * Resolves when no change is missed any more.
+   *
+   * @param except - A folder that somebody else looks after.
+   */
+  static async on(folder: string, onChange: (file: string) => void, except?: string): Promise<FileWatch> {
     const { watch } = await import('chokidar')
     const watcher = watch(folder, {
       cwd: folder,
       ignoreInitial: true,
-      ignored: (file, stats) => isHidden(path.relative(folder, file)) || (stats?.isFile() === true && !isCode(file)),
+      ignored: (file, stats) =>
+        path.resolve(folder, file) === except ||
+        isHidden(path.relative(folder, file)) ||
+        (stats?.isFile() === true && !isCode(file)),
     })
     await once(watcher, 'ready')
     return new FileWatch(watcher, onChange)

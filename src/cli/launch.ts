@@ -41,6 +41,9 @@ export async function launch(options: LaunchOptions): Promise<number> {
 async function run({ spec, settings, env, dev }: LaunchOptions): Promise<number> {
   const logger = openLog(settings, env)
   const loader = new ModuleLoader()
+  // So that what plugins throw shows their own files and lines.
+  if (settings.values.pluginDir !== undefined || settings.values.plugins !== undefined)
+    process.setSourceMapsEnabled(true)
   const worker = await loadWorker(spec, locateWorker(spec, process.cwd(), loader), loader)
   const given = redisOption(settings)
   await using ownRedis = dev && given === undefined ? await startDevRedis(env) : undefined

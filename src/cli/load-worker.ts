@@ -1,10 +1,10 @@
 import type { GatewayWorker } from '../agent/worker.ts'
 import { errorMessage } from '../errors.ts'
 import { isObject } from '../protocol/json.ts'
+import { placeOf } from '../util/stack-place.ts'
 import { isWorkerClass } from '../worker/options.ts'
 import { loadingFault } from './loading-fault.ts'
 import type { ModuleLoader } from './module-loader.ts'
-import { placeOf } from './stack-place.ts'
 import { notLoaded, type WorkerSpec } from './worker-spec.ts'
 
 type WorkerClass = new () => GatewayWorker

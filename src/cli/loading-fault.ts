@@ -1,8 +1,8 @@
 import { execFile } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { errorMessage } from '../errors.ts'
+import { placeOf } from '../util/stack-place.ts'
 import { oneLine } from './failure.ts'
-import { placeOf } from './stack-place.ts'
 
 const CHECK_TIMEOUT_MS = 10_000
 

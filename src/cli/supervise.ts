@@ -4,6 +4,7 @@ import { startDevRedis } from './dev-redis.ts'
 import type { Environment } from './env.ts'
 import { FileWatch } from './file-watch.ts'
 import { ModuleLoader } from './module-loader.ts'
+import type { Settings } from './settings.ts'
 import { WorkerProcess } from './worker-process.ts'
 import { locateWorker, type WorkerSpec } from './worker-spec.ts'
 
@@ -13,12 +14,14 @@ export interface SuperviseOptions {
   readonly env: Environment
   /** Start a Redis that survives the restarts. */
   readonly needsRedis: boolean
+  readonly settings: Settings
   /** This program's arguments. */
   readonly args: readonly string[]
 }
 
 /** Runs this very program as a child without `--watch`, again and again; answers the last child's exit code. */
-export async function superviseWorker({ spec, env, needsRedis, args }: SuperviseOptions): Promise<number> {
+export async function superviseWorker(options: SuperviseOptions): Promise<number> {
+  const { spec, env, needsRedis, args, settings } = options
   const file = fileURLToPath(locateWorker(spec, process.cwd(), new ModuleLoader()))
   await using redis = needsRedis ? await startDevRedis(env) : undefined
   const childArgs = [...args.filter((arg) => arg !== '--watch'), ...(redis ? ['--redis-url', redis.url] : [])]
@@ -26,7 +29,10 @@ export async function superviseWorker({ spec, env, needsRedis, args }: Supervise
   const onSignal = (): void => child.stop()
   process.on('SIGINT', onSignal)
   process.on('SIGTERM', onSignal)
-  await using _watch = await FileWatch.on(path.dirname(file), (changed) => child.restart(changed))
+  const { pluginDir } = settings.values
+  // Plugins are loaded anew by the worker itself.
+  const except = pluginDir === undefined ? undefined : path.resolve(pluginDir)
+  await using _watch = await FileWatch.on(path.dirname(file), (changed) => child.restart(changed), except)
   try {
     return await child.run()
   } finally {

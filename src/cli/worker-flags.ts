@@ -1,5 +1,5 @@
 /** How the text of a flag or a variable becomes a value. */
-export type FlagKind = 'text' | 'number' | 'port' | 'switch' | 'nodes' | 'names'
+export type FlagKind = 'text' | 'number' | 'port' | 'switch' | 'nodes' | 'list'
 
 /** One setting: its flag as the help shows it, its environment variable, its kind, and what it means. */
 type Row = readonly [flag: string, env: string, kind: FlagKind, help: string]
@@ -126,7 +126,7 @@ const REPLAYS = {
   compatibleVersions: [
     '--compatible-versions <list>',
     'BYAI_WORKER_COMPATIBLE_VERSIONS',
-    'names',
+    'list',
     'versions whose tasks this one can go on with: v1,v2',
   ],
   onNonDeterminism: [
@@ -151,6 +151,27 @@ const RETRIES = {
     'wait before the second attempt, doubled before each further one',
   ],
   retryMaxDelayMs: ['--retry-max-delay-ms <ms>', 'BYAI_WORKER_RETRY_MAX_DELAY_MS', 'number', 'longest such wait'],
+} as const satisfies Record<string, Row>
+
+const PLUGINS = {
+  plugins: [
+    '--plugins <names>',
+    'BYAI_WORKER_PLUGINS',
+    'list',
+    'names of installed packages, and paths that begin with ./, with commas in between',
+  ],
+  pluginDir: [
+    '--plugin-dir <path>',
+    'BYAI_WORKER_PLUGIN_DIR',
+    'text',
+    'a folder of plugins; what changes in it is loaded anew',
+  ],
+  pluginPollMs: [
+    '--plugin-poll-ms <ms>',
+    'BYAI_WORKER_PLUGIN_POLL_MS',
+    'number',
+    'how often to look for changes that the system did not tell of',
+  ],
 } as const satisfies Record<string, Row>
 
 const LOGS = {
@@ -179,6 +200,7 @@ export const WORKER_FLAGS: readonly WorkerFlag[] = Object.entries({
   Retries: RETRIES,
   Replays: REPLAYS,
   Limits: LIMITS,
+  Plugins: PLUGINS,
   Logs: LOGS,
 }).flatMap(([group, rows]) =>
   Object.entries<Row>(rows).map(([option, [flag, env, kind, help]]) => ({ option, flag, env, kind, group, help })),
@@ -204,10 +226,17 @@ interface KindValues {
   readonly port: number
   readonly switch: boolean
   readonly nodes: ServerNode[]
-  readonly names: string[]
+  readonly list: string[]
 }
 
-type Rows = typeof WORKER & typeof REDIS & typeof TIMES & typeof RETRIES & typeof REPLAYS & typeof LIMITS & typeof LOGS
+type Rows = typeof WORKER &
+  typeof REDIS &
+  typeof TIMES &
+  typeof RETRIES &
+  typeof REPLAYS &
+  typeof LIMITS &
+  typeof PLUGINS &
+  typeof LOGS
 
 /** The values that were given, by option, of the type that their row names. */
 export type FlagValues = { readonly [Option in keyof Rows]?: KindValues[Rows[Option][2]] }

@@ -36,6 +36,7 @@ import type {
 } from './dead-letter-options.ts'
 import { aroundSend } from './interceptors.ts'
 import { type GatewayClientOptions, resolveClientOptions } from './options.ts'
+import { type PluginListing, PluginOffice, type ReloadPluginsOptions, type WorkerReload } from './plugin-office.ts'
 import { checkReply, type ReplyAnswer, type ReplyOptions } from './reply.ts'
 import type { SendContractRequest, SendMessageRequest } from './request.ts'
 import { type AskOptions, type ResultOptions, Results } from './results.ts'
@@ -237,6 +238,23 @@ export class GatewayClient implements AsyncDisposable {
     return this.#stores.presence.list()
   }
 
+  /** The plugins of the live workers, by worker. */
+  async listPlugins(): Promise<PluginListing[]> {
+    this.#requireOpen()
+    return this.#plugins().list()
+  }
+
+  /**
+   * Has all live workers load their plugins anew, or one of them, also where nothing seems to have changed; answers what
+   * became of it on each. Running tasks keep what they started with.
+   *
+   * @throws GatewayError `GW_INVALID_ARGUMENT` that names the option.
+   */
+  async reloadPlugins(options: ReloadPluginsOptions = {}): Promise<WorkerReload[]> {
+    this.#requireOpen()
+    return this.#plugins().reload(options)
+  }
+
   /** What could not be processed or finished, of one capability or by a filter, newest first. */
   async listDeadLetters(
     filter: string | ListDeadLettersOptions = {},
@@ -308,6 +326,11 @@ export class GatewayClient implements AsyncDisposable {
   /** For subclasses with a richer form of content: makes a request plain before it is checked. */
   protected prepare(request: AnyRequest): AnyRequest {
     return request
+  }
+
+  #plugins(): PluginOffice {
+    const { redis, keys, presence } = this.#stores
+    return new PluginOffice(redis, keys, presence)
   }
 
   #requireOpen(): void {

@@ -138,6 +138,16 @@ export class Keys {
     return `${this.prefix}:worker:${workerId}`
   }
 
+  /** Text with a TTL: the plugins of a worker, as JSON. */
+  workerPlugins(workerId: string): string {
+    return `${this.prefix}:worker-plugins:${workerId}`
+  }
+
+  /** Hash with a TTL: what workers answered to an order to reload plugins. */
+  pluginReload(requestId: string): string {
+    return `${this.prefix}:plugin-reload:${requestId}`
+  }
+
   /** Sorted set: all workers by their last heartbeat. */
   workers(): string {
     return `${this.prefix}:workers`

@@ -22,13 +22,21 @@ export interface ReplyWake {
   readonly text: string
 }
 
+/** An order to load plugins anew, to be answered under its id. */
+export interface ReloadOrder {
+  readonly requestId: string
+  /** Undefined: all of them. */
+  readonly pluginId: string | undefined
+}
+
 /**
- * What reaches a worker: a command for it, as an envelope, the word that its agenda has something earlier, or a result
- * for which one of its tasks waits.
+ * What reaches a worker: a command for it, as an envelope, the word that its agenda has something earlier, a result for
+ * which one of its tasks waits, or the order to load plugins anew.
  */
 export type InboxMessage =
   | { readonly kind: 'command'; readonly data: string }
   | ({ readonly kind: 'reply' } & ReplyWake)
+  | ({ readonly kind: 'reload' } & ReloadOrder)
   | { readonly kind: 'wake'; readonly what: string }
 
 /** How a script writes to an inbox: the stem of its key, its length and its time to live. See lua/include/answers.lua. */
@@ -60,6 +68,12 @@ export class InboxWriter {
   reply({ owner, task, op, text }: ReplyWake & { readonly owner: string }): Promise<void> {
     const what = `reply ${task.sessionId} ${task.messageId} ${op}`
     return this.#add(owner, [DATA_FIELD, '{}', WAKE_FIELD, what, RESULT_FIELD, text])
+  }
+
+  /** Orders a worker to load its plugins, or one of them, anew. */
+  reloadPlugins(workerId: string, { requestId, pluginId }: ReloadOrder): Promise<void> {
+    const what = ['reload', requestId, ...(pluginId === undefined ? [] : [pluginId])].join(' ')
+    return this.#add(workerId, [DATA_FIELD, '{}', WAKE_FIELD, what])
   }
 
   async #add(workerId: string, fields: readonly string[]): Promise<void> {
@@ -101,6 +115,10 @@ export class InboxReader {
     return entries.map((entry): InboxMessage => {
       const what = entryField(entry, WAKE_FIELD)
       if (what?.startsWith('reply ')) return toReply(what, entryField(entry, RESULT_FIELD) ?? '')
+      if (what?.startsWith('reload ')) {
+        const [, requestId = '', ...id] = what.split(' ')
+        return { kind: 'reload', requestId, pluginId: id.length === 0 ? undefined : id.join(' ') }
+      }
       if (what !== undefined) return { kind: 'wake', what }
       return { kind: 'command', data: entryField(entry, DATA_FIELD) ?? '' }
     })

@@ -1,7 +1,6 @@
 import type { Plugin } from '../agent/plugin.ts'
-import type { PluginChange, PluginOrigin, Plugins } from '../agent/plugin-registry.ts'
+import type { PluginChange, PluginConfigurator, PluginOrigin, Plugins } from '../agent/plugin-registry.ts'
 import type { PluginRegistry } from '../plugins/registry.ts'
-import type { ResolvedWorkerOptions } from './options.ts'
 
 /**
  * Adds the plugins that a worker was given, in their order, then those of its configurator, whether that waits for them or
@@ -11,7 +10,7 @@ import type { ResolvedWorkerOptions } from './options.ts'
  */
 export async function addPlugins(
   registry: PluginRegistry,
-  { plugins, pluginConfigurator }: Pick<ResolvedWorkerOptions, 'plugins' | 'pluginConfigurator'>,
+  { plugins, pluginConfigurator }: { plugins: readonly Plugin[]; pluginConfigurator?: PluginConfigurator },
 ): Promise<void> {
   for (const plugin of plugins) requireTaken(await registry.add(plugin))
   if (pluginConfigurator === undefined) return
@@ -31,6 +30,7 @@ export async function addPlugins(
   for (const change of changes) requireTaken(await change)
 }
 
-function requireTaken(change: PluginChange): void {
+/** @throws GatewayError why a plugin was refused, if it was. */
+export function requireTaken(change: PluginChange): void {
   if (change.status === 'refused') throw change.error
 }

@@ -2,7 +2,7 @@ import type { Logger } from '../logger.ts'
 import { decodeCommand } from '../protocol/codec.ts'
 import { CancelTaskCommand } from '../protocol/command.ts'
 import { Service } from '../service.ts'
-import type { InboxMessage, InboxReader, ReplyWake } from '../store/inbox.ts'
+import type { InboxMessage, InboxReader, ReloadOrder, ReplyWake } from '../store/inbox.ts'
 import { untilAborted } from '../util/until-aborted.ts'
 import { Patrol } from './patrol.ts'
 
@@ -15,6 +15,7 @@ export class Inbox extends Service {
   readonly #onCancel: (command: CancelTaskCommand) => void
   readonly #onAgenda: () => void
   readonly #onReply: (wake: ReplyWake) => void
+  readonly #onReload: (order: ReloadOrder) => void
   readonly #logger: Logger
   readonly #patrol: Patrol
 
@@ -23,6 +24,7 @@ export class Inbox extends Service {
     onCancel: (command: CancelTaskCommand) => void
     onAgenda: () => void
     onReply: (wake: ReplyWake) => void
+    onReload: (order: ReloadOrder) => void
     logger: Logger
   }) {
     super()
@@ -30,6 +32,7 @@ export class Inbox extends Service {
     this.#onCancel = options.onCancel
     this.#onAgenda = options.onAgenda
     this.#onReply = options.onReply
+    this.#onReload = options.onReload
     this.#logger = options.logger
     this.#patrol = new Patrol({
       round: (signal) => this.#listen(signal),
@@ -63,6 +66,10 @@ export class Inbox extends Service {
   #hear(message: InboxMessage): void {
     if (message.kind === 'reply') {
       this.#onReply(message)
+      return
+    }
+    if (message.kind === 'reload') {
+      this.#onReload(message)
       return
     }
     if (message.kind === 'wake') {

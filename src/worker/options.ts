@@ -67,10 +67,12 @@ const schema = z.strictObject({
   resultTtlMs: ms.default(DEFAULT_RETENTION.resultTtlMs),
   streamTtlMs: ms.default(DEFAULT_RETENTION.streamTtlMs),
   streamMaxLength: count(Number.MAX_SAFE_INTEGER).default(DEFAULT_RETENTION.streamMaxLength),
-  plugins: z.array(z.custom<Plugin>()).default([]),
+  plugins: z.array(z.union([z.string().min(1), z.custom<Plugin>((value) => typeof value === 'object')])).default([]),
   pluginConfigurator: z
     .custom<PluginConfigurator>((value) => typeof value === 'function', 'must be a function')
     .optional(),
+  pluginDir: z.string().min(1).optional(),
+  pluginPollMs: timerMs.default(10_000),
   handleSignals: z.boolean().default(false),
 })
 
@@ -141,10 +143,20 @@ export interface RunWorkerOptions {
   readonly streamTtlMs?: number
   /** About how many events a session's data stream keeps. Default 200,000. */
   readonly streamMaxLength?: number
-  /** What adds tools, prompts, hooks and interceptors; one that is refused keeps the worker from starting. Default none. */
-  readonly plugins?: readonly Plugin[]
+  /**
+   * What adds tools, prompts, hooks and interceptors; one that is refused keeps the worker from starting. A text is the
+   * name of an installed package, or the path of a file or folder (`./…`), which is watched. Default none.
+   */
+  readonly plugins?: readonly (Plugin | string)[]
   /** Called after `plugins` were added, before the first task: adds more. Default none. */
   readonly pluginConfigurator?: PluginConfigurator
+  /**
+   * A folder in which each folder and each file of code is a plugin; it is watched, and what changes is loaded anew.
+   * Default none.
+   */
+  readonly pluginDir?: string
+  /** How often to look for changes of plugins that the system did not tell of, in ms. Default 10,000. */
+  readonly pluginPollMs?: number
   /** Any pino-shaped logger. Default pino. */
   readonly logger?: Logger
   /** Stop on SIGTERM and SIGINT. Default false; `byclaw-worker` sets it. */

@@ -10,6 +10,7 @@ import { type RedisClient, slotGroups } from '../redis/client.ts'
 import { RedisConnections } from '../redis/connections.ts'
 import { ControlReader, type ControlStream, lanesOf, type TakenEntry } from '../store/control-streams.ts'
 import { InboxReader } from '../store/inbox.ts'
+import { PluginBoard } from '../store/plugin-board.ts'
 import type { WorkerIdentity } from '../store/presence.ts'
 import { executionResources } from './execution-resources.ts'
 import { Executions } from './executions.ts'
@@ -19,6 +20,7 @@ import { Intake, type RunTask } from './intake.ts'
 import { LeaseKeeper } from './lease-keeper.ts'
 import { LossReport } from './loss-report.ts'
 import { type ResolvedWorkerOptions, versionsOf } from './options.ts'
+import { PluginSupply } from './plugin-supply.ts'
 import { Promoter } from './promoter.ts'
 import { Reclaimer } from './reclaimer.ts'
 import { Registration } from './registration.ts'
@@ -52,6 +54,7 @@ export class WorkerParts {
   readonly watch: TaskWatch
   readonly losses: LossReport
   readonly plugins: PluginRegistry
+  readonly supply: PluginSupply
   readonly #options: ResolvedWorkerOptions
   readonly #desk = new WaitDesk<DurableTask>()
 
@@ -78,6 +81,8 @@ export class WorkerParts {
     const aftercare = new Aftercare({ ...stores, workerId })
     const tools = options.worker.getTools()
     this.plugins = this.#makePlugins(tools)
+    const board = new PluginBoard(this.redis, stores.keys)
+    this.supply = new PluginSupply({ registry: this.plugins, options, workerId, board, logger })
     const toolbox = new Toolbox(tools)
     this.executions = new Executions(
       executionResources({
@@ -112,6 +117,7 @@ export class WorkerParts {
       },
       onAgenda: () => this.promoter.wake(),
       onReply: (wake) => this.#desk.wake(wake),
+      onReload: (order) => void this.supply.reload(order),
       logger: this.logger,
     })
   }

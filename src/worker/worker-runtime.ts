@@ -3,7 +3,6 @@ import { GatewayError } from '../errors.ts'
 import { checkServer } from '../redis/server-check.ts'
 import { Service } from '../service.ts'
 import { sleep } from '../util/sleep.ts'
-import { addPlugins } from './add-plugins.ts'
 import type { ResolvedWorkerOptions } from './options.ts'
 import { WorkerParts } from './parts.ts'
 
@@ -69,7 +68,7 @@ export class WorkerRuntime extends Service implements RunningWorker {
       await parts.registration.start()
       await parts.keeper.start()
       await this.#options.worker.onStartup?.()
-      await addPlugins(parts.plugins, this.#options)
+      await parts.supply.start()
       await parts.inbox.start()
       // What is left of this worker's former life comes before anything new.
       await parts.reclaimer.start()
@@ -79,6 +78,7 @@ export class WorkerRuntime extends Service implements RunningWorker {
     } catch (error) {
       await this.#stopTaking()
       await this.#stopListening()
+      await parts.supply.stop()
       await parts.plugins.close()
       await parts.keeper.stop()
       await parts.registration.stop()
@@ -110,13 +110,14 @@ export class WorkerRuntime extends Service implements RunningWorker {
   }
 
   async #leave(): Promise<void> {
-    const { waits, intakes, plugins, keeper, registration } = this.#parts
+    const { waits, intakes, supply, plugins, keeper, registration } = this.#parts
     await this.#stopTaking()
     waits.hurry()
     await this.#drain()
     // Until here what still runs can be cancelled.
     await this.#stopListening()
     await Promise.all(intakes.map((intake) => intake.settled()))
+    await supply.stop()
     await plugins.close()
     await keeper.stop()
     await this.#forgetConsumer()

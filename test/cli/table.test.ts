@@ -1,9 +1,9 @@
 import { describe, expect, test } from 'vitest'
 import { oneLine } from '../../src/cli/failure.ts'
-import { placeOf } from '../../src/cli/stack-place.ts'
 import { type Column, printable, tableLines } from '../../src/cli/table.ts'
 import { ago, clock, lasted } from '../../src/cli/times.ts'
 import { span } from '../../src/util/span.ts'
+import { placeOf } from '../../src/util/stack-place.ts'
 
 interface Row {
   readonly name: string

@@ -62,6 +62,17 @@ const SAID: Readonly<Record<string, readonly RegExp[]>> = {
     /^hook {6}get_current_weather {"city":"Oslo"} ok$/,
     /^answer {4}4 °C {"weather":"1\.0\.0"}$/,
   ],
+  'examples/13-hot-reload.ts': [
+    /^1\.0\.0 {3}Hello Ada$/,
+    /^2\.0\.0 {3}Welcome back, Ada$/,
+    /^broken {2}Welcome back, Ada \(syntax error: Unterminated string literal \(greeter\.ts:\d+:\d+\)\)$/,
+  ],
+  'examples/14-mcp-tools.ts': [
+    /^demo__echo takes message$/,
+    /^demo__get-sum takes a,b$/,
+    /^The sum of 19 and 23 is 42\.$/,
+    /^{"fault":"tool 'get-sum' of MCP server 'demo': .*"}$/,
+  ],
 }
 
 let redis: LocalRedis

@@ -1,0 +1,215 @@
+import { Client } from '@modelcontextprotocol/sdk/client/index.js'
+import { getDefaultEnvironment, StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js'
+import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js'
+import type { CallToolResult, Tool as McpTool } from '@modelcontextprotocol/sdk/types.js'
+import type { Logger } from 'byclaw-gateway-sdk'
+import type { ResolvedServer } from './options.ts'
+
+const RETRY_FIRST_MS = 100
+const RETRY_MOST_MS = 5_000
+
+/** A session that the server knows, until it is closed. */
+interface Session {
+  readonly client: Client
+  readonly end: () => Promise<void>
+  isOpen: boolean
+}
+
+/**
+ * A connection to one server that comes again when it breaks.
+ *
+ * States: `idle` → `connecting` → `open`; `open` → `connecting` when the server goes away, with longer and longer pauses
+ * while it stays away; from all of them → `closed`, for good.
+ */
+export class McpConnection {
+  readonly name: string
+  readonly #server: ResolvedServer
+  readonly #logger: Logger
+  readonly #closing = new AbortController()
+  #session: Promise<Session> | undefined
+
+  constructor(name: string, server: ResolvedServer, logger: Logger) {
+    this.name = name
+    this.#server = server
+    this.#logger = logger
+  }
+
+  /** All tools of the server. */
+  async listTools(): Promise<McpTool[]> {
+    const { client } = await this.#open()
+    const { timeoutMs } = this.#server
+    const tools: McpTool[] = []
+    let cursor: string | undefined
+    do {
+      const page = await client.listTools(cursor === undefined ? {} : { cursor }, { timeout: timeoutMs })
+      tools.push(...page.tools)
+      cursor = page.nextCursor
+    } while (cursor !== undefined)
+    return tools
+  }
+
+  /**
+   * Calls a tool. A call that surely has not reached the server is made again over a new connection; one that was on its
+   * way when the connection broke is not, since it may have been carried out.
+   *
+   * @throws Error that names the server and the tool, or the signal's reason.
+   */
+  async call(tool: string, args: Record<string, unknown>, signal: AbortSignal): Promise<CallToolResult> {
+    for (let attempt = 1; ; attempt += 1) {
+      signal.throwIfAborted()
+      const session = await this.#openBefore(signal)
+      try {
+        const options = { signal, timeout: this.#server.timeoutMs, maxTotalTimeout: this.#server.timeoutMs }
+        return (await session.client.callTool({ name: tool, arguments: args }, undefined, options)) as CallToolResult
+      } catch (error) {
+        signal.throwIfAborted()
+        if (wasNotDelivered(error) && attempt === 1) {
+          await this.#abandon(session)
+          continue
+        }
+        throw new Error(`tool '${tool}' of MCP server '${this.name}': ${reasonOf(error)}`, { cause: error })
+      }
+    }
+  }
+
+  /** Ends the connection, and the server if it is a process of ours. */
+  async close(): Promise<void> {
+    this.#closing.abort(new Error(`MCP server '${this.name}' is not in use any more`))
+    const session = await this.#session?.catch(() => undefined) // why it did not come about was told
+    await session?.end()
+  }
+
+  #open(): Promise<Session> {
+    this.#closing.signal.throwIfAborted()
+    this.#session ??= this.#connect()
+    return this.#session
+  }
+
+  /** The session, unless the signal comes first, or the time for it is up. */
+  async #openBefore(signal: AbortSignal): Promise<Session> {
+    const { connectTimeoutMs } = this.#server
+    const late = AbortSignal.timeout(connectTimeoutMs)
+    const either = AbortSignal.any([signal, late, this.#closing.signal])
+    const { promise: stopped, stop } = rejectedBy(either)
+    try {
+      return await Promise.race([this.#open(), stopped])
+    } catch (error) {
+      signal.throwIfAborted()
+      const reason = late.aborted ? `no connection within ${connectTimeoutMs} ms` : reasonOf(error)
+      throw new Error(`MCP server '${this.name}' cannot be reached: ${reason}`, { cause: error })
+    } finally {
+      stop()
+    }
+  }
+
+  async #connect(): Promise<Session> {
+    const { connectTimeoutMs } = this.#server
+    const { transport, end } = this.#transport()
+    const client = new Client({ name: 'byclaw-plugin-mcp', version: '0.1.0' })
+    const session: Session = { client, isOpen: false, end: async () => end().finally(() => client.close()) }
+    client.onerror = (error) => this.#logger.debug({ server: this.name, reason: reasonOf(error) }, 'MCP: an error')
+    client.onclose = () => this.#lost(session)
+    try {
+      await client.connect(transport, { timeout: connectTimeoutMs, signal: this.#closing.signal })
+      session.isOpen = true
+      return session
+    } catch (error) {
+      this.#session = undefined
+      await client.close()
+      throw new Error(`MCP server '${this.name}' cannot be reached: ${reasonOf(error)}`, { cause: error })
+    }
+  }
+
+  #transport() {
+    const server = this.#server
+    if ('url' in server) {
+      const transport = new StreamableHTTPClientTransport(new URL(server.url), {
+        requestInit: { headers: server.headers },
+      })
+      return { transport, end: () => this.#endRemote(transport) }
+    }
+    const { command, args, cwd } = server
+    const env = { ...getDefaultEnvironment(), ...server.env }
+    const transport = new StdioClientTransport({ command, args, env, cwd, stderr: 'pipe' })
+    transport.stderr?.on('data', (text) => {
+      this.#logger.debug({ server: this.name, text: String(text).trimEnd() }, 'MCP: the server says')
+    })
+    return { transport, end: () => Promise.resolve() }
+  }
+
+  async #endRemote(transport: StreamableHTTPClientTransport): Promise<void> {
+    try {
+      await transport.terminateSession()
+    } catch (error) {
+      this.#logger.debug({ server: this.name, reason: reasonOf(error) }, 'MCP: the session was not ended; it expires')
+    }
+  }
+
+  /** The server's process ended, or its connection did, and not by our wish. */
+  #lost(session: Session): void {
+    if (!session.isOpen || this.#closing.signal.aborted) return
+    session.isOpen = false
+    this.#session = undefined
+    this.#logger.warn({ server: this.name }, 'MCP: the server went away, connecting again')
+    void this.#comeBack()
+  }
+
+  async #comeBack(): Promise<void> {
+    const { signal } = this.#closing
+    for (let waitMs = RETRY_FIRST_MS; !signal.aborted; waitMs = Math.min(waitMs * 2, RETRY_MOST_MS)) {
+      await pause(waitMs, signal)
+      if (signal.aborted) return
+      try {
+        await this.#open()
+        this.#logger.info({ server: this.name }, 'MCP: connected again')
+        return
+      } catch (error) {
+        this.#logger.debug({ server: this.name, reason: reasonOf(error) }, 'MCP: not connected, trying again')
+      }
+    }
+  }
+
+  /** Lets go of a session that the server does not know any more. */
+  async #abandon(session: Session): Promise<void> {
+    if (!session.isOpen) return
+    session.isOpen = false
+    this.#session = undefined
+    await session.client.close()
+  }
+}
+
+/** Refused before anything was done: the server was not there, or had forgotten the session. */
+function wasNotDelivered(error: unknown): boolean {
+  const { code, cause } = error as { code?: unknown; cause?: { code?: unknown } }
+  if (cause?.code === 'ECONNREFUSED') return true
+  return code === 404 || (code === 400 && /session/i.test(reasonOf(error)))
+}
+
+/** An error's own words, and those of what caused it, as `fetch failed` says nothing by itself. */
+function reasonOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error)
+  const cause = error.cause instanceof Error ? `: ${error.cause.message || error.cause.name}` : ''
+  return `${error.message}${error.message.includes(cause) ? '' : cause}`
+}
+
+function rejectedBy(signal: AbortSignal): { readonly promise: Promise<never>; stop(): void } {
+  let onAbort: () => void = () => undefined
+  const promise = new Promise<never>((_, reject) => {
+    onAbort = () => reject(signal.reason)
+    if (signal.aborted) onAbort()
+    signal.addEventListener('abort', onAbort, { once: true })
+  })
+  return { promise, stop: () => signal.removeEventListener('abort', onAbort) }
+}
+
+function pause(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const done = () => {
+      clearTimeout(timer)
+      signal.removeEventListener('abort', done)
+      resolve()
+    }
+    const timer = setTimeout(done, ms)
+    signal.addEventListener('abort', done, { once: true })
+  })
+}

@@ -1,0 +1,41 @@
+import Module, { SourceMap } from 'node:module'
+import path from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { placeOf } from '../../util/stack-place.ts'
+import type { Bundle } from './bundle.ts'
+
+/** What Node's class for CommonJS modules has besides what its types tell. */
+interface CommonJsModule {
+  exports: unknown
+  filename: string
+  paths: string[]
+  hosts: ReadonlyMap<string, object>
+  _compile(code: string, filename: string): void
+}
+
+/**
+ * Runs a bundle and answers what it exports. The module is in no cache: when nobody uses what it exports any more, all of it
+ * is collected. With source maps switched on in the process (`--enable-source-maps`), stacks show the files as written.
+ */
+export function evaluate({ file, code, map }: Bundle, hosts: ReadonlyMap<string, object>): unknown {
+  const module = new Module(file) as unknown as CommonJsModule
+  const folder = path.dirname(file)
+  module.filename = file
+  module.paths = (Module as unknown as { _nodeModulePaths(from: string): string[] })._nodeModulePaths(folder)
+  module.hosts = hosts
+  const inline = Buffer.from(map).toString('base64')
+  module._compile(`${code}\n//# sourceMappingURL=data:application/json;base64,${inline}`, file)
+  return module.exports
+}
+
+/** Where in the plugin's own files an error was thrown, as `file:line:column`; undefined if not there. */
+export function placeIn({ file, map }: Bundle, error: unknown): string | undefined {
+  const stack = error instanceof Error ? (error.stack ?? '') : ''
+  const [, line, column] = /^(\d+):(\d+)/.exec(stack.split(`${file}:`)[1] ?? '') ?? []
+  if (line === undefined || column === undefined) return placeOf(error)
+  const found = new SourceMap(JSON.parse(map)).findEntry(Number(line) - 1, Number(column) - 1)
+  if (!('originalSource' in found)) return undefined
+  const { originalSource, originalLine, originalColumn } = found
+  const source = originalSource.startsWith('file:') ? fileURLToPath(originalSource) : originalSource
+  return `${path.resolve(path.dirname(file), source)}:${originalLine + 1}:${originalColumn + 1}`
+}

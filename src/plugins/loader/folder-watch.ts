@@ -1,0 +1,57 @@
+import { once } from 'node:events'
+import path from 'node:path'
+import type { FSWatcher } from 'chokidar'
+import { isPassing } from './plugin-files.ts'
+
+/**
+ * Hears of changes in folders, and in single files elsewhere. What it says is a hint that somebody should look: where the
+ * system reports no changes (network folders, some containers) it says nothing at all.
+ */
+export class FolderWatch implements AsyncDisposable {
+  readonly #watcher: FSWatcher
+  readonly #roots: readonly string[]
+  readonly #others = new Set<string>()
+
+  private constructor(watcher: FSWatcher, roots: readonly string[]) {
+    this.#watcher = watcher
+    this.#roots = roots
+  }
+
+  /** Resolves when no change is missed any more. */
+  static async on(
+    roots: readonly string[],
+    listeners: { readonly onChange: (file: string) => void; readonly onError: (error: unknown) => void },
+  ): Promise<FolderWatch> {
+    const { watch } = await import('chokidar')
+    const watcher = watch([...roots], { ignoreInitial: true, ignored: (file) => isIgnored(roots, file) })
+    watcher.on('error', listeners.onError)
+    watcher.on('all', (_event, file) => listeners.onChange(file))
+    await once(watcher, 'ready')
+    return new FolderWatch(watcher, roots)
+  }
+
+  /** Watches these files, too, as far as they lie elsewhere; and no others any more. */
+  alsoWatch(files: Iterable<string>): void {
+    const wanted = new Set([...files].filter((file) => !this.#roots.some((root) => isIn(root, file))))
+    const added = [...wanted].filter((file) => !this.#others.has(file))
+    const removed = [...this.#others].filter((file) => !wanted.has(file))
+    if (added.length > 0) this.#watcher.add(added)
+    if (removed.length > 0) this.#watcher.unwatch(removed)
+    for (const file of added) this.#others.add(file)
+    for (const file of removed) this.#others.delete(file)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#watcher.close()
+  }
+}
+
+/** What is hidden below a root; where the root itself lies does not matter. */
+function isIgnored(roots: readonly string[], file: string): boolean {
+  const root = roots.find((candidate) => isIn(candidate, file))
+  return root !== undefined && path.relative(root, file).split(path.sep).some(isPassing)
+}
+
+function isIn(root: string, file: string): boolean {
+  return file.startsWith(root + path.sep)
+}

@@ -1,0 +1,225 @@
+import { existsSync } from 'node:fs'
+import path from 'node:path'
+import type { Plugins } from '../../agent/plugin-registry.ts'
+import { errorMessage, type GatewayError } from '../../errors.ts'
+import type { Logger } from '../../logger.ts'
+import { Service } from '../../service.ts'
+import { sleep } from '../../util/sleep.ts'
+import { Compiler } from './compiler.ts'
+import { FolderWatch } from './folder-watch.ts'
+import { HostModules } from './host-modules.ts'
+import { type LookOutcome, PlacedPlugin } from './placed-plugin.ts'
+import { isPassedOver, namesIn } from './plugin-source.ts'
+
+/** An editor writes in several steps, and a checkout many files: so long nothing may change before it is read. */
+const QUIET_MS = 100
+/** What is replaced is gone for a moment. */
+const GONE_MS = 500
+
+/** Why to look at a plugin: somebody says that it may have changed, that it has, or that it is to be loaded in any case. */
+type Reason = 'poll' | 'change' | 'order'
+
+/** Where to look for plugins, and what to do with them. */
+export interface HotPluginsOptions {
+  /** Takes the plugins that are found. */
+  readonly plugins: Plugins
+  /** Absolute path of the folder in which each folder and each file of code is a plugin. */
+  readonly folder: string | undefined
+  /** Absolute paths of further plugins. */
+  readonly paths: readonly string[]
+  /** Beside hearing of changes, look for them this often. */
+  readonly pollMs: number
+  readonly logger: Logger
+  /** Told after each change of what is in use or at fault. */
+  readonly onChange: () => void
+}
+
+/** A plugin of which one should know that something is wrong with it. */
+export interface PluginFault {
+  readonly place: string
+  /** Undefined: none of it is in use. */
+  readonly pluginId: string | undefined
+  readonly error: GatewayError
+}
+
+/**
+ * Keeps the plugins of a folder as they lie there: loads them at the start, loads anew what changes, takes out what is
+ * removed. One after the other; a file that is still being written is waited for.
+ */
+export class HotPlugins extends Service {
+  readonly #options: HotPluginsOptions
+  readonly #hosts = new HostModules()
+  readonly #compiler = new Compiler()
+  readonly #placed = new Map<string, PlacedPlugin>()
+  /** Places where something has changed, not looked at yet. */
+  readonly #changed = new Set<string>()
+  readonly #stopping = new AbortController()
+  #watch: FolderWatch | undefined
+  /** False while the first plugins are loaded: nobody is writing them then. */
+  #isLive = false
+  #queue: Promise<unknown> = Promise.resolve()
+  #timer: NodeJS.Timeout | undefined
+
+  constructor(options: HotPluginsOptions) {
+    super()
+    this.#options = options
+  }
+
+  /** What is wrong now. */
+  get faults(): PluginFault[] {
+    return [...this.#placed.values()].flatMap(({ place, pluginId, error }) =>
+      error === undefined ? [] : [{ place, pluginId, error }],
+    )
+  }
+
+  /**
+   * Looks at all plugins, or the one of an id, and loads them anew, also those that seem the same. A plugin that is at
+   * fault is found by its place, too.
+   */
+  async reload(pluginId?: string): Promise<(LookOutcome & { readonly place: string })[]> {
+    const places = await this.#places()
+    const wanted = places.filter((place) => {
+      const placed = this.#placed.get(place)
+      return pluginId === undefined || placed?.pluginId === pluginId || nameOf(place) === pluginId
+    })
+    return Promise.all(wanted.map(async (place) => ({ place, ...(await this.#enqueue(place, 'order')) })))
+  }
+
+  /** @throws GatewayError `GW_PLUGIN_NOT_LOADED` of the first plugin that cannot be used. */
+  protected override async onStart(): Promise<void> {
+    const { folder, paths, logger, pollMs } = this.#options
+    try {
+      // Before the first look, after which no change is to be missed.
+      this.#watch = await FolderWatch.on([...(folder === undefined ? [] : [folder]), ...paths], {
+        onChange: (file) => this.#hear(file),
+        onError: (error) =>
+          logger.warn({ reason: errorMessage(error), pollMs }, 'changes of plugins are heard of late'),
+      })
+      for (const place of await this.#places()) {
+        const outcome = await this.#enqueue(place, 'poll')
+        if (outcome.status === 'failed') throw outcome.error
+      }
+    } catch (error) {
+      await this.#close()
+      throw error
+    }
+    this.#isLive = true
+    this.#schedule()
+  }
+
+  protected override async onStop(): Promise<void> {
+    await this.#close()
+  }
+
+  async #close(): Promise<void> {
+    this.#stopping.abort()
+    clearTimeout(this.#timer)
+    await this.#watch?.[Symbol.asyncDispose]()
+    await this.#queue
+    await this.#compiler.stop()
+  }
+
+  /** Where plugins lie, or lay until now. */
+  async #places(): Promise<string[]> {
+    const { folder, paths } = this.#options
+    const names = folder === undefined ? [] : await namesIn(folder)
+    const inFolder = names.map((name) => path.join(folder ?? '', name))
+    return [...new Set([...inFolder.sort(), ...paths, ...this.#placed.keys()])]
+  }
+
+  #hear(file: string): void {
+    for (const place of this.#placesOf(file)) {
+      if (this.#changed.has(place)) continue
+      this.#changed.add(place)
+      void this.#enqueue(place, 'change')
+    }
+  }
+
+  /** The plugins to which a file belongs: those that use it, or the one in whose place it lies. */
+  #placesOf(file: string): string[] {
+    const { folder, paths } = this.#options
+    const using = [...this.#placed.values()].filter(({ files }) => files.includes(file)).map(({ place }) => place)
+    const [top] = folder === undefined ? [] : path.relative(folder, file).split(path.sep)
+    const inFolder = folder !== undefined && top && !isPassedOver(top) ? [path.join(folder, top)] : []
+    const among = paths.filter((place) => file === place || file.startsWith(place + path.sep))
+    return [...new Set([...using, ...inFolder, ...among])]
+  }
+
+  #schedule(): void {
+    this.#timer = setTimeout(() => void this.#poll(), this.#options.pollMs)
+    this.#timer.unref()
+  }
+
+  async #poll(): Promise<void> {
+    try {
+      for (const place of await this.#places()) await this.#enqueue(place, 'poll')
+    } catch (error) {
+      const { folder, logger } = this.#options
+      // Its plugins stay: a folder that is being swapped is gone for a moment.
+      logger.warn({ pluginDir: folder, reason: errorMessage(error) }, 'the folder of plugins cannot be read')
+    }
+    if (!this.#stopping.signal.aborted) this.#schedule()
+  }
+
+  #enqueue(place: string, reason: Reason): Promise<LookOutcome> {
+    const look = this.#queue.then(() => this.#look(place, reason))
+    this.#queue = look
+    return look
+  }
+
+  async #look(place: string, reason: Reason): Promise<LookOutcome> {
+    this.#changed.delete(place)
+    const { signal } = this.#stopping
+    const known = this.#placed.get(place)
+    if (signal.aborted) return { status: 'unchanged', pluginId: known?.pluginId }
+    const { plugins } = this.#options
+    const ownerOf = (id: string) => [...this.#placed.values()].find(({ pluginId }) => pluginId === id)
+    const placed = known ?? new PlacedPlugin(place, { plugins, hosts: this.#hosts, compiler: this.#compiler, ownerOf })
+    if (reason === 'poll' && (await placed.isCurrent())) return { status: 'unchanged', pluginId: placed.pluginId }
+    if (this.#isLive) await settled(placed, signal)
+    const said = placed.error?.message
+    if (this.#isAway(place)) return { status: 'unchanged', pluginId: placed.pluginId }
+    const outcome = await placed.load(reason === 'order')
+    if (outcome.status === 'removed') this.#placed.delete(place)
+    else this.#placed.set(place, placed)
+    this.#watch?.alsoWatch([...this.#placed.values()].flatMap(({ files }) => files))
+    this.#tell(place, outcome, said)
+    return outcome
+  }
+
+  /** True if the whole folder is gone: it is being swapped, and its plugins stay. */
+  #isAway(place: string): boolean {
+    const { folder } = this.#options
+    return folder !== undefined && place.startsWith(folder + path.sep) && !existsSync(folder)
+  }
+
+  /** @param said - What was wrong before; it is not said twice. */
+  #tell(place: string, outcome: LookOutcome, said: string | undefined): void {
+    const { logger, onChange } = this.#options
+    const { pluginId, status } = outcome
+    if (status === 'unchanged' && said === undefined) return
+    if (status === 'failed' && outcome.error.message !== said && this.#isLive) {
+      const after = pluginId === undefined ? 'it is not in use' : 'the one from before stays in use'
+      logger.error(
+        { pluginId, place, err: outcome.error },
+        `a plugin was not loaded, ${after}: ${outcome.error.message}`,
+      )
+    }
+    onChange()
+  }
+}
+
+/** Waits until nothing has changed for a while; what is gone is given longer to come back. */
+async function settled(placed: PlacedPlugin, signal: AbortSignal): Promise<void> {
+  let before = await placed.signature()
+  for (let quiet = 0; quiet < (/\?$/m.test(before) ? GONE_MS : QUIET_MS) && !signal.aborted; quiet += QUIET_MS) {
+    await sleep(QUIET_MS, signal)
+    const now = await placed.signature()
+    if (now !== before) quiet = -QUIET_MS
+    before = now
+  }
+}
+
+function nameOf(place: string): string {
+  return path.basename(place, path.extname(place))
+}
