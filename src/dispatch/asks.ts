@@ -58,7 +58,11 @@ export class Asks {
     if (task === null) return { status: 'NOT_FOUND' }
     if (task.finishedAt !== null) return { status: 'CLOSED' }
     const ask = (await this.#load(ref)).find((candidate) => candidate.askId === askId)
-    if (ask === undefined) return { status: 'NOT_FOUND' }
+    if (ask === undefined) {
+      // The task may have come to its end between the two looks, and its questions with it.
+      const later = await this.#records.get(ref)
+      return { status: later !== null && later.finishedAt === null ? 'NOT_FOUND' : 'CLOSED' }
+    }
     const reason = ask.result === undefined ? this.#fault(ask, content) : null
     if (reason !== null) return { status: 'INVALID', reason }
     // Also where there is an answer: whoever gave it may not have told the task.

@@ -7,7 +7,7 @@ import { entryField } from '../redis/streams.ts'
 import type { ControlWriter, TakenEntry } from '../store/control-streams.ts'
 import type { DeadLetters } from '../store/dead-letters.ts'
 import type { Journals } from '../store/journals.ts'
-import type { BeginAnswer, TaskRecords } from '../store/task-records.ts'
+import { type BeginAnswer, type BeginRequest, type TaskRecords, toBeginAnswer } from '../store/task-records.ts'
 import type { Aftercare } from './aftercare.ts'
 import type { Assignment } from './assignment.ts'
 
@@ -118,6 +118,9 @@ export class Reception {
       entryId: entry.id,
       turn: entryField(entry.raw, TURN_FIELD) ?? '',
     }))
+    // One that was begun when it was handed out needs no call.
+    const begun = named.length === 1 ? named[0]?.entry.begun : undefined
+    if (begun !== undefined) return [toBeginAnswer(begun, requests[0] as BeginRequest, this.#workerId)]
     const answers = [...(await this.#records.begin(this.#workerId, requests))]
     // A record goes before an entry with a turn. If it is gone, the task has ended long ago, or Redis has lost it.
     const missing = answers.flatMap(({ status }, index) =>

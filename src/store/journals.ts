@@ -232,7 +232,9 @@ export class Journals {
     const args = items.flatMap(({ fence, op, entry, sum, called, isStep }) => [
       ...[fence, op, entry, sum, called?.messageId ?? '', called?.agentType ?? '', called?.traceId ?? ''],
       ...[called?.userCode ?? '', called?.parentMessageId ?? '', isStep ? '2' : called?.replies ? '1' : ''],
-      ...(isSingle && called !== undefined ? [this.#lane(called), called.data, this.#inbox] : ['', '', '']),
+      ...(isSingle && called !== undefined
+        ? [this.#lane(called), called.data, this.#inbox, this.#keys.calls()]
+        : ['', '', '', '']),
     ])
     const reply = await this.#redis.script<string[][]>('journalOpen', keys, args)
     const unbound = items.flatMap(({ called }, index) =>

@@ -377,7 +377,12 @@ export class TaskRecords {
   }
 }
 
-function toBeginAnswer(answer: string | string[], request: BeginRequest, workerId: string): BeginAnswer {
+/** @param answer - Of `begin` for one task. */
+export function toBeginAnswer(
+  answer: string | readonly string[],
+  request: BeginRequest,
+  workerId: string,
+): BeginAnswer {
   if (typeof answer === 'string') return { status: answer as 'missing' | 'ended' | 'replying' | 'stale' }
   const [epoch = '0', written, createdAt, attempt, cancel = '', isExpired, journal, sum = '', restarts] = answer
   if (epoch === 'parked') return { status: 'parked', dueInMs: Number(written), epoch: Number(createdAt) }

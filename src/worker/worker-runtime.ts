@@ -246,7 +246,7 @@ export class WorkerRuntime extends Service implements RunningWorker {
     const { workerId, consumerGroup: group, maxPayloadBytes, maxDeliveries, fetchCount } = this.#options
     const logger = this.#logger
     const redis = this.#redis
-    const { records, deadLetters, leases, journals, control } = this.#stores
+    const { records, deadLetters, leases, journals, control, keys } = this.#stores
     const limits = { workerId, maxPayloadBytes, maxDeliveries }
     const reception = new Reception({ records, deadLetters, aftercare, journals, control, ...limits, logger })
     const run: RunTask = (assignment, seat) => this.#executions.run(assignment, seat)
@@ -262,9 +262,11 @@ export class WorkerRuntime extends Service implements RunningWorker {
       beforeTaking: () => this.#reclaimer.goFirst(),
     }
     const turnstile = redis.isCluster ? new Turnstile() : undefined
+    const calls = { list: keys.calls(), version: versionsOf(this.#options)[0] ?? '' }
+    const begins = redis.isCluster ? undefined : calls
     return slotGroups(redis.isCluster, this.#streams, ({ key }) => key).map((streams) => {
       const blocking = this.#connections.client('blocking')
-      const reader = new ControlReader({ redis, blocking, streams, group, consumer: workerId })
+      const reader = new ControlReader({ redis, blocking, streams, group, consumer: workerId, begins })
       return new Intake({ ...shared, reader, turnstile })
     })
   }
