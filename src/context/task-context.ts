@@ -232,7 +232,8 @@ export class TaskContext implements AgentContext {
 
   /** Goes on from what earlier runs did. */
   async replay(replay: Replay): Promise<void> {
-    const journal = new Journal(this.attempt, await this.#resources.durable.journals.load(this))
+    const raw = replay.journal ?? (await this.#resources.durable.journals.load(this))
+    const journal = new Journal(this.attempt, raw)
     this.#durable = this.#makeDurable(journal)
     const steps = this.#needSteps(this.#durable)
     const hasStepTexts = journal.spokenSteps().length > 0

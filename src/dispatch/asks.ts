@@ -54,10 +54,10 @@ export class Asks {
     askId: string,
     content: unknown,
   ): Promise<{ readonly status: ReplyStatus; readonly reason?: string }> {
-    const task = await this.#records.get(ref)
+    const [task, asks] = await Promise.all([this.#records.get(ref), this.#load(ref)])
     if (task === null) return { status: 'NOT_FOUND' }
     if (task.finishedAt !== null) return { status: 'CLOSED' }
-    const ask = (await this.#load(ref)).find((candidate) => candidate.askId === askId)
+    const ask = asks.find((candidate) => candidate.askId === askId)
     if (ask === undefined) {
       // The task may have come to its end between the two looks, and its questions with it.
       const later = await this.#records.get(ref)

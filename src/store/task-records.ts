@@ -4,6 +4,7 @@ import { parseJson } from '../protocol/json.ts'
 import type { TaskStatus, TerminalStatus } from '../protocol/status.ts'
 import type { RedisClient } from '../redis/client.ts'
 import type { Keys } from '../redis/keys.ts'
+import { type RawJournal, toRawJournal } from './raw-journal.ts'
 
 /*
  * A task's record is a hash. Its field `fence` packs `state:epoch:entry:owner`, so that one string comparison decides
@@ -98,6 +99,8 @@ export interface Replay {
   readonly sum: string
   /** How often its journal was dropped. */
   readonly restarts: number
+  /** The journal, unless it is so large that it has to be read. */
+  readonly journal?: RawJournal | undefined
 }
 
 /** What `begin` says: the task is ours, or why not. */
@@ -377,6 +380,11 @@ export class TaskRecords {
   }
 }
 
+function toReplay(sum: string, restarts: number, [readAt, ...flat]: readonly string[]): Replay {
+  const journal = readAt === undefined ? undefined : toRawJournal(Number(readAt), flat)
+  return { sum, restarts, journal }
+}
+
 /** @param answer - Of `begin` for one task. */
 export function toBeginAnswer(
   answer: string | readonly string[],
@@ -384,7 +392,8 @@ export function toBeginAnswer(
   workerId: string,
 ): BeginAnswer {
   if (typeof answer === 'string') return { status: answer as 'missing' | 'ended' | 'replying' | 'stale' }
-  const [epoch = '0', written, createdAt, attempt, cancel = '', isExpired, journal, sum = '', restarts] = answer
+  const [epoch = '0', written, createdAt, attempt, cancel = '', isExpired, journal, sum = '', restarts, ...rest] =
+    answer
   if (epoch === 'parked') return { status: 'parked', dueInMs: Number(written), epoch: Number(createdAt) }
   if (epoch === 'elsewhere') return { status: 'elsewhere', version: written ?? '', epoch: Number(createdAt) }
   if (epoch === 'failed') return { status: 'failed', epoch: Number(written) }
@@ -397,7 +406,7 @@ export function toBeginAnswer(
     attempt: Number(attempt),
     cancel: cancel === '' ? null : parseCancel(cancel),
     isExpired: isExpired === '1',
-    replay: journal === undefined ? null : { sum, restarts: Number(restarts) },
+    replay: journal === undefined ? null : toReplay(sum, Number(restarts), rest),
   }
 }
 

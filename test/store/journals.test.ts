@@ -173,7 +173,9 @@ describe('park', () => {
     expect(await bare.pttl(session)).toBe(-1)
     await records.begin('w-2', [{ sessionId: 's', messageId: 'child', entryId: '5-0', turn: '' }])
     await endChild()
-    await records.begin('w', [{ ...ref, entryId: '7-0', turn: '1' }])
+    const [begun] = await records.begin('w', [{ ...ref, entryId: '7-0', turn: '1' }])
+    // A short journal comes with it.
+    expect(begun?.status === 'begun' && [...(begun.replay?.journal?.fields.keys() ?? [])]).toEqual([op, 'n', `=${op}`])
     const mine = (await fence('parent')) as string
     const last = { fence: endedFence(mine, 'COMPLETED'), fields: {} }
     expect(await bare.pttl(session)).toBe(-1)

@@ -3,7 +3,8 @@
 -- ARGV  1: worker id; then per task: control entry id, turn of the entry ('' if it has none); then, for a worker of a
 --       declared version, the versions whose tasks it goes on with, its own first: ` own other `
 -- Answers per task {epoch, written, created_at, attempt, cancel ('' or JSON), 1 if it expired before its first start}, and
--- if it has noted operations before {…, its journal, the emitter's sum or '', restarts}; or one of
+-- if it has noted operations before {…, its journal, the emitter's sum or '', restarts}, and where that journal is short
+-- {…, Redis' time, its fields and values}; or one of
 --   missing          the record does not exist (a foreign writer, or a sender that died in between): admit, then ask again
 --   ended            the task has its end: ack the entry (and the record that waited for it gets its time to live)
 --   replying         the same, and others wait for that end: see that they are told, then ack
@@ -68,6 +69,11 @@ for i = 1, #KEYS do
         out[i][7] = held[8]
         out[i][8] = state ~= 'T' and held[9] or ''
         out[i][9] = more[1] or '0'
+        -- A short journal comes along; a long one is read by itself.
+        if redis.call('HLEN', held[8]) <= 32 then
+          out[i][10] = now
+          for at, text in ipairs(redis.call('HGETALL', held[8])) do out[i][10 + at] = text end
+        end
       end
       if own_version then redis.call('HSET', KEYS[i], 'version', epoch .. ' ' .. own_version) end
     elseif state == 'T' and entry == entry_id then
