@@ -167,7 +167,7 @@ export class Reception {
   ): Promise<void> {
     const { capability, priority } = stream
     const data = entryField(raw, DATA_FIELD) ?? ''
-    await this.#control.enqueue([{ capability, priority, version, data, turn: String(epoch) }])
+    await this.#control.handOver({ capability, priority, version, data, turn: String(epoch) })
     this.#logger.warn(
       { sessionId, messageId, capability, version },
       'the task was begun by another version and waits for a worker that goes on with it',

@@ -49,6 +49,12 @@ describe('a suspended task', () => {
     await house.work(handle, { ...quick, workerId: 'w-3', version: 'v1' })
     expect((await client.result(ref)).data).toBe('w-3 y')
     await house.settled('agent', lane)
+    // A lane that nobody uses any more expires; one that holds something does not.
+    const ttl = (version: string) => house.redis.pttl(house.keys.control('agent', 'normal', version))
+    expect(await ttl('v1')).toBe(-1)
+    expect(await ttl('v2')).toBeGreaterThan(80_000_000)
+    await house.work(handle, { workerId: 'w-4', version: 'v1' })
+    expect(await ttl('v1')).toBeGreaterThan(80_000_000)
     expect(await house.dones('s', 'm')).toHaveLength(1)
   })
 
