@@ -7,7 +7,7 @@ import { entryField } from '../redis/streams.ts'
 import type { ControlWriter, TakenEntry } from '../store/control-streams.ts'
 import type { DeadLetters } from '../store/dead-letters.ts'
 import type { Journals } from '../store/journals.ts'
-import type { BeginAnswer, TaskRecords } from '../store/task-records.ts'
+import type { BeginAnswer, BeginRequest, TaskRecords } from '../store/task-records.ts'
 import type { Aftercare } from './aftercare.ts'
 import type { Assignment } from './assignment.ts'
 
@@ -119,6 +119,7 @@ export class Reception {
       turn: entryField(entry.raw, TURN_FIELD) ?? '',
     }))
     const answers = [...(await this.#records.begin(this.#workerId, requests))]
+    if (answers.some(isElsewhere)) await this.#beginPoison(named, requests, answers)
     // A record goes before an entry with a turn. If it is gone, the task has ended long ago, or Redis has lost it.
     const missing = answers.flatMap(({ status }, index) =>
       status === 'missing' && requests[index]?.turn === '' ? [index] : [],
@@ -141,6 +142,23 @@ export class Reception {
       answers[index] = again[position] as BeginAnswer
     })
     return answers
+  }
+
+  /** What cannot be understood is ended by whoever meets it, whatever the version of its task. */
+  async #beginPoison(
+    named: readonly Named[],
+    requests: readonly BeginRequest[],
+    answers: BeginAnswer[],
+  ): Promise<void> {
+    const refused = answers.flatMap(({ status }, index) =>
+      status === 'elsewhere' && named[index]?.command instanceof GatewayError ? [index] : [],
+    )
+    if (refused.length === 0) return
+    const meant = refused.map((index) => requests[index] as BeginRequest)
+    const again = await this.#records.begin(this.#workerId, meant, true)
+    refused.forEach((index, position) => {
+      answers[index] = again[position] as BeginAnswer
+    })
   }
 
   /** Does again what a worker that died after a failed attempt may have left undone; buries what nobody answers for. */
@@ -185,4 +203,8 @@ export class Reception {
     const ownership = { epoch, fence, written, attempt }
     return { entry, assignment: { entry, header, agentType, command, ownership, cancel, isExpired, replay } }
   }
+}
+
+function isElsewhere({ status }: BeginAnswer): boolean {
+  return status === 'elsewhere'
 }

@@ -146,6 +146,17 @@ describe('a task whose worker was lost', () => {
     expect((await client.result(ref)).data).toBe('yes')
   })
 
+  test('too often is given up by whatever version finds it', async () => {
+    const { house, client } = await interrupted((context) => context.step('once', () => 1))
+    const entryId = ((await house.redis.hget(house.keys.task('s', 'm'), 'fence')) ?? '').split(':')[2] ?? ''
+    const claim = [house.keys.control('agent'), 'agent_engines', 'w-dead', 0, entryId, 'IDLE', 60_000] as const
+    await house.redis.call('XCLAIM', ...claim, 'RETRYCOUNT', 9)
+    await house.work(() => 'no', { workerId: 'w-2', version: 'v2' })
+    expect(await client.result(ref)).toMatchObject({ status: 'FAILED', error: { code: 'GW_POISON' } })
+    await house.settled('agent')
+    expect(handedOver(house)).toEqual([])
+  })
+
   test('is handed over again when the first who did so died before he told', async () => {
     const { house, client } = await interrupted((context) => context.step('once', () => 1))
     // Begun, refused and put back into waiting by a worker of another version, which then died.
