@@ -84,7 +84,7 @@ for i = 1, #KEYS / 3 do
       if push then redis.call(publish, stream, table.concat(push, '\n')) end
     end
     if letter == 'T' then
-      lasts(index, index_ttl + ARGV[fields_at + 1])
+      if arm or redis.call('PTTL', stream) ~= -1 then lasts(index, index_ttl + ARGV[fields_at + 1]) end
       ARGV[fields_at + 1] = string.format('%.0f', clock() + ARGV[fields_at + 1])
       redis.call('HSET', record, 'fence', ending, 'written', last, unpack(ARGV, fields_at, fields_at + fields - 1))
     elseif ending ~= '' then
@@ -119,7 +119,10 @@ for i = 1, #KEYS / 3 do
         end
       end
       -- Who is suspended will need what was said before, however long that takes; see `suspend`.
-      if not is_awaited then
+      if is_awaited then
+        redis.call('PERSIST', stream)
+        redis.call('PERSIST', index)
+      else
         redis.call('PEXPIRE', stream, stream_ttl)
         lasts(index, tonumber(index_ttl))
       end
