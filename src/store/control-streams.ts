@@ -16,12 +16,19 @@ export interface Outgoing {
   readonly data: string
   /** Its lane. Default `normal`. */
   readonly priority?: Priority | undefined
-  /** Only workers that go on with tasks of this version take it. */
-  readonly version?: string | undefined
   /** Which of the task's starts this is for; a first send has none. See begin.lua. */
   readonly turn?: string | undefined
   /** Refused when its lane has so many entries already, waiting or running. Default 0: no limit. */
   readonly limit?: number | undefined
+}
+
+/** An envelope for the lane of a version. */
+export interface HandedOver {
+  readonly capability: string
+  readonly priority: Priority
+  readonly version: string
+  readonly data: string
+  readonly turn: string
 }
 
 /** An entry that goes back to a control stream with the fields it had. */
@@ -46,12 +53,17 @@ export class ControlWriter {
    * reached and nothing was written.
    */
   enqueue(items: readonly Outgoing[]): Promise<readonly (string | null)[]> {
-    const keyOf = ({ capability, priority, version }: Outgoing) => this.#keys.control(capability, priority, version)
+    const keyOf = ({ capability, priority }: Outgoing) => this.#keys.control(capability, priority)
     return this.#redis.bySlot(items, keyOf, async (part) => {
       const args = part.flatMap(({ data, turn = '', limit = 0 }) => [data, turn, limit])
       const ids = await this.#redis.script<string[]>('enqueue', part.map(keyOf), args)
       return ids.map((id) => (id === '' ? null : id))
     })
+  }
+
+  /** Puts an envelope on the lane of a version: only workers that go on with its tasks take it. */
+  async handOver({ capability, priority, version, data, turn }: HandedOver): Promise<void> {
+    await this.#redis.script('handOver', [this.#keys.control(capability, priority, version)], [data, turn])
   }
 
   /** Puts entries back on their streams, byte for byte, all in one call per slot. */

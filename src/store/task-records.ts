@@ -218,8 +218,13 @@ export class TaskRecords {
     )
   }
 
-  /** Takes ownership of tasks for `workerId`, all in one call per slot. */
-  begin(workerId: string, requests: readonly BeginRequest[]): Promise<readonly BeginAnswer[]> {
+  /**
+   * Takes ownership of tasks for `workerId`, all in one call per slot.
+   *
+   * @param isAnyVersion - Also of tasks of other versions: their handlers will not run.
+   */
+  begin(workerId: string, requests: readonly BeginRequest[], isAnyVersion = false): Promise<readonly BeginAnswer[]> {
+    const versions = isAnyVersion ? ['*'] : this.#versions
     return this.#redis.bySlot(
       requests,
       (request) => this.#key(request),
@@ -227,7 +232,7 @@ export class TaskRecords {
         const reply = await this.#redis.script<(string | string[])[]>(
           'begin',
           part.map((request) => this.#key(request)),
-          [workerId, ...part.flatMap(({ entryId, turn }) => [entryId, turn]), ...this.#versions],
+          [workerId, ...part.flatMap(({ entryId, turn }) => [entryId, turn]), ...versions],
         )
         return reply.map((answer, index) => toBeginAnswer(answer, part[index] as BeginRequest, workerId))
       },

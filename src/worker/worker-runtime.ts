@@ -143,6 +143,7 @@ export class WorkerRuntime extends Service implements RunningWorker {
       // What is left of this worker's former life comes before anything new.
       await this.#reclaimer.start()
       await Promise.all(this.#intakes.map((intake) => intake.start()))
+      await this.#stores.leases.tend(this.#streams)
       await Promise.all([this.#promoter, this.#watch, this.#waits].map((service) => service.start()))
       const { capabilities } = this
       this.#logger.info({ capabilities, redis: this.#connections.target, redisVersion: version }, 'worker is consuming')

@@ -1,7 +1,8 @@
 -- begin: takes ownership of tasks for one worker, or says why not.
 -- KEYS  per task: record
 -- ARGV  1: worker id; then per task: control entry id, turn of the entry ('' if it has none); then, for a worker of a
---       declared version, the versions whose tasks it goes on with, its own first: ` own other `
+--       declared version, the versions whose tasks it goes on with, its own first: ` own other `; or * for what no handler is
+--       to run
 -- Answers per task {epoch, written, created_at, attempt, cancel ('' or JSON), 1 if it expired before its first start}, and
 -- if it has noted operations before {…, its journal, the emitter's sum or '', restarts}, and where that journal is short
 -- {…, Redis' time, its fields and values}; or one of
@@ -23,12 +24,13 @@ local time = redis.call('TIME')
 local now_number = time[1] * 1000 + math.floor(time[2] / 1000)
 local now = string.format('%.0f', now_number)
 local versions = ARGV[2 * #KEYS + 2]
-local own_version = versions and string.match(versions, '%S+')
+local own_version = versions and versions ~= '*' and string.match(versions, '%S+')
 local out = {}
 -- `version` is the one that ran the task last, with the epoch of that run; a worker without one leaves no word.
 local function foreign_version(noted, epoch)
   local since, version = string.match(noted or '', '^(%d+) (.+)$')
-  if since ~= epoch or (versions and string.find(versions, ' ' .. version .. ' ', 1, true)) then return nil end
+  if since ~= epoch or versions == '*' then return nil end
+  if versions and string.find(versions, ' ' .. version .. ' ', 1, true) then return nil end
   return version
 end
 for i = 1, #KEYS do
