@@ -274,7 +274,8 @@ export class TaskContext implements AgentContext {
 
   /** Goes on from what earlier runs did. */
   async replay(replay: Replay): Promise<void> {
-    const journal = new Journal(this.attempt, await this.#resources.durable.journals.load(this))
+    const raw = replay.journal ?? (await this.#resources.durable.journals.load(this))
+    const journal = new Journal(this.attempt, raw)
     const { versions } = journal
     if (versions !== undefined) this.#noteChanges(versions)
     this.#durable = this.#makeDurable(journal)

@@ -7,7 +7,7 @@ import { entryField } from '../redis/streams.ts'
 import type { ControlWriter, TakenEntry } from '../store/control-streams.ts'
 import type { DeadLetters } from '../store/dead-letters.ts'
 import type { Journals } from '../store/journals.ts'
-import type { BeginAnswer, TaskRecords } from '../store/task-records.ts'
+import { type BeginAnswer, type BeginRequest, type TaskRecords, toBeginAnswer } from '../store/task-records.ts'
 import type { Aftercare } from './aftercare.ts'
 import type { Assignment } from './assignment.ts'
 
@@ -118,7 +118,11 @@ export class Reception {
       entryId: entry.id,
       turn: entryField(entry.raw, TURN_FIELD) ?? '',
     }))
+    // One that was begun when it was handed out needs no call.
+    const begun = named.length === 1 ? named[0]?.entry.begun : undefined
+    if (begun !== undefined) return [toBeginAnswer(begun, requests[0] as BeginRequest, this.#workerId)]
     const answers = [...(await this.#records.begin(this.#workerId, requests))]
+    if (answers.some(isElsewhere)) await this.#beginPoison(named, requests, answers)
     // A record goes before an entry with a turn. If it is gone, the task has ended long ago, or Redis has lost it.
     const missing = answers.flatMap(({ status }, index) =>
       status === 'missing' && requests[index]?.turn === '' ? [index] : [],
@@ -141,6 +145,23 @@ export class Reception {
       answers[index] = again[position] as BeginAnswer
     })
     return answers
+  }
+
+  /** What cannot be understood is ended by whoever meets it, whatever the version of its task. */
+  async #beginPoison(
+    named: readonly Named[],
+    requests: readonly BeginRequest[],
+    answers: BeginAnswer[],
+  ): Promise<void> {
+    const refused = answers.flatMap(({ status }, index) =>
+      status === 'elsewhere' && named[index]?.command instanceof GatewayError ? [index] : [],
+    )
+    if (refused.length === 0) return
+    const meant = refused.map((index) => requests[index] as BeginRequest)
+    const again = await this.#records.begin(this.#workerId, meant, true)
+    refused.forEach((index, position) => {
+      answers[index] = again[position] as BeginAnswer
+    })
   }
 
   /** Does again what a worker that died after a failed attempt may have left undone; buries what nobody answers for. */
@@ -167,7 +188,7 @@ export class Reception {
   ): Promise<void> {
     const { capability, priority } = stream
     const data = entryField(raw, DATA_FIELD) ?? ''
-    await this.#control.enqueue([{ capability, priority, version, data, turn: String(epoch) }])
+    await this.#control.handOver({ capability, priority, version, data, turn: String(epoch) })
     this.#logger.warn(
       { sessionId, messageId, capability, version },
       'the task was begun by another version and waits for a worker that goes on with it',
@@ -185,4 +206,8 @@ export class Reception {
     const ownership = { epoch, fence, written, attempt }
     return { entry, assignment: { entry, header, agentType, command, ownership, cancel, isExpired, replay } }
   }
+}
+
+function isElsewhere({ status }: BeginAnswer): boolean {
+  return status === 'elsewhere'
 }

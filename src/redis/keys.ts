@@ -36,6 +36,11 @@ export class Keys {
     return `${this.prefix}:ctrl:${lane}${priority === 'normal' ? '' : `:${priority}`}`
   }
 
+  /** List: the newest calls of agents by agents, for workers that wait for one. On a single Redis only. */
+  calls(): string {
+    return `${this.prefix}:calls`
+  }
+
   /** Stream of what could not be processed. */
   dead(capability: string): string {
     return `${this.prefix}:dead:${capability}`

@@ -126,7 +126,7 @@ export class WorkerParts {
     const { workerId, consumerGroup: group, maxPayloadBytes, maxDeliveries, fetchCount } = this.#options
     const logger = this.logger
     const redis = this.redis
-    const { records, deadLetters, leases, journals, control } = this.stores
+    const { records, deadLetters, leases, journals, control, keys } = this.stores
     const limits = { workerId, maxPayloadBytes, maxDeliveries }
     const reception = new Reception({ records, deadLetters, aftercare, journals, control, ...limits, logger })
     const run: RunTask = (assignment, seat) => this.executions.run(assignment, seat)
@@ -141,10 +141,12 @@ export class WorkerParts {
       onGroupGone: () => this.watch.wake(),
       beforeTaking: () => this.reclaimer.goFirst(),
     }
+    const calls = { list: keys.calls(), version: versionsOf(this.#options)[0] ?? '' }
+    const begins = redis.isCluster ? undefined : calls
     const turnstile = redis.isCluster ? new Turnstile() : undefined
     return slotGroups(redis.isCluster, this.streams, ({ key }) => key).map((streams) => {
       const blocking = this.connections.client('blocking')
-      const reader = new ControlReader({ redis, blocking, streams, group, consumer: workerId })
+      const reader = new ControlReader({ redis, blocking, streams, group, consumer: workerId, begins })
       return new Intake({ ...shared, reader, turnstile })
     })
   }

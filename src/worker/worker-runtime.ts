@@ -73,6 +73,7 @@ export class WorkerRuntime extends Service implements RunningWorker {
       // What is left of this worker's former life comes before anything new.
       await parts.reclaimer.start()
       await Promise.all(parts.intakes.map((intake) => intake.start()))
+      await parts.stores.leases.tend(parts.streams)
       await Promise.all([parts.promoter, parts.watch, parts.waits].map((service) => service.start()))
       logger.info({ capabilities, redis: target, redisVersion: version }, 'worker is consuming')
     } catch (error) {
