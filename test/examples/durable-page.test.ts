@@ -21,13 +21,13 @@ beforeAll(() => {
 })
 afterAll(() => rmSync(folder, { recursive: true }))
 
-test('the page has programs, and they compile', { timeout: 60_000 }, () => {
+test('the page has programs, and they compile', { timeout: 120_000 }, () => {
   expect(programs.length).toBeGreaterThanOrEqual(6)
   expect(compileBlocks(programs, PAGE)).toEqual([])
 })
 
 describe('a program prints what the page says, and nothing else', () => {
-  test.each(programs)('line $line', { timeout: 60_000 }, async ({ line, text }) => {
+  test.each(programs)('line $line', { timeout: 120_000 }, async ({ line, text }) => {
     const path = join(folder, `line-${line}.ts`)
     writeFileSync(path, text)
     const { code, stdout, stderr } = await runExample(path)
