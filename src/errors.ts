@@ -38,6 +38,8 @@ const CATALOGUE = {
   GW_NON_DETERMINISM: (d) =>
     `${d.operation} was called with ${d.given}, but before with ${d.recorded}: a handler that runs again must call the same`,
   GW_TASK_STRANDED: (d) => `the task cannot run any more: ${d.reason}`,
+  GW_NO_HISTORY: (d) => `there is no history to read here: ${d.reason}`,
+  GW_HISTORY_FAILED: (d) => `the history did not carry out ${d.operation}: ${d.reason}`,
   GW_POISON: (d) => `the message cannot be processed: ${d.reason}`,
 } as const satisfies Record<string, (details: Record<string, unknown>) => string>
 

@@ -9,8 +9,10 @@ import type {
 } from '../agent/calls.ts'
 import type { ActiveWorker, AgentContext, EmitOptions, Workspace } from '../agent/context.ts'
 import type { AgentContract, ContractResult } from '../agent/contract.ts'
+import type { HistoryMessage, HistoryPage } from '../agent/history.ts'
 import type { ToolDescription } from '../agent/tool.ts'
 import { GatewayError } from '../errors.ts'
+import type { HistoryKeeper } from '../history/keeper.ts'
 import type { Logger } from '../logger.ts'
 import type { Artifact, EventBody } from '../protocol/event.ts'
 import type { MessageHeader } from '../protocol/header.ts'
@@ -37,6 +39,8 @@ export interface ContextResources {
   readonly presence: Presence
   readonly durable: DurableResources
   readonly logger: Logger
+  /** Undefined: the worker keeps none. */
+  readonly history?: HistoryKeeper | undefined
 }
 
 /** The context of one attempt; see {@link AgentContext}. What is costly to make is made when it is asked for. */
@@ -59,6 +63,7 @@ export class TaskContext implements AgentContext {
   #running = 0
   #logger: Logger | undefined
   #workspace: TaskWorkspace | undefined
+  #remembering: Promise<void> | undefined
 
   constructor(options: {
     resources: ContextResources
@@ -203,6 +208,36 @@ export class TaskContext implements AgentContext {
     if (!this.#emitter.isTextPartial) return
     await this.#emitter.flushed()
     this.#emitter.completeText(await readSaid(this.#resources.durable.reader, this, '0-0'))
+  }
+
+  /** What this attempt has said so far; see {@link isTextWhole}. */
+  get text(): string {
+    return this.#emitter.text
+  }
+
+  /** True if {@link text} is all of it: no part was said by earlier runs only, and it is not too long to be held. */
+  get isTextWhole(): boolean {
+    return !this.#emitter.isTextPartial && !this.#emitter.isTextCut
+  }
+
+  /** The text of this task as it stands in the stream. */
+  async readText(): Promise<string> {
+    await this.#emitter.flushed()
+    const said = await readSaid(this.#resources.durable.reader, this, '0-0')
+    return said.map(({ body }) => (body.type === 'chunk' ? body.content : '')).join('')
+  }
+
+  /** What this task has asked is being kept: whoever reads the history waits for it. */
+  awaitHistory(remembering: Promise<void>): void {
+    this.#remembering = remembering
+  }
+
+  async getHistory(page?: HistoryPage): Promise<readonly HistoryMessage[]> {
+    const { history } = this.#resources
+    if (history === undefined)
+      throw new GatewayError('GW_NO_HISTORY', { reason: 'this worker runs with history: false' })
+    await this.#remembering
+    return history.list(this.sessionId, page)
   }
 
   /** True while a tool runs. */

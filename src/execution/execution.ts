@@ -17,6 +17,7 @@ import { type CancelRequest, isEnded, suspendedFence } from '../store/task-recor
 import type { Assignment } from './assignment.ts'
 import type { Conclusion } from './conclusion.ts'
 import { brokenOff, completed, failed, type Outcome } from './outcome.ts'
+import { TaskMemory } from './task-memory.ts'
 
 /** A task whose handler never does the same twice is not started afresh for ever. */
 const MOST_RESTARTS = 3
@@ -46,6 +47,7 @@ export class Execution {
   readonly #emitter: Emitter
   readonly #context: TaskContext
   readonly #seat: Seat
+  #memory: TaskMemory | undefined
   #cancel: CancelRequest | null
   /** The handler called something else than before, and is to start afresh. */
   #diverged: GatewayError | undefined
@@ -131,7 +133,7 @@ export class Execution {
     const { assignment } = this
     const context = this.#context
     const closed = await this.#resources.conclusion.draw({
-      ...{ outcome, assignment, emitter: this.#emitter },
+      ...{ outcome, assignment, emitter: this.#emitter, memory: this.#memory },
       completeText: () => context.completeText(),
       get logger() {
         return context.logger
@@ -216,6 +218,10 @@ export class Execution {
     if (command instanceof GatewayError) throw command
     if (this.assignment.replay === null) this.#emitter.rewind()
     else await this.#context.replay(this.assignment.replay)
+    const { history } = this.#resources
+    if (history !== undefined && TaskMemory.isWanted(this.assignment)) {
+      this.#memory = new TaskMemory(history, this.assignment, this.#context)
+    }
     const contract = this.#resources.contracts.get(agentType)
     if (contract === undefined) return this.#resources.worker.processCommand(command, this.#context)
     const result = await this.#resources.worker.processCommand(await checkInput(contract, command), this.#context)

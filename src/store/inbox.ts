@@ -14,6 +14,7 @@ const MAX_LENGTH = 10_000
 const TTL_MS = 3_600_000
 const WAKE_FIELD = 'wake'
 const RESULT_FIELD = 'result'
+const FORGET = 'forget '
 
 /** A result for which a task of the worker waits; `text` is '' if it must be read. */
 export interface ReplyWake {
@@ -23,12 +24,13 @@ export interface ReplyWake {
 }
 
 /**
- * What reaches a worker: a command for it, as an envelope, the word that its agenda has something earlier, or a result
- * for which one of its tasks waits.
+ * What reaches a worker: a command for it, as an envelope, the word that its agenda has something earlier, a result for
+ * which one of its tasks waits, or that a session was deleted, of which it is to keep nothing in its memory.
  */
 export type InboxMessage =
   | { readonly kind: 'command'; readonly data: string }
   | ({ readonly kind: 'reply' } & ReplyWake)
+  | { readonly kind: 'forget'; readonly sessionId: string }
   | { readonly kind: 'wake'; readonly what: string }
 
 /** The sender's end of the workers' inboxes. */
@@ -55,6 +57,12 @@ export class InboxWriter {
   reply({ owner, task, op, text }: ReplyWake & { readonly owner: string }): Promise<void> {
     const what = `reply ${task.sessionId} ${task.messageId} ${op}`
     return this.#add(owner, [DATA_FIELD, '{}', WAKE_FIELD, what, RESULT_FIELD, text])
+  }
+
+  /** Tells workers that a session was deleted. */
+  async forget(workerIds: Iterable<string>, sessionId: string): Promise<void> {
+    const fields = [DATA_FIELD, '{}', WAKE_FIELD, `${FORGET}${sessionId}`]
+    await Promise.all([...workerIds].map((workerId) => this.#add(workerId, fields)))
   }
 
   async #add(workerId: string, fields: readonly string[]): Promise<void> {
@@ -96,6 +104,7 @@ export class InboxReader {
     return entries.map((entry): InboxMessage => {
       const what = entryField(entry, WAKE_FIELD)
       if (what?.startsWith('reply ')) return toReply(what, entryField(entry, RESULT_FIELD) ?? '')
+      if (what?.startsWith(FORGET)) return { kind: 'forget', sessionId: what.slice(FORGET.length) }
       if (what !== undefined) return { kind: 'wake', what }
       return { kind: 'command', data: entryField(entry, DATA_FIELD) ?? '' }
     })

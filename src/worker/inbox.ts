@@ -15,6 +15,7 @@ export class Inbox extends Service {
   readonly #onCancel: (command: CancelTaskCommand) => void
   readonly #onAgenda: () => void
   readonly #onReply: (wake: ReplyWake) => void
+  readonly #onForget: (sessionId: string) => void
   readonly #logger: Logger
   readonly #stopping = new AbortController()
   #loop: Promise<void> = Promise.resolve()
@@ -24,6 +25,7 @@ export class Inbox extends Service {
     onCancel: (command: CancelTaskCommand) => void
     onAgenda: () => void
     onReply: (wake: ReplyWake) => void
+    onForget: (sessionId: string) => void
     logger: Logger
   }) {
     super()
@@ -31,6 +33,7 @@ export class Inbox extends Service {
     this.#onCancel = options.onCancel
     this.#onAgenda = options.onAgenda
     this.#onReply = options.onReply
+    this.#onForget = options.onForget
     this.#logger = options.logger
   }
 
@@ -73,6 +76,10 @@ export class Inbox extends Service {
   #hear(message: InboxMessage): void {
     if (message.kind === 'reply') {
       this.#onReply(message)
+      return
+    }
+    if (message.kind === 'forget') {
+      this.#onForget(message.sessionId)
       return
     }
     if (message.kind === 'wake') {

@@ -2,9 +2,12 @@ import { randomBytes } from 'node:crypto'
 import { hostname, tmpdir } from 'node:os'
 import path from 'node:path'
 import { z } from 'zod'
+import type { HistoryStore } from '../agent/history.ts'
 import type { BackoffFunction, RetryPolicy } from '../agent/retry.ts'
 import { GatewayWorker } from '../agent/worker.ts'
 import { GatewayError } from '../errors.ts'
+import { checkHistory } from '../history/check.ts'
+import { MemoryHistory } from '../history/memory.ts'
 import { createLogger, type Logger } from '../logger.ts'
 import { idFault } from '../protocol/ids.ts'
 import { backoffRule, maxAttempts } from '../protocol/task-options.ts'
@@ -122,6 +125,11 @@ export interface RunWorkerOptions {
   readonly streamTtlMs?: number
   /** About how many events a session's data stream keeps. Default 200,000. */
   readonly streamMaxLength?: number
+  /**
+   * Where the session's messages are kept: `new MemoryHistory()` (default), `new RedisHistory(…)`, a `PostgresHistory` or
+   * one of your own; false: nowhere. One that is given is never closed.
+   */
+  readonly history?: HistoryStore | false
   /** Any pino-shaped logger. Default pino. */
   readonly logger?: Logger
   /** Stop on SIGTERM and SIGINT. Default false; `byclaw-worker` sets it. */
@@ -133,17 +141,24 @@ export type ResolvedWorkerOptions = Readonly<z.infer<typeof schema>> & {
   readonly worker: GatewayWorker
   readonly redis: ResolvedRedis
   readonly logger: Logger
+  readonly history: HistoryStore | undefined
 }
 
 /** @throws GatewayError `GW_INVALID_ARGUMENT` that names the option and the value. */
 export function resolveWorkerOptions(options: RunWorkerOptions): ResolvedWorkerOptions {
-  const { worker, workerClass, redis, logger, ...rest } = options
+  const { worker, workerClass, redis, logger, history, ...rest } = options
   return Object.freeze({
     ...parseOptions(schema, rest),
     worker: resolveWorker(worker, workerClass),
     redis: resolveRedisOption(redis),
     logger: logger ?? createLogger(),
+    history: resolveHistory(history),
   })
+}
+
+function resolveHistory(history: unknown): HistoryStore | undefined {
+  if (history === false) return undefined
+  return history === undefined ? new MemoryHistory() : checkHistory(history)
 }
 
 function resolveWorker(worker: unknown, workerClass: unknown): GatewayWorker {

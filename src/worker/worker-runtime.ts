@@ -10,6 +10,9 @@ import { Aftercare } from '../execution/aftercare.ts'
 import { Conclusion } from '../execution/conclusion.ts'
 import type { ExecutionResources } from '../execution/execution.ts'
 import { Reception } from '../execution/reception.ts'
+import { HistoryBuffer } from '../history/buffer.ts'
+import { HistoryKeeper, type HistoryState } from '../history/keeper.ts'
+import { ServerClock } from '../history/server-clock.ts'
 import type { Logger } from '../logger.ts'
 import { type RedisClient, slotGroups } from '../redis/client.ts'
 import { RedisConnections } from '../redis/connections.ts'
@@ -53,6 +56,8 @@ export interface RunningWorker extends AsyncDisposable {
   readonly running: number
   /** Takes nothing new, lets running tasks finish within `shutdownTimeoutMs`, then resolves. Once, however often called. */
   stop(): Promise<void>
+  /** How its history is: whether it answers, and what had to be put by. */
+  readonly history: HistoryState
   /** Resolves when the worker has stopped, for whatever reason. */
   readonly stopped: Promise<void>
 }
@@ -82,6 +87,7 @@ export class WorkerRuntime extends Service implements RunningWorker {
   readonly #inbox: Inbox
   readonly #watch: TaskWatch
   readonly #losses: LossReport
+  readonly #history: HistoryKeeper | undefined
   #markStopped!: () => void
 
   constructor(options: ResolvedWorkerOptions) {
@@ -102,6 +108,7 @@ export class WorkerRuntime extends Service implements RunningWorker {
     const { keys, presence, leases } = this.#stores
     this.#identity = identify(options, names)
     this.#streams = lanesOf(names, keys)
+    this.#history = this.#makeHistory()
     const { leaseMs } = options
     this.#registration = new Registration({ presence, identity: this.#identity, logger: this.#logger })
     this.#keeper = this.#makeKeeper()
@@ -131,6 +138,10 @@ export class WorkerRuntime extends Service implements RunningWorker {
     return this.#slots.used
   }
 
+  get history(): HistoryState {
+    return this.#history?.state ?? { status: 'OFF', putBy: 0, lost: 0 }
+  }
+
   protected override async onStart(): Promise<void> {
     try {
       await this.#connections.check(this.#redis, this.#options.connectTimeoutMs)
@@ -139,6 +150,7 @@ export class WorkerRuntime extends Service implements RunningWorker {
       await this.#registration.start()
       await this.#keeper.start()
       await this.#options.worker.onStartup?.()
+      await this.#history?.start()
       await this.#inbox.start()
       // What is left of this worker's former life comes before anything new.
       await this.#reclaimer.start()
@@ -149,6 +161,7 @@ export class WorkerRuntime extends Service implements RunningWorker {
     } catch (error) {
       await Promise.all([this.#reclaimer, this.#promoter, ...this.#intakes].map((service) => service.stop()))
       await Promise.all([this.#watch, this.#waits, this.#inbox].map((service) => service.stop()))
+      await this.#history?.stop()
       await this.#keeper.stop()
       await this.#registration.stop()
       this.#connections.close()
@@ -184,6 +197,7 @@ export class WorkerRuntime extends Service implements RunningWorker {
     // Until here what still runs can be cancelled.
     await Promise.all([this.#watch, this.#waits, this.#inbox].map((service) => service.stop()))
     await Promise.all(this.#intakes.map((intake) => intake.settled()))
+    await this.#history?.stop()
     await this.#keeper.stop()
     await this.#forgetConsumer()
     await this.#registration.stop()
@@ -209,11 +223,19 @@ export class WorkerRuntime extends Service implements RunningWorker {
     const retryOf = (agentType: string) => ({ ...retry, ...retry?.capabilities?.[agentType] })
     return {
       ...{ workerId, worker, workspaceDir, maxPayloadBytes, taskTimeoutMs, contracts, presence, writer },
-      ...{ durable: this.#makeDurable(), onNonDeterminism },
+      ...{ durable: this.#makeDurable(), onNonDeterminism, history: this.#history },
       logger: this.#logger,
       toolbox: new Toolbox(worker.getTools()),
       conclusion: new Conclusion({ records, aftercare, retryOf }),
     }
+  }
+
+  #makeHistory(): HistoryKeeper | undefined {
+    const { history: store, workerId } = this.#options
+    if (store === undefined) return undefined
+    const options = { name: store.name ?? 'default', workerId }
+    const buffer = new HistoryBuffer(this.#redis, this.#stores.keys, options)
+    return new HistoryKeeper({ store, buffer, clock: new ServerClock(this.#redis), logger: this.#logger })
   }
 
   #makeDurable(): DurableResources {
@@ -238,6 +260,7 @@ export class WorkerRuntime extends Service implements RunningWorker {
       },
       onAgenda: () => this.#promoter.wake(),
       onReply: (wake) => this.#desk.wake(wake),
+      onForget: (sessionId) => this.#history?.forget(sessionId),
       logger: this.#logger,
     })
   }
