@@ -11,6 +11,14 @@ export type {
 export type { ActiveWorker, AgentContext, EmitOptions, Workspace } from './agent/context.ts'
 export type { AgentContract, ContractContent, ContractInput, ContractResult } from './agent/contract.ts'
 export { contentOf, defineAgent } from './agent/contract.ts'
+export type {
+  HistoryContent,
+  HistoryMessage,
+  HistoryPage,
+  HistoryRole,
+  HistoryStore,
+  NewHistoryMessage,
+} from './agent/history.ts'
 export type { JsonSchema } from './agent/json-schema.ts'
 export type { BackoffFunction, RetryPolicy } from './agent/retry.ts'
 export type { JsonSchemaOptions, Schema, SchemaInput, SchemaIssue, SchemaOutput, SchemaResult } from './agent/schema.ts'
@@ -39,6 +47,7 @@ export { EMPTY_VIEW, foldEvent, foldEvents, taskIn } from './client/fold.ts'
 export type { GatewayClientOptions } from './client/options.ts'
 export type { ReplyAnswer, ReplyOptions } from './client/reply.ts'
 export type { MessageOptions, SendContractRequest, SendMessageRequest } from './client/request.ts'
+export type { DeleteSessionAnswer, DeleteSessionOptions } from './client/session-deletion.ts'
 export type { SubscribeOptions, Subscription } from './client/subscription.ts'
 export type { TaskResult } from './client/task-result.ts'
 export type { TaskView, ViewStatus } from './client/task-view.ts'
@@ -59,6 +68,11 @@ export {
   ToolInputError,
   ToolNotFoundError,
 } from './errors.ts'
+export type { HistoryState } from './history/keeper.ts'
+export type { MemoryHistoryOptions } from './history/memory.ts'
+export { MemoryHistory } from './history/memory.ts'
+export type { RedisHistoryOptions } from './history/redis.ts'
+export { RedisHistory } from './history/redis.ts'
 export type { Logger } from './logger.ts'
 export { createLogger } from './logger.ts'
 export type { CancelMode, CommandClass, CommandContent } from './protocol/command.ts'

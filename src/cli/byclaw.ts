@@ -1,7 +1,9 @@
 #!/usr/bin/env node
 import { addDead } from './commands/dead/dead.ts'
 import { addDoctor } from './commands/doctor.ts'
+import { addHistory } from './commands/history.ts'
 import { addSend } from './commands/send.ts'
+import { addSessions } from './commands/sessions.ts'
 import { addTail } from './commands/tail.ts'
 import { addTasks } from './commands/tasks.ts'
 import { addTree } from './commands/tree.ts'
@@ -33,6 +35,8 @@ async function main(args: readonly string[]): Promise<number> {
   addWhy(byclaw)
   addDead(byclaw)
   addDoctor(byclaw)
+  addHistory(byclaw)
+  addSessions(byclaw)
   addHelp(byclaw).addHelpText('after', EXAMPLES)
   await byclaw.parseAsync(args, { from: 'user' })
   return Number(process.exitCode ?? 0)

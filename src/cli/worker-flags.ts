@@ -141,6 +141,16 @@ const RETRIES = {
   retryMaxDelayMs: ['--retry-max-delay-ms <ms>', 'BYAI_WORKER_RETRY_MAX_DELAY_MS', 'number', 'longest such wait'],
 } as const satisfies Record<string, Row>
 
+const HISTORY = {
+  historyUrl: [
+    '--history-url <url>',
+    'BYAI_HISTORY_URL',
+    'text',
+    "where the sessions' messages are kept: postgres://…, redis://…, or redis for the same Redis; default in memory",
+  ],
+  historyTable: ['--history-table <name>', 'BYAI_HISTORY_TABLE', 'text', 'the table in Postgres'],
+} as const satisfies Record<string, Row>
+
 const LOGS = {
   logLevel: ['--log-level <level>', 'LOG_LEVEL', 'text', 'trace, debug, info, warn, error, fatal or silent'],
 } as const satisfies Record<string, Row>
@@ -167,6 +177,7 @@ export const WORKER_FLAGS: readonly WorkerFlag[] = Object.entries({
   Retries: RETRIES,
   Replays: REPLAYS,
   Limits: LIMITS,
+  History: HISTORY,
   Logs: LOGS,
 }).flatMap(([group, rows]) =>
   Object.entries<Row>(rows).map(([option, [flag, env, kind, help]]) => ({ option, flag, env, kind, group, help })),
@@ -174,6 +185,9 @@ export const WORKER_FLAGS: readonly WorkerFlag[] = Object.entries({
 
 /** The settings that the operators' commands have too. */
 export const CONNECTION_FLAGS = WORKER_FLAGS.filter(({ option }) => option in REDIS)
+
+/** The settings of the operators' commands that look at what was said. */
+export const HISTORY_FLAGS = WORKER_FLAGS.filter(({ option }) => option in HISTORY)
 
 /** Variables of older SDKs that mean nothing here, and why. */
 export const IGNORED_VARIABLES: Readonly<Record<string, string>> = {
@@ -194,7 +208,14 @@ interface KindValues {
   readonly nodes: ServerNode[]
 }
 
-type Rows = typeof WORKER & typeof REDIS & typeof TIMES & typeof RETRIES & typeof REPLAYS & typeof LIMITS & typeof LOGS
+type Rows = typeof WORKER &
+  typeof REDIS &
+  typeof TIMES &
+  typeof RETRIES &
+  typeof REPLAYS &
+  typeof LIMITS &
+  typeof HISTORY &
+  typeof LOGS
 
 /** The values that were given, by option, of the type that their row names. */
 export type FlagValues = { readonly [Option in keyof Rows]?: KindValues[Rows[Option][2]] }

@@ -1,4 +1,5 @@
 import type { AgentContract, ContractResult } from '../agent/contract.ts'
+import type { HistoryMessage, HistoryPage, HistoryStore } from '../agent/history.ts'
 import { Audit, type DiagnoseOptions, type Diagnosis } from '../audit/audit.ts'
 import { Explainer } from '../audit/explain.ts'
 import type { Explanation } from '../audit/explanation.ts'
@@ -48,6 +49,7 @@ import type {
 import { type GatewayClientOptions, resolveClientOptions } from './options.ts'
 import { checkReply, type ReplyAnswer, type ReplyOptions } from './reply.ts'
 import { type CheckedRequest, checkRequest, type SendContractRequest, type SendMessageRequest } from './request.ts'
+import { type DeleteSessionAnswer, type DeleteSessionOptions, SessionDeletion } from './session-deletion.ts'
 import { SessionFeeds } from './session-feeds.ts'
 import { type SubscribeOptions, Subscription } from './subscription.ts'
 import { isEnd, type TaskResult, toResult } from './task-result.ts'
@@ -102,12 +104,14 @@ export class GatewayClient implements AsyncDisposable {
   readonly #feeds: SessionFeeds
   readonly #commands: RedisClient
   readonly #keys: Keys
+  readonly #history: HistoryStore | undefined
+  readonly #deletion: SessionDeletion
   readonly #subscriptions = new Set<Subscription>()
   #closed = false
 
   /** @throws GatewayError `GW_INVALID_ARGUMENT` that names the option. */
   constructor(options: GatewayClientOptions = {}) {
-    const { redis, keyPrefix, maxPayloadBytes, logger, ...more } = resolveClientOptions(options)
+    const { redis, keyPrefix, maxPayloadBytes, logger, history, ...more } = resolveClientOptions(options)
     const { maxQueueLength, whenFull, queueTimeoutMs, ...ttls } = more
     this.#queueLimit = { maxQueueLength, whenFull, queueTimeoutMs }
     const keys = new Keys(keyPrefix)
@@ -128,6 +132,11 @@ export class GatewayClient implements AsyncDisposable {
     const ender = new TaskEnder(this.#records, writer)
     const agenda = new Agenda(commands, keys)
     this.#canceller = new Canceller({ records: this.#records, ender, inboxes, agenda, logger })
+    this.#history = history
+    this.#deletion = new SessionDeletion({
+      ...{ redis: commands, keys, records: this.#records, canceller: this.#canceller, history },
+      ...{ deadLetters: this.#deadLetters, presence: this.#presence, inboxes },
+    })
     this.#dispatcher = new Dispatcher({
       control: new ControlWriter(commands, keys),
       records: this.#records,
@@ -321,6 +330,31 @@ export class GatewayClient implements AsyncDisposable {
   async pendingAsks(sessionId: string): Promise<PendingAsk[]> {
     this.#requireOpen()
     return this.#asks.pending(checkId('sessionId', sessionId))
+  }
+
+  /**
+   * What was said in a session, oldest first: the newest messages, or those before the one with the id `before`.
+   *
+   * @throws GatewayError `GW_NO_HISTORY` when this client was given no `history`, `GW_HISTORY_FAILED` when that does not
+   * answer, `GW_INVALID_ARGUMENT`.
+   */
+  async getHistory(sessionId: string, page: HistoryPage = {}): Promise<readonly HistoryMessage[]> {
+    this.#requireOpen()
+    if (this.#history !== undefined) return this.#history.list(checkId('sessionId', sessionId), page)
+    const reason =
+      "give the client the store of its workers as `history`; their default, each worker's memory, is its own"
+    throw new GatewayError('GW_NO_HISTORY', { reason })
+  }
+
+  /**
+   * Deletes a session: cancels by force what has no end, then removes messages, events, records, journals and dead
+   * letters. May be repeated. What is sent to the session meanwhile may go with it or not.
+   *
+   * @throws GatewayError `GW_REDIS_FAILED` or `GW_HISTORY_FAILED`: delete again.
+   */
+  async deleteSession(sessionId: string, options: DeleteSessionOptions = {}): Promise<DeleteSessionAnswer> {
+    this.#requireOpen()
+    return this.#deletion.delete(sessionId, options)
   }
 
   /** What is known of a task, or null. */

@@ -23,6 +23,8 @@ const READ_MS = 10_000
 const SWEEP_MS = 250
 const LOOK_WHEN_DOWN_MS = 1_000
 const LOOK_MS = 10_000
+/** A session in which nobody ever says anything. */
+const PROBE = 'byclaw-probe'
 
 interface Waiting {
   readonly parcel: Parcel
@@ -35,8 +37,9 @@ interface Waiting {
  * not at all, is put by on Redis, so that the task goes on and nothing is lost.
  *
  * States: `up` (the store is asked) → `down` with the first message that it did not take: from then on all go to Redis at
- * once. Once a second the message that failed is tried again; when the store takes it → `up`, and what waits on Redis is
- * told. Each of the two moves is one line in the log. What workers that died have left there is found by a slow look.
+ * once. Once a second the store is told the first of what waits there, or, when other workers have told it all, is read;
+ * when it answers → `up`, and it is told the rest. Each of the two moves is one line in the log. What workers that died
+ * have left there is found by a slow look.
  */
 export class HistoryKeeper extends Service {
   readonly #store: HistoryStore
@@ -46,7 +49,7 @@ export class HistoryKeeper extends Service {
   readonly #stopping = new AbortController()
   readonly #waiting = new Set<Waiting>()
   #sweeper: NodeJS.Timeout | undefined
-  #failed: Parcel | undefined
+  #isDown = false
   #woken = new AbortController()
   #loop: Promise<void> = Promise.resolve()
   #putByCount = 0
@@ -117,10 +120,6 @@ export class HistoryKeeper extends Service {
     clearInterval(this.#sweeper)
   }
 
-  get #isDown(): boolean {
-    return this.#failed !== undefined
-  }
-
   #watch(kept: Promise<void>, parcel: Parcel): Promise<void> {
     return new Promise((resolve) => {
       const waiting = { parcel, since: performance.now(), resolve }
@@ -155,14 +154,13 @@ export class HistoryKeeper extends Service {
       this.#lose(parcel, errorMessage(error))
       return
     }
-    this.#goDown(parcel, error)
+    this.#goDown(error)
     await this.#putBy(parcel)
   }
 
-  #goDown(parcel: Parcel, error: unknown): void {
-    const isNew = !this.#isDown
-    this.#failed = parcel
-    if (!isNew) return
+  #goDown(error: unknown): void {
+    if (this.#isDown) return
+    this.#isDown = true
     const { name: history } = this.#store
     this.#logger.warn({ history, reason: errorMessage(error) }, 'the history is down, messages wait on Redis')
     this.#woken.abort()
@@ -199,16 +197,25 @@ export class HistoryKeeper extends Service {
 
   /** Tries a store that is down again, and tells it what waits. */
   async #look(): Promise<void> {
-    const failed = this.#failed
-    if (failed !== undefined) {
-      if (!(await this.#tell([failed]))) return
-      this.#failed = undefined
-    }
+    const wasDown = this.#isDown
+    if (wasDown && !(await this.#answers())) return
+    this.#isDown = false
     const told = await this.#tellBuffered()
     if (this.#isDown) return
     const { name: history } = this.#store
-    if (failed !== undefined) this.#logger.info({ history, told }, 'the history is back')
+    if (wasDown) this.#logger.info({ history, told }, 'the history is back')
     else if (told > 0) this.#logger.info({ history, told }, 'the history was told what waited for it on Redis')
+  }
+
+  /** True if the store takes a message that waits, or can be read where none does. */
+  async #answers(): Promise<boolean> {
+    const { parcels } = await this.#buffer.page()
+    const [oldest] = parcels
+    if (oldest !== undefined) return (await this.#tell([oldest])) === undefined
+    return inTime(this.#store.list(PROBE, { limit: 1 }), READ_MS).then(
+      () => true,
+      () => false,
+    )
   }
 
   /** Tells what waits on Redis, unless another worker is at it; answers how many messages that were. */
@@ -218,8 +225,12 @@ export class HistoryKeeper extends Service {
     try {
       while (!this.#stopping.signal.aborted && (await this.#buffer.take())) {
         const { parcels } = await this.#buffer.page()
-        if (parcels.length === 0 || !(await this.#tell(parcels))) break
-        await this.#buffer.remove(parcels.map(({ entryId }) => entryId))
+        if (parcels.length === 0) break
+        const trouble = await this.#tell(parcels)
+        if (trouble !== undefined) {
+          this.#goDown(trouble.reason)
+          break
+        }
         told += parcels.length
       }
     } finally {
@@ -228,24 +239,26 @@ export class HistoryKeeper extends Service {
     return told
   }
 
-  /** True if the store has them now, or will never take them. */
-  async #tell(parcels: readonly (Parcel | StoredParcel)[]): Promise<boolean> {
+  /**
+   * Answers why the store does not take them now, or nothing: it has them, or will never take them, and they wait on Redis
+   * no more.
+   */
+  async #tell(parcels: readonly StoredParcel[]): Promise<{ readonly reason: unknown } | undefined> {
     const tries = parcels.map(async ({ sessionId, message }) => this.#store.append(sessionId, [message]))
-    const outcomes = await inTime(Promise.allSettled(tries), READ_MS).catch(() => undefined)
-    const failedAt = outcomes?.findIndex((one) => one.status === 'rejected' && !isRefusal(one.reason)) ?? 0
-    if (outcomes === undefined || failedAt >= 0) {
-      const failed = outcomes?.[failedAt]
-      const reason = failed?.status === 'rejected' ? failed.reason : new Error(`no answer within ${READ_MS} ms`)
-      this.#goDown(parcels[Math.max(failedAt, 0)] as Parcel, reason)
-      return false
-    }
-    outcomes.forEach((one, index) => {
-      // The one that is tried again is on Redis, too, and is told of there.
-      if (one.status === 'rejected' && 'entryId' in (parcels[index] as Parcel)) {
-        this.#lose(parcels[index] as Parcel, errorMessage(one.reason))
+    try {
+      const outcomes = await inTime(Promise.allSettled(tries), READ_MS)
+      const refused: { readonly parcel: Parcel; readonly reason: unknown }[] = []
+      for (const [index, outcome] of outcomes.entries()) {
+        if (outcome.status === 'fulfilled') continue
+        if (!isRefusal(outcome.reason)) return outcome
+        refused.push({ parcel: parcels[index] as Parcel, reason: outcome.reason })
       }
-    })
-    return true
+      for (const { parcel, reason } of refused) this.#lose(parcel, errorMessage(reason))
+      await this.#buffer.remove(parcels.map(({ entryId }) => entryId))
+      return undefined
+    } catch (reason) {
+      return { reason }
+    }
   }
 }
 

@@ -26,6 +26,10 @@ const MOST_TRIES = 5
 export class PostgresPool {
   readonly #options: ResolvedPostgresOptions
   readonly #logger: Logger
+  /** A connection that breaks while nothing is asked of it; the pool opens another one. */
+  readonly #onLost = (error: Error) => {
+    this.#logger.debug({ reason: errorMessage(error) }, 'a connection to Postgres was lost')
+  }
   #pool: Promise<Pool> | undefined
   #isClosed = false
 
@@ -57,12 +61,14 @@ export class PostgresPool {
     let fault: unknown
     try {
       client = await (await this.#open()).connect()
+      client.on('error', this.#onLost) // while it is lent, the pool does not listen
       return await work(client)
     } catch (error) {
       fault = error
       throw toGatewayError(operation, error)
     } finally {
       // A connection on which something failed may hold a lock or be in the middle of something: it is not used again.
+      client?.off('error', this.#onLost)
       client?.release(fault !== undefined)
     }
   }
@@ -89,10 +95,7 @@ export class PostgresPool {
       ...{ keepAlive: true, allowExitOnIdle: true, application_name: 'byclaw-history' },
       ...(ssl === undefined ? {} : { ssl }),
     })
-    // A connection that breaks while it is idle; the pool opens another one.
-    pool.on('error', (error) =>
-      this.#logger.debug({ reason: errorMessage(error) }, 'a connection to Postgres was lost'),
-    )
+    pool.on('error', this.#onLost)
     return pool
   }
 }

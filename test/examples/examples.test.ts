@@ -27,6 +27,13 @@ const SAID: Readonly<Record<string, readonly RegExp[]>> = {
     /^1000 sessions, 3000 chunks, 1000 ends, 0 wrong, in [\d.]+ s$/,
     /^5 connections on this thread: two of the client, three of the worker$/,
   ],
+  'examples/15-history-in-postgres.ts': [
+    /^Hello\. I remember 0 messages\.$/,
+    /^Hello again, Ada\. I remember 2 messages\.$/,
+    /^user: Who am I\?$/,
+    /^assistant: Hello again, Ada\. I remember 2 messages\.$/,
+    /^deleted: true, 2 tasks; 0 messages are left$/,
+  ],
 }
 
 let redis: LocalRedis
