@@ -17,7 +17,11 @@ export async function openHistory(settings: Settings, logger: Logger): Promise<H
   if (/^postgres(ql)?:/.test(historyUrl)) {
     // Loaded by those who use it only.
     const { PostgresHistory } = await import('../history/postgres.ts')
-    return new PostgresHistory({ connectionString: historyUrl, logger, ...(table === undefined ? {} : { table }) })
+    try {
+      return new PostgresHistory({ connectionString: historyUrl, logger, ...(table === undefined ? {} : { table }) })
+    } catch (error) {
+      throw renamed(error)
+    }
   }
   if (historyUrl !== 'redis' && !/^rediss?:/.test(historyUrl)) {
     const reason = 'must be postgres://…, redis://… or redis'
@@ -26,4 +30,10 @@ export async function openHistory(settings: Settings, logger: Logger): Promise<H
   const redis = historyUrl === 'redis' ? redisOption(settings) : historyUrl
   const prefix = keyPrefix === undefined ? {} : { keyPrefix }
   return new RedisHistory({ ...prefix, ...(redis === undefined ? {} : { redis }), logger })
+}
+
+/** What the library calls the table is another setting here. */
+function renamed(error: unknown): unknown {
+  if (!(error instanceof GatewayError) || error.details['field'] !== 'table') return error
+  return new GatewayError('GW_INVALID_ARGUMENT', { ...error.details, field: 'historyTable' }, { cause: error })
 }

@@ -20,9 +20,9 @@ import type { DeadLetterOffice } from './dead-letter-office.ts'
 /** How a session is deleted; everything has a default. */
 export interface DeleteSessionOptions {
   /** How long to wait for workers to let go of tasks that ran, in ms. Default 10,000. */
-  readonly timeoutMs?: number
+  readonly timeoutMs?: number | undefined
   /** The workers' consumer group. Default `agent_engines`. */
-  readonly consumerGroup?: string
+  readonly consumerGroup?: string | undefined
 }
 
 /** What became of a session that was to be deleted. */

@@ -1,5 +1,5 @@
 import { setTimeout as pause } from 'node:timers/promises'
-import type { PoolClient } from 'pg'
+import type { PoolClient, QueryConfig } from 'pg'
 import { GatewayError } from '../errors.ts'
 import type { Logger } from '../logger.ts'
 import { type PostgresPool, withoutTimeLimit } from './postgres-pool.ts'
@@ -20,6 +20,7 @@ const LOCK_SPACE = 0x6279636c
 const LOCK_TRY_MS = 100
 const LOCK_WAIT_MS = 600_000
 const DDL_LOCK_MS = 10_000
+const MOST_TIMER_MS = 2 ** 31 - 1
 
 /** The table as the catalogue has it. */
 interface Catalogue {
@@ -58,7 +59,7 @@ export async function ensureSchema(
         const [step] = missingSteps(await look(client, options.table), options)
         if (step === undefined) return
         options.logger.info({ table: options.table, statement: step }, 'changing the table of the history')
-        await client.query(step)
+        await client.query(unlimited(step))
       }
     })
   })
@@ -74,6 +75,11 @@ export async function tryLock<Result>(
   const result = await work()
   await client.query('SELECT pg_advisory_unlock($1, hashtext($2))', [LOCK_SPACE, table])
   return result
+}
+
+/** A statement that takes as long as it takes; one that makes an index of many rows takes minutes. */
+function unlimited(text: string): QueryConfig & { readonly query_timeout: number } {
+  return { text, query_timeout: MOST_TIMER_MS }
 }
 
 /** Asks again and again: whoever waits inside of the server would be waited for by those who make an index. */

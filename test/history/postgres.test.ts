@@ -1,3 +1,4 @@
+import { setTimeout as pause } from 'node:timers/promises'
 import { Client } from 'pg'
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import { PostgresHistory, type PostgresHistoryOptions } from '../../src/history/postgres.ts'
@@ -110,6 +111,20 @@ describe('the table', () => {
     })
     await open({ table }).open()
     await open({ table, migrate: false }).open()
+  })
+
+  test('is changed in as much time as it takes', async () => {
+    const table = freshTable()
+    await sql(LEGACY(table))
+    const client = new Client({ connectionString: postgres.url })
+    await client.connect()
+    await client.query(`BEGIN; LOCK TABLE ${table}`)
+    const opened = open({ table, statementTimeoutMs: 1_000 }).open()
+    opened.catch(() => undefined)
+    await waitFor(async () => (await sql('SELECT 1 FROM pg_locks WHERE NOT granted')).length > 0)
+    await pause(3_000) // longer than any other statement may take
+    await client.end()
+    await opened
   })
 
   test('of another kind is refused', async () => {

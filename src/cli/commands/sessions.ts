@@ -26,8 +26,12 @@ export function addSessions(program: Command): void {
   withClient<DeleteOptions>(command, remove, fields, HISTORY_FLAGS)
 }
 
-async function remove(desk: Desk, { json, ...options }: DeleteOptions, [session = '']: readonly string[]) {
-  const answer = await desk.client.deleteSession(session, options)
+async function remove(
+  desk: Desk,
+  { json, timeoutMs, consumerGroup }: DeleteOptions,
+  [session = '']: readonly string[],
+) {
+  const answer = await desk.client.deleteSession(session, { timeoutMs, consumerGroup })
   const { success, tasks, cancelled, left, history } = answer
   if (json) desk.print(JSON.stringify(answer))
   else desk.print(`deleted ${tasks} ${tasks === 1 ? 'task' : 'tasks'}, ${cancelled} of them cancelled`)
