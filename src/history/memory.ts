@@ -28,10 +28,12 @@ const schema = z.strictObject({
   maxLength: count.default(4_194_304),
 })
 
+const NONE: HistoryMessage['metadata'] = Object.freeze({})
+
 /** What a message takes besides its text, counted in characters. */
 const OVERHEAD = 100
 
-interface Kept extends HistoryMessage {
+interface Kept extends Omit<HistoryMessage, 'id' | 'sessionId'> {
   readonly number: number
   readonly length: number
 }
@@ -39,7 +41,8 @@ interface Kept extends HistoryMessage {
 /** All that was said for one task, and the newest attempt that has spoken. */
 interface TaskMessages {
   token: number
-  readonly byRole: Partial<Record<HistoryRole, Kept>>
+  count: number
+  readonly byRole: Record<HistoryRole, Kept | undefined>
 }
 
 interface Session {
@@ -58,6 +61,8 @@ export class MemoryHistory implements HistoryStore {
   readonly #limits: Readonly<Required<MemoryHistoryOptions>>
   /** The one in which something was said last comes last. */
   readonly #sessions = new Map<string, Session>()
+  /** The session in which something was said last. */
+  #newest: Session | undefined
   #length = 0
   #number = 0
 
@@ -69,7 +74,7 @@ export class MemoryHistory implements HistoryStore {
   append(sessionId: string, messages: readonly NewHistoryMessage[]): void {
     checkMessages(messages)
     const session = this.#touch(sessionId)
-    for (const message of messages) this.#keep(sessionId, session, message)
+    for (const message of messages) this.#keep(session, message)
     this.#trim()
   }
 
@@ -81,7 +86,7 @@ export class MemoryHistory implements HistoryStore {
       const [time, number] = [Number(before.time), Number(before.number)]
       while (end > 0 && !isBefore(messages[end - 1] as Kept, time, number)) end -= 1
     }
-    return messages.slice(Math.max(0, end - limit), end).map(toMessage)
+    return messages.slice(Math.max(0, end - limit), end).map((message) => toMessage(sessionId, message))
   }
 
   async clear(sessionId: string): Promise<void> {
@@ -92,65 +97,69 @@ export class MemoryHistory implements HistoryStore {
 
   async close(): Promise<void> {
     this.#sessions.clear()
+    this.#newest = undefined
     this.#length = 0
   }
 
   #touch(sessionId: string): Session {
     const known = this.#sessions.get(sessionId)
+    if (known !== undefined && known === this.#newest) return known
     if (known !== undefined) this.#sessions.delete(sessionId)
     else checkId('sessionId', sessionId)
     const session = known ?? { messages: [], tasks: new Map(), length: 0 }
     this.#sessions.set(sessionId, session)
+    this.#newest = session
     return session
   }
 
-  #keep(sessionId: string, session: Session, message: NewHistoryMessage): void {
-    const { role, content, messageId = '', fencingToken = 0, metadata = {} } = message
-    let task = messageId === '' ? undefined : session.tasks.get(messageId)
-    if (task !== undefined && task.token > fencingToken) return
+  /** On the way of each task: what can be left for `list` to do, such as the `id`, is left. */
+  #keep(session: Session, message: NewHistoryMessage): void {
+    const { role, content, messageId = '', fencingToken = 0, metadata = NONE } = message
+    const task = messageId === '' ? undefined : session.tasks.get(messageId)
+    if (task !== undefined) {
+      if (task.token > fencingToken) return
+      task.token = fencingToken
+    }
     const old = task?.byRole[role]
-    if (task !== undefined) task.token = fencingToken
-    if (old !== undefined && content === '') {
-      this.#remove(session, old)
+    if (content === '') {
+      if (old !== undefined) this.#remove(session, old)
       return
     }
-    if (content === '') return
-    const createdAt = old?.createdAt ?? Math.floor(message.createdAt ?? Date.now())
     if (old === undefined) this.#number += 1
     const number = old?.number ?? this.#number
+    const createdAt = old?.createdAt ?? Math.floor(message.createdAt ?? Date.now())
     const length = lengthOf(content) + OVERHEAD
-    const id = placeId(createdAt, number)
-    const kept: Kept = { id, sessionId, role, content, messageId, metadata, createdAt, fencingToken, number, length }
-    if (messageId !== '') {
-      if (task === undefined) {
-        task = { token: fencingToken, byRole: {} }
-        session.tasks.set(messageId, task)
-      }
-      task.byRole[role] = kept
-    }
+    const kept: Kept = { role, content, messageId, metadata, createdAt, fencingToken, number, length }
     this.#count(session, length - (old?.length ?? 0))
     if (old !== undefined) session.messages[session.messages.indexOf(old)] = kept
     else insert(session.messages, kept)
+    if (messageId !== '') note(session, task, kept)
     if (session.messages.length > this.#limits.maxMessages) this.#remove(session, session.messages[0] as Kept)
   }
 
   #remove(session: Session, message: Kept): void {
-    session.messages.splice(session.messages.indexOf(message), 1)
+    if (message === session.messages[0]) session.messages.shift()
+    else session.messages.splice(session.messages.indexOf(message), 1)
     this.#count(session, -message.length)
     const task = session.tasks.get(message.messageId)
     if (task === undefined) return
-    delete task.byRole[message.role]
-    if (Object.keys(task.byRole).length === 0) session.tasks.delete(message.messageId)
+    task.byRole[message.role] = undefined
+    task.count -= 1
+    if (task.count === 0) session.tasks.delete(message.messageId)
+  }
+
+  get #isFull(): boolean {
+    return this.#sessions.size > this.#limits.maxSessions || this.#length > this.#limits.maxLength
   }
 
   #trim(): void {
+    if (!this.#isFull) return
     for (const [sessionId, session] of this.#sessions) {
-      const isFull = this.#sessions.size > this.#limits.maxSessions || this.#length > this.#limits.maxLength
-      if (!isFull) return
-      if (this.#sessions.size > 1) this.#drop(sessionId, session)
+      if (!this.#isFull || this.#sessions.size === 1) break
+      this.#drop(sessionId, session)
     }
     const [session] = this.#sessions.values()
-    while (session !== undefined && session.messages.length > 1 && this.#length > this.#limits.maxLength) {
+    while (session !== undefined && session.messages.length > 1 && this.#isFull) {
       this.#remove(session, session.messages[0] as Kept)
     }
   }
@@ -158,6 +167,7 @@ export class MemoryHistory implements HistoryStore {
   #drop(sessionId: string, session: Session): void {
     this.#sessions.delete(sessionId)
     this.#length -= session.length
+    if (session === this.#newest) this.#newest = undefined
   }
 
   #count(session: Session, by: number): void {
@@ -181,6 +191,16 @@ function lengthOf(content: HistoryContent): number {
   return typeof content === 'string' ? content.length : JSON.stringify(content).length
 }
 
-function toMessage({ number: _, length: __, ...message }: Kept): HistoryMessage {
-  return message
+/** Notes a message with what else was said for its task. */
+function note(session: Session, known: TaskMessages | undefined, kept: Kept): void {
+  const { role, messageId, fencingToken: token } = kept
+  const nothing = { user: undefined, assistant: undefined, system: undefined, tool: undefined }
+  const task = known ?? { token, count: 0, byRole: nothing }
+  if (known === undefined) session.tasks.set(messageId, task)
+  if (task.byRole[role] === undefined) task.count += 1
+  task.byRole[role] = kept
+}
+
+function toMessage(sessionId: string, { number, length: _, ...message }: Kept): HistoryMessage {
+  return { id: placeId(message.createdAt, number), sessionId, ...message }
 }
