@@ -116,7 +116,8 @@ export class HistoryKeeper extends Service {
   protected override async onStop(): Promise<void> {
     this.#stopping.abort()
     this.#woken.abort()
-    await this.#loop
+    // A store that does not answer is not waited for: what it was told waits on Redis still.
+    if (!this.#isDown) await this.#loop
     clearInterval(this.#sweeper)
   }
 
@@ -273,6 +274,7 @@ async function inTime<T>(answer: Promise<T>, timeoutMs: number): Promise<T> {
   let timer: NodeJS.Timeout | undefined
   const late = new Promise<never>((_, reject) => {
     timer = setTimeout(() => reject(new Error(`no answer within ${timeoutMs} ms`)), timeoutMs)
+    timer.unref()
   })
   try {
     return await Promise.race([answer, late])

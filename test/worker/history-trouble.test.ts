@@ -119,6 +119,20 @@ describe('a history that is down', () => {
     await waitFor(() => lines(house, 'was told what waited').length === 1)
   })
 
+  test('that does not answer holds up no stop', async () => {
+    const house = new House()
+    const history = new Moody()
+    history.mood = 'silent'
+    const worker = await house.work(() => 'answer', { history })
+    expect((await ask(house, 's', 'hi')).status).toBe('COMPLETED')
+    let isStopped = false
+    const stopped = worker.stop().then(() => {
+      isStopped = true
+    })
+    await waitFor(() => isStopped, { timeoutMs: 8_000 })
+    await stopped
+  })
+
   test('what it refuses for good is said with its ids, and holds up nothing', async () => {
     const house = new House()
     const history = new Moody()
