@@ -18,15 +18,15 @@ export class TaskMemory {
   /** What was asked is being kept. */
   #asked: Promise<void> | undefined
 
+  /** For a task that {@link isWanted}. */
   constructor(keeper: HistoryKeeper, assignment: Assignment, context: TaskContext) {
     this.#keeper = keeper
     this.#assignment = assignment
     this.#context = context
     const { header, command, createdAt, ownership } = assignment
-    if (!(command instanceof AskAgentCommand)) return
     const { messageId, metadata } = header
     const fencingToken = ownership.epoch
-    const message = { role: 'user', content: command.content, messageId, metadata, createdAt, fencingToken } as const
+    const message = { role: 'user', content: (command as AskAgentCommand).content, messageId, metadata, createdAt, fencingToken } as const
     this.#asked = keeper.keep({ sessionId: header.sessionId, message })
     if (this.#asked !== undefined) context.awaitHistory(this.#asked)
   }
