@@ -26,7 +26,14 @@ export class TaskMemory {
     const { header, command, createdAt, ownership } = assignment
     const { messageId, metadata } = header
     const fencingToken = ownership.epoch
-    const message = { role: 'user', content: (command as AskAgentCommand).content, messageId, metadata, createdAt, fencingToken } as const
+    const message = {
+      role: 'user',
+      content: (command as AskAgentCommand).content,
+      messageId,
+      metadata,
+      createdAt,
+      fencingToken,
+    } as const
     this.#asked = keeper.keep({ sessionId: header.sessionId, message })
     if (this.#asked !== undefined) context.awaitHistory(this.#asked)
   }
