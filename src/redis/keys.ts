@@ -122,6 +122,19 @@ export class Keys {
     return `${this.prefix}:data:stream:{${sessionId}}`
   }
 
+  /** The keys of a session's history, where Redis keeps it: the order of its messages, and the messages. */
+  history(sessionId: string): { order: string; messages: string } {
+    return {
+      order: `${this.prefix}:history:{${sessionId}}`,
+      messages: `${this.prefix}:history-messages:{${sessionId}}`,
+    }
+  }
+
+  /** Stream of messages that a history could not be told yet, and the mark of the worker that tells it. */
+  historyBuffer(name: string): { messages: string; flusher: string } {
+    return { messages: `${this.prefix}:history-buffer:${name}`, flusher: `${this.prefix}:history-flusher:${name}` }
+  }
+
   /** Stream of wake-ups for one worker; each of them stands for something durable. */
   inbox(workerId: string): string {
     return `${this.prefix}:ctrl:worker:${workerId}`

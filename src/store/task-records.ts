@@ -109,6 +109,8 @@ export type BeginAnswer =
       readonly status: 'begun'
       readonly epoch: number
       readonly written: number
+      /** When the task was made: Unix ms by Redis' clock. */
+      readonly createdAt: number
       readonly fence: string
       /** Number of this attempt: attempts that failed before it, and one. */
       readonly attempt: number
@@ -228,7 +230,7 @@ export class TaskRecords {
       requests,
       (request) => this.#key(request),
       async (part) => {
-        const reply = await this.#redis.script<(1 | string | string[])[]>(
+        const reply = await this.#redis.script<(number | string | string[])[]>(
           'begin',
           part.map((request) => this.#key(request)),
           [workerId, ...part.map(({ entryId, turn }) => (turn === '' ? entryId : `${entryId} ${turn}`)), ...versions],
@@ -391,23 +393,35 @@ function toReplay(sum: string, restarts: number, [readAt, ...flat]: readonly str
 
 /** @param answer - Of `begin` for one task. */
 export function toBeginAnswer(
-  answer: 1 | string | readonly string[],
+  answer: number | string | readonly string[],
   request: BeginRequest,
   workerId: string,
 ): BeginAnswer {
-  if (answer === 1) {
+  if (typeof answer === 'number') {
     const fence = `R:1:${request.entryId}:${workerId}`
-    return { status: 'begun', epoch: 1, written: 0, fence, attempt: 1, cancel: null, isExpired: false, replay: null }
+    return {
+      status: 'begun',
+      epoch: 1,
+      written: 0,
+      createdAt: answer,
+      fence,
+      attempt: 1,
+      cancel: null,
+      isExpired: false,
+      replay: null,
+    }
   }
   if (typeof answer === 'string') return { status: answer as 'missing' | 'ended' | 'replying' | 'stale' }
-  const [epoch = '0', written, attempt, cancel = '', isExpired, journal, sum = '', restarts, ...rest] = answer
-  if (epoch === 'parked') return { status: 'parked', dueInMs: Number(written), epoch: Number(attempt) }
-  if (epoch === 'elsewhere') return { status: 'elsewhere', version: written ?? '', epoch: Number(attempt) }
+  const [epoch = '0', written, createdAt, attempt, cancel = '', isExpired, journal, sum = '', restarts, ...rest] =
+    answer
+  if (epoch === 'parked') return { status: 'parked', dueInMs: Number(written), epoch: Number(createdAt) }
+  if (epoch === 'elsewhere') return { status: 'elsewhere', version: written ?? '', epoch: Number(createdAt) }
   if (epoch === 'failed') return { status: 'failed', epoch: Number(written) }
   return {
     status: 'begun',
     epoch: Number(epoch),
     written: Number(written),
+    createdAt: Number(createdAt),
     fence: `R:${epoch}:${request.entryId}:${workerId}`,
     attempt: Number(attempt),
     cancel: cancel === '' ? null : parseCancel(cancel),

@@ -15,6 +15,7 @@ export class Inbox extends Service {
   readonly #onCancel: (command: CancelTaskCommand) => void
   readonly #onAgenda: () => void
   readonly #onReply: (wake: ReplyWake) => void
+  readonly #onForget: (sessionId: string) => void
   readonly #onReload: (order: ReloadOrder) => void
   readonly #logger: Logger
   readonly #patrol: Patrol
@@ -24,6 +25,7 @@ export class Inbox extends Service {
     onCancel: (command: CancelTaskCommand) => void
     onAgenda: () => void
     onReply: (wake: ReplyWake) => void
+    onForget: (sessionId: string) => void
     onReload: (order: ReloadOrder) => void
     logger: Logger
   }) {
@@ -32,6 +34,7 @@ export class Inbox extends Service {
     this.#onCancel = options.onCancel
     this.#onAgenda = options.onAgenda
     this.#onReply = options.onReply
+    this.#onForget = options.onForget
     this.#onReload = options.onReload
     this.#logger = options.logger
     this.#patrol = new Patrol({
@@ -66,6 +69,10 @@ export class Inbox extends Service {
   #hear(message: InboxMessage): void {
     if (message.kind === 'reply') {
       this.#onReply(message)
+      return
+    }
+    if (message.kind === 'forget') {
+      this.#onForget(message.sessionId)
       return
     }
     if (message.kind === 'reload') {

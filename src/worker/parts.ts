@@ -4,6 +4,9 @@ import { WaitDesk } from '../context/durable/wait-desk.ts'
 import { Toolbox } from '../context/toolbox.ts'
 import { Aftercare } from '../execution/aftercare.ts'
 import { Reception } from '../execution/reception.ts'
+import { HistoryBuffer } from '../history/buffer.ts'
+import { HistoryKeeper } from '../history/keeper.ts'
+import { ServerClock } from '../history/server-clock.ts'
 import type { Logger } from '../logger.ts'
 import { PluginRegistry } from '../plugins/registry.ts'
 import { type RedisClient, slotGroups } from '../redis/client.ts'
@@ -53,6 +56,8 @@ export class WorkerParts {
   readonly inbox: Inbox
   readonly watch: TaskWatch
   readonly losses: LossReport
+  /** Undefined for a worker that keeps none. */
+  readonly history: HistoryKeeper | undefined
   readonly plugins: PluginRegistry
   readonly supply: PluginSupply
   readonly #options: ResolvedWorkerOptions
@@ -79,6 +84,7 @@ export class WorkerParts {
     this.registration = new Registration({ presence, identity, logger })
     this.keeper = this.#makeKeeper(identity, onReplaced)
     const aftercare = new Aftercare({ ...stores, workerId })
+    this.history = this.#makeHistory()
     const tools = options.worker.getTools()
     this.plugins = this.#makePlugins(tools)
     const board = new PluginBoard(this.redis, stores.keys)
@@ -87,7 +93,7 @@ export class WorkerParts {
     this.executions = new Executions(
       executionResources({
         ...{ options, contracts, stores, aftercare, desk: this.#desk, logger },
-        ...{ toolbox, plugins: this.plugins },
+        ...{ toolbox, plugins: this.plugins, history: this.history },
       }),
       { logger, onGivenUp: (reason) => this.losses.note(reason) },
     )
@@ -99,6 +105,13 @@ export class WorkerParts {
     this.inbox = this.#makeInbox()
     const running = () => this.executions
     this.watch = new TaskWatch({ records, periodMs: leaseMs / LOOKS_PER_LEASE, running, logger })
+  }
+
+  #makeHistory(): HistoryKeeper | undefined {
+    const { history: store, workerId } = this.#options
+    if (store === undefined) return undefined
+    const buffer = new HistoryBuffer(this.redis, this.stores.keys, { name: store.name ?? 'default', workerId })
+    return new HistoryKeeper({ store, buffer, clock: new ServerClock(this.redis), logger: this.logger })
   }
 
   #makePlugins(workerTools: Tools): PluginRegistry {
@@ -117,6 +130,7 @@ export class WorkerParts {
       },
       onAgenda: () => this.promoter.wake(),
       onReply: (wake) => this.#desk.wake(wake),
+      onForget: (sessionId) => this.history?.forget(sessionId),
       onReload: (order) => void this.supply.reload(order),
       logger: this.logger,
     })
