@@ -1,4 +1,5 @@
 import { endOf, openCases, type TaskCase } from './audit/case.ts'
+import { checkDurable } from './audit/check-durable.ts'
 import { checkEnds } from './audit/check-ends.ts'
 import { checkFence } from './audit/check-fence.ts'
 import { checkLeftovers } from './audit/check-leftovers.ts'
@@ -14,6 +15,7 @@ export function audit(evidence: Evidence): Finding[] {
     ...checkEnds(cases),
     ...checkFence(cases),
     ...checkOutput(cases),
+    ...checkDurable(cases, evidence),
     ...checkReaders(evidence),
     ...checkLeftovers(evidence, cases),
   ]
@@ -34,11 +36,15 @@ export function tally(evidence: Evidence): Tally {
     failed: count((each) => endOf(each) === 'FAILED'),
     cancelled: count((each) => endOf(each) === 'CANCELLED'),
     expired: count((each) => endOf(each) === 'EXPIRED'),
+    'tasks that others called': kinds('called') === 0 ? 0 : count(({ caller }) => caller !== undefined),
+    sessions: new Set(cases.map(({ session }) => session)).size,
+    chunks: [...redis.sessions.values()].flat().filter(({ type }) => type === 'chunk').length,
     starts: kinds('start'),
     'tasks begun twice or more': count(({ starts }) => starts.length > 1),
     'effects a token refused': staleEffects(journal),
     events: [...redis.sessions.values()].reduce((sum, events) => sum + events.length, 0),
     rewinds: [...redis.sessions.values()].flat().filter(({ type }) => type === 'rewind').length,
+    'questions answered': kinds('replied'),
     'events read': kinds('seen'),
     'dead letters': redis.letters.length,
   }

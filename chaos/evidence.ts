@@ -1,3 +1,4 @@
+import type { Marks } from './durable/program.ts'
 import type { Entry } from './journal.ts'
 import type { ReaderPlan } from './plan.ts'
 
@@ -26,6 +27,10 @@ export interface StoredTask {
   readonly errorCode: string
   /** The token inside the handler's result, if there is one. */
   readonly resultToken: number | undefined
+  /** The task that called it, or ''. */
+  readonly parent: string
+  /** What a durable task's result says of its operations. */
+  readonly marks?: Marks
 }
 
 export interface StoredControl {

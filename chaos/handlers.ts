@@ -1,7 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type AgentContext, TerminalError } from 'byclaw-gateway-sdk'
+import { type Caller, performActs } from './durable/perform.ts'
+import type { Marks } from './durable/program.ts'
 import type { Note } from './journal.ts'
-import { chunkText, type Work } from './work.ts'
+import { chunkText, type DurableWork, type Work } from './work.ts'
 
 /** What a handler needs besides its context. */
 export interface Desk {
@@ -10,13 +12,24 @@ export interface Desk {
 }
 
 /** Does one attempt of a task as its content says, and writes down what it does. */
-export async function perform(work: Work, context: AgentContext, desk: Desk): Promise<{ token: number }> {
+export async function perform(
+  work: Work & { readonly caller?: Caller },
+  context: AgentContext,
+  desk: Desk,
+): Promise<{ token: number; marks?: Marks }> {
   const attempt = new Attempt(context, desk)
+  const { caller } = work
+  if (caller !== undefined && work.kind === 'durable') {
+    const { messageId: task, sessionId: session } = context
+    desk.note({ kind: 'called', task, session, ...caller, work: { kind: 'durable', acts: work.acts } })
+  }
   attempt.begin()
   try {
-    await act(work, attempt)
+    let marks: Marks | undefined
+    if (work.kind === 'durable') marks = await performActs(work, context, (text) => attempt.onSaid(text))
+    else await act(work, attempt)
     desk.note({ kind: 'end', ...attempt.identity, how: 'returned' })
-    return { token: context.fencingToken }
+    return { token: context.fencingToken, ...(marks === undefined ? {} : { marks }) }
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error)
     desk.note({ kind: 'end', ...attempt.identity, how: 'threw', reason })
@@ -47,13 +60,18 @@ class Attempt {
     this.#desk.note({ kind: 'said', ...this.identity, n })
   }
 
+  /** A durable task's words are told apart by their text: they may have been said in an earlier attempt. */
+  onSaid(text: string): void {
+    this.#desk.note({ kind: 'spoken', ...this.identity, text })
+  }
+
   /** Does something outside that a token is to guard. */
   touch(): void {
     this.#desk.note({ kind: 'effect', ...this.identity })
   }
 }
 
-async function act(work: Work, attempt: Attempt): Promise<void> {
+async function act(work: Exclude<Work, DurableWork>, attempt: Attempt): Promise<void> {
   switch (work.kind) {
     case 'quick':
       return attempt.touch()

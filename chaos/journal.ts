@@ -22,6 +22,16 @@ export type Entry =
       readonly work: Work
       readonly mayExpire: boolean
     } & At)
+  /** A task that another one calls begins. */
+  | ({
+      readonly kind: 'called'
+      readonly task: string
+      readonly session: string
+      readonly parent: string
+      /** The act of the parent. */
+      readonly path: string
+      readonly work: Work
+    } & At)
   /** What the sender was told: `QUEUED`, another status, or `ERROR` when the call threw. */
   | ({ readonly kind: 'answer'; readonly task: string; readonly status: string; readonly code?: string } & At)
   /** Bytes that are no command were put on a control stream. */
@@ -35,6 +45,10 @@ export type Entry =
   | ({ readonly kind: 'start'; readonly attempt: number; readonly worker: string; readonly pid: number } & OfAttempt)
   /** The emit of chunk `n` was resolved: Redis has it. */
   | ({ readonly kind: 'said'; readonly n: number } & OfAttempt)
+  /** The emit of a durable task's chunk was resolved: Redis has it, from this attempt or from one before. */
+  | ({ readonly kind: 'spoken'; readonly text: string } & OfAttempt)
+  /** What a person who answered a question was told. */
+  | ({ readonly kind: 'replied'; readonly ask: string; readonly status: string } & At)
   /** The handler did something outside, guarded by its token. */
   | ({ readonly kind: 'effect' } & OfAttempt)
   | ({ readonly kind: 'end'; readonly how: 'returned' | 'threw'; readonly reason?: string } & OfAttempt)

@@ -1,14 +1,24 @@
 import { setMaxListeners } from 'node:events'
-import { type GatewayClient, GatewayError } from 'byclaw-gateway-sdk'
+import { type GatewayClient, GatewayError, type ReplyOptions } from 'byclaw-gateway-sdk'
 import { sleep } from '../src/util/sleep.ts'
 import type { Journal } from './journal.ts'
 import type { ReaderPlan, TaskPlan } from './plan.ts'
+import { Random } from './random.ts'
 import { capabilityOf } from './work.ts'
 
 const SEND_AGAIN_MS = 200
 const READ_AGAIN_MS = 100
 const RESULT_TIMEOUT_MS = 60_000
 const CANCEL_ATTEMPTS = 10
+const REPLY_ATTEMPTS = 30
+
+/** A question to a person. */
+interface Asked {
+  readonly sessionId: string
+  readonly messageId: string
+  readonly askId: string
+  readonly prompt: string
+}
 
 /**
  * Those who send, cancel, wait and read. Each writes down what it was told; none gives up because something failed,
@@ -28,6 +38,8 @@ export class Load {
   readonly #unread = new Map<string, string>()
   readonly #accepted = new Set<string>()
   readonly #positions = new Map<string, string>()
+  /** Questions that somebody answers or has answered. */
+  readonly #asked = new Set<string>()
 
   constructor(client: GatewayClient, journal: Journal) {
     // Each reader listens.
@@ -155,6 +167,34 @@ export class Load {
     }
   }
 
+  /** Answers a question with itself, once or twice, a while after it was asked. */
+  #answer({ sessionId, messageId, askId, prompt }: Asked): void {
+    if (this.#asked.has(askId)) return
+    this.#asked.add(askId)
+    const random = new Random(this.#asked.size, askId)
+    const reply = { sessionId, messageId, askId, content: prompt }
+    for (let times = random.integer(1, 2); times > 0; times -= 1) {
+      this.#track(this.#later(random.pick([0, 5, 100, 1_000, 3_000]), () => this.#replyUntilTold(reply)))
+    }
+  }
+
+  async #replyUntilTold(reply: ReplyOptions): Promise<void> {
+    for (let attempt = 1; attempt <= REPLY_ATTEMPTS; attempt += 1) {
+      try {
+        // What a user interface does that was opened later.
+        const pending = await this.#client.pendingAsks(reply.sessionId)
+        const isPending = pending.some(({ askId }) => askId === reply.askId)
+        const { status } = await this.#client.reply(reply)
+        const isOdd = status === 'INVALID' || (isPending && status === 'NOT_FOUND')
+        this.#journal.note({ kind: 'replied', ask: reply.askId, status: isOdd ? 'ODD' : status })
+        return
+      } catch {
+        this.errors += 1
+        await sleep(SEND_AGAIN_MS)
+      }
+    }
+  }
+
   async #readToTheEnd(plan: ReaderPlan): Promise<void> {
     const { reader } = plan
     while (!this.#stopping.signal.aborted) {
@@ -180,9 +220,11 @@ export class Load {
     const subscription = this.#client.subscribe(session, { after, signal, ...(task ? { messageId: task } : {}) })
     let left = leavesAfter
     let done = false
-    for await (const { id, type, messageId } of subscription) {
+    for await (const event of subscription) {
+      const { id, type, messageId } = event
       this.#positions.set(reader, id)
       this.#journal.note({ kind: 'seen', reader, id, type })
+      if (event.type === 'ask_user') this.#answer(event)
       done ||= type === 'done' && messageId === task
       left -= 1
       if (left <= 0 && !done) return false

@@ -1,3 +1,4 @@
+import { planProgram } from './durable/plan-program.ts'
 import { Random } from './random.ts'
 import type { Work, WorkKind } from './work.ts'
 
@@ -72,6 +73,11 @@ export interface Plan {
   readonly poisonsAtMs: readonly number[]
 }
 
+/** What the tasks of a run do: call and ask, keep to themselves, or both. */
+export const WORKLOADS = ['mixed', 'durable', 'plain'] as const
+
+export type Workload = (typeof WORKLOADS)[number]
+
 export interface PlanOptions {
   readonly seed: number
   readonly seconds: number
@@ -81,6 +87,7 @@ export interface PlanOptions {
   readonly only: readonly FaultKind[]
   /** Mean time between two faults. */
   readonly faultEveryMs: number
+  readonly workload: Workload
   /** Workers read the lanes of urgent and of less urgent tasks. */
   readonly lanes: boolean
 }
@@ -90,13 +97,17 @@ const FAULT_WEIGHTS: Readonly<Record<FaultKind, number>> = {
   ...{ 'client-cut': 8, 'client-hole': 3, 'redis-kill': 4, 'redis-stop': 4 },
 }
 
-const WORK_WEIGHTS: Readonly<Record<WorkKind, number>> = {
-  ...{ quick: 40, chunks: 36, long: 8, deaf: 3, cpu: 1.5, flaky: 5, fail: 3, terminal: 2, killer: 0.4 },
+const PLAIN_WEIGHTS = { quick: 40, chunks: 36, long: 8, deaf: 3, cpu: 1.5, flaky: 5, fail: 3, terminal: 2, killer: 0.4 }
+
+const WORK_WEIGHTS: Readonly<Record<Workload, Partial<Readonly<Record<WorkKind, number>>>>> = {
+  mixed: { ...PLAIN_WEIGHTS, durable: 8 },
+  durable: { durable: 1 },
+  plain: PLAIN_WEIGHTS,
 }
 
 /** The last part of a run brings neither tasks nor faults: what is under way then can still be disturbed by neither. */
 const BUSY_SHARE = 0.92
-const SESSIONS_PER_TASK = 1 / 6
+const SESSIONS_PER_TASK: Readonly<Record<Workload, number>> = { mixed: 1 / 6, durable: 1, plain: 1 / 6 }
 
 export function makePlan(options: PlanOptions): Plan {
   const tasks = planTasks(options)
@@ -108,7 +119,7 @@ function busyMs({ seconds }: PlanOptions): number {
 }
 
 function planTasks(options: PlanOptions): TaskPlan[] {
-  const sessions = Math.max(1, Math.round(options.tasks * SESSIONS_PER_TASK))
+  const sessions = Math.max(1, Math.round(options.tasks * SESSIONS_PER_TASK[options.workload]))
   return Array.from({ length: options.tasks }, (_, index) => {
     const random = new Random(options.seed, `task ${index}`)
     const work = planWork(random, options)
@@ -125,8 +136,8 @@ function planTasks(options: PlanOptions): TaskPlan[] {
   })
 }
 
-function planWork(random: Random, { leaseMs }: PlanOptions): Work {
-  const kind = random.weighted(WORK_WEIGHTS)
+function planWork(random: Random, { leaseMs, workload }: PlanOptions): Work {
+  const kind = random.weighted(WORK_WEIGHTS[workload] as Readonly<Record<WorkKind, number>>)
   const count = random.integer(1, 8)
   // From half a lease to three of them.
   const pauseMs = Math.round((leaseMs * (0.5 + random.next() * 2.5)) / count)
@@ -143,6 +154,8 @@ function planWork(random: Random, { leaseMs }: PlanOptions): Work {
     case 'flaky':
     case 'killer':
       return { kind, count, times: random.integer(1, 3) }
+    case 'durable':
+      return planProgram(random, { leaseMs })
     default:
       return { kind, count }
   }

@@ -43,9 +43,26 @@ export async function allEnded(
     const accepted = tasks.filter(({ task }) => load.accepted.has(task))
     const fences = await Promise.all(accepted.map(({ task, session }) => redis.hget(keys.task(session, task), 'fence')))
     state = `${waiting} ${fences}`
-    return waiting.every((count) => count === 0) && fences.every((fence) => ENDED.test(fence ?? ''))
+    if (!waiting.every((count) => count === 0) || !fences.every((fence) => ENDED.test(fence ?? ''))) return false
+    // Tasks that others called and do not wait for may wait themselves.
+    const open = await openTasks(redis, prefix)
+    state = open.join(' ')
+    return open.length === 0
   }
   return until(isOver, timeoutMs, { signal, stateOf: () => state })
+}
+
+/** The records that have no end, with their states; a record that nobody has accepted does not count. */
+async function openTasks(redis: Redis, prefix: string): Promise<string[]> {
+  const open: string[] = []
+  for await (const page of redis.scanStream({ match: new Keys(prefix).taskPattern(), count: 1_000 })) {
+    const records = page as string[]
+    const fences = await Promise.all(records.map((record) => redis.hget(record, 'fence')))
+    fences.forEach((fence, index) => {
+      if (fence !== null && !ENDED.test(fence) && fence !== 'Q:0::') open.push(`${records[index]} ${fence}`)
+    })
+  }
+  return open
 }
 
 /** Waits until readers of sessions have seen the last event and readers of tasks have ended. */

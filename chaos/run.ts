@@ -9,8 +9,8 @@ import { parseArgs } from 'node:util'
 import { audit, tally } from './auditor.ts'
 import { conduct } from './conduct.ts'
 import type { Finding } from './evidence.ts'
-import { FAULTS, type FaultKind, makePlan, type PlanOptions } from './plan.ts'
-import { Stage } from './stage.ts'
+import { FAULTS, type FaultKind, makePlan, type PlanOptions, WORKLOADS } from './plan.ts'
+import { Stage, type StageOptions, SUSPENSIONS } from './stage.ts'
 import type { Trouble } from './trouble.ts'
 
 const LEASE_MS = 1_000
@@ -19,9 +19,12 @@ const SHORT = { seconds: 20, workers: 3, tasksPerSecond: 40, faultEveryMs: 800 }
 const MOST_SHOWN = 40
 
 const USAGE = `npm run chaos -- [--short] [--seconds <n>] [--seed <n>] [--workers <n>] [--tasks <n>] [--every <ms>]
+                 [--workload <${WORKLOADS.join('|')}>] [--suspend <${SUSPENSIONS.join('|')}>]
                  [--only <${FAULTS.join(',')}>] [--keep]`
 
-function readOptions(): Omit<PlanOptions, 'lanes'> & { readonly keep: boolean } {
+type Options = Omit<PlanOptions, 'lanes'> & StageOptions
+
+function readOptions(): Options & { readonly keep: boolean } {
   const text = { type: 'string' } as const
   const flag = { type: 'boolean', default: false } as const
   const { values } = parseArgs({
@@ -34,6 +37,8 @@ function readOptions(): Omit<PlanOptions, 'lanes'> & { readonly keep: boolean } 
       tasks: text,
       every: text,
       only: text,
+      workload: text,
+      suspend: text,
     },
   })
   const size = values.short ? SHORT : LONG
@@ -45,9 +50,16 @@ function readOptions(): Omit<PlanOptions, 'lanes'> & { readonly keep: boolean } 
   const only = (values.only ?? '').split(',').filter((kind) => kind !== '')
   const unknown = only.find((kind) => !(FAULTS as readonly string[]).includes(kind))
   if (unknown !== undefined) throw new Error(`there is no fault '${unknown}'\n${USAGE}`)
+  const oneOf = <Name extends string>(names: readonly Name[], value = names[0]): Name => {
+    const found = names.find((name) => name === value)
+    if (found === undefined) throw new Error(`'${value}' is none of ${names.join(', ')}\n${USAGE}`)
+    return found
+  }
   const seconds = number(values.seconds, size.seconds)
   return {
     ...{ seconds, keep: values.keep, only: only as FaultKind[], leaseMs: LEASE_MS },
+    workload: oneOf(WORKLOADS, values.workload as (typeof WORKLOADS)[number] | undefined),
+    suspension: oneOf(SUSPENSIONS, values.suspend as (typeof SUSPENSIONS)[number] | undefined),
     seed: number(values.seed, 1 + Math.floor(Math.random() * 1_000_000)),
     workers: number(values.workers, size.workers),
     tasks: number(values.tasks, seconds * size.tasksPerSecond),
@@ -55,10 +67,10 @@ function readOptions(): Omit<PlanOptions, 'lanes'> & { readonly keep: boolean } 
   }
 }
 
-function replayCommand({ seed, seconds, workers, tasks, faultEveryMs, only }: Omit<PlanOptions, 'lanes'>): string {
+function replayCommand({ seed, seconds, workers, tasks, faultEveryMs, only, workload, suspension }: Options): string {
   const some = only.length > 0 ? ` --only ${only.join(',')}` : ''
   const size = `--seconds ${seconds} --workers ${workers} --tasks ${tasks} --every ${faultEveryMs}`
-  return `npm run chaos -- --seed ${seed} ${size}${some}`
+  return `npm run chaos -- --seed ${seed} ${size} --workload ${workload} --suspend ${suspension}${some}`
 }
 
 const began = performance.now()

@@ -3,6 +3,7 @@ import { decodeEvent } from '../src/protocol/event.ts'
 import { isObject, parseJson } from '../src/protocol/json.ts'
 import { Keys, type Priority } from '../src/redis/keys.ts'
 import { entryField, type RawEntry } from '../src/redis/streams.ts'
+import type { Marks } from './durable/program.ts'
 import type { Snapshot, StoredControl, StoredEvent, StoredKey, StoredLetter, StoredTask } from './evidence.ts'
 
 const PRIORITIES: readonly Priority[] = ['high', 'normal', 'low']
@@ -67,6 +68,8 @@ async function readTask(redis: Redis, key: string, session: string, task: string
   return {
     ...{ task, session, state, epoch: Number(epoch), errorCode: String(error['code'] ?? '') },
     resultToken: typeof result['token'] === 'number' ? result['token'] : undefined,
+    parent: fields['parent_message_id'] ?? '',
+    ...(isObject(result['marks']) ? { marks: result['marks'] as Marks } : {}),
   }
 }
 

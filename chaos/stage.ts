@@ -9,6 +9,7 @@ import { TcpProxy } from '../test/support/tcp-proxy.ts'
 import { Member } from './fleet.ts'
 import { Journal } from './journal.ts'
 import { Load } from './load.ts'
+import type { Sabotage } from './sabotage.ts'
 import { CAPABILITY, MAX_ATTEMPTS, MAX_DELIVERIES, PIT, PIT_MAX_DELIVERIES } from './work.ts'
 import type { WorkerSettings } from './worker.ts'
 
@@ -18,7 +19,17 @@ const REDIS_ARGS = ['--appendonly', 'yes', '--appendfsync', 'always', '--logleve
 const SHUTDOWN_MS = 1_000
 const CONCURRENCY = 24
 
+/** When tasks that wait leave memory: soon, never, or each worker another time. */
+export const SUSPENSIONS = ['mixed', 'soon', 'never'] as const
+
+export type Suspension = (typeof SUSPENSIONS)[number]
+
+const SUSPEND_AFTER_MS = { soon: 50, later: 400, never: 3_600_000 } as const
+
 export interface StageOptions {
+  readonly suspension: Suspension
+  /** What the workers have lost, for a test of the audit. */
+  readonly sabotage?: Sabotage
   readonly workers: number
   readonly leaseMs: number
 }
@@ -58,10 +69,10 @@ export class Stage {
     const server = await startLocalRedis({ fresh: true, args: REDIS_ARGS })
     const names = [...Array.from({ length: options.workers }, (_, index) => `w${index}`), PIT]
     const members = await Promise.all(
-      names.map((name) =>
+      names.map((name, index) =>
         Member.create({
           ...{ name, redisPort: server.port, logPath: join(folder, `${name}.log`) },
-          settings: (redis) => workerSettings({ redis, name, folder, ...options }),
+          settings: (redis) => workerSettings({ redis, name, folder, index, ...options }),
         }),
       ),
     )
@@ -116,15 +127,26 @@ function journalPath(folder: string): string {
   return join(folder, 'journal.jsonl')
 }
 
-function workerSettings(options: { redis: string; name: string; folder: string; leaseMs: number }): WorkerSettings {
+function workerSettings(
+  options: StageOptions & {
+    readonly redis: string
+    readonly name: string
+    readonly folder: string
+    readonly index: number
+  },
+): WorkerSettings {
   const isPit = options.name === PIT
+  const mixed = (['soon', 'later', 'never'] as const)[options.index % 3] as 'soon'
+  const suspension = options.suspension === 'mixed' ? mixed : options.suspension
   return {
     journal: journalPath(options.folder),
     capability: isPit ? PIT : CAPABILITY,
+    ...(options.sabotage === undefined ? {} : { sabotage: options.sabotage }),
     options: {
       ...{ workerId: options.name, redis: options.redis, keyPrefix: PREFIX, leaseMs: options.leaseMs },
       maxConcurrency: isPit ? 1 : CONCURRENCY,
       maxDeliveries: isPit ? PIT_MAX_DELIVERIES : MAX_DELIVERIES,
+      suspendAfterMs: SUSPEND_AFTER_MS[suspension],
       shutdownTimeoutMs: SHUTDOWN_MS,
       workspaceDir: join(options.folder, 'workspace'),
       retry: { maxAttempts: MAX_ATTEMPTS, backoff: { type: 'fixed', delayMs: 300 } },

@@ -1,3 +1,5 @@
+import { type Act, fails, linesOf } from './durable/program.ts'
+
 /** What a task's handler does; the content of its message, as JSON. */
 export type Work =
   /** Returns at once. */
@@ -18,6 +20,13 @@ export type Work =
   | { readonly kind: 'terminal'; readonly count: number }
   /** Kills its own process with SIGKILL, the first `times` times. */
   | { readonly kind: 'killer'; readonly count: number; readonly times: number }
+  | DurableWork
+
+/** Calls, asks, steps and sleeps as its acts say. */
+export interface DurableWork {
+  readonly kind: 'durable'
+  readonly acts: readonly Act[]
+}
 
 export type WorkKind = Work['kind']
 
@@ -39,6 +48,7 @@ export function capabilityOf({ kind }: Work): string {
 /** How many chunks a complete attempt emits. */
 export function chunksOf(work: Work): number {
   if (work.kind === 'quick') return 0
+  if (work.kind === 'durable') return linesOf('', work).length
   return work.kind === 'cpu' ? 2 : work.count
 }
 
@@ -47,13 +57,14 @@ export function chunkText(task: string, n: number): string {
   return `${task}/${n};`
 }
 
-/** All that a complete attempt says. */
-export function wholeText(task: string, work: Work): string {
+/** All that a complete attempt says; what durable tasks say depends on more than their work. */
+export function wholeText(task: string, work: Exclude<Work, DurableWork>): string {
   return Array.from({ length: chunksOf(work) }, (_, n) => chunkText(task, n)).join('')
 }
 
 /** The end of a task of this kind if nobody cancels it. */
 export function naturalEnd(work: Work): 'COMPLETED' | 'FAILED' {
+  if (work.kind === 'durable') return fails(work) ? 'FAILED' : 'COMPLETED'
   if (work.kind === 'fail' || work.kind === 'terminal') return 'FAILED'
   if (work.kind === 'flaky') return work.times < MAX_ATTEMPTS ? 'COMPLETED' : 'FAILED'
   if (work.kind === 'killer') return work.times < PIT_MAX_DELIVERIES ? 'COMPLETED' : 'FAILED'

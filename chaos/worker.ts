@@ -4,18 +4,22 @@ import { createLogger, type RunWorkerOptions, runWorker } from 'byclaw-gateway-s
 import { ChaosAgent } from './agent.ts'
 import { arm, CRASH_VARIABLE, type CrashPoint } from './crash-switch.ts'
 import { Journal } from './journal.ts'
+import { type Sabotage, sabotage } from './sabotage.ts'
 
 /** What a worker process is told at its start. */
 export interface WorkerSettings {
   readonly journal: string
   readonly capability: string
+  /** What this worker has lost, for a test of the audit. */
+  readonly sabotage?: Sabotage
   /** Options of `runWorker`, those that JSON can carry. */
   readonly options: Omit<RunWorkerOptions, 'worker' | 'workerClass' | 'logger'>
 }
 
-const { journal, capability, options } = JSON.parse(process.argv[2] ?? '{}') as WorkerSettings
+const { journal, capability, options, sabotage: lost } = JSON.parse(process.argv[2] ?? '{}') as WorkerSettings
 
 process.stdout.write(`process ${process.pid} starts\n`)
+if (lost !== undefined) await sabotage(lost)
 const crashPoint = process.env[CRASH_VARIABLE]
 if (crashPoint !== undefined) arm(JSON.parse(crashPoint) as CrashPoint)
 process.once('disconnect', () => process.exit(1))

@@ -42,6 +42,7 @@ const CATALOGUE = {
   GW_PROMPT_NOT_FOUND: (d) => `there is no prompt '${d.prompt}' (known: ${d.known})`,
   GW_PROMPT_VARIABLE: (d) =>
     `prompt '${d.prompt}': variable '${d.variable}' ${d.reason}${d.value === undefined ? '' : ` (got ${excerpt(d.value)})`}`,
+  GW_JOURNAL_FULL: (d) => `the task has ${d.limit} durable operations, which is the limit`,
   GW_TASK_STRANDED: (d) => `the task cannot run any more: ${d.reason}`,
   GW_POISON: (d) => `the message cannot be processed: ${d.reason}`,
 } as const satisfies Record<string, (details: Record<string, unknown>) => string>

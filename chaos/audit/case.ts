@@ -10,13 +10,16 @@ export interface TaskCase {
   readonly session: string
   readonly work: Work
   readonly mayExpire: boolean
-  /** A sender was told `QUEUED`. */
+  /** Who called it, and from where, if it was not sent. */
+  readonly caller: { readonly parent: string; readonly path: string } | undefined
+  /** A sender was told `QUEUED`, or its handler began. */
   readonly accepted: boolean
   readonly cancels: number
   readonly cancelAnswers: readonly EntryOf<'cancelled'>[]
   readonly results: readonly EntryOf<'result'>[]
   readonly starts: readonly EntryOf<'start'>[]
   readonly said: readonly EntryOf<'said'>[]
+  readonly spoken: readonly EntryOf<'spoken'>[]
   readonly ends: readonly EntryOf<'end'>[]
   readonly record: StoredTask | undefined
   /** The task's events, in the order of the session's stream. */
@@ -35,7 +38,7 @@ export function endOf({ record }: TaskCase): string | undefined {
   return record === undefined ? undefined : STATUS_OF[record.state]
 }
 
-/** Every task that somebody tried to send, by its id. */
+/** Every task that somebody tried to send, and every one that another task called and that has begun. */
 export function openCases({ journal, redis }: Evidence): TaskCase[] {
   const byTask = new Map<string, Entry[]>()
   for (const entry of journal) {
@@ -46,18 +49,21 @@ export function openCases({ journal, redis }: Evidence): TaskCase[] {
   }
   const events = eventsByTask(redis.sessions)
   return [...byTask].flatMap(([task, entries]) => {
-    const sends = ofKind(entries, 'send')
-    const [first] = sends
+    const [called] = ofKind(entries, 'called')
+    const first = ofKind(entries, 'send')[0] ?? called
     if (first === undefined) return []
-    const { session, work, mayExpire } = first
+    const { session, work } = first
     return {
-      ...{ task, session, work, mayExpire },
-      accepted: ofKind(entries, 'answer').some(({ status }) => status === 'QUEUED'),
+      ...{ task, session, work },
+      mayExpire: first.kind === 'send' && first.mayExpire,
+      caller: called,
+      accepted: called !== undefined || ofKind(entries, 'answer').some(({ status }) => status === 'QUEUED'),
       cancels: ofKind(entries, 'cancel').length,
       cancelAnswers: ofKind(entries, 'cancelled'),
       results: ofKind(entries, 'result'),
       starts: ofKind(entries, 'start'),
       said: ofKind(entries, 'said'),
+      spoken: ofKind(entries, 'spoken'),
       ends: ofKind(entries, 'end'),
       record: redis.tasks.get(task),
       events: events.get(task) ?? [],

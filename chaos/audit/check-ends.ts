@@ -1,10 +1,12 @@
 import type { Finding } from '../evidence.ts'
 import { naturalEnd } from '../work.ts'
 import { endOf, type TaskCase } from './case.ts'
+import { mayBeCancelledFromAbove } from './check-durable.ts'
 
 /** One end each: what was accepted has one, nothing has two, and it is the one that was to be expected. */
 export function checkEnds(cases: readonly TaskCase[]): Finding[] {
-  return cases.flatMap((each) => [...checkOneEnd(each), ...checkRightEnd(each), ...checkTold(each)])
+  const byTask = new Map(cases.map((each) => [each.task, each]))
+  return cases.flatMap((each) => [...checkOneEnd(each), ...checkRightEnd(each, byTask), ...checkTold(each)])
 }
 
 function checkOneEnd(each: TaskCase): Finding[] {
@@ -26,14 +28,15 @@ function checkOneEnd(each: TaskCase): Finding[] {
   return findings
 }
 
-function checkRightEnd(each: TaskCase): Finding[] {
+function checkRightEnd(each: TaskCase, byTask: ReadonlyMap<string, TaskCase>): Finding[] {
   const end = endOf(each)
   if (end === undefined) return []
   const { task, session, work, mayExpire, cancels, cancelAnswers } = each
   const wrong = (text: string): Finding[] => [{ check: 'wrong-end', ids: [session, task], text }]
   const told = new Set(cancelAnswers.map(({ status }) => status))
   // A canceller who was answered by an error, or not at all, may have cancelled all the same.
-  const mayBeCancelled = told.has('ERROR') || cancelAnswers.length < cancels
+  const isUnsure = told.has('ERROR') || cancelAnswers.length < cancels
+  const mayBeCancelled = isUnsure || mayBeCancelledFromAbove(each, byTask)
   if (told.has('CANCELLED') || told.has('CANCEL_REQUESTED')) {
     return end === 'CANCELLED' ? [] : wrong(`ended ${end} though a canceller was told ${[...told].join(', ')}`)
   }

@@ -1,11 +1,16 @@
 import { compareEntryIds } from '../../src/redis/streams.ts'
 import type { Finding, StoredEvent } from '../evidence.ts'
-import { wholeText } from '../work.ts'
+import { type DurableWork, type Work, wholeText } from '../work.ts'
 import { endOf, type TaskCase } from './case.ts'
 
-/** What sessions say: each acknowledged chunk once, and in the end the words of one complete attempt. */
+/**
+ * What sessions say: each acknowledged chunk once, and in the end the words of one complete attempt. For those of
+ * durable tasks see {@link checkDurable}: their chunks bear no token, because later attempts hold them back.
+ */
 export function checkOutput(cases: readonly TaskCase[]): Finding[] {
-  return cases.flatMap((each) => [...checkAcknowledged(each), ...checkText(each)])
+  return cases.flatMap((each) =>
+    each.work.kind === 'durable' ? [] : [...checkAcknowledged(each), ...checkText(each, each.work)],
+  )
 }
 
 function checkAcknowledged({ task, session, said, events }: TaskCase): Finding[] {
@@ -33,8 +38,8 @@ function checkAcknowledged({ task, session, said, events }: TaskCase): Finding[]
   ]
 }
 
-function checkText(each: TaskCase): Finding[] {
-  const { task, session, work, events } = each
+function checkText(each: TaskCase, work: Exclude<Work, DurableWork>): Finding[] {
+  const { task, session, events } = each
   const end = endOf(each)
   if (end === undefined) return []
   const whole = wholeText(task, work)
@@ -44,12 +49,19 @@ function checkText(each: TaskCase): Finding[] {
   return [{ check: 'output', ids: [session, task], text: `ended ${end} and says '${text}' in place of '${whole}'` }]
 }
 
-/** The text that stands at the end: chunks in order, less what rewinds took back. */
+/** The text that stands at the end. */
 export function fold(events: readonly StoredEvent[]): string {
-  let standing: StoredEvent[] = []
+  return standing(events)
+    .map(({ content }) => content)
+    .join('')
+}
+
+/** The chunks that stand at the end: all in order, less what rewinds took back. */
+export function standing(events: readonly StoredEvent[]): StoredEvent[] {
+  let left: StoredEvent[] = []
   for (const event of events) {
-    if (event.type === 'chunk') standing.push(event)
-    if (event.type === 'rewind') standing = standing.filter(({ id }) => compareEntryIds(id, event.toId) <= 0)
+    if (event.type === 'chunk') left.push(event)
+    if (event.type === 'rewind') left = left.filter(({ id }) => compareEntryIds(id, event.toId) <= 0)
   }
-  return standing.map(({ content }) => content).join('')
+  return left
 }

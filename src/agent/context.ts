@@ -156,6 +156,13 @@ export interface AgentContext {
   uuid(): string
 
   /**
+   * For a change of the handler's code while tasks are under way: true for a task that comes here for the first time with
+   * the change, false for one that an earlier run has carried past this place without it. It stays what it was for the
+   * whole task. What one may do differently is whatever lies in the `if`; ids must not be used again for another change.
+   */
+  patched(id: string): Promise<boolean>
+
+  /**
    * Calls back before this task is suspended: it then leaves memory, its pending promises never settle (nor do `finally`
    * blocks run), and the handler starts again from the top when an answer comes. It may go on after all, if the answer
    * comes just then.

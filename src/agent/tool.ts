@@ -29,8 +29,8 @@ export interface Tool<Input extends Schema = Schema, Output = unknown> {
    */
   readonly inputSchema?: JsonSchema
   /**
-   * True: a call is to run once per task, its JSON result recorded like that of a step. Default false. So far this is
-   * only noted: every call still runs.
+   * True: a call that comes to an end runs once per task; its JSON result, at most 1 MiB, is recorded like that of a
+   * step, and a handler that runs again gets it from there. Default false: the tool runs whenever it is called.
    */
   readonly durable?: boolean
   readonly execute: (input: SchemaOutput<Input>, context: ToolContext) => Output | Promise<Output>

@@ -1,7 +1,7 @@
 import { decodeCommand } from '../protocol/codec.ts'
 import type { Priority } from '../redis/keys.ts'
 import type { ControlSurvey, Delivery, SurveyedEntry } from '../store/control-survey.ts'
-import type { TaskFacts } from '../store/task-facts.ts'
+import type { TaskFacts, TaskLane } from '../store/task-facts.ts'
 
 /** So many entries of a task's streams are searched for its own. */
 const MOST_ENTRIES = 20_000
@@ -9,6 +9,8 @@ const MOST_ENTRIES = 20_000
 /** Where on the control streams a task's entry is. */
 export interface Seat {
   readonly priority: Priority
+  /** Set on a lane of one version. */
+  readonly version: string | undefined
   readonly entryId: string
   readonly delivery: Delivery | null
   /** From 1, counted among what is not handed out yet; 0 for what is. */
@@ -18,11 +20,11 @@ export interface Seat {
 /** Looks for the entry that will start a task that nobody owns. */
 export async function findEntry(
   survey: ControlSurvey,
-  lanes: readonly { readonly key: string; readonly priority: Priority }[],
+  lanes: readonly TaskLane[],
   task: TaskFacts,
 ): Promise<{ readonly seat: Seat | null; readonly isCutOff: boolean }> {
   let seen = 0
-  for (const { key, priority } of lanes) {
+  for (const { key, priority, version } of lanes) {
     let waiting = 0
     for await (const { entries } of survey.walk(key)) {
       for (const entry of entries) {
@@ -31,7 +33,7 @@ export async function findEntry(
         const { id: entryId, delivery, isDelivered } = entry
         // Neither waiting nor pending: nobody will ever be given it.
         if (isDelivered && delivery === null) continue
-        return { seat: { priority, entryId, delivery, position: isDelivered ? 0 : waiting }, isCutOff: false }
+        return { seat: { priority, version, entryId, delivery, position: isDelivered ? 0 : waiting }, isCutOff: false }
       }
       seen += entries.length
       if (seen >= MOST_ENTRIES) return { seat: null, isCutOff: true }

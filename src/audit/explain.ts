@@ -1,12 +1,12 @@
 import type { TaskRef } from '../protocol/ids.ts'
 import type { TerminalStatus } from '../protocol/status.ts'
 import type { RedisClient } from '../redis/client.ts'
-import type { Keys, Priority } from '../redis/keys.ts'
+import type { Keys } from '../redis/keys.ts'
 import type { Delivery } from '../store/control-survey.ts'
 import { DeadLetters } from '../store/dead-letters.ts'
 import { DEFAULT_LEASE_MS } from '../store/defaults.ts'
 import type { FleetWorker } from '../store/fleet.ts'
-import type { TaskFacts } from '../store/task-facts.ts'
+import { lanesOfTask, type TaskFacts } from '../store/task-facts.ts'
 import { isEnded, isUnbound } from '../store/task-records.ts'
 import { sleep } from '../util/sleep.ts'
 import { findEntry, type Seat } from './entry-search.ts'
@@ -14,7 +14,6 @@ import type { DeadLetterSign, Explanation, ExplanationDetail, WorkerSign } from 
 import { sentences } from './explanation-text.ts'
 import { type AuditTools, auditTools } from './look.ts'
 
-const LANES: readonly Priority[] = ['high', 'normal', 'low']
 /** A task that looks stranded is looked at so often, with so much time in between. */
 const LOOKS = 3
 const LOOK_AGAIN_MS = 100
@@ -105,10 +104,9 @@ async function waiting(scene: Scene, task: TaskFacts): Promise<ExplanationDetail
   const { ref, tools, now } = scene
   const { agentType, fence, dueAt, error } = task
   const status = WAITING[fence.state as keyof typeof WAITING]
-  const lanes = LANES.map((priority) => ({ priority, key: tools.keys.control(agentType, priority) }))
   // In this order: what is due goes from the agenda to a stream.
   const isHeld = await isHeldBack(tools, task)
-  const { seat, isCutOff } = await findEntry(tools.survey, lanes, task)
+  const { seat, isCutOff } = await findEntry(tools.survey, lanesOfTask(tools.keys, task), task)
   if (seat !== null) return seated(scene, task, seat)
   if (status !== 'QUEUED' && isHeld) {
     const dueInMs = dueAt === null ? null : dueAt - now
@@ -127,8 +125,8 @@ async function isHeldBack(tools: AuditTools, task: TaskFacts): Promise<boolean> 
 function seated(scene: Scene, task: TaskFacts, seat: Seat): ExplanationDetail {
   const { ref } = scene
   const { agentType, fence, error } = task
-  const { priority, entryId, delivery } = seat
-  const live = offering(scene, agentType)
+  const { priority, entryId, delivery, version } = seat
+  const live = offering(scene, agentType, version)
   if (delivery !== null) {
     const worker = workerSign(scene, delivery.consumer)
     return {
@@ -139,12 +137,12 @@ function seated(scene: Scene, task: TaskFacts, seat: Seat): ExplanationDetail {
   const freeSlots = live.reduce((sum, one) => sum + Math.max(0, one.maxConcurrency - one.running), 0)
   return {
     ...{ ...ref, state: 'queued', agentType, status: WAITING[fence.state as keyof typeof WAITING], priority, entryId },
-    ...{ position: seat.position, workers: live.length, freeSlots, attempt: task.attempt + 1, error },
+    ...{ version, position: seat.position, workers: live.length, freeSlots, attempt: task.attempt + 1, error },
   }
 }
 
-async function deliveryOf({ survey, keys }: AuditTools, { agentType, fence }: TaskFacts): Promise<Delivery | null> {
-  const all = await Promise.all(LANES.map((lane) => survey.delivery(keys.control(agentType, lane), fence.entryId)))
+async function deliveryOf({ survey, keys }: AuditTools, task: TaskFacts): Promise<Delivery | null> {
+  const all = await Promise.all(lanesOfTask(keys, task).map(({ key }) => survey.delivery(key, task.fence.entryId)))
   return all.find((delivery) => delivery !== null) ?? null
 }
 
@@ -161,6 +159,9 @@ function workerSign({ workers, now }: Scene, workerId: string): WorkerSign {
   return { workerId, host, pid, leaseMs, seenMsAgo: Math.max(0, now - lastSeenAt) }
 }
 
-function offering({ workers }: Scene, capability: string): FleetWorker[] {
-  return [...workers.values()].filter(({ capabilities }) => capabilities.includes(capability))
+function offering({ workers }: Scene, capability: string, version?: string): FleetWorker[] {
+  return [...workers.values()].filter(
+    ({ capabilities, agentVersions }) =>
+      capabilities.includes(capability) && (version === undefined || agentVersions.includes(version)),
+  )
 }

@@ -34,9 +34,10 @@ function unknown({ deadLetter }: Of<'unknown'>): string {
 }
 
 function queued(detail: Of<'queued'>): string {
-  const { agentType, priority, position, workers, freeSlots, error, status } = detail
+  const { agentType, priority, position, workers, freeSlots, error, status, version } = detail
   const lane = priority === 'normal' ? `'${agentType}'` : `'${agentType}' (${priority})`
   const place = `at position ${position} on ${lane}, behind ${count(position - 1, 'other')}`
+  if (version !== undefined) return queuedByVersion(detail, version)
   const served =
     workers === 0
       ? `No live worker offers '${agentType}': it waits for one to start.`
@@ -44,6 +45,12 @@ function queued(detail: Of<'queued'>): string {
   const again =
     status === 'RETRYING' ? ` It is attempt ${detail.attempt}${error === null ? '' : `, after: ${error.message}`}.` : ''
   return `It is queued ${place}. ${served}${again}`
+}
+
+function queuedByVersion({ agentType, workers, freeSlots }: Of<'queued'>, version: string): string {
+  const why = `It is queued for workers of version '${version}': that version ran it last, and only where it runs, or is declared compatible, does it go on.`
+  if (workers > 0) return `${why} ${count(workers, 'live worker')} would do, with ${count(freeSlots, 'free slot')}.`
+  return `${why} No live worker of '${agentType}' would do: start one with that version, or with it among its compatible versions; or cancel the task.`
 }
 
 function taken({ worker, idleMs, takeoverInMs, workers, agentType }: Of<'taken'>): string {

@@ -33,10 +33,12 @@ export type ExplanationDetail = TaskRef &
         readonly agentType: string
         readonly status: 'QUEUED' | 'DELAYED' | 'RETRYING'
         readonly priority: Priority
+        /** Set if it was begun by that version, and only workers that go on with its tasks may run it. */
+        readonly version: string | undefined
         readonly entryId: string
         /** From 1, counted among what waits on its own lane. */
         readonly position: number
-        /** Live workers that offer its capability. */
+        /** Live workers that offer its capability, and go on with its version. */
         readonly workers: number
         readonly freeSlots: number
         readonly attempt: number

@@ -137,8 +137,11 @@ function describeStream(detail: FindingDetail & { kind: 'no-worker' | 'foreign-g
   switch (detail.kind) {
     case 'no-worker':
       return {
-        text: `${detail.waiting} ${detail.waiting === 1 ? 'task waits' : 'tasks wait'} on ${lane(detail)}, the oldest for ${span(detail.oldestMs)}, and no live worker offers '${detail.capability}'.`,
-        remedy: 'Start a worker; nothing is lost meanwhile.',
+        text: `${detail.waiting} ${detail.waiting === 1 ? 'task waits' : 'tasks wait'} on ${lane(detail)}, the oldest for ${span(detail.oldestMs)}, and no live worker offers '${detail.capability}'${detail.version === undefined ? '' : ` and goes on with tasks of version '${detail.version}'`}.`,
+        remedy:
+          detail.version === undefined
+            ? 'Start a worker; nothing is lost meanwhile.'
+            : 'Start a worker of that version, or one that declares it compatible; or cancel the tasks. Nothing is lost meanwhile.',
       }
     case 'foreign-group':
       return {

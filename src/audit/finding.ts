@@ -27,7 +27,13 @@ export type FindingDetail =
   /** The lease of an entry ran out long ago, workers are alive, and none takes it over. */
   | (EntryPlace & { readonly kind: 'not-taken-over'; readonly consumer: string; readonly idleMs: number })
   /** Tasks wait, and no live worker offers their capability. */
-  | (LanePlace & { readonly kind: 'no-worker'; readonly waiting: number; readonly oldestMs: number })
+  | (LanePlace & {
+      readonly kind: 'no-worker'
+      /** Set where only workers of that version would do. */
+      readonly version?: string | undefined
+      readonly waiting: number
+      readonly oldestMs: number
+    })
   /** A second consumer group: each group runs every task. */
   | (LanePlace & { readonly kind: 'foreign-group'; readonly group: string; readonly pending: number })
   /** A consumer whose worker is gone and that owns nothing. */

@@ -9,7 +9,7 @@ const MOST_SESSION_TASKS = 1_000
 
 /** Keys that would stay for ever: streams, indexes, journals and worker hashes without a time to live. */
 export async function checkLasting(look: Look, found: readonly FoundKey[]): Promise<void> {
-  const bounded = found.filter(({ family }) => ['data', 'session', 'worker', 'journal'].includes(family))
+  const bounded = found.filter(({ family }) => ['data', 'session', 'worker', 'journal', 'blobs'].includes(family))
   for (const key of await look.tools.space.lasting(bounded)) await checkKey(look, key)
 }
 
@@ -37,6 +37,8 @@ async function checkKey(look: Look, found: FoundKey): Promise<void> {
   const { resultTtlMs, streamTtlMs } = look.abandonment.retention
   switch (found.family) {
     case 'data':
+      // A suspended task keeps what was said before.
+      if (await hasOpenTask(look, found.sessionId)) return
       return suspectLasting(look, found.key, 'events', streamTtlMs)
     case 'worker':
       return suspectLasting(look, found.key, 'worker', WORKER_TTL_MS)
@@ -44,6 +46,7 @@ async function checkKey(look: Look, found: FoundKey): Promise<void> {
       if (await hasOpenTask(look, found.sessionId)) return
       return suspectLasting(look, found.key, 'session', resultTtlMs)
     case 'journal':
+    case 'blobs':
       return checkJournal(look, found)
     default:
       return
@@ -64,7 +67,10 @@ async function hasOpenTask({ tools }: Look, sessionId: string): Promise<boolean>
   return false
 }
 
-async function checkJournal(look: Look, { key, sessionId, messageId }: FoundKey & { family: 'task' | 'journal' }) {
+async function checkJournal(
+  look: Look,
+  { key, sessionId, messageId }: FoundKey & { family: 'task' | 'journal' | 'blobs' },
+) {
   const [task = null] = await look.tools.facts.read([{ sessionId, messageId }])
   if (task === null) {
     look.suspect({ kind: 'orphaned-journal', key }, [key], () => look.tools.space.remove(key))

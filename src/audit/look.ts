@@ -95,9 +95,12 @@ export class Look {
     return 2 * this.leaseMs
   }
 
-  /** True if a live worker offers the capability. */
-  isOffered(capability: string): boolean {
-    return [...this.workers.values()].some(({ capabilities }) => capabilities.includes(capability))
+  /** True if a live worker offers the capability, and goes on with tasks of the version if one is given. */
+  isOffered({ capability, version }: { readonly capability: string; readonly version?: string }): boolean {
+    return [...this.workers.values()].some(
+      (worker) =>
+        worker.capabilities.includes(capability) && (version === undefined || worker.agentVersions.includes(version)),
+    )
   }
 
   /**

@@ -11,6 +11,7 @@ export interface Lane {
   readonly key: string
   readonly capability: string
   readonly priority: Priority
+  readonly version?: string
 }
 
 /** Consumer that a restored entry is given to, until a worker takes it over. */
@@ -106,7 +107,7 @@ function checkPending(
   if (role === 'ended' || role === 'stale') {
     const settle = () => look.tools.repairs.settle(lane.key, id)
     look.suspect({ kind: 'needless-entry', ...detail, why: role }, [lane.key, id, role], settle)
-  } else if (look.isOffered(lane.capability)) {
+  } else if (look.isOffered(lane)) {
     look.suspect({ kind: 'not-taken-over', ...detail }, [lane.key, id, consumer])
   } else {
     count(tally, id)
@@ -135,11 +136,12 @@ function checkAcked(
   }
 }
 
-function checkDemand(look: Look, { key, capability, priority }: Lane, { waiting, oldestId }: Tally): void {
-  if (waiting === 0 || look.isOffered(capability)) return
+function checkDemand(look: Look, lane: Lane, { waiting, oldestId }: Tally): void {
+  const { key, capability, priority, version } = lane
+  if (waiting === 0 || look.isOffered(lane)) return
   const oldestMs = look.now - Number.parseInt(oldestId, 10)
   if (oldestMs <= look.longSilenceMs) return
-  look.suspect({ kind: 'no-worker', capability, priority, waiting, oldestMs }, [key])
+  look.suspect({ kind: 'no-worker', capability, priority, version, waiting, oldestMs }, [key])
 }
 
 /**

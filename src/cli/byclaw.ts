@@ -1,7 +1,9 @@
 #!/usr/bin/env node
+import { addAsks } from './commands/asks.ts'
 import { addDead } from './commands/dead/dead.ts'
 import { addDoctor } from './commands/doctor.ts'
 import { addPlugins } from './commands/plugins.ts'
+import { addReply } from './commands/reply.ts'
 import { addSend } from './commands/send.ts'
 import { addTail } from './commands/tail.ts'
 import { addTasks } from './commands/tasks.ts'
@@ -19,6 +21,7 @@ Examples:
   $ byclaw tail s-1 --from 0
   $ byclaw tasks --status failed --json | jq .messageId
   $ byclaw why s-1 msg-1
+  $ byclaw asks s-1
   $ byclaw dead list weather_agent --redis-url redis://prod:6379
   $ byclaw dead redrive --capability weather_agent --since 2h --dry-run
 `
@@ -33,6 +36,8 @@ async function main(args: readonly string[]): Promise<number> {
   addTasks(byclaw)
   addTree(byclaw)
   addWhy(byclaw)
+  addAsks(byclaw)
+  addReply(byclaw)
   addDead(byclaw)
   addDoctor(byclaw)
   addHelp(byclaw).addHelpText('after', EXAMPLES)

@@ -71,8 +71,17 @@ function openLog({ values }: Settings, env: Environment): Logger {
 
 /** The settings that are options of `runWorker` as they stand, and those that are pieces of its retry policy. */
 function plainOptions({ values }: Settings): RunWorkerOptions {
-  const { workerClass: _, logLevel: __, retryMaxAttempts, retryDelayMs, retryMaxDelayMs, ...rest } = values
-  const plain = Object.fromEntries(Object.entries(rest).filter(([name]) => !name.startsWith('redis')))
+  const {
+    workerClass: _,
+    logLevel: __,
+    retryMaxAttempts,
+    retryDelayMs,
+    retryMaxDelayMs,
+    agentVersion,
+    ...rest
+  } = values
+  const own = Object.entries(rest).filter(([name]) => !name.startsWith('redis'))
+  const plain = Object.fromEntries(agentVersion === undefined ? own : [...own, ['version', agentVersion]])
   const { delayMs, maxDelayMs } = { delayMs: retryDelayMs, maxDelayMs: retryMaxDelayMs }
   const hasBackoff = delayMs !== undefined || maxDelayMs !== undefined
   const backoff = hasBackoff ? backoffOf({ delayMs, maxDelayMs }) : undefined

@@ -62,7 +62,8 @@ export function nameSource(
   if (!(error instanceof GatewayError) || error.code !== 'GW_INVALID_ARGUMENT') return error
   const [first = '', second = ''] = String(error.details.field).split('.')
   // `redis.port` came by --redis-port, a bare `redis` by --redis-url.
-  const option = first === 'redis' ? `redis${capitalized(second || 'url')}` : first
+  const option =
+    first === 'redis' ? `redis${capitalized(second || 'url')}` : first === 'version' ? 'agentVersion' : first
   const field = sources.get(option)?.name ?? others[option]
   if (field === undefined) return error
   return new GatewayError('GW_INVALID_ARGUMENT', { ...error.details, field }, { cause: error })
@@ -86,8 +87,8 @@ function readValue(kind: FlagKind, text: string, field: string): unknown {
       if (/^(true|1|yes|on)$/i.test(text)) return true
       if (/^(false|0|no|off)$/i.test(text)) return false
       throw invalid('must be true or false')
-    case 'list':
-      return text.split(',').flatMap((item) => item.trim() || [])
+    case 'names':
+      return text.split(',').map((name) => name.trim())
     case 'nodes':
       return text.split(',').map((address) => readNode(address.trim()) ?? fail(invalid('must be host:port,host:port')))
   }

@@ -1,5 +1,5 @@
 /** How the text of a flag or a variable becomes a value. */
-export type FlagKind = 'text' | 'number' | 'port' | 'switch' | 'nodes' | 'list'
+export type FlagKind = 'text' | 'number' | 'port' | 'switch' | 'nodes' | 'names'
 
 /** One setting: its flag as the help shows it, its environment variable, its kind, and what it means. */
 type Row = readonly [flag: string, env: string, kind: FlagKind, help: string]
@@ -117,6 +117,18 @@ const LIMITS = {
 } as const satisfies Record<string, Row>
 
 const REPLAYS = {
+  agentVersion: [
+    '--agent-version <version>',
+    'BYAI_WORKER_VERSION',
+    'text',
+    "version of the agent's code: a task that it has begun and recorded runs again only where that version does",
+  ],
+  compatibleVersions: [
+    '--compatible-versions <list>',
+    'BYAI_WORKER_COMPATIBLE_VERSIONS',
+    'names',
+    'versions whose tasks this one can go on with: v1,v2',
+  ],
   onNonDeterminism: [
     '--on-non-determinism <policy>',
     'BYAI_WORKER_ON_NON_DETERMINISM',
@@ -145,7 +157,7 @@ const PLUGINS = {
   plugins: [
     '--plugins <names>',
     'BYAI_WORKER_PLUGINS',
-    'list',
+    'names',
     'names of installed packages, and paths that begin with ./, with commas in between',
   ],
   pluginDir: [
@@ -214,7 +226,7 @@ interface KindValues {
   readonly port: number
   readonly switch: boolean
   readonly nodes: ServerNode[]
-  readonly list: string[]
+  readonly names: string[]
 }
 
 type Rows = typeof WORKER &

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import type { CancelStatus, CancelWish } from '../dispatch/canceller.ts'
 import type { CancelMode } from '../protocol/command.ts'
-import { checkId, type TaskRef } from '../protocol/ids.ts'
+import { checkRef, type TaskRef } from '../protocol/ids.ts'
 import { parseOptions } from '../util/parse-options.ts'
 
 /** How to cancel; everything has a default. */
@@ -48,7 +48,7 @@ export function checkCancel({ sessionId, messageId, ...options }: CancelTaskOpti
   ref: TaskRef
   wish: CancelWish
 } {
-  const ref = { sessionId: checkId('sessionId', sessionId), messageId: checkId('messageId', messageId) }
+  const ref = checkRef({ sessionId, messageId })
   return { ref, wish: checkWish(options) }
 }
 

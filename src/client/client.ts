@@ -4,30 +4,19 @@ import { Explainer } from '../audit/explain.ts'
 import type { Explanation } from '../audit/explanation.ts'
 import { Asks, type PendingAsk } from '../dispatch/asks.ts'
 import { Canceller } from '../dispatch/canceller.ts'
-import type { QueueLimit } from '../dispatch/queue-limit.ts'
-import { Dispatcher, refused, type SendAnswer } from '../dispatch/send.ts'
-import { TaskEnder } from '../dispatch/task-ender.ts'
+import { Dispatcher, type SendAnswer } from '../dispatch/send.ts'
 import { GatewayError } from '../errors.ts'
 import type { GatewayCommand } from '../protocol/command.ts'
-import type { SessionEvent } from '../protocol/event.ts'
-import { checkCapability, checkId, idFault, newMessageId, newTraceId, type TaskRef } from '../protocol/ids.ts'
+import { checkCapability, checkId, checkRef, type TaskRef } from '../protocol/ids.ts'
 import type { TaskStatus } from '../protocol/status.ts'
-import type { RedisClient } from '../redis/client.ts'
 import { RedisConnections } from '../redis/connections.ts'
-import { Keys, type Priority } from '../redis/keys.ts'
-import { isEntryId } from '../redis/streams.ts'
-import { Agenda } from '../store/agenda.ts'
-import { ControlWriter } from '../store/control-streams.ts'
-import { DataReader, DataWriter, DEFAULT_RETENTION } from '../store/data-streams.ts'
 import type { DeadLetter } from '../store/dead-letter.ts'
 import type { DeadLetterFilter } from '../store/dead-letter-filter.ts'
 import { DEFAULT_GROUP } from '../store/defaults.ts'
-import { InboxWriter } from '../store/inbox.ts'
-import { Journals } from '../store/journals.ts'
-import { Presence, type WorkerInfo } from '../store/presence.ts'
-import { type QueueStats, type QueueStatsOptions, Queues } from '../store/queues.ts'
-import { type TaskInfo, TaskRecords } from '../store/task-records.ts'
-import { type TaskTree, TaskTrees } from '../store/task-trees.ts'
+import type { WorkerInfo } from '../store/presence.ts'
+import type { QueueStats, QueueStatsOptions } from '../store/queues.ts'
+import type { TaskInfo } from '../store/task-records.ts'
+import type { TaskTree } from '../store/task-trees.ts'
 import {
   type CancelAnswer,
   type CancelOptions,
@@ -49,27 +38,16 @@ import { aroundSend } from './interceptors.ts'
 import { type GatewayClientOptions, resolveClientOptions } from './options.ts'
 import { type PluginListing, PluginOffice, type ReloadPluginsOptions, type WorkerReload } from './plugin-office.ts'
 import { checkReply, type ReplyAnswer, type ReplyOptions } from './reply.ts'
-import { type CheckedRequest, checkRequest, type SendContractRequest, type SendMessageRequest } from './request.ts'
+import type { SendContractRequest, SendMessageRequest } from './request.ts'
+import { type AskOptions, type ResultOptions, Results } from './results.ts'
+import { type AnyRequest, type SendCommandOptions, Sender } from './sender.ts'
 import { SessionFeeds } from './session-feeds.ts'
-import { type SubscribeOptions, Subscription } from './subscription.ts'
-import { isEnd, type TaskResult, toResult } from './task-result.ts'
+import { type ClientStores, openStores } from './stores.ts'
+import type { SubscribeOptions } from './subscribe-options.ts'
+import type { Subscription } from './subscription.ts'
+import { Subscriptions } from './subscriptions.ts'
+import type { TaskResult } from './task-result.ts'
 import { readText, type TextOptions } from './text.ts'
-import { checkTimer, timeLimit } from './time-limit.ts'
-
-export interface ResultOptions extends TaskRef {
-  /** How long to wait, in ms. Default for ever. */
-  readonly timeoutMs?: number
-  readonly signal?: AbortSignal
-}
-
-/** What an ask may do besides sending. */
-export interface AskOptions {
-  /** Called with each event of the task, in order. */
-  readonly onEvent?: (event: SessionEvent) => void
-  /** How long to wait for the end, in ms. Default for ever. */
-  readonly timeoutMs?: number
-  readonly signal?: AbortSignal
-}
 
 export interface ListTasksOptions {
   /** Only the tasks of this session; without it the key space is walked, which is for operators only. */
@@ -91,56 +69,37 @@ export interface ExplainOptions extends TaskRef {
  */
 export class GatewayClient implements AsyncDisposable {
   readonly #connections: RedisConnections
-  readonly #dispatcher: Dispatcher
-  readonly #aroundSend: ReturnType<typeof aroundSend>
-  readonly #queueLimit: QueueLimit
+  readonly #stores: ClientStores
+  readonly #sender: Sender
+  readonly #subscriptions: Subscriptions
+  readonly #results: Results
   readonly #canceller: Canceller
-  readonly #records: TaskRecords
   readonly #asks: Asks
-  readonly #trees: TaskTrees
-  readonly #presence: Presence
   readonly #deadLetters: DeadLetterOffice
-  readonly #queues: Queues
-  readonly #reader: DataReader
-  readonly #feeds: SessionFeeds
-  readonly #commands: RedisClient
-  readonly #keys: Keys
-  readonly #subscriptions = new Set<Subscription>()
   #closed = false
 
   /** @throws GatewayError `GW_INVALID_ARGUMENT` that names the option. */
   constructor(options: GatewayClientOptions = {}) {
-    const { redis, keyPrefix, maxPayloadBytes, logger, ...more } = resolveClientOptions(options)
-    const { maxQueueLength, whenFull, queueTimeoutMs, interceptors, ...ttls } = more
-    this.#aroundSend = aroundSend(interceptors)
-    this.#queueLimit = { maxQueueLength, whenFull, queueTimeoutMs }
-    const keys = new Keys(keyPrefix)
+    const resolved = resolveClientOptions(options)
+    const { redis, maxPayloadBytes, logger, maxQueueLength, whenFull, queueTimeoutMs, interceptors } = resolved
     this.#connections = new RedisConnections(redis, logger)
-    const commands = this.#connections.client('prompt')
-    this.#commands = commands
-    this.#keys = keys
-    this.#records = new TaskRecords(commands, keys)
-    this.#asks = new Asks(new Journals(commands, keys), this.#records)
-    this.#trees = new TaskTrees(commands, keys, this.#records)
-    this.#presence = new Presence(commands, keys)
-    this.#deadLetters = new DeadLetterOffice(commands, keys, maxPayloadBytes)
-    this.#queues = new Queues(commands, keys)
-    this.#reader = new DataReader(commands, keys)
-    this.#feeds = new SessionFeeds(this.#connections, this.#reader, logger)
-    const inboxes = new InboxWriter(commands, keys)
-    const writer = new DataWriter(commands, keys, { ...DEFAULT_RETENTION, ...ttls })
-    const ender = new TaskEnder(this.#records, writer)
-    const agenda = new Agenda(commands, keys)
-    this.#canceller = new Canceller({ records: this.#records, ender, inboxes, agenda, logger })
-    this.#dispatcher = new Dispatcher({
-      control: new ControlWriter(commands, keys),
-      records: this.#records,
-      presence: this.#presence,
-      agenda,
-      inboxes,
-      maxPayloadBytes,
-      isCluster: this.#connections.isCluster,
+    const stores = openStores(this.#connections.client('prompt'), resolved)
+    this.#stores = stores
+    const { records, reader } = stores
+    const { isCluster } = this.#connections
+    const requireOpen = () => this.#requireOpen()
+    this.#sender = new Sender({
+      dispatcher: new Dispatcher({ ...stores, maxPayloadBytes, isCluster }),
+      limit: { maxQueueLength, whenFull, queueTimeoutMs },
+      prepare: (request) => this.prepare(request),
+      around: aroundSend(interceptors),
     })
+    const feeds = new SessionFeeds(this.#connections, reader, logger)
+    this.#subscriptions = new Subscriptions({ feeds, reader, records }, requireOpen)
+    this.#results = new Results({ records, subscriptions: this.#subscriptions, sender: this.#sender, requireOpen })
+    this.#canceller = new Canceller({ ...stores, logger })
+    this.#asks = new Asks(stores.journals, records, maxPayloadBytes)
+    this.#deadLetters = new DeadLetterOffice(stores.redis, stores.keys, maxPayloadBytes)
   }
 
   /**
@@ -151,39 +110,18 @@ export class GatewayClient implements AsyncDisposable {
    */
   sendMessage(request: SendMessageRequest): Promise<SendAnswer>
   sendMessage<Contract extends AgentContract>(request: SendContractRequest<Contract>): Promise<SendAnswer>
-  sendMessage(request: SendMessageRequest | SendContractRequest): Promise<SendAnswer> {
-    return this.#send(request)
-  }
-
-  async #send(request: SendMessageRequest | SendContractRequest, signal?: AbortSignal): Promise<SendAnswer> {
+  async sendMessage(request: AnyRequest): Promise<SendAnswer> {
     this.#requireOpen()
-    if (this.#aroundSend !== undefined) return this.#aroundSend(request, (given) => this.#sendNow(given, signal))
-    return this.#sendNow(request, signal)
-  }
-
-  async #sendNow(request: SendMessageRequest | SendContractRequest, signal?: AbortSignal): Promise<SendAnswer> {
-    const checked = this.#check(request)
-    if (checked instanceof GatewayError) {
-      const { messageId = newMessageId(), traceId = newTraceId() } = request
-      return refused('REJECTED', checked, { messageId, traceId, timestamp: Date.now() })
-    }
-    // Spelled out: spreading costs a third of a send.
-    const { command, contract, requireOnlineWorker, priority, delayMs } = checked
-    const { maxQueueLength, whenFull, queueTimeoutMs } = this.#queueLimit
-    const how = { contract, requireOnlineWorker, priority, delayMs, maxQueueLength, whenFull, queueTimeoutMs }
-    return this.#dispatcher.send(command, Object.assign(how, { signal, isChecked: true }))
+    return this.#sender.send(request)
   }
 
   /**
    * Sends a prepared command to the agents of its header's `targetAgentType`; answers like {@link sendMessage}. What a
    * worker could not read is refused here.
    */
-  async sendCommand(
-    command: GatewayCommand,
-    options: { requireOnlineWorker?: boolean; priority?: Priority } = {},
-  ): Promise<SendAnswer> {
+  async sendCommand(command: GatewayCommand, options: SendCommandOptions = {}): Promise<SendAnswer> {
     this.#requireOpen()
-    return this.#dispatcher.send(command, { ...options, ...this.#queueLimit })
+    return this.#sender.sendCommand(command, options)
   }
 
   /**
@@ -193,20 +131,7 @@ export class GatewayClient implements AsyncDisposable {
    * @throws GatewayError `GW_INVALID_ARGUMENT` for a bad session, message or event id.
    */
   subscribe(sessionId: string, options: SubscribeOptions = {}): Subscription {
-    this.#requireOpen()
-    checkId('sessionId', sessionId)
-    if (options.messageId !== undefined) checkId('messageId', options.messageId)
-    const { after, idleTimeoutMs } = options
-    if (after !== undefined && after !== '$' && !isEntryId(after)) {
-      const reason = "must be an event's id, '0' or '$'"
-      throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'after', value: after, reason })
-    }
-    checkTimer('idleTimeoutMs', idleTimeoutMs)
-    const resources = { feeds: this.#feeds, reader: this.#reader, records: this.#records }
-    const subscription = new Subscription(resources, sessionId, options)
-    this.#subscriptions.add(subscription)
-    void subscription.ended.then(() => this.#subscriptions.delete(subscription))
-    return subscription
+    return this.#subscriptions.follow(sessionId, options)
   }
 
   /**
@@ -216,29 +141,8 @@ export class GatewayClient implements AsyncDisposable {
    * does not any more.
    */
   async result<Data = unknown>(options: ResultOptions): Promise<TaskResult<Data>> {
-    const { sessionId, messageId, timeoutMs, signal } = options
     this.#requireOpen()
-    checkId('sessionId', sessionId)
-    checkId('messageId', messageId)
-    const limit = timeLimit(timeoutMs, signal)
-    const subscription = this.subscribe(sessionId, { messageId, after: '$', signal: limit.signal })
-    try {
-      // A time that is up, or the caller's signal, ends the subscription, also one that never opens.
-      await Promise.race([subscription.opened(), subscription.ended])
-      limit.signal.throwIfAborted()
-      const end = await this.#records.getEnd({ sessionId, messageId })
-      if (isEnd(end)) return toResult<Data>(end)
-      if (end !== null) subscription.expectTask()
-      for await (const _ of subscription) limit.signal.throwIfAborted()
-      limit.signal.throwIfAborted()
-      return await this.#readResult<Data>({ sessionId, messageId })
-    } catch (error) {
-      if (!limit.timedOut()) throw error
-      throw new GatewayError('GW_TIMEOUT', { what: `the end of ${messageId}`, timeoutMs }, { cause: error })
-    } finally {
-      limit.clear()
-      await subscription.return()
-    }
+    return this.#results.wait(options)
   }
 
   /**
@@ -248,9 +152,8 @@ export class GatewayClient implements AsyncDisposable {
    * @throws GatewayError `GW_TIMEOUT` when the end does not come in time.
    */
   async text(sessionId: string, messageId: string, options: TextOptions = {}): Promise<string> {
-    const subscribe: GatewayClient['subscribe'] = (...args) => this.subscribe(...args)
-    const getEnd = (ref: TaskRef) => this.#records.getEnd(ref)
-    return readText({ subscribe, getEnd }, { sessionId, messageId }, options)
+    const { records } = this.#stores
+    return readText({ subscriptions: this.#subscriptions, records }, { sessionId, messageId }, options)
   }
 
   /**
@@ -262,35 +165,9 @@ export class GatewayClient implements AsyncDisposable {
     request: SendContractRequest<Contract> & AskOptions,
   ): Promise<TaskResult<ContractResult<Contract>>>
   ask<Data = unknown>(request: SendMessageRequest & AskOptions): Promise<TaskResult<Data>>
-  async ask(request: (SendMessageRequest | SendContractRequest) & AskOptions): Promise<TaskResult> {
+  async ask(request: AnyRequest & AskOptions): Promise<TaskResult> {
     this.#requireOpen()
-    const { onEvent, timeoutMs, signal, ...message } = request
-    const messageId = message.messageId ?? newMessageId()
-    const limit = timeLimit(timeoutMs, signal)
-    const { sessionId } = message
-    const isKnown = message.messageId !== undefined
-    // Before the send, so that not even the first event has to be looked up. A message id of the caller's may have been
-    // sent earlier: then its events begin earlier too.
-    const follow = () =>
-      this.subscribe(sessionId, { messageId, after: isKnown ? undefined : '$', signal: limit.signal })
-    const early = idFault(sessionId) === null && !isKnown ? follow() : undefined
-    let subscription = early
-    try {
-      const sent = await this.#send({ ...message, messageId } as SendMessageRequest, limit.signal)
-      if (!sent.success) limit.signal.throwIfAborted() // it may have been waiting for room
-      if (!sent.success) throw new GatewayError('GW_SEND_REFUSED', { status: sent.status, ...sent.error })
-      subscription ??= follow()
-      subscription.expectTask()
-      for await (const event of subscription) onEvent?.(event)
-      limit.signal.throwIfAborted()
-      return await this.#readResult({ sessionId, messageId })
-    } catch (error) {
-      if (!limit.timedOut()) throw error
-      throw new GatewayError('GW_TIMEOUT', { what: `the end of ${messageId}`, timeoutMs }, { cause: error })
-    } finally {
-      limit.clear()
-      await subscription?.return()
-    }
+    return this.#results.ask(request)
   }
 
   /**
@@ -335,35 +212,30 @@ export class GatewayClient implements AsyncDisposable {
   /** What is known of a task, or null. */
   async getTask(ref: TaskRef): Promise<TaskInfo | null> {
     this.#requireOpen()
-    return this.#records.get({
-      sessionId: checkId('sessionId', ref.sessionId),
-      messageId: checkId('messageId', ref.messageId),
-    })
+    return this.#stores.records.get(checkRef(ref))
   }
 
   /** A task and all that was sent on its behalf, as far as their records are kept; null if its own is not. */
   async getTree(sessionId: string, messageId: string): Promise<TaskTree | null> {
     this.#requireOpen()
-    return this.#trees.read({
-      sessionId: checkId('sessionId', sessionId),
-      messageId: checkId('messageId', messageId),
-    })
+    return this.#stores.trees.read(checkRef({ sessionId, messageId }))
   }
 
   /** Tasks, oldest first. */
   async listTasks({ sessionId, status, limit = 100 }: ListTasksOptions = {}): Promise<TaskInfo[]> {
     this.#requireOpen()
+    const { records } = this.#stores
     const tasks =
       sessionId === undefined
-        ? await this.#records.listAll(status === undefined ? limit : Number.MAX_SAFE_INTEGER)
-        : await this.#records.listSession(checkId('sessionId', sessionId))
+        ? await records.listAll(status === undefined ? limit : Number.MAX_SAFE_INTEGER)
+        : await records.listSession(checkId('sessionId', sessionId))
     return tasks.filter((task) => status === undefined || task.status === status).slice(0, limit)
   }
 
   /** The live workers. */
   async listWorkers(): Promise<WorkerInfo[]> {
     this.#requireOpen()
-    return this.#presence.list()
+    return this.#stores.presence.list()
   }
 
   /** The plugins of the live workers, by worker. */
@@ -418,7 +290,7 @@ export class GatewayClient implements AsyncDisposable {
   /** How many tasks of a capability wait and run, by lane, for how long the oldest has been waiting, and what failed. */
   async queueStats(capability: string, options: QueueStatsOptions = {}): Promise<QueueStats> {
     this.#requireOpen()
-    return this.#queues.read(checkCapability('capability', capability), options)
+    return this.#stores.queues.read(checkCapability('capability', capability), options)
   }
 
   /**
@@ -429,22 +301,21 @@ export class GatewayClient implements AsyncDisposable {
    */
   async diagnose(options: DiagnoseOptions = {}): Promise<Diagnosis> {
     this.#requireOpen()
-    return new Audit({ redis: this.#commands, keys: this.#keys }).diagnose(options)
+    return new Audit(this.#stores).diagnose(options)
   }
 
   /** Tells where a task is and what it waits for, in data and in words. */
   async explain({ sessionId, messageId, consumerGroup = DEFAULT_GROUP }: ExplainOptions): Promise<Explanation> {
     this.#requireOpen()
-    const ref = { sessionId: checkId('sessionId', sessionId), messageId: checkId('messageId', messageId) }
-    return new Explainer(this.#commands, this.#keys, consumerGroup).explain(ref)
+    const { redis, keys } = this.#stores
+    return new Explainer(redis, keys, consumerGroup).explain(checkRef({ sessionId, messageId }))
   }
 
   /** Ends all subscriptions and closes the connections. What was sent stays sent. */
   async close(): Promise<void> {
     if (this.#closed) return
     this.#closed = true
-    await Promise.all([...this.#subscriptions].map((subscription) => subscription.return()))
-    this.#feeds.close()
+    await this.#subscriptions.close()
     this.#connections.close()
   }
 
@@ -453,29 +324,12 @@ export class GatewayClient implements AsyncDisposable {
   }
 
   /** For subclasses with a richer form of content: makes a request plain before it is checked. */
-  protected prepare(request: SendMessageRequest | SendContractRequest): SendMessageRequest | SendContractRequest {
+  protected prepare(request: AnyRequest): AnyRequest {
     return request
   }
 
-  #check(request: SendMessageRequest | SendContractRequest): CheckedRequest | GatewayError {
-    try {
-      return checkRequest(this.prepare(request))
-    } catch (error) {
-      if (error instanceof GatewayError) return error
-      throw error
-    }
-  }
-
-  /** The result of a task whose `done` event was seen. */
-  async #readResult<Data>(ref: TaskRef): Promise<TaskResult<Data>> {
-    this.#requireOpen()
-    const end = await this.#records.getEnd(ref)
-    if (isEnd(end)) return toResult<Data>(end)
-    throw new GatewayError('GW_RESULT_GONE', { messageId: ref.messageId })
-  }
-
   #plugins(): PluginOffice {
-    return new PluginOffice(this.#commands, this.#keys, this.#presence)
+    return new PluginOffice(this.#stores)
   }
 
   #requireOpen(): void {

@@ -1,6 +1,6 @@
 import type { ReplyStatus } from '../dispatch/asks.ts'
 import { GatewayError } from '../errors.ts'
-import { checkId, type TaskRef } from '../protocol/ids.ts'
+import { checkRef, type TaskRef } from '../protocol/ids.ts'
 
 /** An answer to a question of a task. */
 export interface ReplyOptions extends TaskRef {
@@ -25,7 +25,7 @@ export function checkReply({ sessionId, messageId, askId, content }: ReplyOption
   askId: string
   content: unknown
 } {
-  const ref = { sessionId: checkId('sessionId', sessionId), messageId: checkId('messageId', messageId) }
+  const ref = checkRef({ sessionId, messageId })
   if (typeof askId === 'string' && askId !== '') return { ref, askId, content }
   throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'askId', value: askId, reason: 'must be a text' })
 }

@@ -3,29 +3,14 @@ import type { SessionEvent } from '../protocol/event.ts'
 import { isRefusedForNow } from '../redis/patience.ts'
 import { compareEntryIds } from '../redis/streams.ts'
 import type { DataReader, Push } from '../store/data-streams.ts'
-import type { TaskEnd, TaskRecords } from '../store/task-records.ts'
+import type { TaskRecords } from '../store/task-records.ts'
 import { type Deferred, deferred } from '../util/deferred.ts'
 import { sleep } from '../util/sleep.ts'
+import { EndWatch } from './end-watch.ts'
+import { gapEvent } from './own-events.ts'
 import type { FeedListener, SessionFeeds } from './session-feeds.ts'
-
-/** How to follow a session. */
-export interface SubscribeOptions {
-  /**
-   * Id of the last event already known: an id, `'0'` (from the beginning) or `'$'` (from now on). Default `'$'`; with
-   * `messageId` the beginning of that task.
-   */
-  readonly after?: string
-  /** Only this task's events; the subscription ends after its `done`. */
-  readonly messageId?: string
-  /** With `messageId`: also the events of the agents that the task called. Default false. */
-  readonly tree?: boolean
-  /** Ends the subscription when it aborts. */
-  readonly signal?: AbortSignal
-  /** Ends the subscription when nothing came for this long, in ms. Default never. */
-  readonly idleTimeoutMs?: number
-  /** False: end at the present end of the stream. Default true. */
-  readonly follow?: boolean
-}
+import type { SubscribeOptions } from './subscribe-options.ts'
+import { TaskFilter } from './task-filter.ts'
 
 /** What the subscriptions of one client share. */
 export interface SubscriptionResources {
@@ -39,15 +24,13 @@ const PAGE = 256
 const BUFFER = 512
 /** Pause before the stream of a server that is away is looked at again. */
 const AWAY_MS = 500
-/** How much earlier than its record a task's first event can lie: the clocks of a failed-over pair of servers differ. */
-const CLOCK_MARGIN_MS = 60_000
 
 /**
  * One reader of a session. Its truth is `cursor`, the id of the last event that went into the buffer. While `live`, a
  * push whose predecessor is at or before the cursor is appended; any other push, a doubt, or a full buffer makes it
  * `behind`, and then the consumer's next call reads pages from the stream until it has caught up. So nothing is skipped
- * or repeated, and a slow consumer costs a bounded buffer. A server that is away is waited for. A task that was there
- * and is not any more, while its end was never seen, went with the server's data: who waits for it is told.
+ * or repeated, and a slow consumer costs a bounded buffer. A server that is away is waited for. Who waits for a task's
+ * end gets it by {@link EndWatch} where the stream does not bring it.
  */
 export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedListener {
   readonly #resources: SubscriptionResources
@@ -55,24 +38,17 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
   readonly #options: SubscribeOptions
   readonly #opened: Promise<void>
   readonly #follow: boolean
+  readonly #filter: TaskFilter
+  /** Of the one task that is followed, if it is one. */
+  readonly #endWatch: EndWatch | undefined
   #buffer: SessionEvent[] = []
   #cursor = '0-0'
   /** The cursor is an estimate that lies before the first event wanted: what is missing after it is no gap. */
   #estimated = false
   #live = false
   #doubted = false
-  /** The task's record is to be looked at once the stream has nothing more. */
-  #checkRecord: boolean
-  /** The task was accepted, as far as is known here: its record, an event of it or its sender said so. */
-  #known = false
-  /** The record of the known task was not there at the last look. */
-  #missing = false
-  readonly #members = new Set<string>()
+  #isOpen = false
   #ended = false
-  /** The task's `done` went into the buffer. */
-  #doneSeen = false
-  /** The task's `done` was handed out. */
-  #done = false
   readonly #closed = deferred()
   readonly #away = new AbortController()
   #wake: Deferred<void> | undefined
@@ -83,8 +59,9 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
     this.#sessionId = sessionId
     this.#options = options
     this.#follow = options.follow ?? true
-    this.#checkRecord = options.messageId !== undefined
-    if (options.messageId !== undefined) this.#members.add(options.messageId)
+    const { messageId, tree = false } = options
+    this.#filter = new TaskFilter(messageId, tree, (id) => this.#endWatch?.isPast(id) === true)
+    if (messageId !== undefined) this.#endWatch = this.#watchEnd(messageId)
     this.#opened = this.#open()
     // Whoever iterates is told of the failure; here it only means that there is nothing to listen to any more.
     this.#opened.catch(() => this.#end())
@@ -104,7 +81,7 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
 
   /** Says that the task of `messageId` was accepted by Redis, so that its loss would be noticed. */
   expectTask(): void {
-    this.#known = true
+    this.#endWatch?.expect()
   }
 
   next(): Promise<IteratorResult<SessionEvent>> {
@@ -137,28 +114,28 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
   onDoubt(): void {
     this.#live = false
     this.#doubted = true
-    this.#checkRecord = this.#options.messageId !== undefined
+    this.#endWatch?.wake()
     this.#wake?.resolve()
   }
 
   onCheck(): void {
-    if (this.#options.messageId === undefined) return
-    this.#checkRecord = true
+    if (this.#endWatch === undefined) return
+    this.#endWatch.wake()
     this.#wake?.resolve()
   }
 
   async #next(): Promise<IteratorResult<SessionEvent>> {
-    if (!(await this.#isOpen())) return { done: true, value: undefined }
+    if (!this.#isOpen && !(await this.#opens())) return { done: true, value: undefined }
     const { idleTimeoutMs } = this.#options
     const deadline = idleTimeoutMs === undefined ? undefined : performance.now() + idleTimeoutMs
     for (;;) {
-      const event = this.#done ? undefined : this.#take()
+      const event = this.#filter.isDone ? undefined : this.#take()
       if (event !== undefined) return { done: false, value: event }
-      if (this.#ended || this.#done) {
+      if (this.#ended || this.#filter.isDone) {
         this.#end()
         return { done: true, value: undefined }
       }
-      if (!this.#live || this.#checkRecord) await this.#look(deadline)
+      if (!this.#live || this.#endWatch?.isDue) await this.#look(deadline)
       else if (!this.#follow || !(await this.#wait(deadline))) this.#end()
     }
   }
@@ -167,10 +144,12 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
    * False if the subscription ended before the session was heard, or the client was closed; any other failure to open
    * is thrown.
    */
-  async #isOpen(): Promise<boolean> {
+  async #opens(): Promise<boolean> {
     try {
       // Whoever ends it does not wait for a server that does not answer.
       await Promise.race([this.#opened, this.#closed.promise])
+      // Raced once only: each race against the end leaves something behind at it, and that would be one an event.
+      this.#isOpen = true
       return true
     } catch (error) {
       if (error instanceof GatewayError && error.code === 'GW_CLOSED') return false
@@ -181,12 +160,7 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
   #take(): SessionEvent | undefined {
     while (this.#buffer.length > 0 && !this.#ended) {
       const event = this.#buffer.shift() as SessionEvent
-      const { messageId, tree } = this.#options
-      if (messageId === undefined || event.type === 'gap') return event
-      if (tree && this.#members.has(event.parentMessageId)) this.#members.add(event.messageId)
-      if (!this.#members.has(event.messageId)) continue
-      this.#done ||= event.type === 'done' && event.messageId === messageId
-      return event
+      if (this.#filter.wants(event)) return event
     }
     return undefined
   }
@@ -202,21 +176,18 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
   }
 
   #position(): Promise<string> | string {
-    const { after, messageId } = this.#options
-    if (after === '$' || (after === undefined && messageId === undefined)) {
-      return this.#resources.reader.lastId(this.#sessionId)
-    }
-    if (after === undefined) return this.#taskStart()
-    return after === '0' ? '0-0' : after
+    const { after } = this.#options
+    if (after === '0') return '0-0'
+    if (after !== undefined && after !== '$') return after
+    if (after === '$' || this.#endWatch === undefined) return this.#resources.reader.lastId(this.#sessionId)
+    this.#estimated = true
+    return this.#endWatch.start()
   }
 
-  /** An id before the first event of the task, from the time at which Redis made its record. */
-  async #taskStart(): Promise<string> {
-    this.#estimated = true
-    const messageId = this.#options.messageId as string
-    const task = await this.#resources.records.get({ sessionId: this.#sessionId, messageId })
-    this.#known ||= task !== null
-    return task === null ? '0-0' : `${Math.max(0, task.createdAt - CLOCK_MARGIN_MS)}-0`
+  #watchEnd(messageId: string): EndWatch {
+    const { records, reader, feeds } = this.#resources
+    const lookSoon = () => feeds.checkSoon(this.#sessionId)
+    return new EndWatch({ ref: { sessionId: this.#sessionId, messageId }, records, reader, lookSoon })
   }
 
   /** Looks at the stream or the record; of a server that is away, again after a while. */
@@ -243,11 +214,12 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
     const from = this.#cursor
     const page = await reader.page(this.#sessionId, from, PAGE)
     if (!page.contiguous) await this.#lookForGap(from)
+    await this.#endWatch?.lookForLaterLives(page.events)
     // What was pushed meanwhile is in the buffer already; the page goes on from there.
     this.#append(page.events.filter(({ id }) => compareEntryIds(id, this.#cursor) > 0))
     if (page.events.length === PAGE) this.#live = false
     if (doubted && page.events.length > 0) feeds.markForeign(this.#sessionId)
-    if (this.#checkRecord && page.events.length < PAGE) await this.#lookAtRecord()
+    if (this.#endWatch?.isDue && page.events.length < PAGE) await this.#lookAtRecord()
   }
 
   async #lookForGap(from: string): Promise<void> {
@@ -256,58 +228,27 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
       return
     }
     const first = await this.#resources.reader.trimmedUpTo(this.#sessionId)
-    if (compareEntryIds(first, from) > 0) this.#buffer.push(this.#gap(from, first))
+    if (compareEntryIds(first, from) > 0) this.#buffer.push(gapEvent(this.#sessionId, from, first))
   }
 
-  /** A task whose `done` event was trimmed or has expired still has its end in its record. */
   async #lookAtRecord(): Promise<void> {
-    this.#checkRecord = false
-    const { messageId } = this.#options
-    if (messageId === undefined || this.#doneSeen) return
-    const { records, reader } = this.#resources
-    const end = await records.getEnd({ sessionId: this.#sessionId, messageId })
-    if (end === null) {
-      this.#miss(messageId)
-      return
-    }
-    this.#known = true
-    this.#missing = false
-    if (!('endId' in end)) return
-    const lastId = await reader.lastId(this.#sessionId)
-    // A push may have brought it meanwhile.
-    if (this.#doneSeen) return
-    if (compareEntryIds(end.endId, this.#cursor) > 0 && compareEntryIds(end.endId, lastId) <= 0) {
-      // Written between our page and this look, or trimmed by now: the next page tells.
-      this.#live = false
-      this.#checkRecord = true
-      return
-    }
-    this.#append([doneEvent(end)])
-  }
-
-  /** One look is no proof: in a failover the record may come with the next start of the task. */
-  #miss(messageId: string): void {
-    if (!this.#known || this.#doneSeen) return
-    if (this.#missing) throw new GatewayError('GW_TASK_LOST', { messageId })
-    this.#missing = true
-    this.#resources.feeds.checkSoon(this.#sessionId)
+    const found = await this.#endWatch?.look(() => this.#cursor)
+    if (found === 'behind') this.#live = false
+    else if (found !== undefined) this.#append([found])
   }
 
   #append(events: readonly SessionEvent[]): void {
     if (events.length === 0) return
-    const { messageId } = this.#options
     for (const event of events) {
       this.#buffer.push(event)
-      if (event.messageId !== messageId) continue
-      this.#known = true
-      if (event.type === 'done') this.#doneSeen = true
+      this.#endWatch?.note(event)
     }
     this.#cursor = (events.at(-1) as SessionEvent).id
   }
 
   /** Waits for something to do; false when the idle time is up. */
   async #wait(deadline: number | undefined): Promise<boolean> {
-    if (this.#buffer.length > 0 || !this.#live || this.#checkRecord || this.#ended) return true
+    if (this.#buffer.length > 0 || !this.#live || this.#endWatch?.isDue || this.#ended) return true
     const wake = deferred()
     this.#wake = wake
     const left = deadline === undefined ? undefined : Math.max(0, deadline - performance.now())
@@ -318,23 +259,10 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
     return (
       this.#buffer.length > 0 ||
       !this.#live ||
-      this.#checkRecord ||
+      this.#endWatch?.isDue ||
       deadline === undefined ||
       performance.now() < deadline
     )
-  }
-
-  #gap(fromId: string, id: string): SessionEvent {
-    const nobody = {
-      messageId: '',
-      parentMessageId: '',
-      agentType: '',
-      traceId: '',
-      attempt: 0,
-      timestamp: 0,
-      metadata: {},
-    }
-    return { ...nobody, id, type: 'gap', sessionId: this.#sessionId, fromId }
   }
 
   readonly #onAbort = () => this.#end()
@@ -353,15 +281,4 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
 /** True if the server could not be asked, or has no answer for now. */
 function isAway(error: unknown): boolean {
   return isRefusedForNow(error) || (error instanceof GatewayError && error.code === 'GW_REDIS_FAILED')
-}
-
-function doneEvent({ task, result, error, endId }: TaskEnd): SessionEvent {
-  if (task.finishedAt === null) throw new GatewayError('GW_CLOSED', { what: 'record of an unfinished task' })
-  const { sessionId, messageId, parentMessageId, agentType, traceId, attempt } = task
-  return {
-    ...{ id: endId, type: 'done', sessionId, messageId, parentMessageId, agentType, traceId, attempt, metadata: {} },
-    timestamp: task.finishedAt,
-    status: task.status as 'COMPLETED' | 'FAILED' | 'CANCELLED' | 'EXPIRED',
-    ...(error === null ? { result } : { error }),
-  }
 }

@@ -1,11 +1,11 @@
-import { GatewayError } from '../errors.ts'
 import type { SessionEvent } from '../protocol/event.ts'
 import type { TaskRef } from '../protocol/ids.ts'
 import { compareEntryIds } from '../redis/streams.ts'
-import type { TaskEnd, TaskInfo } from '../store/task-records.ts'
+import type { TaskRecords } from '../store/task-records.ts'
 import { EMPTY_VIEW, foldInto, taskIn } from './fold.ts'
+import type { Subscriptions } from './subscriptions.ts'
 import { isEnd } from './task-result.ts'
-import { timeLimit } from './time-limit.ts'
+import { withinTime } from './time-limit.ts'
 
 /** How to read a task's text. */
 export interface TextOptions {
@@ -17,13 +17,10 @@ export interface TextOptions {
   readonly onText?: (text: string, event: SessionEvent) => void
 }
 
-/** What reading a text needs of a client. */
+/** Whom a text is read from. */
 export interface TextSource {
-  subscribe(
-    sessionId: string,
-    options: { messageId: string; after: string | undefined; signal: AbortSignal },
-  ): AsyncIterable<SessionEvent>
-  getEnd(ref: TaskRef): Promise<TaskEnd | TaskInfo | null>
+  readonly subscriptions: Subscriptions
+  readonly records: TaskRecords
 }
 
 /**
@@ -32,20 +29,12 @@ export interface TextSource {
  * @throws GatewayError `GW_TIMEOUT` when the end does not come in time.
  */
 export async function readText(source: TextSource, ref: TaskRef, options: TextOptions): Promise<string> {
-  const { timeoutMs, signal, onText } = options
-  const limit = timeLimit(timeoutMs, signal)
-  try {
-    return await followText(source, ref, limit.signal, onText)
-  } catch (error) {
-    if (!limit.timedOut()) throw error
-    throw new GatewayError('GW_TIMEOUT', { what: `the end of ${ref.messageId}`, timeoutMs }, { cause: error })
-  } finally {
-    limit.clear()
-  }
+  const follow = (signal: AbortSignal) => followText(source, ref, signal, options.onText)
+  return withinTime(`the end of ${ref.messageId}`, options, follow)
 }
 
 async function followText(
-  source: TextSource,
+  { subscriptions, records }: TextSource,
   { sessionId, messageId }: TaskRef,
   signal: AbortSignal,
   onText: TextOptions['onText'],
@@ -55,7 +44,7 @@ async function followText(
   let text = ''
   for (;;) {
     const after = view === EMPTY_VIEW ? undefined : view.lastId
-    for await (const event of source.subscribe(sessionId, { messageId, after, signal })) {
+    for await (const event of subscriptions.follow(sessionId, { messageId, after, signal })) {
       view = foldInto(view, event, own)
       const now = taskIn(view, messageId)?.text ?? ''
       if (now === text) continue
@@ -64,7 +53,7 @@ async function followText(
     }
     signal.throwIfAborted()
     // A dead letter that was redriven has a life after the end just seen, and its text is the one that counts.
-    const end = await source.getEnd({ sessionId, messageId })
+    const end = await records.getEnd({ sessionId, messageId })
     if (end === null || (isEnd(end) && compareEntryIds(end.endId, view.lastId) <= 0)) return text
   }
 }

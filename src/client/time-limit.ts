@@ -10,7 +10,7 @@ export function checkTimer(field: string, value: number | undefined): void {
 }
 
 /** A time and a caller's signal as one signal. */
-export interface TimeLimit {
+interface TimeLimit {
   readonly signal: AbortSignal
   /** True if it was the time that was up. */
   timedOut(): boolean
@@ -18,8 +18,29 @@ export interface TimeLimit {
   clear(): void
 }
 
+/**
+ * Waits for something for a time at most, or until a caller's signal aborts; `wait` is told of both by one signal.
+ *
+ * @throws GatewayError `GW_TIMEOUT` that says what did not come in time, `GW_INVALID_ARGUMENT` for a bad time.
+ */
+export async function withinTime<Value>(
+  what: string,
+  { timeoutMs, signal }: { readonly timeoutMs?: number | undefined; readonly signal?: AbortSignal | undefined },
+  wait: (signal: AbortSignal) => Promise<Value>,
+): Promise<Value> {
+  const limit = timeLimit(timeoutMs, signal)
+  try {
+    return await wait(limit.signal)
+  } catch (error) {
+    if (!limit.timedOut()) throw error
+    throw new GatewayError('GW_TIMEOUT', { what, timeoutMs }, { cause: error })
+  } finally {
+    limit.clear()
+  }
+}
+
 /** A signal that aborts when the caller's does or when the time is up, and tells the two apart. */
-export function timeLimit(timeoutMs: number | undefined, signal: AbortSignal | undefined): TimeLimit {
+function timeLimit(timeoutMs: number | undefined, signal: AbortSignal | undefined): TimeLimit {
   checkTimer('timeoutMs', timeoutMs)
   const controller = new AbortController()
   let late = false

@@ -25,9 +25,11 @@ import { AgentCalls } from './durable/agent-calls.ts'
 import { askUser } from './durable/asks.ts'
 import type { DurableResources, DurableTask } from './durable/durable-task.ts'
 import { Journal } from './durable/journal.ts'
+import { patched } from './durable/patches.ts'
 import { readSaid } from './durable/step-text.ts'
 import { Steps } from './durable/steps.ts'
 import { sleep } from './durable/timers.ts'
+import { callRecorded } from './durable/tool-calls.ts'
 import { now, random, uuid } from './durable/values.ts'
 import type { Emitter, Ownership } from './emitter.ts'
 import type { TaskSignal } from './task-signal.ts'
@@ -159,13 +161,22 @@ export class TaskContext implements AgentContext {
   }
 
   // biome-ignore lint/suspicious/noExplicitAny: see AgentContext
-  async callTool<Output = any>(name: string, args: unknown): Promise<Output> {
+  callTool<Output = any>(name: string, args: unknown): Promise<Output> {
+    const isDurable = (this.#plugins?.snapshot.tools ?? this.#resources.toolbox).isDurable(name)
+    return (
+      isDurable
+        ? this.#durably((task) => callRecorded(task, { name, args }, () => this.#callTool(name, args)))
+        : this.#callTool(name, args)
+    ) as Promise<Output>
+  }
+
+  async #callTool(name: string, args: unknown): Promise<unknown> {
     const { signal, sessionId, messageId, attempt, fencingToken, logger } = this
     const context = { signal, sessionId, messageId, attempt, fencingToken, logger }
     this.#running += 1
     try {
       const tools = this.#plugins ?? this.#resources.toolbox
-      return (await tools.call(name, args, context)) as Output
+      return await tools.call(name, args, context)
     } finally {
       this.#running -= 1
     }
@@ -231,6 +242,10 @@ export class TaskContext implements AgentContext {
     return uuid(this.#needDurable())
   }
 
+  patched(id: string): Promise<boolean> {
+    return this.#durably((task) => patched(task, id))
+  }
+
   onSuspend(callback: () => void | Promise<void>): void {
     this.#needDurable().onSuspend(callback)
   }
@@ -245,6 +260,11 @@ export class TaskContext implements AgentContext {
     if (!this.#emitter.isTextPartial) return
     await this.#emitter.flushed()
     this.#emitter.completeText(await readSaid(this.#resources.durable.reader, this, '0-0'))
+  }
+
+  /** Lets go of what the task has called: it starts afresh, and will call again. */
+  cancelCalls(): void {
+    if (this.#durable !== undefined) new AgentCalls(this.#durable).cancelOpen()
   }
 
   /** True while a tool runs. */

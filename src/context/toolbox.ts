@@ -31,6 +31,11 @@ export class Toolbox {
     return JSON.parse(this.#descriptions)
   }
 
+  /** True for a tool whose results are recorded. */
+  isDurable(name: string): boolean {
+    return this.#tools.get(name)?.durable === true
+  }
+
   /** Checks the arguments, runs the tool within its time, checks what it returns. */
   async call(name: string, args: unknown, context: ToolContext): Promise<unknown> {
     const tool = this.#tools.get(name)

@@ -39,10 +39,13 @@ interface Ask extends PendingAsk {
 export class Asks {
   readonly #journals: Journals
   readonly #records: TaskRecords
+  readonly #maxBytes: number
 
-  constructor(journals: Journals, records: TaskRecords) {
+  /** @param maxBytes - The largest answer. */
+  constructor(journals: Journals, records: TaskRecords, maxBytes: number) {
     this.#journals = journals
     this.#records = records
+    this.#maxBytes = maxBytes
   }
 
   /** Answers a question; the same answer twice does no harm. `reason` says why it is invalid. */
@@ -56,10 +59,11 @@ export class Asks {
     if (task.finishedAt !== null) return { status: 'CLOSED' }
     const ask = (await this.#load(ref)).find((candidate) => candidate.askId === askId)
     if (ask === undefined) return { status: 'NOT_FOUND' }
-    const reason = ask.result === undefined ? contentFault(ask, content) : null
+    const reason = ask.result === undefined ? this.#fault(ask, content) : null
     if (reason !== null) return { status: 'INVALID', reason }
     // Also where there is an answer: whoever gave it may not have told the task.
-    const given = await this.#journals.answer(ref, ask.op, JSON.stringify({ s: 'A', v: content ?? null }))
+    const answer = JSON.stringify({ s: 'A', v: content ?? null })
+    const given = await this.#journals.answer(ref, ask.op, answer, '{"s":"A"}')
     if (given === 'accepted') return { status: 'ACCEPTED' }
     if (given === 'refused') return { status: 'CLOSED' }
     const result = ask.result ?? (await this.#journals.results(ref, [ask.op])).get(ask.op) ?? ''
@@ -73,6 +77,13 @@ export class Asks {
     const asks = await Promise.all(open.map(({ messageId }) => this.#load({ sessionId, messageId })))
     const waiting = asks.flat().filter(({ result }) => result === undefined)
     return waiting.map(({ op: _, result: _r, ...ask }) => ask).sort((a, b) => a.askedAt - b.askedAt)
+  }
+
+  #fault(ask: PendingAsk, content: unknown): string | null {
+    const fault = contentFault(ask, content)
+    if (fault !== null) return fault
+    const bytes = Buffer.byteLength(JSON.stringify(content ?? null))
+    return bytes > this.#maxBytes ? `has ${bytes} bytes, the limit is ${this.#maxBytes}` : null
   }
 
   async #load(ref: TaskRef): Promise<Ask[]> {

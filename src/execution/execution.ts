@@ -220,6 +220,7 @@ export class Execution {
     const { logger } = this.#context
     try {
       const times = await this.#resources.durable.journals.drop(this.ref)
+      if (times !== null) this.#context.cancelCalls()
       if (times !== null && times > MOST_RESTARTS) return failed(error)
       logger.warn({ reason: error.message }, 'the task is started afresh')
     } catch (cause) {

@@ -4,7 +4,7 @@ import { DATA_FIELD, type DecodedCommand, decodeCommand, TURN_FIELD } from '../p
 import { CancelTaskCommand, type GatewayCommand } from '../protocol/command.ts'
 import type { MessageHeader } from '../protocol/header.ts'
 import { entryField } from '../redis/streams.ts'
-import type { TakenEntry } from '../store/control-streams.ts'
+import type { ControlWriter, TakenEntry } from '../store/control-streams.ts'
 import type { DeadLetters } from '../store/dead-letters.ts'
 import type { Journals } from '../store/journals.ts'
 import type { BeginAnswer, TaskRecords } from '../store/task-records.ts'
@@ -34,6 +34,7 @@ export class Reception {
   readonly #deadLetters: DeadLetters
   readonly #aftercare: Aftercare
   readonly #journals: Journals
+  readonly #control: ControlWriter
   readonly #workerId: string
   readonly #maxPayloadBytes: number
   readonly #maxDeliveries: number
@@ -44,6 +45,7 @@ export class Reception {
     deadLetters: DeadLetters
     aftercare: Aftercare
     journals: Journals
+    control: ControlWriter
     workerId: string
     maxPayloadBytes: number
     maxDeliveries: number
@@ -53,6 +55,7 @@ export class Reception {
     this.#deadLetters = options.deadLetters
     this.#aftercare = options.aftercare
     this.#journals = options.journals
+    this.#control = options.control
     this.#workerId = options.workerId
     this.#maxPayloadBytes = options.maxPayloadBytes
     this.#maxDeliveries = options.maxDeliveries
@@ -146,6 +149,7 @@ export class Reception {
     if (answer.status === 'replying' || answer.status === 'failed') await this.#journals.replyAgain(header)
     if (answer.status === 'missing')
       return this.#bury(entry, { ok: false, reason: 'record-gone', detail: GONE, header })
+    if (answer.status === 'elsewhere') return this.#handOver(entry, header, answer)
     if (answer.status !== 'parked' && answer.status !== 'failed') return
     const concluded = { header, ownership: { epoch: answer.epoch } }
     if (answer.status === 'parked') return this.#aftercare.schedule(entry, concluded, answer.dueInMs)
@@ -153,6 +157,21 @@ export class Reception {
     const history = await this.#records.failures(header)
     const { code = 'GW_TASK_FAILED', message = '' } = history.at(-1) ?? {}
     await this.#aftercare.bury(entry, concluded, { fault: { code, message }, history })
+  }
+
+  /** Puts an entry on the lane of the version that may run its task; this worker has no use for it. */
+  async #handOver(
+    { raw, stream }: TakenEntry,
+    { sessionId, messageId }: MessageHeader,
+    { version, epoch }: BeginAnswer & { status: 'elsewhere' },
+  ): Promise<void> {
+    const { capability, priority } = stream
+    const data = entryField(raw, DATA_FIELD) ?? ''
+    await this.#control.enqueue([{ capability, priority, version, data, turn: String(epoch) }])
+    this.#logger.warn(
+      { sessionId, messageId, capability, version },
+      'the task was begun by another version and waits for a worker that goes on with it',
+    )
   }
 
   #assign({ entry, header, command }: Named, answer: BeginAnswer): Received {

@@ -5,8 +5,8 @@ import type { Logger } from '../logger.ts'
 /** Whether a failed attempt is followed by another, and after how long, in ms. */
 export type RetryDecision = { readonly retry: false } | { readonly retry: true; readonly delayMs: number }
 
-/** Faults that every further attempt would meet again: what was asked cannot be understood. */
-const HOPELESS: readonly string[] = ['GW_POISON', 'GW_NON_DETERMINISM']
+/** Faults that every further attempt would meet again: by what was asked, or by what was recorded. */
+const HOPELESS: readonly string[] = ['GW_POISON', 'GW_NON_DETERMINISM', 'GW_JOURNAL_FULL']
 
 /** Decides by what was thrown, then by the policy. */
 export function decideRetry(

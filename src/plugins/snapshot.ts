@@ -8,6 +8,8 @@ import { type MergedAgent, mergeConfigs } from './merge-configs.ts'
 
 /** Tools that can be called by name. */
 export interface ToolSet {
+  /** True for a tool whose results are recorded. */
+  isDurable(name: string): boolean
   call(name: string, args: unknown, context: ToolContext): Promise<unknown>
   describe(logger: Logger): ToolDescription[]
 }

@@ -9,6 +9,7 @@ export interface TaskRef {
 
 const CAPABILITY = /^[A-Za-z0-9_.-]{1,128}$/
 // Printable, no spaces, and no braces: those mark the hash tag of a Cluster key.
+const VERSION = /^[A-Za-z0-9_.+-]{1,64}$/
 const ID = /^[^\s{}\p{C}\p{Z}]{1,256}$/u
 
 /** `queue:ctrl:worker:<id>` belongs to the workers' own streams, so no capability may bear that name. */
@@ -18,6 +19,11 @@ const RESERVED_CAPABILITY = 'worker'
 export function capabilityFault(value: unknown): string | null {
   if (typeof value !== 'string' || !CAPABILITY.test(value)) return '1 to 128 of letters, digits, _ - . are allowed'
   return value === RESERVED_CAPABILITY ? 'this name is reserved' : null
+}
+
+/** Why `value` cannot be the version of a worker's code, or null if it can; it becomes part of keys. */
+export function versionFault(value: unknown): string | null {
+  return typeof value === 'string' && VERSION.test(value) ? null : '1 to 64 of letters, digits, _ - . + are allowed'
 }
 
 /** Why `value` cannot be a session, message or worker id, or null if it can. */
@@ -34,6 +40,11 @@ export function checkCapability(field: string, value: unknown): string {
 /** @throws GatewayError `GW_INVALID_ARGUMENT` naming `field`. */
 export function checkId(field: string, value: unknown): string {
   return checked(field, value, idFault(value))
+}
+
+/** @throws GatewayError `GW_INVALID_ARGUMENT` naming the id that is wrong. */
+export function checkRef({ sessionId, messageId }: TaskRef): TaskRef {
+  return { sessionId: checkId('sessionId', sessionId), messageId: checkId('messageId', messageId) }
 }
 
 function checked(field: string, value: unknown, fault: string | null): string {

@@ -1,9 +1,15 @@
 /** What a key is, by its family; see {@link Keys.parse}. */
 export type ParsedKey =
-  | { readonly family: 'task' | 'journal'; readonly sessionId: string; readonly messageId: string }
+  | { readonly family: 'task' | 'journal' | 'blobs'; readonly sessionId: string; readonly messageId: string }
   | { readonly family: 'session' | 'data'; readonly sessionId: string }
   | { readonly family: 'worker'; readonly workerId: string }
-  | { readonly family: 'control'; readonly capability: string; readonly priority: Priority }
+  | {
+      readonly family: 'control'
+      readonly capability: string
+      readonly priority: Priority
+      /** Only for a lane of one version. */
+      readonly version?: string
+    }
   | { readonly family: 'dead' | 'capability'; readonly capability: string }
 
 /** The lanes of a capability, the first first. */
@@ -24,9 +30,10 @@ export class Keys {
     this.prefix = prefix
   }
 
-  /** Stream of tasks that are ready to run. */
-  control(capability: string, priority: Priority = 'normal'): string {
-    return `${this.prefix}:ctrl:${capability}${priority === 'normal' ? '' : `:${priority}`}`
+  /** Stream of tasks that are ready to run; with a version of those that only workers of that version go on with. */
+  control(capability: string, priority: Priority = 'normal', version?: string): string {
+    const lane = version === undefined ? capability : `${capability}@${version}`
+    return `${this.prefix}:ctrl:${lane}${priority === 'normal' ? '' : `:${priority}`}`
   }
 
   /** Stream of what could not be processed. */
@@ -72,25 +79,32 @@ export class Keys {
     if (!key.startsWith(`${this.prefix}:`)) return null
     const rest = key.slice(this.prefix.length + 1)
     const [, sessionFamily, sessionId = '', messageId] =
-      /^(task|journal|session|data:stream):\{([^}]*)\}(?::(.+))?$/s.exec(rest) ?? []
-    if (sessionFamily === 'task' || sessionFamily === 'journal') {
+      /^(task|journal|blobs|session|data:stream):\{([^}]*)\}(?::(.+))?$/s.exec(rest) ?? []
+    if (sessionFamily === 'task' || sessionFamily === 'journal' || sessionFamily === 'blobs') {
       return messageId === undefined ? null : { family: sessionFamily, sessionId, messageId }
     }
     if (sessionFamily !== undefined) {
       return messageId === undefined ? { family: sessionFamily === 'session' ? 'session' : 'data', sessionId } : null
     }
     if (rest.startsWith('worker:')) return { family: 'worker', workerId: rest.slice('worker:'.length) }
-    const [, family, capability = '', lane] = /^(ctrl|dead|capability):([\w.-]+)(?::(high|low))?$/.exec(rest) ?? []
+    const [, family, capability = '', version, lane] =
+      /^(ctrl|dead|capability):([\w.-]+)(?:@([\w.+-]+))?(?::(high|low))?$/.exec(rest) ?? []
     if (family === 'ctrl' && capability !== 'worker') {
-      return { family: 'control', capability, priority: (lane as Priority | undefined) ?? 'normal' }
+      const priority = (lane as Priority | undefined) ?? 'normal'
+      return { family: 'control', capability, priority, ...(version === undefined ? {} : { version }) }
     }
-    if ((family !== 'dead' && family !== 'capability') || lane !== undefined) return null
+    if ((family !== 'dead' && family !== 'capability') || lane !== undefined || version !== undefined) return null
     return { family, capability }
   }
 
   /** Hash: what a task's durable calls have brought. */
   journal(sessionId: string, messageId: string): string {
     return `${this.prefix}:journal:{${sessionId}}:${messageId}`
+  }
+
+  /** Hash: those results of a task's durable calls that are large, by operation. */
+  blobs(sessionId: string, messageId: string): string {
+    return `${this.prefix}:blobs:{${sessionId}}:${messageId}`
   }
 
   /** Sorted set: the tasks of a session, by the time at which their records were made. */

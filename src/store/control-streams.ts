@@ -16,6 +16,8 @@ export interface Outgoing {
   readonly data: string
   /** Its lane. Default `normal`. */
   readonly priority?: Priority | undefined
+  /** Only workers that go on with tasks of this version take it. */
+  readonly version?: string | undefined
   /** Which of the task's starts this is for; a first send has none. See begin.lua. */
   readonly turn?: string | undefined
   /** Refused when its lane has so many entries already, waiting or running. Default 0: no limit. */
@@ -44,7 +46,7 @@ export class ControlWriter {
    * reached and nothing was written.
    */
   enqueue(items: readonly Outgoing[]): Promise<readonly (string | null)[]> {
-    const keyOf = ({ capability, priority }: Outgoing) => this.#keys.control(capability, priority)
+    const keyOf = ({ capability, priority, version }: Outgoing) => this.#keys.control(capability, priority, version)
     return this.#redis.bySlot(items, keyOf, async (part) => {
       const args = part.flatMap(({ data, turn = '', limit = 0 }) => [data, turn, limit])
       const ids = await this.#redis.script<string[]>('enqueue', part.map(keyOf), args)
@@ -68,12 +70,26 @@ export interface ControlStream {
   readonly key: string
   readonly capability: string
   readonly priority: Priority
+  /** Set for a lane of one version: it holds only tasks that were begun by that version. */
+  readonly version?: string
 }
 
-/** All lanes of some capabilities: the high ones first, then the normal, then the low ones. */
-export function lanesOf(capabilities: readonly string[], keys: Keys): ControlStream[] {
+/** All lanes of some capabilities, and those of some versions: the high ones first, then the normal, then the low ones. */
+export function lanesOf(
+  capabilities: readonly string[],
+  keys: Keys,
+  versions: readonly string[] = [],
+): ControlStream[] {
   return PRIORITIES.flatMap((priority) =>
-    capabilities.map((capability) => ({ capability, priority, key: keys.control(capability, priority) })),
+    capabilities.flatMap((capability) => [
+      ...versions.map((version) => ({
+        capability,
+        priority,
+        version,
+        key: keys.control(capability, priority, version),
+      })),
+      { capability, priority, key: keys.control(capability, priority) },
+    ]),
   )
 }
 

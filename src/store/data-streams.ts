@@ -40,6 +40,7 @@ export interface CommitEnd {
 export type CommitAnswer =
   | {
       readonly ok: true
+      /** Id of the last event written; '' if that was the task's last word. */
       readonly lastId: string
       /** Others wait for the end of the task: hand this to {@link DataWriter.tell}. */
       readonly tells?: readonly Tell[]
@@ -66,7 +67,9 @@ const ARM_FRACTION = 4
 
 const ARM_CODE = { no: '', arm: '1', sweep: '2' } as const
 
-type RawCommitAnswer = string | [holder: string, second?: string, ...tells: RawTell[]]
+type RawCommitAnswer = 1 | string | [holder: string, second?: string, ...tells: RawTell[]]
+
+const WRITTEN: CommitAnswer = { ok: true, lastId: '' }
 
 /** The writer's end of the data streams: fenced, numbered, many tasks in one call, in the order of the calls. */
 export class DataWriter {
@@ -152,6 +155,7 @@ export class DataWriter {
   }
 
   #toAnswer(answer: RawCommitAnswer, { end }: Commit): CommitAnswer {
+    if (answer === 1) return WRITTEN
     if (typeof answer === 'string') return { ok: true, lastId: answer }
     const [holder = '', second, ...raw] = answer
     if (holder === '+') return { ok: true, lastId: second ?? '', tells: toTells(this.#keys, raw as RawTell[]) }

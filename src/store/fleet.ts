@@ -8,6 +8,8 @@ const PAGE = 500
 export interface FleetWorker {
   readonly workerId: string
   readonly capabilities: readonly string[]
+  /** The versions whose tasks it goes on with. */
+  readonly agentVersions: readonly string[]
   readonly running: number
   readonly maxConcurrency: number
   readonly host: string
@@ -87,10 +89,13 @@ function toWorker(workerId: string, flat: readonly string[]): FleetWorker {
     const at = flat.findIndex((field, index) => index % 2 === 0 && field === name)
     return at < 0 ? '' : (flat[at + 1] ?? '')
   }
-  const capabilities = parseJson(text('capabilities'))
+  const names = (name: string) => {
+    const json = parseJson(text(name) || '[]')
+    return json.ok && Array.isArray(json.value) ? json.value.map(String) : []
+  }
   return {
     ...{ workerId, host: text('host'), pid: Number(text('pid')), running: Number(text('running')) },
-    capabilities: capabilities.ok && Array.isArray(capabilities.value) ? capabilities.value.map(String) : [],
+    ...{ capabilities: names('capabilities'), agentVersions: names('agent_versions') },
     ...{ maxConcurrency: Number(text('max_concurrency')), leaseMs: Number(text('lease_ms')) },
     lastSeenAt: Number(text('last_seen_at')),
   }

@@ -39,6 +39,11 @@ export type InboxMessage =
   | ({ readonly kind: 'reload' } & ReloadOrder)
   | { readonly kind: 'wake'; readonly what: string }
 
+/** How a script writes to an inbox: the stem of its key, its length and its time to live. See lua/include/answers.lua. */
+export function inboxForm(keys: Keys): string {
+  return `${keys.inbox('')} ${MAX_LENGTH} ${TTL_MS}`
+}
+
 /** The sender's end of the workers' inboxes. */
 export class InboxWriter {
   readonly #redis: RedisClient

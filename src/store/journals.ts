@@ -1,3 +1,4 @@
+import { GatewayError } from '../errors.ts'
 import type { TaskRef } from '../protocol/ids.ts'
 import { parseJson } from '../protocol/json.ts'
 import type { RedisClient } from '../redis/client.ts'
@@ -5,12 +6,13 @@ import type { Keys, Priority } from '../redis/keys.ts'
 import { Batcher } from '../util/batcher.ts'
 import { Answers, type RawTell, toTells } from './answers.ts'
 import { ControlWriter } from './control-streams.ts'
-import { InboxWriter } from './inbox.ts'
+import { InboxWriter, inboxForm } from './inbox.ts'
 import { type CancelRequest, parseCancel } from './task-records.ts'
 
 /*
  * A task's journal is a hash. Its field `<operation>` is `<opened at, Unix ms> <entry as JSON>`, its field `=<operation>`
- * is `<order of completion> <attempt in which it came> <result as JSON>`, each written once; `n` counts the results.
+ * is `<order of completion> <attempt in which it came> <result as JSON>`, each written once; `n` counts the results. A result
+ * of more than 32 KiB lies in a hash beside it, by its operation; the journal then keeps `@` and a short form of it.
  */
 
 /** The task that an operation calls. */
@@ -47,6 +49,8 @@ export interface Closing extends TaskRef {
   /** JSON if the operation was not opened before, else ''. */
   readonly entry: string
   readonly result: string
+  /** What of the result a replay must know before it reads it; JSON. */
+  readonly short?: string
   readonly sum: string
 }
 
@@ -95,6 +99,7 @@ export class Journals {
   readonly #keys: Keys
   readonly #control: ControlWriter
   readonly #answers: Answers
+  readonly #inbox: string
   readonly #opens: Batcher<Opening, NoteAnswer>
   readonly #closes: Batcher<Closing, NoteAnswer>
   readonly #parks: Batcher<Parking, ParkAnswer>
@@ -103,6 +108,7 @@ export class Journals {
     this.#redis = redis
     this.#keys = keys
     this.#control = new ControlWriter(redis, keys)
+    this.#inbox = inboxForm(keys)
     this.#answers = new Answers(this.#control, new InboxWriter(redis, keys))
     const batched = <Item extends TaskRef, Result>(
       weigh: (item: Item) => number,
@@ -143,16 +149,20 @@ export class Journals {
 
   /** Notes a question and asks it. */
   async ask({ fence, op, entry, sum, event, streamTtlMs, streamMaxLength, ...ref }: Question): Promise<NoteAnswer> {
-    const keys = [this.#record(ref), this.#journal(ref), this.#keys.data(ref.sessionId)]
+    const keys = [this.#record(ref), this.#journal(ref), this.#keys.data(ref.sessionId), this.#blobs(ref)]
     const publish = this.#redis.isCluster ? 'SPUBLISH' : 'PUBLISH'
     const args = [fence, op, entry, sum, event, streamTtlMs, streamMaxLength, publish]
     return toNoteAnswer(await this.#redis.script<string[]>('journalAsk', keys, args), fence)
   }
 
   /** Gives a task the result of an operation from outside, and tells it. */
-  async answer(ref: TaskRef, op: string, result: string): Promise<GivenAnswer> {
+  async answer(ref: TaskRef, op: string, result: string, short = 'null'): Promise<GivenAnswer> {
     const keys = [this.#record(ref), this.#journal(ref)]
-    const [isNew, ...tells] = await this.#redis.script<[number, ...RawTell[]]>('journalAnswer', keys, [op, result])
+    const [isNew, ...tells] = await this.#redis.script<[number, ...RawTell[]]>('journalAnswer', keys, [
+      op,
+      result,
+      short,
+    ])
     await this.#answers.tell(toTells(this.#keys, tells))
     if (isNew === 1) return 'accepted'
     return tells.length === 0 ? 'refused' : 'known'
@@ -188,12 +198,27 @@ export class Journals {
         if (text !== null) found.set(part[index] as string, text)
       })
     }
+    await Promise.all([...found].filter(([, text]) => isElsewhere(text)).map(([op]) => this.#complete(ref, op, found)))
     return found
+  }
+
+  /** Puts a large result in the place of its short form. */
+  async #complete(ref: TaskRef, op: string, found: Map<string, string>): Promise<void> {
+    const json = await this.#redis.call<string | null>('HGET', this.#blobs(ref), op)
+    if (json === null) throw new GatewayError('GW_RESULT_GONE', { messageId: `${op} of ${ref.messageId}` })
+    found.set(
+      op,
+      (found.get(op) as string).replace(/@.*$/s, () => json),
+    )
   }
 
   /** Forgets all operations; answers how often that was done with this task, or null if the fence does not hold. */
   async drop(ref: TaskRef & { readonly fence: string }): Promise<number | null> {
-    const times = await this.#redis.script<number>('journalDrop', [this.#record(ref), this.#journal(ref)], [ref.fence])
+    const times = await this.#redis.script<number>(
+      'journalDrop',
+      [this.#record(ref), this.#journal(ref), this.#blobs(ref)],
+      [ref.fence],
+    )
     return times < 0 ? null : times
   }
 
@@ -201,11 +226,13 @@ export class Journals {
     const keys = items.flatMap((item) => {
       const child = item.called === undefined ? item : { ...item, messageId: item.called.messageId }
       const where = item.isStep ? this.#keys.data(item.sessionId) : this.#keys.session(item.sessionId)
-      return [this.#record(item), this.#journal(item), this.#record(child), where]
+      return [this.#record(item), this.#journal(item), this.#record(child), where, this.#blobs(item)]
     })
+    const isSingle = !this.#redis.isCluster
     const args = items.flatMap(({ fence, op, entry, sum, called, isStep }) => [
       ...[fence, op, entry, sum, called?.messageId ?? '', called?.agentType ?? '', called?.traceId ?? ''],
       ...[called?.userCode ?? '', called?.parentMessageId ?? '', isStep ? '2' : called?.replies ? '1' : ''],
+      ...(isSingle && called !== undefined ? [this.#lane(called), called.data, this.#inbox] : ['', '', '']),
     ])
     const reply = await this.#redis.script<string[][]>('journalOpen', keys, args)
     const unbound = items.flatMap(({ called }, index) =>
@@ -222,8 +249,8 @@ export class Journals {
   async #close(items: readonly Closing[]): Promise<NoteAnswer[]> {
     const reply = await this.#redis.script<string[][]>(
       'journalClose',
-      items.flatMap((item) => [this.#record(item), this.#journal(item)]),
-      items.flatMap(({ fence, op, entry, result, sum }) => [fence, op, entry, result, sum]),
+      items.flatMap((item) => [this.#record(item), this.#journal(item), this.#blobs(item)]),
+      items.flatMap(({ fence, op, entry, result, sum, short = 'null' }) => [fence, op, entry, result, sum, short]),
     )
     return items.map(({ fence }, index) => toNoteAnswer(reply[index] ?? [], fence))
   }
@@ -231,7 +258,10 @@ export class Journals {
   async #park(items: readonly Parking[]): Promise<ParkAnswer[]> {
     const reply = await this.#redis.script<('' | 'ready' | string[])[]>(
       'suspend',
-      items.flatMap((item) => [this.#record(item), this.#journal(item), this.#keys.session(item.sessionId)]),
+      items.flatMap((item) => {
+        const { session, data } = { session: this.#keys.session(item.sessionId), data: this.#keys.data(item.sessionId) }
+        return [this.#record(item), this.#journal(item), session, data]
+      }),
       items.flatMap(({ fence, waitsFor, capability, priority, data, ops }) => [
         ...[fence, waitsFor, `${capability} ${priority}`, data, ops.length],
         ...ops,
@@ -244,12 +274,20 @@ export class Journals {
     })
   }
 
+  #lane({ agentType, priority }: CalledTask): string {
+    return this.#keys.control(agentType, priority)
+  }
+
   #record({ sessionId, messageId }: TaskRef): string {
     return this.#keys.task(sessionId, messageId)
   }
 
   #journal({ sessionId, messageId }: TaskRef): string {
     return this.#keys.journal(sessionId, messageId)
+  }
+
+  #blobs({ sessionId, messageId }: TaskRef): string {
+    return this.#keys.blobs(sessionId, messageId)
   }
 }
 
@@ -268,11 +306,20 @@ export interface RecordedResult {
   readonly order: number
   /** The attempt during which it came. */
   readonly attempt: number
+  /** Its short form only, if it is elsewhere. */
   readonly value: unknown
+  /** It is large, and still to be read: see {@link Journals.results}. */
+  readonly isElsewhere: boolean
+}
+
+/** True for a recorded result that is large and must be read from elsewhere. */
+export function isElsewhere(text: string): boolean {
+  return /^\d+ \d+ @/.test(text)
 }
 
 export function parseResult(text: string): RecordedResult {
   const [order = '0', attempt = '0'] = text.split(' ', 2)
-  const json = parseJson(text.slice(order.length + attempt.length + 2))
-  return { order: Number(order), attempt: Number(attempt), value: json.ok ? json.value : null }
+  const isShort = isElsewhere(text)
+  const json = parseJson(text.slice(order.length + attempt.length + (isShort ? 3 : 2)))
+  return { order: Number(order), attempt: Number(attempt), value: json.ok ? json.value : null, isElsewhere: isShort }
 }

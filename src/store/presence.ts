@@ -17,6 +17,8 @@ export interface WorkerInfo {
   readonly pid: number
   /** Version of this library. */
   readonly version: string
+  /** The versions of the agent's code whose tasks it goes on with, its own first; none if it declares none. */
+  readonly agentVersions: readonly string[]
   readonly startedAt: number
   readonly lastSeenAt: number
 }
@@ -31,6 +33,7 @@ export interface WorkerIdentity {
   readonly host: string
   readonly pid: number
   readonly version: string
+  readonly agentVersions: readonly string[]
   /** A worker silent for this long loses its tasks. */
   readonly leaseMs: number
 }
@@ -171,20 +174,25 @@ function identityFields(identity: WorkerIdentity): (string | number)[] {
     ...['pid', identity.pid],
     ...['lease_ms', identity.leaseMs],
     ...['version', identity.version],
+    ...(identity.agentVersions.length === 0 ? [] : ['agent_versions', JSON.stringify(identity.agentVersions)]),
   ]
 }
 
 function toWorkerInfo(workerId: string, fields: Map<string, string>): WorkerInfo {
-  const capabilities = parseJson(fields.get('capabilities') ?? '[]')
+  const names = (name: string) => {
+    const json = parseJson(fields.get(name) ?? '[]')
+    return json.ok && Array.isArray(json.value) ? json.value.map(String) : []
+  }
   const number = (name: string) => Number(fields.get(name) ?? 0)
   return {
     workerId,
-    capabilities: capabilities.ok && Array.isArray(capabilities.value) ? capabilities.value : [],
+    capabilities: names('capabilities'),
     running: number('running'),
     maxConcurrency: number('max_concurrency'),
     host: fields.get('host') ?? '',
     pid: number('pid'),
     version: fields.get('version') ?? '',
+    agentVersions: names('agent_versions'),
     startedAt: number('started_at'),
     lastSeenAt: number('last_seen_at'),
   }

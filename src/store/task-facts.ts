@@ -2,7 +2,7 @@ import type { TaskFault } from '../protocol/event.ts'
 import type { TaskRef } from '../protocol/ids.ts'
 import { isObject, parseJson } from '../protocol/json.ts'
 import type { RedisClient } from '../redis/client.ts'
-import type { Keys } from '../redis/keys.ts'
+import { type Keys, PRIORITIES, type Priority } from '../redis/keys.ts'
 import { type CancelRequest, parseCancel } from './task-records.ts'
 
 /** The packed ownership of a task, taken apart: `state:epoch:entry:owner`. */
@@ -16,6 +16,13 @@ export interface Fence {
   readonly owner: string
 }
 
+/** A control stream on which a task's entry may lie. */
+export interface TaskLane {
+  readonly key: string
+  readonly priority: Priority
+  readonly version: string | undefined
+}
+
 /** All of a task's record that an operator's tools look at. Times are Unix ms by Redis' clock. */
 export interface TaskFacts extends TaskRef {
   readonly fence: Fence
@@ -27,6 +34,8 @@ export interface TaskFacts extends TaskRef {
   readonly finishedAt: number | null
   readonly dueAt: number | null
   readonly expiresAt: number | null
+  /** Its entry may lie on the lane of this version; see begin.lua. */
+  readonly laneVersion: string | null
   /** Number of the attempt that runs or ran last; 0 before the first start. */
   readonly attempt: number
   /** Why it ended, or why its last attempt failed. */
@@ -44,7 +53,7 @@ export interface TaskFacts extends TaskRef {
 
 const FIELDS = [
   ...['fence', 'agent_type', 'trace_id', 'parent_message_id', 'created_at', 'started_at', 'finished_at', 'due_at'],
-  ...['expires_at', 'attempt', 'error', 'failure_log', 'cancel', 'keep_ms'],
+  ...['expires_at', 'attempt', 'error', 'failure_log', 'cancel', 'keep_ms', 'lane'],
 ]
 
 /** Reads many records at once, without their results. */
@@ -86,12 +95,21 @@ function toFacts(ref: TaskRef, values: readonly (string | null)[], ttl: number):
     ...{ traceId: text('trace_id') ?? '', parentMessageId: text('parent_message_id') ?? '' },
     ...{ createdAt: time('created_at') ?? 0, startedAt: time('started_at'), finishedAt: time('finished_at') },
     ...{ dueAt: time('due_at'), expiresAt: time('expires_at') },
+    laneVersion: text('lane'),
     attempt: time('attempt') ?? 0,
     error: toFault(parsed(text('error'))) ?? lastFailure(parsed(text('failure_log'))),
     cancel: text('cancel') === null ? null : parseCancel(text('cancel') ?? ''),
     keepMs: time('keep_ms'),
     ttlMs: ttl < 0 ? null : ttl,
   }
+}
+
+/** The control streams on which a task's entry may lie. */
+export function lanesOfTask(keys: Keys, { agentType, laneVersion }: TaskFacts): TaskLane[] {
+  const versions = laneVersion === null ? [undefined] : [laneVersion, undefined]
+  return versions.flatMap((version) =>
+    PRIORITIES.map((priority) => ({ priority, version, key: keys.control(agentType, priority, version) })),
+  )
 }
 
 function parsed(text: string | null): unknown {

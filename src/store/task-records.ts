@@ -118,6 +118,8 @@ export type BeginAnswer =
     }
   /** The entry's own attempt failed, and the next one is due in so many ms. */
   | { readonly status: 'parked'; readonly epoch: number; readonly dueInMs: number }
+  /** Only a worker that goes on with tasks of that version may run it. */
+  | { readonly status: 'elsewhere'; readonly epoch: number; readonly version: string }
   /** The entry's own attempt failed for good. */
   | { readonly status: 'failed'; readonly epoch: number }
   | { readonly status: 'missing' | 'ended' | 'replying' | 'stale' }
@@ -194,10 +196,13 @@ export interface TaskEnd {
 export class TaskRecords {
   readonly #redis: RedisClient
   readonly #keys: Keys
+  readonly #versions: readonly string[]
 
-  constructor(redis: RedisClient, keys: Keys) {
+  /** @param versions - Those whose tasks this worker goes on with, its own first; none for a worker without a version. */
+  constructor(redis: RedisClient, keys: Keys, versions: readonly string[] = []) {
     this.#redis = redis
     this.#keys = keys
+    this.#versions = versions.length === 0 ? [] : [` ${versions.join(' ')} `]
   }
 
   /** Makes the records of tasks whose control entries were written; false where there was one already. */
@@ -218,7 +223,11 @@ export class TaskRecords {
         const reply = await this.#redis.script<(1 | string | string[])[]>(
           'begin',
           part.map((request) => this.#key(request)),
-          [workerId, ...part.map(({ entryId, turn }) => (turn === '' ? entryId : `${entryId} ${turn}`))],
+          [
+            workerId,
+            ...part.map(({ entryId, turn }) => (turn === '' ? entryId : `${entryId} ${turn}`)),
+            ...this.#versions,
+          ],
         )
         return reply.map((answer, index) => toBeginAnswer(answer, part[index] as BeginRequest, workerId))
       },
@@ -379,6 +388,7 @@ function toBeginAnswer(answer: 1 | string | string[], request: BeginRequest, wor
   if (typeof answer === 'string') return { status: answer as 'missing' | 'ended' | 'replying' | 'stale' }
   const [epoch = '0', written, attempt, cancel = '', isExpired, journal, sum = '', restarts] = answer
   if (epoch === 'parked') return { status: 'parked', dueInMs: Number(written), epoch: Number(attempt) }
+  if (epoch === 'elsewhere') return { status: 'elsewhere', version: written ?? '', epoch: Number(attempt) }
   if (epoch === 'failed') return { status: 'failed', epoch: Number(written) }
   return {
     status: 'begun',

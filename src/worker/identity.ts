@@ -6,16 +6,15 @@ import { GatewayError } from '../errors.ts'
 import { checkCapability } from '../protocol/ids.ts'
 import type { WorkerIdentity } from '../store/presence.ts'
 import { VERSION } from '../version.ts'
-import type { ResolvedWorkerOptions } from './options.ts'
+import { type ResolvedWorkerOptions, versionsOf } from './options.ts'
 
 /** What a worker tells of itself; each process that bears its id is another incarnation. */
-export function identify(
-  { workerId, maxConcurrency, leaseMs }: ResolvedWorkerOptions,
-  capabilities: readonly string[],
-): WorkerIdentity {
+export function identify(options: ResolvedWorkerOptions, capabilities: readonly string[]): WorkerIdentity {
+  const { workerId, maxConcurrency, leaseMs } = options
+  const agentVersions = versionsOf(options)
   const incarnation = randomBytes(12).toString('hex')
   const home = { host: hostname(), pid: process.pid, incarnation }
-  return { workerId, maxConcurrency, capabilities, leaseMs, version: VERSION, ...home }
+  return { workerId, maxConcurrency, capabilities, leaseMs, version: VERSION, agentVersions, ...home }
 }
 
 /**

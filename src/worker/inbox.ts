@@ -1,10 +1,10 @@
-import { errorMessage } from '../errors.ts'
 import type { Logger } from '../logger.ts'
 import { decodeCommand } from '../protocol/codec.ts'
 import { CancelTaskCommand } from '../protocol/command.ts'
 import { Service } from '../service.ts'
 import type { InboxMessage, InboxReader, ReloadOrder, ReplyWake } from '../store/inbox.ts'
-import { sleep } from '../util/sleep.ts'
+import { untilAborted } from '../util/until-aborted.ts'
+import { Patrol } from './patrol.ts'
 
 const RETRY_FIRST_MS = 50
 const RETRY_MOST_MS = 1_000
@@ -17,8 +17,7 @@ export class Inbox extends Service {
   readonly #onReply: (wake: ReplyWake) => void
   readonly #onReload: (order: ReloadOrder) => void
   readonly #logger: Logger
-  readonly #stopping = new AbortController()
-  #loop: Promise<void> = Promise.resolve()
+  readonly #patrol: Patrol
 
   constructor(options: {
     reader: InboxReader
@@ -35,16 +34,21 @@ export class Inbox extends Service {
     this.#onReply = options.onReply
     this.#onReload = options.onReload
     this.#logger = options.logger
+    this.#patrol = new Patrol({
+      round: (signal) => this.#listen(signal),
+      retryMs: (failures) => Math.min(RETRY_FIRST_MS * 2 ** (failures - 1), RETRY_MOST_MS),
+      complaint: 'reading the inbox failed',
+      logger: options.logger,
+    })
   }
 
   protected override async onStart(): Promise<void> {
     await this.#reader.open()
-    this.#loop = this.#listen()
+    await this.#patrol.start()
   }
 
   protected override async onStop(): Promise<void> {
-    this.#stopping.abort()
-    await this.#loop
+    await this.#patrol.stop()
     try {
       await this.#reader.remove()
     } catch (error) {
@@ -52,25 +56,11 @@ export class Inbox extends Service {
     }
   }
 
-  async #listen(): Promise<void> {
-    const { signal } = this.#stopping
-    const stopped = new Promise<'stopped'>((resolve) => {
-      signal.addEventListener('abort', () => resolve('stopped'), { once: true })
-    })
-    let failures = 0
-    while (!signal.aborted) {
-      try {
-        // The read that is left behind at a stop ends with its connection.
-        const messages = await Promise.race([this.#reader.read(), stopped])
-        if (messages === 'stopped') return
-        for (const message of messages) this.#hear(message)
-        failures = 0
-      } catch (error) {
-        failures += 1
-        if (failures === 1) this.#logger.warn({ reason: errorMessage(error) }, 'reading the inbox failed, trying again')
-        await sleep(Math.min(RETRY_FIRST_MS * 2 ** (failures - 1), RETRY_MOST_MS), signal)
-      }
-    }
+  async #listen(signal: AbortSignal): Promise<number> {
+    // The read that is left behind at a stop ends with its connection.
+    const messages = await untilAborted(this.#reader.read(), signal)
+    for (const message of messages ?? []) this.#hear(message)
+    return 0
   }
 
   #hear(message: InboxMessage): void {

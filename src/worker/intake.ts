@@ -7,6 +7,7 @@ import type { Priority } from '../redis/keys.ts'
 import { Service } from '../service.ts'
 import { type ControlLeases, isGroupGone } from '../store/control-leases.ts'
 import type { ControlReader, ControlStream, Ends, TakenEntry } from '../store/control-streams.ts'
+import { type Deferred, deferred } from '../util/deferred.ts'
 import { sleep } from '../util/sleep.ts'
 import type { LeaseKeeper } from './lease-keeper.ts'
 import { Rota } from './rota.ts'
@@ -59,6 +60,8 @@ export class Intake extends Service {
   #draining = true
   /** Where the streams ended when they were last found empty, until somebody waits for more. */
   #ends: Ends | undefined
+  /** Until the handlers of what the last wait brought have been called. */
+  #begun: Deferred<void> | undefined
   #failures = 0
   #losses = 0
 
@@ -110,6 +113,7 @@ export class Intake extends Service {
   protected override async onStop(): Promise<void> {
     this.#stopping.abort()
     this.#slots.wake()
+    this.#begun?.resolve()
     const ended = this.#loop.then(() => true)
     while (!(await Promise.race([ended, sleep(UNBLOCK_EVERY_MS).then(() => false)]))) void this.#unblock()
   }
@@ -135,7 +139,7 @@ export class Intake extends Service {
   async #takeUnheard(): Promise<void> {
     const { losses } = this.#reader
     if (losses === this.#losses || this.#stopping.signal.aborted) return
-    this.accept(await this.#reader.takeUnheard((entry) => this.#keeper.holds(entry)))
+    void this.accept(await this.#reader.takeUnheard((entry) => this.#keeper.holds(entry)))
     this.#losses = losses
   }
 
@@ -165,7 +169,7 @@ export class Intake extends Service {
     this.#ends = ends
     const isFull = entries.length === plan.budget
     this.#draining = isFull || this.#rota.isNarrow(plan)
-    this.accept(entries)
+    void this.accept(entries)
     if (fault !== undefined) throw fault
     return entries.length
   }
@@ -176,7 +180,13 @@ export class Intake extends Service {
     const entries = await this.#reader.block(perStream)
     this.#rota.report(entries)
     this.#draining = entries.length >= perStream
-    this.accept(entries)
+    const accepted = this.accept(entries)
+    if (this.#draining) return
+    // A wait over many streams costs the server as much as a task. It goes out behind what these tasks say first.
+    this.#begun = deferred()
+    void accepted.then(this.#begun.resolve)
+    await this.#begun.promise
+    await nextTurn()
   }
 
   /**
@@ -195,8 +205,11 @@ export class Intake extends Service {
     if (ends !== undefined) await this.#reader.waitBeyond(ends)
   }
 
-  /** Takes what was read, or taken over from others: runs it, or gives back what there is no room for. */
-  accept(entries: readonly TakenEntry[]): void {
+  /**
+   * Takes what was read, or taken over from others: runs it, or gives back what there is no room for. Resolves when the
+   * handlers have been called. Never rejects.
+   */
+  async accept(entries: readonly TakenEntry[]): Promise<void> {
     // What this worker still runs was only renewed by being taken over.
     const fresh = entries.filter((entry) => !this.#keeper.holds(entry))
     // A takeover may have been quicker for the last slots, and a stop may have come meanwhile.
@@ -207,7 +220,7 @@ export class Intake extends Service {
     if (accepted.length === 0) return
     this.#slots.take(accepted.length)
     for (const entry of accepted) this.#keeper.hold(entry)
-    void this.#process(accepted)
+    await this.#process(accepted)
   }
 
   async #process(entries: readonly TakenEntry[]): Promise<void> {

@@ -8,7 +8,7 @@ import type { BackoffFunction, RetryPolicy } from '../agent/retry.ts'
 import { GatewayWorker } from '../agent/worker.ts'
 import { GatewayError } from '../errors.ts'
 import { createLogger, type Logger } from '../logger.ts'
-import { idFault } from '../protocol/ids.ts'
+import { idFault, versionFault } from '../protocol/ids.ts'
 import { backoffRule, maxAttempts } from '../protocol/task-options.ts'
 import { type RedisOption, type ResolvedRedis, resolveRedisOption } from '../redis/options.ts'
 import { DEFAULT_GROUP } from '../store/control-streams.ts'
@@ -24,6 +24,10 @@ const timer = z
   .max(2 ** 31 - 1)
 const timerMs = timer.min(1)
 const workerId = z.string().refine((value) => idFault(value) === null, { error: () => idFault('') ?? '' })
+
+const version = z
+  .string()
+  .refine((value) => versionFault(value) === null, { error: ({ input }) => versionFault(input) ?? '' })
 
 const backoffFunction = z.custom<BackoffFunction>((value) => typeof value === 'function')
 const retryPolicy = z.strictObject({
@@ -51,6 +55,8 @@ const schema = z.strictObject({
   taskTimeoutMs: timerMs.optional(),
   suspendAfterMs: timer.min(0).default(30_000),
   onNonDeterminism: z.enum(['fail', 'restart']).default('fail'),
+  version: version.optional(),
+  compatibleVersions: z.array(version).max(16).default([]),
   shutdownTimeoutMs: timer.min(0).default(30_000),
   connectTimeoutMs: timerMs.default(5_000),
   workspaceDir: z
@@ -116,6 +122,13 @@ export interface RunWorkerOptions {
    * `restart` forgets what was recorded and starts it afresh.
    */
   readonly onNonDeterminism?: 'fail' | 'restart'
+  /**
+   * Version of the agent's code. A task that has called, asked or recorded something runs again only in workers of the
+   * version that ran it last, or of one that declares that version compatible. Default none: then nobody asks.
+   */
+  readonly version?: string
+  /** Versions whose tasks this one can go on with; at most 16. Default none. */
+  readonly compatibleVersions?: readonly string[]
   /** How long `stop()` lets tasks finish, in ms. Default 30,000. */
   readonly shutdownTimeoutMs?: number
   /** How long the start waits for Redis, in ms. Default 5,000. */
@@ -160,12 +173,21 @@ export type ResolvedWorkerOptions = Readonly<z.infer<typeof schema>> & {
 /** @throws GatewayError `GW_INVALID_ARGUMENT` that names the option and the value. */
 export function resolveWorkerOptions(options: RunWorkerOptions): ResolvedWorkerOptions {
   const { worker, workerClass, redis, logger, ...rest } = options
+  if (options.version === undefined && (options.compatibleVersions?.length ?? 0) > 0) {
+    const reason = 'only a worker with a version of its own can declare others compatible'
+    throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'compatibleVersions and version', reason })
+  }
   return Object.freeze({
     ...parseOptions(schema, rest),
     worker: resolveWorker(worker, workerClass),
     redis: resolveRedisOption(redis),
     logger: logger ?? createLogger(),
   })
+}
+
+/** The versions whose tasks a worker goes on with, its own first; none if it has none. */
+export function versionsOf({ version, compatibleVersions }: ResolvedWorkerOptions): readonly string[] {
+  return version === undefined ? [] : [...new Set([version, ...compatibleVersions])]
 }
 
 function resolveWorker(worker: unknown, workerClass: unknown): GatewayWorker {

@@ -5,7 +5,7 @@ import { Service } from '../service.ts'
 import type { Agenda, AgendaItem, ReadyItem } from '../store/agenda.ts'
 import type { ControlWriter } from '../store/control-streams.ts'
 import type { Journals } from '../store/journals.ts'
-import { sleep } from '../util/sleep.ts'
+import { Patrol } from './patrol.ts'
 
 /** Standing by, so that not all come at once when a keeper is gone. */
 const STANDBY_JITTER_MS = 200
@@ -23,10 +23,9 @@ export class Promoter extends Service {
   readonly #journals: Journals
   readonly #workerId: string
   readonly #logger: Logger
-  readonly #stopping = new AbortController()
-  #waking = new AbortController()
+  /** One per shard. */
+  readonly #patrols: readonly Patrol[]
   readonly #striking = new Set<Promise<unknown>>()
-  #loops: Promise<void>[] = []
 
   constructor(options: {
     agenda: Agenda
@@ -43,23 +42,28 @@ export class Promoter extends Service {
     this.#journals = options.journals
     this.#workerId = options.workerId
     this.#logger = options.logger
+    this.#patrols = this.#agenda.shards.map((shard) => {
+      return new Patrol({
+        round: () => this.#keep(shard),
+        retryMs: () => RETRY_MS,
+        complaint: 'keeping the agenda failed',
+        details: { shard },
+        logger: options.logger,
+      })
+    })
   }
 
   /** Looks again at once: something is due earlier than was known. */
   wake(): void {
-    const waking = this.#waking
-    this.#waking = new AbortController()
-    waking.abort()
+    for (const patrol of this.#patrols) patrol.wake()
   }
 
-  protected override onStart(): void {
-    this.#loops = this.#agenda.shards.map((shard) => this.#keep(shard))
+  protected override async onStart(): Promise<void> {
+    await Promise.all(this.#patrols.map((patrol) => patrol.start()))
   }
 
   protected override async onStop(): Promise<void> {
-    this.#stopping.abort()
-    this.wake()
-    await Promise.all(this.#loops)
+    await Promise.all(this.#patrols.map((patrol) => patrol.stop()))
     await Promise.all(this.#striking)
     try {
       await Promise.all(this.#agenda.shards.map((shard) => this.#agenda.leave(shard, this.#workerId)))
@@ -68,30 +72,13 @@ export class Promoter extends Service {
     }
   }
 
-  async #keep(shard: number): Promise<void> {
-    let failing = false
-    while (!this.#stopping.signal.aborted) {
-      const waking = this.#waking.signal
-      try {
-        const lookedAt = performance.now()
-        const pauseMs = await this.#keepOnce(shard)
-        await sleep(Math.max(pauseMs - (performance.now() - lookedAt), 0), waking)
-        failing = false
-      } catch (error) {
-        if (!failing && !this.#stopping.signal.aborted)
-          this.#logger.warn({ shard, reason: errorMessage(error) }, 'keeping the agenda failed, trying again')
-        failing = true
-        await sleep(RETRY_MS, this.#stopping.signal)
-      }
-    }
-  }
-
-  /** Does what is due; answers how long to sleep from its beginning on, in ms. */
-  async #keepOnce(shard: number): Promise<number> {
+  /** Does what is due; answers how long to rest, in ms. */
+  async #keep(shard: number): Promise<number> {
+    const lookedAt = performance.now()
     const { isKeeper, pauseMs, items } = await this.#agenda.take(shard, this.#workerId)
     if (!isKeeper) return pauseMs + Math.random() * STANDBY_JITTER_MS
     if (items.length > 0) await this.#do(shard, items)
-    return pauseMs
+    return pauseMs - (performance.now() - lookedAt)
   }
 
   async #do(shard: number, items: readonly AgendaItem[]): Promise<void> {

@@ -1,9 +1,9 @@
-import { errorMessage } from '../errors.ts'
 import type { Logger } from '../logger.ts'
 import { Service } from '../service.ts'
 import type { ControlLeases } from '../store/control-leases.ts'
 import type { ControlStream, TakenEntry } from '../store/control-streams.ts'
 import { sleep } from '../util/sleep.ts'
+import { Patrol } from './patrol.ts'
 import type { Slots } from './slots.ts'
 
 /** A lease counts as run out after this part of it: with the walks in between, a takeover stays within one lease. */
@@ -30,8 +30,7 @@ export class Reclaimer extends Service {
   readonly #accept: (entries: readonly TakenEntry[]) => void
   readonly #logger: Logger
   readonly #cursors = new Map<string, string>()
-  readonly #stopping = new AbortController()
-  #loop: Promise<void> = Promise.resolve()
+  readonly #patrol: Patrol
   #cleanedAt = performance.now()
   #reachedAt = 0
   /** It is time to look, but there was no room. */
@@ -53,6 +52,12 @@ export class Reclaimer extends Service {
     this.#leaseMs = options.leaseMs
     this.#accept = options.accept
     this.#logger = options.logger
+    this.#patrol = new Patrol({
+      round: (signal) => this.#round(signal),
+      retryMs: () => this.#restMs(),
+      complaint: 'looking for orphaned tasks failed',
+      logger: options.logger,
+    })
   }
 
   /**
@@ -70,46 +75,38 @@ export class Reclaimer extends Service {
     await Promise.all(this.#streams.map(({ key }) => this.#leases.surrender(key)))
     this.#isDue = true
     this.#reachedAt = performance.now()
-    this.#loop = this.#run()
+    await this.#patrol.start()
   }
 
-  protected override async onStop(): Promise<void> {
-    this.#stopping.abort()
-    await this.#loop
+  protected override onStop(): Promise<void> {
+    return this.#patrol.stop()
   }
 
-  async #run(): Promise<void> {
-    const { signal } = this.#stopping
-    let failing = false
-    while (!signal.aborted) {
-      try {
-        await this.#meetRedis()
-        if (this.#slots.free > 0) await this.#walk()
-        else this.#isDue = true
-        await this.#clean()
-        this.#reachedAt = performance.now()
-        failing = false
-      } catch (error) {
-        if (!failing)
-          this.#logger.warn({ reason: errorMessage(error) }, 'looking for orphaned tasks failed, trying again')
-        failing = true
-      }
-      await sleep((this.#leaseMs / WALKS_PER_LEASE) * (0.5 + Math.random()), signal)
-    }
+  async #round(signal: AbortSignal): Promise<number> {
+    await this.#meetRedis(signal)
+    if (this.#slots.free > 0) await this.#walk()
+    else this.#isDue = true
+    await this.#clean()
+    this.#reachedAt = performance.now()
+    return this.#restMs()
   }
 
-  async #meetRedis(): Promise<void> {
+  #restMs(): number {
+    return (this.#leaseMs / WALKS_PER_LEASE) * (0.5 + Math.random())
+  }
+
+  async #meetRedis(signal: AbortSignal): Promise<void> {
     await this.#leases.reach()
     const awayMs = performance.now() - this.#reachedAt
     if (awayMs < Math.max(this.#leaseMs * AWAY_SHARE, AWAY_LEAST_MS)) return
-    await sleep(this.#leaseMs * IDLE_SHARE + GRACE_MS, this.#stopping.signal)
+    await sleep(this.#leaseMs * IDLE_SHARE + GRACE_MS, signal)
     await this.#leases.reach()
   }
 
   /** Walks over all streams, lane after lane, in one call: an idle worker's walk costs one however many there are. */
   async #walk(): Promise<void> {
     const count = this.#slots.free
-    if (count <= 0 || this.#stopping.signal.aborted) return
+    if (count <= 0 || !this.isRunning) return
     const idleMs = this.#leaseMs * IDLE_SHARE
     const { entries, fault } = await this.#leases.reclaim(this.#streams, idleMs, count, this.#cursors)
     if (entries.length > 0) {

@@ -38,7 +38,7 @@ export class Rota {
   constructor(streams: readonly ControlStream[]) {
     this.#streamCount = streams.length
     this.#lanes = PRIORITIES.map((priority) => streams.filter((stream) => stream.priority === priority))
-    this.#lively = new Set(streams.filter(({ priority }) => priority === 'normal'))
+    this.#lively = new Set(streams.filter(({ priority, version }) => priority === 'normal' && version === undefined))
   }
 
   /** How many streams may be counted on to bring something: a lane that nobody uses is not one of them. */

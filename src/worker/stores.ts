@@ -4,18 +4,19 @@ import { Keys } from '../redis/keys.ts'
 import { Agenda } from '../store/agenda.ts'
 import { ControlLeases } from '../store/control-leases.ts'
 import { ControlWriter } from '../store/control-streams.ts'
-import { DataWriter } from '../store/data-streams.ts'
+import { DataReader, DataWriter } from '../store/data-streams.ts'
 import { DeadLetters } from '../store/dead-letters.ts'
 import { InboxWriter } from '../store/inbox.ts'
 import { Journals } from '../store/journals.ts'
 import { Presence } from '../store/presence.ts'
 import { TaskRecords } from '../store/task-records.ts'
-import type { ResolvedWorkerOptions } from './options.ts'
+import { type ResolvedWorkerOptions, versionsOf } from './options.ts'
 
 /** All that a worker has in Redis, by noun, over its one command connection. */
 export interface WorkerStores {
   readonly keys: Keys
   readonly records: TaskRecords
+  readonly reader: DataReader
   readonly writer: DataWriter
   readonly control: ControlWriter
   readonly leases: ControlLeases
@@ -29,10 +30,11 @@ export interface WorkerStores {
 
 export function openStores(redis: RedisClient, options: ResolvedWorkerOptions): WorkerStores {
   const keys = new Keys(options.keyPrefix)
-  const records = new TaskRecords(redis, keys)
+  const records = new TaskRecords(redis, keys, versionsOf(options))
   const writer = new DataWriter(redis, keys, options)
   return {
     ...{ keys, records, writer },
+    reader: new DataReader(redis, keys),
     control: new ControlWriter(redis, keys),
     leases: new ControlLeases(redis, options.consumerGroup, options.workerId),
     agenda: new Agenda(redis, keys),

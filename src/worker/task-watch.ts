@@ -1,9 +1,8 @@
-import { errorMessage } from '../errors.ts'
 import type { Execution } from '../execution/execution.ts'
 import type { Logger } from '../logger.ts'
 import { Service } from '../service.ts'
 import type { TaskRecords } from '../store/task-records.ts'
-import { sleep } from '../util/sleep.ts'
+import { Patrol } from './patrol.ts'
 
 /**
  * Looks from time to time at the records of what runs here: a handler that says nothing still learns that its task was
@@ -12,11 +11,7 @@ import { sleep } from '../util/sleep.ts'
 export class TaskWatch extends Service {
   readonly #records: TaskRecords
   readonly #running: () => Iterable<Execution>
-  readonly #periodMs: number
-  readonly #logger: Logger
-  readonly #stopping = new AbortController()
-  #waking = new AbortController()
-  #loop: Promise<void> = Promise.resolve()
+  readonly #patrol: Patrol
 
   constructor(options: {
     records: TaskRecords
@@ -27,15 +22,20 @@ export class TaskWatch extends Service {
     super()
     this.#records = options.records
     this.#running = options.running
-    this.#periodMs = options.periodMs
-    this.#logger = options.logger
+    this.#patrol = new Patrol({
+      round: async () => {
+        await this.look([...this.#running()])
+        return options.periodMs
+      },
+      retryMs: () => options.periodMs,
+      complaint: 'looking at the running tasks failed',
+      logger: options.logger,
+    })
   }
 
   /** Looks at once: something has happened to a task that may run here. */
   wake(): void {
-    const waking = this.#waking
-    this.#waking = new AbortController()
-    waking.abort()
+    this.#patrol.wake()
   }
 
   /** Looks now. */
@@ -49,33 +49,11 @@ export class TaskWatch extends Service {
     })
   }
 
-  protected override onStart(): void {
-    this.#loop = this.#run()
+  protected override onStart(): Promise<void> {
+    return this.#patrol.start()
   }
 
-  protected override async onStop(): Promise<void> {
-    this.#stopping.abort()
-    this.wake()
-    await this.#loop
-  }
-
-  async #run(): Promise<void> {
-    const { signal } = this.#stopping
-    let failing = false
-    let waking = this.#waking.signal
-    for (;;) {
-      await sleep(this.#periodMs, waking)
-      if (signal.aborted) return
-      // Who wakes it while it looks wants another look.
-      waking = this.#waking.signal
-      try {
-        await this.look([...this.#running()])
-        failing = false
-      } catch (error) {
-        if (!failing && !signal.aborted)
-          this.#logger.warn({ reason: errorMessage(error) }, 'looking at the running tasks failed, trying again')
-        failing = true
-      }
-    }
+  protected override onStop(): Promise<void> {
+    return this.#patrol.stop()
   }
 }

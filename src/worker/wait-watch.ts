@@ -1,13 +1,15 @@
 import type { DurableTask } from '../context/durable/durable-task.ts'
 import type { WaitDesk } from '../context/durable/wait-desk.ts'
-import { errorMessage } from '../errors.ts'
 import type { Logger } from '../logger.ts'
 import { Service } from '../service.ts'
-import { sleep } from '../util/sleep.ts'
+import { Patrol } from './patrol.ts'
 import { MOST_AWAY, type Slots } from './slots.ts'
 
 /** Longest time between two rounds, in ms. */
 const PERIOD_MS = 1_000
+const LEAST_PERIOD_MS = 10
+/** The same once it is in a hurry. */
+const HURRIED_MS = 50
 /** Rounds in the time after which a task is suspended. */
 const ROUNDS = 4
 /** A wait of so long is looked after, in ms: the wake-up for it may have been lost. */
@@ -23,55 +25,47 @@ export class WaitWatch extends Service {
   readonly #desk: WaitDesk<DurableTask>
   readonly #slots: Slots
   readonly #suspendAfterMs: number
-  readonly #logger: Logger
-  readonly #stopping = new AbortController()
   readonly #lookedAt = new WeakMap<DurableTask, number>()
-  #hurry = new AbortController()
-  #loop: Promise<void> = Promise.resolve()
+  readonly #patrol: Patrol
+  #isHurried = false
 
   constructor(options: { desk: WaitDesk<DurableTask>; slots: Slots; suspendAfterMs: number; logger: Logger }) {
     super()
     this.#desk = options.desk
     this.#slots = options.slots
     this.#suspendAfterMs = options.suspendAfterMs
-    this.#logger = options.logger
+    this.#patrol = new Patrol({
+      round: async () => {
+        await this.#round()
+        return this.#restMs()
+      },
+      retryMs: () => this.#restMs(),
+      complaint: 'looking after waiting tasks failed',
+      logger: options.logger,
+    })
   }
 
   /** From now on every task that only waits is parked at once: another worker goes on with it. */
   hurry(): void {
-    this.#hurry.abort()
+    this.#isHurried = true
+    this.#patrol.wake()
   }
 
-  protected override onStart(): void {
-    this.#loop = this.#run()
+  protected override onStart(): Promise<void> {
+    return this.#patrol.start()
   }
 
-  protected override async onStop(): Promise<void> {
-    this.#stopping.abort()
-    this.#hurry.abort()
-    await this.#loop
+  protected override onStop(): Promise<void> {
+    return this.#patrol.stop()
   }
 
-  async #run(): Promise<void> {
-    const { signal } = this.#stopping
-    let failing = false
-    while (!signal.aborted) {
-      try {
-        await this.#round()
-        failing = false
-      } catch (error) {
-        if (!failing && !signal.aborted)
-          this.#logger.warn({ reason: errorMessage(error) }, 'looking after waiting tasks failed, trying again')
-        failing = true
-      }
-      const isHurried = this.#hurry.signal.aborted
-      const period = Math.max(Math.min(PERIOD_MS, this.#suspendAfterMs / ROUNDS), 10)
-      await sleep(isHurried ? Math.min(period, 50) : period, isHurried ? signal : this.#hurry.signal)
-    }
+  #restMs(): number {
+    const periodMs = Math.max(Math.min(PERIOD_MS, this.#suspendAfterMs / ROUNDS), LEAST_PERIOD_MS)
+    return this.#isHurried ? Math.min(periodMs, HURRIED_MS) : periodMs
   }
 
   async #round(): Promise<void> {
-    const limitMs = this.#hurry.signal.aborted || this.#slots.away > MOST_AWAY / 2 ? 0 : this.#suspendAfterMs
+    const limitMs = this.#isHurried || this.#slots.away > MOST_AWAY / 2 ? 0 : this.#suspendAfterMs
     const waiting = [...this.#desk.tasks].filter(({ waitedMs }) => waitedMs > 0)
     const ripe = waiting.filter((task) => task.waitedMs >= limitMs && task.canPark)
     await inParts(ripe, (task) => task.park())

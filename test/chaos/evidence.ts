@@ -52,7 +52,7 @@ export class Scene {
 
   /** The record, as it stands at the end. */
   record(state: string, epoch: number, more: Partial<StoredTask> = {}): this {
-    const rest = { errorCode: '', resultToken: state === 'C' ? epoch : undefined }
+    const rest = { errorCode: '', resultToken: state === 'C' ? epoch : undefined, parent: '' }
     this.tasks.set('t1', { task: 't1', session: 's1', state, epoch, ...rest, ...more })
     return this
   }

@@ -3,7 +3,17 @@ import { FAULTS, makePlan, type PlanOptions } from '../../chaos/plan.ts'
 import { Random } from '../../chaos/random.ts'
 
 const OPTIONS: PlanOptions = {
-  ...{ seed: 1, seconds: 60, tasks: 500, workers: 3, leaseMs: 1_000, only: [], faultEveryMs: 500, lanes: true },
+  ...{
+    seed: 1,
+    seconds: 60,
+    tasks: 500,
+    workers: 3,
+    leaseMs: 1_000,
+    only: [],
+    faultEveryMs: 500,
+    lanes: true,
+    workload: 'mixed',
+  },
 }
 
 test('the same seed makes the same plan, another one another', () => {
@@ -21,7 +31,7 @@ test('a plan without some faults has the same tasks and readers', () => {
 
 test('a long plan has every kind of work and of fault, within its time', () => {
   const { tasks, faults } = makePlan({ ...OPTIONS, seconds: 600, tasks: 2_000 })
-  expect(new Set(tasks.map(({ work }) => work.kind)).size).toBe(9)
+  expect(new Set(tasks.map(({ work }) => work.kind)).size).toBe(10)
   expect(new Set(faults.map(({ kind }) => kind))).toEqual(new Set(FAULTS))
   expect(Math.max(...faults.map(({ atMs }) => atMs), ...tasks.map(({ atMs }) => atMs))).toBeLessThan(600_000)
 })

@@ -9,7 +9,11 @@ import { byclaw, byclawWorker } from './support/program.ts'
 const WITHOUT_FLAG = [...['worker', 'logger', 'plugins', 'pluginConfigurator', 'history'], 'handleSignals', 'pluginDir']
 
 /** What stands for one option: Redis has many flags, the log a level. */
-const IN_PIECES: Readonly<Record<string, string>> = { redis: 'redisUrl', retry: 'retryMaxAttempts' }
+const IN_PIECES: Readonly<Record<string, string>> = {
+  redis: 'redisUrl',
+  retry: 'retryMaxAttempts',
+  version: 'agentVersion',
+}
 
 function optionsOfRunWorker(): string[] {
   const path = 'src/worker/options.ts'

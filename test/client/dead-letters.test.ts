@@ -4,7 +4,7 @@ import type { AskAgentCommand } from '../../src/protocol/command.ts'
 import { DeadLetters } from '../../src/store/dead-letters.ts'
 import { waitFor } from '../../src/testing/wait-for.ts'
 import { connect } from '../redis/harness.ts'
-import { envelope, Gate, House } from '../worker/harness.ts'
+import { collect, envelope, Gate, House } from '../worker/harness.ts'
 
 /** A house with a hand on its dead letters. */
 class Cemetery extends House {
@@ -14,8 +14,10 @@ class Cemetery extends House {
   async bury(messageId: string, options: { fence?: string; data?: string; expired?: boolean } = {}): Promise<void> {
     const { fence = 'F:1:1-0:w', data = envelope(messageId, 's'), expired = false } = options
     if (!expired) {
-      const record = { fence, agent_type: 'agent', created_at: '1', finished_at: '2', error: '{}', failures: '1' }
-      await this.redis.hset(this.keys.task('s', messageId), record)
+      const record = { fence, agent_type: 'agent', created_at: '1', failures: '1' }
+      // What was revived has no end any more.
+      const end = fence.startsWith('Q:') ? {} : { finished_at: '2', error: '{}' }
+      await this.redis.hset(this.keys.task('s', messageId), { ...record, ...end })
     }
     const entryId = (await this.add({ data })) as string
     await this.give(entryId, 's', messageId)
@@ -53,6 +55,32 @@ class Cemetery extends House {
 }
 
 describe('a task that failed', () => {
+  test('and was redriven is followed from its beginning to its last end', async () => {
+    const house = new House()
+    const client = house.client()
+    const gate = new Gate()
+    let life = 0
+    await house.work(async (_, context) => {
+      life += 1
+      await context.emitChunk(`life ${life}`)
+      if (life === 1) throw new Error('no')
+      await gate.pass()
+      return life
+    })
+    const ref = { sessionId: 's', messageId: 'm' }
+    await client.ask({ ...ref, targetAgentType: 'agent', content: 'hi' })
+    await house.settled()
+    await client.redriveDeadLetters()
+    await gate.reached(1)
+    const running = collect(client.subscribe('s', { messageId: 'm' }))
+    const present = await collect(client.subscribe('s', { messageId: 'm', follow: false }))
+    expect(present.map(({ type }) => type)).toEqual(['chunk', 'error', 'done', 'rewind', 'chunk'])
+    gate.open()
+    const ends = (await running).filter(({ type }) => type === 'done')
+    expect(ends).toMatchObject([{ status: 'FAILED' }, { status: 'COMPLETED', result: 2 }])
+    expect(await collect(client.subscribe('s', { messageId: 'm' }))).toEqual(await running)
+  })
+
   test('lives again: same ids, a rewind, a fresh budget, an end of its own, and no letter', async () => {
     const house = new Cemetery()
     const client = house.client()

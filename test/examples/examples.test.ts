@@ -27,6 +27,35 @@ const SAID: Readonly<Record<string, readonly RegExp[]>> = {
     /^1000 sessions, 3000 chunks, 1000 ends, 0 wrong, in [\d.]+ s$/,
     /^5 connections on this thread: two of the client, three of the worker$/,
   ],
+  'examples/06-call-an-agent.ts': [/^hallo \[FAILED: 'big' is not in the dictionary\] Welt$/],
+  'examples/07-scatter-gather.ts': [
+    /^{"best":{"name":"borealis","price":95},"statuses":\["COMPLETED","FAILED","COMPLETED"\]}$/,
+  ],
+  'examples/08-ask-a-person.ts': [
+    /^This costs 120 €\. $/,
+    /^May I buy it\? \(open\)$/,
+    /^{"approved":"yes"} INVALID$/,
+    /^{"approved":true,"limit":300} ACCEPTED$/,
+    /^{"approved":false,"limit":0} (?:ALREADY_ANSWERED|CLOSED)$/,
+    /^Bought\.$/,
+    /^This costs 120 €\. Bought\.$/,
+  ],
+  'examples/09-a-step-that-crashes.ts': [
+    /^the worker has ended: SIGKILL$/,
+    /^Life 2 says it all\. {"plan":"made in life 1"}$/,
+  ],
+  'examples/10-sleep.ts': [
+    /^the task sleeps, its worker has 0 tasks and goes home$/,
+    /^I shall remind you\. Tea is ready!$/,
+    /^{"sleptLongEnough":true,"by":"second"}$/,
+  ],
+  'examples/11-cancel-a-tree.ts': [
+    /^CANCEL_REQUESTED$/,
+    /^GW_CANCELLED: the task was cancelled: the user left$/,
+    /^CANCELLED$/,
+    ...[/^ {2}CANCELLED$/, /^ {4}CANCELLED$/, /^ {4}CANCELLED$/],
+    ...[/^ {2}CANCELLED$/, /^ {4}CANCELLED$/, /^ {4}CANCELLED$/],
+  ],
   'examples/12-plugin.ts': [
     /^prompt {4}You are a weather assistant\. Answer in English\.$/,
     /^tools {5}get_current_weather$/,

@@ -71,7 +71,7 @@ describe('tables list exactly what there is', () => {
   test.each([
     ['### Options of runWorker', 'option', 'src/worker/options.ts', 'RunWorkerOptions'],
     ['### Options of GatewayClient', 'option', 'src/client/options.ts', 'GatewayClientOptions'],
-    ['### subscribe', 'option', 'src/client/subscription.ts', 'SubscribeOptions'],
+    ['### subscribe', 'option', 'src/client/subscribe-options.ts', 'SubscribeOptions'],
     ['### What a task may touch', 'member', 'src/agent/context.ts', 'AgentContext'],
   ])('%s', (heading, headed, path, name) => {
     // An overloaded method is one member.

@@ -4,7 +4,7 @@ import { Aftercare } from '../../src/execution/aftercare.ts'
 import { Reception } from '../../src/execution/reception.ts'
 import type { Keys } from '../../src/redis/keys.ts'
 import { Agenda } from '../../src/store/agenda.ts'
-import { ControlReader, lanesOf, type TakenEntry } from '../../src/store/control-streams.ts'
+import { ControlReader, ControlWriter, lanesOf, type TakenEntry } from '../../src/store/control-streams.ts'
 import { DataWriter } from '../../src/store/data-streams.ts'
 import { DeadLetters } from '../../src/store/dead-letters.ts'
 import { InboxWriter } from '../../src/store/inbox.ts'
@@ -42,6 +42,7 @@ beforeEach(async () => {
     ...{ records, deadLetters, logger, workerId: 'w', maxPayloadBytes: 10_000, maxDeliveries: 3 },
     aftercare: new Aftercare({ agenda, inboxes, deadLetters, workerId: 'w' }),
     journals: new Journals(store.redis, keys),
+    control: new ControlWriter(store.redis, keys),
   })
 })
 

@@ -86,7 +86,7 @@ describe('open', () => {
     await journals.open({ ...opening, called: { ...called, replies: false } })
     await endChild()
     const { text } = (await journals.open({ ...opening, op: '/call:child#1' })) as { text: string }
-    expect(parseResult(text)).toEqual({ order: 1, attempt: 1, value: { s: 'C', r: '7' } })
+    expect(parseResult(text)).toMatchObject({ order: 1, attempt: 1, value: { s: 'C', r: '7' } })
   })
 })
 
@@ -105,13 +105,12 @@ describe('the end of a called task', () => {
 
   test('is told again to who asks again, because he did not hear the answer to his commit', async () => {
     await journals.open(opening)
-    const first = await endChild()
-    expect(first.ok && first.tells).toHaveLength(1)
+    await endChild()
+    expect(await inbox()).toHaveLength(1)
     const end = { fence: endedFence('Q:0::', 'COMPLETED'), fields: { result: '7' } }
-    const again = await writer.commit(() => ({
-      ...{ sessionId: 's', messageId: 'child', fence: 'Q:0::', first: 1, events: ['{}'], end },
-    }))
-    expect(again.ok && again.tells).toHaveLength(1)
+    const again = { sessionId: 's', messageId: 'child', fence: 'Q:0::', first: 1, events: ['{}'], end }
+    expect(await writer.commit(() => again)).toMatchObject({ ok: true })
+    expect(await inbox()).toHaveLength(2)
   })
 
   test('that is larger than a wake-up should be is read by who waits', async () => {
@@ -142,6 +141,28 @@ describe('the end of a called task', () => {
 })
 
 describe('park', () => {
+  test('keeps the session’s index for as long as the task waits, whatever else ends in it, and no longer', async () => {
+    const session = keys.session('s')
+    await journals.open(opening)
+    expect(await journals.park(parking)).toEqual({ status: 'parked' })
+    const other = { sessionId: 's', messageId: 'other' }
+    await records.admit([{ ...other, agentType: 'other', traceId: 't', parentMessageId: '', userCode: '' }])
+    await records.begin('w', [{ ...other, entryId: '2-0', turn: '' }])
+    const held = (await fence('other')) as string
+    const end = { fence: endedFence(held, 'COMPLETED'), fields: {} }
+    await writer.commit(() => ({ ...other, fence: held, first: 1, events: ['{}'], end }))
+    expect(await bare.pttl(session)).toBe(-1)
+    await records.begin('w-2', [{ sessionId: 's', messageId: 'child', entryId: '5-0', turn: '' }])
+    await endChild()
+    await records.begin('w', [{ ...ref, entryId: '7-0', turn: '1' }])
+    const mine = (await fence('parent')) as string
+    const last = { fence: endedFence(mine, 'COMPLETED'), fields: {} }
+    expect(await bare.pttl(session)).toBe(-1)
+    await writer.commit(() => ({ ...ref, fence: mine, first: 1, events: ['{}'], end: last }))
+    expect(await bare.pttl(session)).toBeGreaterThan(0)
+    expect((await records.listSession('s')).map(({ messageId }) => messageId)).toEqual(['parent', 'child', 'other'])
+  })
+
   test('is refused when a result has come, when the task is not the caller’s, and when it is cancelled', async () => {
     await journals.open(opening)
     expect(await journals.park({ ...parking, fence: 'R:0:1-0:w' })).toEqual({ status: 'lost', holder: FENCE })

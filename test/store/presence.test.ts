@@ -16,7 +16,7 @@ beforeEach(() => {
 })
 const identity = (workerId: string, change: Partial<WorkerIdentity> = {}): WorkerIdentity => ({
   ...{ workerId, incarnation: `i-${workerId}`, capabilities: ['a', 'b'], maxConcurrency: 5, leaseMs: 5_000 },
-  ...{ host: 'h', pid: 7, version: '1.2.3', ...change },
+  ...{ host: 'h', pid: 7, version: '1.2.3', agentVersions: [], ...change },
 })
 const ids = async () => (await presence.list()).map(({ workerId }) => workerId)
 
@@ -33,6 +33,7 @@ test('one who claims his id is on all lists, with all he said', async () => {
         host: 'h',
         pid: 7,
         version: '1.2.3',
+        agentVersions: [],
       },
       ...{ startedAt: expect.any(Number), lastSeenAt: expect.any(Number) },
     },

@@ -31,7 +31,7 @@ describe('two workers with one id', () => {
   test('of several that start at once, one starts', async () => {
     const house = new House()
     const started = await Promise.allSettled(
-      Array.from({ length: 4 }, (_, i) => house.work(() => i, { workerId: 'w', leaseMs: 1_500 })),
+      Array.from({ length: 4 }, (_, i) => house.work(() => i, { workerId: 'w' })),
     )
     expect(started.map(({ status }) => status).sort()).toEqual(['fulfilled', 'rejected', 'rejected', 'rejected'])
     expect(await house.client().ask(send)).toMatchObject({ status: 'COMPLETED' })
@@ -138,9 +138,9 @@ test('a worker whose hash has vanished (a flushed server) is listed again with a
 
 test('a worker that ended without a word disappears from the lists after its time', async () => {
   const house = new House()
-  const { child } = await startChild(house, 'w', 200)
+  const { child } = await startChild(house, 'w', 1_000)
   const client = house.client()
-  expect(await client.listWorkers()).toHaveLength(1)
+  await waitFor(async () => (await client.listWorkers()).length === 1)
   child.kill('SIGKILL')
   await once(child, 'exit')
   await waitFor(async () => (await client.listWorkers()).length === 0)

@@ -74,6 +74,11 @@ export class AgentCalls {
     )
   }
 
+  /** Cancels the tasks whose answers nobody will ask for any more, because the journal was dropped. */
+  cancelOpen(): void {
+    for (const key of this.#task.journal.openCalls) this.#cancel(this.#derivedId(key), 'the calling task starts afresh')
+  }
+
   #claim(call: CheckedCall, scope: Scope): Operation {
     const { targetAgentType, content, waitForReply, messageId, metadata, extraPayload } = call
     return this.#task.claim(
@@ -155,8 +160,11 @@ export class AgentCalls {
 
   /** The same call has the same id, however often it is made. */
   #messageId(call: CheckedCall, op: Operation): string {
-    const { messageId } = this.#task.header
-    return call.messageId ?? `sub-${digest(messageId, op.key).toString('hex').slice(0, 32)}`
+    return call.messageId ?? this.#derivedId(op.key)
+  }
+
+  #derivedId(op: string): string {
+    return `sub-${digest(this.#task.header.messageId, op).toString('hex').slice(0, 32)}`
   }
 
   #toTask(call: CheckedCall, messageId: string): CalledTask {

@@ -5,11 +5,19 @@ import type { Logger } from '../../logger.ts'
 import type { TaskPlugins } from '../../plugins/task-plugins.ts'
 import type { MessageHeader } from '../../protocol/header.ts'
 import type { TaskRef } from '../../protocol/ids.ts'
+import { isObject } from '../../protocol/json.ts'
 import type { Priority } from '../../redis/keys.ts'
 import type { Agenda } from '../../store/agenda.ts'
 import type { DataReader } from '../../store/data-streams.ts'
 import type { InboxWriter } from '../../store/inbox.ts'
-import { type Journals, type NoteAnswer, parseResult, type RecordedResult, type Refusal } from '../../store/journals.ts'
+import {
+  isElsewhere,
+  type Journals,
+  type NoteAnswer,
+  parseResult,
+  type RecordedResult,
+  type Refusal,
+} from '../../store/journals.ts'
 import type { CancelRequest } from '../../store/task-records.ts'
 import { sleep } from '../../util/sleep.ts'
 import type { Emitter, Ownership } from '../emitter.ts'
@@ -82,10 +90,13 @@ export class DurableTask implements WaitingTask {
   readonly agentType: string
   readonly emitter: Emitter
   readonly journal: Journal
+  /** The scope of the handler itself. */
+  readonly root: Scope
+  /** What was decided of changes in place; see patches.ts. */
+  readonly patches = new Map<string, Promise<boolean>>()
   readonly #options: DurableTaskOptions
   readonly #waits: Waits
   readonly #order = new ReplayOrder()
-  readonly #root: Scope
   #newest: number
   #working = 0
   #isOver = false
@@ -103,7 +114,7 @@ export class DurableTask implements WaitingTask {
     this.#newest = options.journal.lastOrder
     this.#waits = new Waits(options.seat)
     // After a restart the operations have names of their own, so that no late result of an old one is taken for theirs.
-    this.#root = new Scope(this, options.restarts === 0 ? '' : `!${options.restarts}`, undefined)
+    this.root = new Scope(this, options.restarts === 0 ? '' : `!${options.restarts}`, undefined)
     options.signal.onAbort((reason) => this.#abort(reason))
   }
 
@@ -133,7 +144,7 @@ export class DurableTask implements WaitingTask {
   /** Where the running code stands: in the handler itself, or in a step. */
   get scope(): Scope {
     const scope = this.resources.scopes.getStore()
-    return scope?.task === this ? scope : this.#root
+    return scope?.task === this ? scope : this.root
   }
 
   /**
@@ -163,7 +174,7 @@ export class DurableTask implements WaitingTask {
    * @param open - Notes the operation.
    */
   async outcome(op: Operation, kind: WaitKind, open: () => Promise<NoteAnswer>): Promise<RecordedResult> {
-    if (op.result !== undefined) return this.recorded(op.result)
+    if (op.result !== undefined) return this.recorded(op.key, op.result)
     this.#waits.expect(op.key)
     this.resources.desk.add(this)
     const done = this.working()
@@ -186,10 +197,16 @@ export class DurableTask implements WaitingTask {
     }
   }
 
-  /** A recorded result, when it is its turn. */
-  async recorded(result: RecordedResult): Promise<RecordedResult> {
-    await this.#order.turn(result.order)
-    return result
+  /** A recorded result, when it is its turn; a large one is read now. */
+  async recorded(op: string, result: RecordedResult): Promise<RecordedResult> {
+    const whole = result.isElsewhere ? this.#read(op) : undefined
+    await this.#order.turn(result.order, whole)
+    return whole ?? result
+  }
+
+  async #read(op: string): Promise<RecordedResult> {
+    const results = await this.resources.journals.results(this.ref, [op])
+    return parseResult(results.get(op) ?? '')
   }
 
   /** The result that an answer to a note holds, or ''. */
@@ -202,10 +219,13 @@ export class DurableTask implements WaitingTask {
   async close(op: Operation, value: unknown): Promise<RecordedResult> {
     const { emitter, ref } = this
     const entry = op.entry === undefined ? op.json : ''
-    const note = { ...ref, op: op.key, entry, result: JSON.stringify(value ?? null), sum: emitter.sum() }
+    // Of a large result a replay first knows all but the value itself.
+    const short = isObject(value) ? JSON.stringify({ ...value, v: undefined }) : 'null'
+    const note = { ...ref, op: op.key, entry, result: JSON.stringify(value ?? null), short, sum: emitter.sum() }
     const result = parseResult(this.noted(await this.resources.journals.close(note)))
     this.#newest = Math.max(this.#newest, result.order)
-    return result
+    // Nobody else can have written one, so what lies elsewhere is this.
+    return result.isElsewhere ? { ...result, value: JSON.parse(note.result), isElsewhere: false } : result
   }
 
   /** While it has not been called back the task is not parked. */
@@ -223,7 +243,7 @@ export class DurableTask implements WaitingTask {
   /** Called while the task waits: a result has come. */
   hear(op: string, text: string): void {
     if (this.#isOver) return
-    const order = text === '' ? Number.POSITIVE_INFINITY : Number(text.split(' ', 1)[0])
+    const order = text === '' || isElsewhere(text) ? Number.POSITIVE_INFINITY : Number(text.split(' ', 1)[0])
     if (order > this.#newest + 1) {
       // Others have come before it, of which this process has not heard: a replay would see them in that order.
       void this.look()

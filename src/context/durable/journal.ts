@@ -1,4 +1,4 @@
-import { NonDeterminismError } from '../../errors.ts'
+import { GatewayError, NonDeterminismError } from '../../errors.ts'
 import { isObject, parseJson } from '../../protocol/json.ts'
 import { parseResult, type RawJournal, type RecordedResult } from '../../store/journals.ts'
 import type { Fingerprint } from './args.ts'
@@ -32,6 +32,12 @@ export interface Operation {
   /** Its entry as JSON, to be noted. */
   readonly json: string
 }
+
+/** The kind of the operations that say which changes in place a task goes along with. */
+export const PATCH = 'patch'
+
+/** So many operations a task may have. */
+const MOST_OPERATIONS = 50_000
 
 interface Slot {
   readonly entry: Entry
@@ -101,10 +107,33 @@ export class Journal {
     })
   }
 
+  /** The calls of agents that have no result yet, by their keys. */
+  get openCalls(): string[] {
+    return [...this.#slots].flatMap(([key, { entry }]) => {
+      return entry.kind === 'call' && !this.#results.has(key) ? [key] : []
+    })
+  }
+
+  /**
+   * True if earlier runs have recorded, in a scope itself and its groups, what this run has not asked for yet. What lies
+   * in the body of a step does not count: a recorded step is not gone through again.
+   */
+  hasMore(scope: string): boolean {
+    const isStep = (key: string) => this.#slots.get(key)?.entry.kind === 'step'
+    for (const [key, { entry, used }] of this.#slots) {
+      if (used || entry.kind === PATCH || !key.startsWith(`${scope}/`)) continue
+      let slash = key.indexOf('/', scope.length + 1)
+      while (slash >= 0 && !isStep(key.slice(0, slash))) slash = key.indexOf('/', slash + 1)
+      if (slash < 0) return true
+    }
+    return false
+  }
+
   /**
    * The operation that a request stands for.
    *
-   * @throws NonDeterminismError when another one stands in its place.
+   * @throws NonDeterminismError when another one stands in its place, GatewayError `GW_JOURNAL_FULL` when there are too
+   * many.
    */
   claim(request: Request): Operation {
     const { kind, name, hash, shown } = request
@@ -113,6 +142,7 @@ export class Journal {
     const slot = this.#slots.get(key)
     const result = this.#results.get(key)
     if (slot === undefined || (result !== undefined && this.#isOutdated(result))) {
+      if (this.#slots.size >= MOST_OPERATIONS) throw new GatewayError('GW_JOURNAL_FULL', { limit: MOST_OPERATIONS })
       if (slot !== undefined) slot.used = true
       const fresh = slot === undefined ? key : `${key.replace(/~\d+$/, '')}~${this.#attempt}`
       this.#slots.set(fresh, { entry: { kind, name, hash, shown, openedAt: 0, after: '' }, used: true })

@@ -1,13 +1,13 @@
-import { errorMessage, GatewayError } from '../../errors.ts'
+import { GatewayError } from '../../errors.ts'
 import { isObject } from '../../protocol/json.ts'
 import type { RecordedResult } from '../../store/journals.ts'
 import type { Said } from '../hold-back.ts'
 import type { DurableTask } from './durable-task.ts'
 import type { Operation } from './journal.ts'
+import { recordable, recordedValue } from './recordable.ts'
 import { Scope } from './scope.ts'
 import { readSaid } from './step-text.ts'
 
-const MOST_BYTES = 1_048_576
 // Printable: names become part of keys and of what people read.
 const NAME = /^[^\p{C}\p{Zl}\p{Zp}]{1,128}$/u
 
@@ -62,8 +62,7 @@ export class Steps {
     } finally {
       done()
     }
-    await this.#task.recorded(result)
-    return stepValue(result) as Result
+    return recordedValue(await this.#task.recorded(op.key, result)) as Result
   }
 
   async #carryOut<Result>(op: Operation, scope: Scope, fn: () => Result | Promise<Result>): Promise<Result> {
@@ -81,10 +80,10 @@ export class Steps {
       }
       // Where this run of the step begins, if there was one before.
       const after = op.entry === undefined ? undefined : await resources.reader.lastId(ref.sessionId)
-      const value = toJson(op, await resources.scopes.run(scope, fn))
+      const value = recordable(op.key, await resources.scopes.run(scope, fn))
       await emitter.flushed()
       const result = await task.close({ ...op, entry: NOTED }, { v: value, y: after, z: emitter.lastId })
-      return stepValue(result) as Result
+      return recordedValue(result) as Result
     } finally {
       done()
     }
@@ -114,24 +113,4 @@ const NOTED = { kind: 'step', name: '', hash: '', shown: '', openedAt: 0, after:
 /** True for the words of a step, and of the steps in its body. */
 function isInside(key: string, step: string | undefined): boolean {
   return step === key || step?.startsWith(`${key}/`) === true
-}
-
-function stepValue({ value }: RecordedResult): unknown {
-  return isObject(value) ? value.v : null
-}
-
-/** The result as JSON will have it, so that the first run sees what every later one sees. */
-function toJson({ key }: Operation, value: unknown): unknown {
-  let text: string
-  try {
-    text = JSON.stringify(value ?? null) ?? 'null'
-  } catch (cause) {
-    const reason = errorMessage(cause)
-    throw new GatewayError('GW_INVALID_ARGUMENT', { field: `the result of ${key}`, reason }, { cause })
-  }
-  const bytes = Buffer.byteLength(text)
-  if (bytes > MOST_BYTES) {
-    throw new GatewayError('GW_PAYLOAD_TOO_LARGE', { field: `the result of ${key}`, bytes, limit: MOST_BYTES })
-  }
-  return value ?? null
 }

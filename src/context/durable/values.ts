@@ -5,7 +5,7 @@ import { operationKey } from './journal.ts'
 /** See `AgentContext.now`. */
 export async function now(task: DurableTask): Promise<number> {
   const op = task.claim('now', '', null)
-  const result = op.result === undefined ? await task.close(op, Date.now()) : await task.recorded(op.result)
+  const result = op.result === undefined ? await task.close(op, Date.now()) : await task.recorded(op.key, op.result)
   return Number(result.value)
 }
 

@@ -28,8 +28,9 @@ for i = 1, #KEYS / 2 do
       end
     end
     redis.call('ZADD', index, now, message_id)
-    -- A session's index outlives the longest wait in it, and a day.
-    if held_back and redis.call('PTTL', index) < delay + 86400000 then
+    -- A session's index outlives the longest wait in it, and a day; where a task is suspended it has no end.
+    if held_back and redis.call('PTTL', index) < delay + 86400000
+      and redis.call('ZCOUNT', index, 1e15, '+inf') == 0 then
       redis.call('PEXPIRE', index, string.format('%.0f', delay + 86400000))
     end
     out[i] = 1

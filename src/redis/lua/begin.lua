@@ -1,6 +1,7 @@
 -- begin: takes ownership of tasks for one worker, or says why not.
 -- KEYS  per task: record
--- ARGV  1: worker id; then per task: control entry id, followed by a blank and the turn of the entry if it has one
+-- ARGV  1: worker id; then per task: control entry id, followed by a blank and the turn of the entry if it has one;
+--       then, for a worker of a declared version, the versions whose tasks it goes on with, its own first: ` own other `
 -- Answers per task 1 for a plain first start (epoch and attempt 1, nothing written, not cancelled, not expired), which
 -- most are; else {epoch, written, attempt, cancel ('' or JSON), 1 if it expired before its first start}, and if it
 -- has noted operations before {…, its journal, the emitter's sum or '', restarts}; or one of
@@ -10,6 +11,9 @@
 --   stale            another entry is or will be the live one: ack this one
 --   {failed, epoch}  this very entry's attempt failed for good: see that its dead letter is written and that those who
 --                    wait for the end are told, then ack
+--   {elsewhere, version, epoch} the task's journal was written by a version that this worker does not go on with: put its
+--                    envelope on the lane of that version, with the epoch as its turn, then ack. Asked again it answers so
+--                    again; doing it twice does no harm
 --   {parked, due_in, epoch} this very entry's attempt failed and the next is due then: see that it is on the agenda, then ack
 -- Ownership hangs on the id of the one live entry, never on a state alone: a worker that dies between delivery and
 -- start leaves the state as it was, and the redelivered entry must still be the one that may run. A record without a
@@ -19,7 +23,15 @@ local time = redis.call('TIME')
 local now_number = time[1] * 1000 + math.floor(time[2] / 1000)
 local now = string.format('%.0f', now_number)
 local first_fence, owner = 'R:1:', ':' .. ARGV[1]
+local versions = ARGV[#KEYS + 2]
+local own_version = versions and string.match(versions, '%S+')
 local out = {}
+-- `version` is the one that ran the task last, with the epoch of that run; a worker without one leaves no word.
+local function foreign_version(noted, epoch)
+  local since, version = string.match(noted or '', '^(%d+) (.+)$')
+  if since ~= epoch or (versions and string.find(versions, ' ' .. version .. ' ', 1, true)) then return nil end
+  return version
+end
 for i = 1, #KEYS do
   local entry_id, turn = ARGV[i + 1], ''
   local blank = string.find(entry_id, ' ', 1, true)
@@ -29,14 +41,24 @@ for i = 1, #KEYS do
     out[i] = 'missing'
   elseif first[1] == 'Q:0::' and not first[2] and not first[3] and (turn == '' or turn == '0') then
     redis.call('HSET', KEYS[i], 'fence', first_fence .. entry_id .. owner, 'started_at', now, 'attempt', '1')
+    if own_version then redis.call('HSET', KEYS[i], 'version', '1 ' .. own_version) end
     out[i] = 1
   else
     local held = redis.call('HMGET', KEYS[i], 'fence', 'written', 'failures', 'cancel', 'expires_at', 'started_at',
       'journal', 'sum')
     local state, epoch, entry = string.match(held[1], '^(%u):(%d+):([^:]*):')
     local waits = state == 'Q' or state == 'D' or state == 'T'
-    if (state == 'R' and entry == entry_id) or (waits and turn == epoch)
-      or (state == 'Q' and turn == '' and epoch == '0') then
+    local may_run = ((state == 'R' or state == 'Q') and entry == entry_id) or (waits and turn == epoch)
+      or (state == 'Q' and turn == '' and epoch == '0')
+    local more = may_run and held[7] and redis.call('HMGET', KEYS[i], 'restarts', 'version')
+    -- Whoever takes a cancelled task only ends it.
+    local foreign = more and not held[4] and foreign_version(more[2], epoch)
+    if foreign then
+      -- It waits for another entry now; this one stays known until that is written.
+      if state == 'R' then redis.call('HSET', KEYS[i], 'fence', 'Q:' .. epoch .. ':' .. entry_id .. ':') end
+      redis.call('HSET', KEYS[i], 'lane', foreign)
+      out[i] = { 'elsewhere', foreign, epoch }
+    elseif may_run then
       local expired = not held[6] and held[5] and tonumber(held[5]) <= now_number
       epoch = string.format('%.0f', epoch + 1)
       local attempt = string.format('%.0f', (held[3] or 0) + 1)
@@ -54,8 +76,9 @@ for i = 1, #KEYS do
         if state == 'T' then redis.call('HDEL', KEYS[i], 'sum') end
         out[i][6] = held[7]
         out[i][7] = state ~= 'T' and held[8] or ''
-        out[i][8] = redis.call('HGET', KEYS[i], 'restarts') or '0'
+        out[i][8] = more[1] or '0'
       end
+      if own_version then redis.call('HSET', KEYS[i], 'version', epoch .. ' ' .. own_version) end
     elseif state == 'T' and entry == entry_id then
       local due_in = tonumber(redis.call('HGET', KEYS[i], 'due_at') or now) - now_number
       out[i] = { 'parked', string.format('%.0f', math.max(due_in, 0)), epoch }

@@ -3,13 +3,12 @@
 -- KEYS  per task: record, data stream, session index
 -- ARGV  1: TTL of a finished record (ms), 2: TTL of a data stream (ms), 3: TTL of a session index (ms),
 --       4: length bound of a data stream, 5: PUBLISH or SPUBLISH, 6: NUMSUB or SHARDNUMSUB; then per task:
---       fence, shape, the events, the fields, and if the shape says so: the emitter's sum, the message id
+--       fence, shape, the events, the fields, and if the shape says so the emitter's sum
 -- A shape is `<first>:<events>:<to>:<fields>:<sum>:<arm>`: number of the first event (0: whatever comes next), count of
 -- events, the letter to go over to or '', count of the names and values of further fields, 1 if there is a sum (else it
--- is kept as it is) or '', and '' or 1 or 2: the session's TTLs are to be re-armed, and (then the message id is there)
--- what has expired is to be swept besides. Most tasks of a call have the same shape, so it is read once: arguments cost
--- on both sides.
--- Answers per task the id of the last event written ('' if there was none), or {fence that holds} if that is not the
+-- is kept as it is) or '', and '' or 1 or 2: the session's TTLs are to be re-armed, and what has expired is to be swept
+-- besides. Most tasks of a call have the same shape, so it is read once: arguments cost on both sides.
+-- Answers per task the id of the last event written ('' if there was none), 1 if that was the task's last word, or {fence that holds} if that is not the
 -- one given, or {fence, cancel} if the task must not end as it would because it is cancelled; nothing was written then.
 -- Or {'+', id of the last event, who must be told (see `reply`)...} for the end of a task for which others wait.
 -- The fence is a compare-and-set: the owner of an attempt gives his, and whoever ends a task that nobody owns gives the
@@ -25,9 +24,13 @@
 local time = redis.call('TIME')
 local now_number = time[1] * 1000 + math.floor(time[2] / 1000)
 local now = string.format('%.0f', now_number)
--- A session's index outlives the longest wait in it.
+-- A session's index outlives the longest wait in it. While a task is suspended, which its score says, it has no end.
 local function lasts(index, ttl)
   if redis.call('PTTL', index) < ttl then redis.call('PEXPIRE', index, string.format('%.0f', ttl)) end
+end
+-- A record's key ends with the message id, behind the hash tag.
+local function id_of(record)
+  return string.match(record, '}:([^}]*)$')
 end
 local record_ttl, stream_ttl, index_ttl, max_length, publish = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local streams = {}
@@ -52,15 +55,12 @@ for i = 1, #KEYS / 3 do
   local events_at = at + 2
   local fields_at = events_at + count
   at = fields_at + fields
-  local sum, message_id
+  local sum
   if shape.has_sum then
     sum = ARGV[at]
     at = at + 1
   end
-  if arm == '2' then
-    message_id = ARGV[at]
-    at = at + 1
-  end
+  local is_bare = false
   local ending = ''
   if letter == 'T' then
     ending = string.gsub(fence, '^.(:%d+:[^:]*:).*$', 'T%1')
@@ -108,7 +108,7 @@ for i = 1, #KEYS / 3 do
       if push then redis.call(publish, stream, table.concat(push, '\n')) end
     end
     if letter == 'T' then
-      lasts(index, index_ttl + ARGV[fields_at + 1])
+      if redis.call('ZCOUNT', index, 1e15, '+inf') == 0 then lasts(index, index_ttl + ARGV[fields_at + 1]) end
       ARGV[fields_at + 1] = string.format('%.0f', now_number + ARGV[fields_at + 1])
       redis.call('HSET', record, 'fence', ending, 'written', last, unpack(ARGV, fields_at, fields_at + fields - 1))
     elseif ending ~= '' then
@@ -120,26 +120,30 @@ for i = 1, #KEYS / 3 do
         redis.call('PEXPIRE', record, record_ttl)
       end
       if held[4] then
-        redis.call('UNLINK', held[4])
-        redis.call('HDEL', record, 'journal', 'sum', 'envelope', 'home', 'waits_for')
+        -- A suspension has taken the time to live from the session's keys, and has marked its task in the index.
+        is_bare = redis.call('PTTL', index) == -1
+        redis.call('ZADD', index, 'XX', redis.call('HGET', record, 'created_at') or 0, id_of(record))
+        redis.call('UNLINK', held[4], redis.call('HGET', record, 'blobs') or held[4])
+        redis.call('HDEL', record, 'journal', 'blobs', 'inbox', 'sum', 'envelope', 'home', 'waits_for')
       end
     elseif sum then
       redis.call('HSET', record, 'written', last, 'sum', sum)
     elseif last > written then
       redis.call('HSET', record, 'written', last)
     end
-    if arm ~= '' then
-      redis.call('PEXPIRE', stream, stream_ttl)
-      lasts(index, tonumber(index_ttl))
+    if arm == '2' then
       -- The oldest tasks of the session leave the index when their records have expired.
-      if arm == '2' then
-        local home = string.sub(record, 1, -#message_id - 1)
-        for _, oldest in ipairs(redis.call('ZRANGE', index, 0, 99)) do
-          if redis.call('EXISTS', home .. oldest) == 0 then redis.call('ZREM', index, oldest) end
-        end
+      local home = string.sub(record, 1, -#id_of(record) - 1)
+      for _, oldest in ipairs(redis.call('ZRANGE', index, 0, 99)) do
+        if redis.call('EXISTS', home .. oldest) == 0 then redis.call('ZREM', index, oldest) end
       end
     end
-    out[i] = id
+    -- Who is suspended will need what was said before, however long that takes; see `suspend`.
+    if (arm ~= '' or is_bare) and redis.call('ZCOUNT', index, 1e15, '+inf') == 0 then
+      redis.call('PEXPIRE', stream, stream_ttl)
+      lasts(index, tonumber(index_ttl))
+    end
+    out[i] = ending == '' and id or 1
     if held[5] and ending ~= '' and letter ~= 'T' then out[i] = reply(record, held[5], { '+', id }) end
   end
 end

@@ -1,5 +1,5 @@
 -- journal-ask: notes a question to a person and puts it on the session's data stream, both once.
--- KEYS  1: record, 2: journal, 3: data stream
+-- KEYS  1: record, 2: journal, 3: data stream, 4: blobs
 -- ARGV  1: fence, 2: operation, 3: entry (JSON), 4: the emitter's sum or '', 5: event, 6: TTL of a data stream (ms),
 --       7: length bound of a data stream, 8: PUBLISH or SPUBLISH
 -- Answers like journal-open.
@@ -7,7 +7,7 @@ local held = redis.call('HMGET', KEYS[1], 'fence', 'cancel', 'journal')
 if held[1] ~= ARGV[1] then return { held[1] or '' } end
 if held[2] then return { ARGV[1], held[2] } end
 if not held[3] then
-  redis.call('HSET', KEYS[1], 'journal', KEYS[2])
+  redis.call('HSET', KEYS[1], 'journal', KEYS[2], 'blobs', KEYS[4])
   if ARGV[4] ~= '' then redis.call('HSET', KEYS[1], 'sum', ARGV[4]) end
 end
 local time = redis.call('TIME')

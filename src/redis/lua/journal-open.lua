@@ -1,31 +1,34 @@
 -- journal-open: notes that tasks begin operations, and makes the records of the tasks that those call.
 -- include answers
 -- KEYS  per operation: record, journal, record of the called task (where none is called: the record again), session index
---       (for a step: the data stream)
+--       (for a step: the data stream), blobs
 -- ARGV  per operation: fence, operation, entry (JSON), the emitter's sum or '', id of the called task or '', its agent
 --       type, trace id, user code, id of the calling task, 1 if the caller waits for the end,
---       2 for a step: the entry then keeps where the data stream ends
+--       2 for a step: the entry then keeps where the data stream ends; on a single Redis, else '': the control stream of
+--       the called task, its envelope, and how inboxes are written (see `deliver`)
 -- Answers per operation {'', state of the called task, result}: the state is 'unbound' if its envelope must be put on its
 -- control stream (for it may never have been: a duplicate does no harm), else 'bound' or ''; the result is '' while there
--- is none. Or {fence that holds} if that is not the one given, or {fence, cancel} if the task is cancelled: nothing was
+-- is none. On a single Redis the envelope is put there at once, and who waits is woken by whoever writes the result; on a
+-- Cluster those streams lie in other slots, which no script touches. Or {fence that holds} if that is not the one given, or {fence, cancel} if the task is cancelled: nothing was
 -- written then. An operation that was noted before stays as it is.
 local time = redis.call('TIME')
 local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
 local out = {}
-for i = 1, #KEYS / 4 do
-  local record, journal, child, index = KEYS[4 * i - 3], KEYS[4 * i - 2], KEYS[4 * i - 1], KEYS[4 * i]
-  local at = 10 * i - 9
+for i = 1, #KEYS / 5 do
+  local record, journal, child, index = KEYS[5 * i - 4], KEYS[5 * i - 3], KEYS[5 * i - 2], KEYS[5 * i - 1]
+  local at = 13 * i - 12
   local fence, op, sum, child_id = ARGV[at], ARGV[at + 1], ARGV[at + 3], ARGV[at + 4]
-  local held = redis.call('HMGET', record, 'fence', 'cancel', 'journal')
+  local held = redis.call('HMGET', record, 'fence', 'cancel', 'journal', 'inbox')
   if held[1] ~= fence then
     out[i] = { held[1] or '' }
   elseif held[2] then
     out[i] = { fence, held[2] }
   else
     if not held[3] then
-      redis.call('HSET', record, 'journal', journal)
+      redis.call('HSET', record, 'journal', journal, 'blobs', KEYS[5 * i])
       if sum ~= '' then redis.call('HSET', record, 'sum', sum) end
     end
+    if ARGV[at + 12] ~= '' and not held[4] then redis.call('HSET', record, 'inbox', ARGV[at + 12]) end
     local state = ''
     local opened = now
     if ARGV[at + 9] == '2' then
@@ -51,6 +54,10 @@ for i = 1, #KEYS / 4 do
           deliver(record, journal, op, outcome(child))
         end
       end
+    end
+    if state == 'unbound' and ARGV[at + 10] ~= '' then
+      redis.call('XADD', ARGV[at + 10], '*', 'data', ARGV[at + 11])
+      state = 'bound'
     end
     out[i] = { '', state, redis.call('HGET', journal, '=' .. op) or '' }
   end

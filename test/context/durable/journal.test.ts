@@ -3,6 +3,7 @@ import { fingerprint } from '../../../src/context/durable/args.ts'
 import { Journal } from '../../../src/context/durable/journal.ts'
 import { ReplayOrder } from '../../../src/context/durable/replay-order.ts'
 import { NonDeterminismError } from '../../../src/errors.ts'
+import { deferred } from '../../../src/util/deferred.ts'
 
 const request = (args: unknown, ordinal = 0, name = 'x') => ({
   ...{ scope: '', kind: 'call', name, ordinal },
@@ -38,7 +39,7 @@ describe('a claim', () => {
       entry: { openedAt: 1000 },
       result: undefined,
     })
-    expect(journal.claim(request('b', 1)).result).toEqual({ order: 3, attempt: 1, value: { s: 'C' } })
+    expect(journal.claim(request('b', 1)).result).toMatchObject({ order: 3, attempt: 1, value: { s: 'C' } })
     expect(journal.claim(request('c', 2))).toMatchObject({ key: '/call:x#2', entry: undefined })
     expect(journal.lastOrder).toBe(3)
   })
@@ -121,4 +122,43 @@ test('recorded results come in their order, one per turn, whoever asked first', 
   clearImmediate(count)
   expect(seen).toEqual([1, 2, 3, 4])
   expect(new Set(turns).size).toBe(4)
+})
+
+test('the number of operations has an end, which is said', () => {
+  const journal = new Journal(1)
+  for (let i = 0; i < 50_000; i += 1) journal.claim(request('x', i))
+  expect(() => journal.claim(request('x', 50_000))).toThrow(
+    expect.objectContaining({ code: 'GW_JOURNAL_FULL', message: expect.stringContaining('50000') }),
+  )
+})
+
+test('of a turn whose result must be read first, nothing overtakes', async () => {
+  const order = new ReplayOrder()
+  const read = deferred()
+  const seen: number[] = []
+  const turns = [order.turn(2), order.turn(1, read.promise)].map((turn, i) => turn.then(() => seen.push(2 - i)))
+  await new Promise((resolve) => setTimeout(resolve, 20))
+  expect(seen).toEqual([])
+  read.resolve()
+  await Promise.all(turns)
+  expect(seen).toEqual([1, 2])
+})
+
+describe('what an earlier run has recorded beyond this place', () => {
+  const entry = (kind: string) => `1 {"k":"${kind}","m":"x","h":"h","a":""}`
+  const journal = (fields: Record<string, string>) =>
+    new Journal(1, { now: 0, fields: new Map(Object.entries(fields)) })
+
+  test('is what this run has not asked for, in groups too, but not in the bodies of steps, nor patches', () => {
+    expect(journal({}).hasMore('')).toBe(false)
+    expect(journal({ '/call:x#0': entry('call') }).hasMore('')).toBe(true)
+    expect(journal({ '/group#0[1]/call:x#0': entry('call') }).hasMore('')).toBe(true)
+    expect(journal({ '/patch:x#0': entry('patch') }).hasMore('')).toBe(false)
+    const nested = { '/step:a/b#0': entry('step'), '/step:a/b#0/call:x#0': entry('call') }
+    expect(journal(nested).hasMore('/step:a/b#0')).toBe(true)
+    expect(journal({ ...nested, '/call:y#0': entry('call') }).hasMore('/step:a/b#0')).toBe(true)
+    const asked = journal(nested)
+    asked.claim({ scope: '', kind: 'step', name: 'a/b', ordinal: 0, hash: 'h', shown: '' })
+    expect(asked.hasMore('')).toBe(false)
+  })
 })

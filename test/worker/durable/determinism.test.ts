@@ -67,13 +67,34 @@ describe('a handler that runs again', () => {
     expect(text).toMatch(/^run \d $/)
   })
 
+  test('and starts afresh cancels what the dropped journal had called', async () => {
+    const house = new House()
+    const client = house.client()
+    let run = 0
+    await house.work(
+      async (_, context) => {
+        run += 1
+        // Nobody offers it: it stays open.
+        if (run === 1) void context.callAgent({ targetAgentType: 'nobody', content: 'x' })
+        await context.sleep(run === 1 ? 500 : 501)
+        return run
+      },
+      { suspendAfterMs: 20, leaseMs: 1_000, onNonDeterminism: 'restart' },
+    )
+    expect((await client.ask({ ...send, timeoutMs: 20_000 })).status).toBe('COMPLETED')
+    await waitFor(async () => {
+      const [, child] = await client.listTasks({ sessionId: 's' })
+      return child?.agentType === 'nobody' && child.status === 'CANCELLED'
+    })
+  })
+
   test('and never does the same twice is not started afresh for ever', async () => {
     const house = new House()
     let run = 0
     await house.work(
       async (_, context) => {
         run += 1
-        await context.sleep(60 + run)
+        await context.sleep(500 + run)
       },
       { suspendAfterMs: 20, leaseMs: 500, onNonDeterminism: 'restart' },
     )

@@ -56,6 +56,36 @@ describe('a task that waits for long', () => {
     expect(await client.explain({ sessionId: 's', messageId: 'm' })).toMatchObject({ state: 'suspended' })
   })
 
+  test('keeps what was said in its session, also while others there come to their ends, and no longer', async () => {
+    const house = new House()
+    const client = house.client()
+    const handle = async (_: unknown, context: AgentContext) => {
+      await context.emitChunk('before ')
+      await context.askUser('Well?')
+    }
+    await house.work(handle, { suspendAfterMs: 20, streamTtlMs: 50_000, resultTtlMs: 50_000 })
+    const ttls = () => Promise.all([house.keys.data('s'), house.keys.session('s')].map((key) => house.redis.pttl(key)))
+    for (const messageId of ['m', 'm-2']) {
+      await client.sendMessage({ ...send, messageId })
+      await waitFor(async () => (await client.getTask({ ...send, messageId }))?.status === 'WAITING_USER')
+    }
+    expect(await ttls()).toEqual([-1, -1])
+    const { findings } = await client.diagnose({ fix: true, intervalMs: 50 })
+    expect(findings.filter(({ kind }) => kind === 'key-without-ttl')).toEqual([])
+    const answer = async (messageId: string) => {
+      const { askId = '' } = (await client.pendingAsks('s')).find((ask) => ask.messageId === messageId) ?? {}
+      await client.reply({ sessionId: 's', messageId, askId, content: 'yes' })
+      await client.result({ sessionId: 's', messageId })
+    }
+    await answer('m-2')
+    expect(await ttls()).toEqual([-1, -1])
+    await answer('m')
+    for (const ttl of await ttls()) {
+      expect(ttl).toBeGreaterThan(0)
+      expect(ttl).toBeLessThanOrEqual(100_000)
+    }
+  })
+
   test('is not parked while a step, a tool or a short sleep runs', async () => {
     const house = new House()
     const gate = new Gate()

@@ -1,23 +1,42 @@
 -- answers: how what a task waits for reaches it. For scripts that begin with `-- include answers`.
 
 -- Writes the result of one operation into the journal of the task that waits for it, once, and answers who must be told:
--- {'wake', owner, result} while the task runs; {'resume', epoch, home, envelope} when it is suspended, or was and has not
+-- {'wake', owner, result} while the task runs, unless its `inbox`, `<stem of the key> <length> <time to live>`, lets the
+-- owner be woken here and now; {'resume', epoch, home, envelope} when it is suspended, or was and has not
 -- been taken again yet: then an envelope is to be put on the control stream of `home` with the epoch as its turn, and
 -- doing so twice does no harm; {'none'} while it waits for its next attempt. Nothing is answered (nil) when the task has
 -- its end or does not know the operation. The second answer is true if the result is this one. A result is kept as
--- `<order> <attempt> <json>`.
-local function deliver(record, journal, op, result)
-  local held = redis.call('HMGET', record, 'fence', 'attempt', 'home', 'envelope')
+-- `<order> <attempt> <json>`; one that is large lies among the record's `blobs`, and what is to be known without it, `short`,
+-- is kept as `<order> <attempt> @<json>`. Those who are woken have to read a large one.
+local function kept(record, op, result, short)
+  local blobs = #result > 32768 and redis.call('HGET', record, 'blobs')
+  if not blobs then return result end
+  redis.call('HSET', blobs, op, result)
+  return '@' .. short
+end
+
+local function wake(inbox, owner, record, op, text)
+  local stem, length, ttl = string.match(inbox, '^(.*) (%d+) (%d+)$')
+  local session_id, message_id = string.match(record, '{([^{}]*)}:([^{}]*)$')
+  redis.call('XADD', stem .. owner, 'MAXLEN', '~', length, '*', 'data', '{}',
+    'wake', 'reply ' .. session_id .. ' ' .. message_id .. ' ' .. op, 'result', text)
+  redis.call('PEXPIRE', stem .. owner, ttl)
+end
+
+local function deliver(record, journal, op, result, short)
+  local held = redis.call('HMGET', record, 'fence', 'attempt', 'home', 'envelope', 'inbox')
   if not held[1] or string.find('CFXE', string.sub(held[1], 1, 1), 1, true) then return nil, false end
   local text = redis.call('HGET', journal, '=' .. op)
   local is_new = not text
   if is_new then
     if redis.call('HEXISTS', journal, op) == 0 then return nil, false end
-    text = redis.call('HINCRBY', journal, 'n', 1) .. ' ' .. (held[2] or '0') .. ' ' .. result
+    text = redis.call('HINCRBY', journal, 'n', 1) .. ' ' .. (held[2] or '0') .. ' ' .. kept(record, op, result, short)
     redis.call('HSET', journal, '=' .. op, text)
   end
   local state, epoch, owner = string.match(held[1], '^(%u):(%d+):[^:]*:(.*)$')
-  if state == 'R' then return { 'wake', owner, #text <= 32768 and text or '' }, is_new end
+  local is_large = #text > 32768 or string.find(text, '^%d+ %d+ @')
+  if state == 'R' and not held[5] then return { 'wake', owner, is_large and '' or text }, is_new end
+  if state == 'R' then wake(held[5], owner, record, op, is_large and '' or text) end
   if state == 'W' then
     redis.call('HSET', record, 'fence', 'Q:' .. epoch .. '::')
     redis.call('HDEL', record, 'waits_for')
@@ -27,18 +46,20 @@ local function deliver(record, journal, op, result)
   return { 'none' }, is_new
 end
 
--- How a task has ended, as its caller's journal has it.
+-- How a task has ended, as its caller's journal has it, and in short.
 local function outcome(record)
   local held = redis.call('HMGET', record, 'fence', 'result', 'content', 'error')
-  return cjson.encode({ s = string.sub(held[1], 1, 1), r = held[2] or nil, c = held[3] or nil, e = held[4] or nil })
+  local state = string.sub(held[1], 1, 1)
+  local short = '{"s":"' .. state .. '"}'
+  return cjson.encode({ s = state, r = held[2] or nil, c = held[3] or nil, e = held[4] or nil }), short
 end
 
 -- Delivers the end of a task to all that wait for it, and adds to `out` per waiting task its record, the operation and
 -- what `deliver` says. `reply_to` has a line `<record> <journal> <operation>` for each.
 local function reply(record, reply_to, out)
-  local result = outcome(record)
+  local result, short = outcome(record)
   for above, journal, op in string.gmatch(reply_to, '(%S+) (%S+) ([^\n]+)') do
-    local tell = deliver(above, journal, op, result)
+    local tell = deliver(above, journal, op, result, short)
     if tell then
       table.insert(tell, 1, op)
       table.insert(tell, 1, above)

@@ -1,0 +1,149 @@
+// Workers that call each other, each in a process of its own, beside the bare round trip that such a call stands on.
+
+import { Redis } from 'ioredis'
+import { serveParent, withResolvers } from './child.mjs'
+import { nowMs } from './clock.mjs'
+import { importSdk } from './sdk.mjs'
+
+const { createLogger, GatewayWorker, runWorker } = await importSdk()
+
+const GROUP = 'bench'
+const BLOCK_MS = 1_000
+const WAITING = 'waiting'
+
+let worker
+let bare
+let echoing
+const results = new Map()
+/** Waiting tasks that went on, by when. */
+const resumed = []
+
+const connect = (port) => new Redis(port, '127.0.0.1', { maxRetriesPerRequest: null })
+
+/** One bare round trip: an entry for a worker's stream, read there by a blocking read of its group, and an answer back. */
+const bareTrip = async () => {
+  await Promise.all([bare.commands.xadd('bare:ask', '*', 'data', '{"ask":1}'), heard()])
+}
+
+const heard = async () => {
+  const answer = await bare.blocked.xread('COUNT', 1, 'BLOCK', BLOCK_MS, 'STREAMS', 'bare:answer', bare.last)
+  bare.last = answer[0][1][0][0]
+}
+
+const echo = async (port) => {
+  const commands = connect(port)
+  const blocked = connect(port)
+  await commands.xgroup('CREATE', 'bare:ask', GROUP, '0', 'MKSTREAM')
+  const loop = async () => {
+    for (;;) {
+      const read = ['GROUP', GROUP, 'w', 'COUNT', 10, 'BLOCK', BLOCK_MS, 'STREAMS', 'bare:ask', '>']
+      const reply = await blocked.xreadgroup(...read)
+      for (const _ of reply?.[0][1] ?? []) await commands.xadd('bare:answer', '*', 'data', '{"answer":1}')
+    }
+  }
+  loop().catch(() => undefined) // it ends with its connection
+  return {
+    close: () => {
+      for (const each of [commands, blocked]) each.disconnect()
+    },
+  }
+}
+
+const timed = async (samples, work) => {
+  const begin = performance.now()
+  await work()
+  samples.push(performance.now() - begin)
+}
+
+/** What the caller does; the content of its message says it. */
+const acts = {
+  /** Calls and bare round trips in turn. */
+  pairs: async (context, { warm, count, target }) => {
+    const calls = []
+    const trips = []
+    const call = () => context.callAgent({ targetAgentType: target, content: 'x' })
+    for (let turn = 0; turn < warm + count; turn += 1) {
+      if (turn === warm) for (const samples of [calls, trips]) samples.length = 0
+      await timed(calls, call)
+      await timed(trips, bareTrip)
+    }
+    return { calls, trips }
+  },
+  /** So many calls at once, again and again. */
+  crowd: async (context, { warm, count, target, width }) => {
+    const calls = []
+    for (let turn = 0; turn < warm + count; turn += width) {
+      if (turn === warm) calls.length = 0
+      const call = () => timed(calls, () => context.callAgent({ targetAgentType: target, content: 'x' }))
+      await Promise.all(Array.from({ length: width }, call))
+    }
+    return { calls, trips: [] }
+  },
+}
+
+class Caller extends GatewayWorker {
+  getCapabilities() {
+    return ['caller']
+  }
+
+  async processCommand(command, context) {
+    const { act, key, ...options } = JSON.parse(command.content)
+    results.get(key).resolve(await acts[act](context, options))
+  }
+}
+
+class Callee extends GatewayWorker {
+  getCapabilities() {
+    return ['callee', ...Array.from({ length: 4 }, (_, hop) => `hop-${hop}`)]
+  }
+
+  async processCommand(_command, context) {
+    const hop = /^hop-(\d)$/.exec(context.agentType)?.[1]
+    if (hop === undefined) return { ok: 1 }
+    const target = hop === '0' ? 'callee' : `hop-${Number(hop) - 1}`
+    return (await context.callAgent({ targetAgentType: target, content: 'x' })).data
+  }
+}
+
+/** Asks once, and notes when it went on. */
+class Waiter extends GatewayWorker {
+  getCapabilities() {
+    return [WAITING]
+  }
+
+  async processCommand(_command, context) {
+    await context.askUser('go on?')
+    resumed.push({ id: context.messageId, at: nowMs() })
+    return { ok: 1 }
+  }
+}
+
+const AGENTS = { caller: Caller, callee: Callee, waiter: Waiter }
+
+serveParent({
+  start: async ({ port, role, options = {} }) => {
+    if (role === 'callee') echoing = await echo(port)
+    if (role === 'caller') bare = { commands: connect(port), blocked: connect(port), last: '0-0' }
+    worker = await runWorker({
+      ...{
+        worker: new AGENTS[role](),
+        redis: `redis://127.0.0.1:${port}/0`,
+        workerId: role,
+        logger: createLogger('warn'),
+      },
+      ...options,
+    })
+  },
+  expect: ({ key }) => void results.set(key, withResolvers()),
+  result: ({ key }) => results.get(key).promise,
+  resumed: () => resumed.splice(0),
+  memory: () => {
+    for (let pass = 0; pass < 3; pass += 1) globalThis.gc?.()
+    return process.memoryUsage().heapUsed
+  },
+  stop: async () => {
+    await worker.stop()
+    echoing?.close()
+    if (bare !== undefined) for (const each of [bare.commands, bare.blocked]) each.disconnect()
+  },
+})

@@ -1,0 +1,126 @@
+import { GatewayError } from '../errors.ts'
+import type { SessionEvent } from '../protocol/event.ts'
+import type { TaskRef } from '../protocol/ids.ts'
+import { compareEntryIds } from '../redis/streams.ts'
+import type { DataReader } from '../store/data-streams.ts'
+import type { TaskRecords } from '../store/task-records.ts'
+import { doneEvent } from './own-events.ts'
+
+/** How much earlier than its record a task's first event can lie: the clocks of a failed-over pair of servers differ. */
+const CLOCK_MARGIN_MS = 60_000
+
+/** What a look at a record has found: the end that the stream has no more, or that the stream is to be read first. */
+type Found = SessionEvent | 'behind' | undefined
+
+/**
+ * Sees to it that who waits for a task's end gets it even if the stream does not bring it: a task whose `done` event was
+ * trimmed or has expired still has its end in its record. A task that was there and is not any more, while its end was
+ * never seen, went with the server's data: who waits for it is told.
+ */
+export class EndWatch {
+  readonly #ref: TaskRef
+  readonly #records: TaskRecords
+  readonly #reader: DataReader
+  readonly #lookSoon: () => void
+  #isDue = true
+  /** The task was accepted, as far as is known here: its record, an event of it or its sender said so. */
+  #known = false
+  /** The record of the known task was not there at the last look. */
+  #missing = false
+  /** The task's `done` was noted. */
+  #doneSeen = false
+  /** Ends of the task after which it lived again, by the ids of their events. */
+  readonly #pastEnds = new Set<string>()
+
+  constructor(options: {
+    ref: TaskRef
+    records: TaskRecords
+    reader: DataReader
+    /** Asks for another look before long. */
+    lookSoon: () => void
+  }) {
+    this.#ref = options.ref
+    this.#records = options.records
+    this.#reader = options.reader
+    this.#lookSoon = options.lookSoon
+  }
+
+  /** The record is to be looked at once the stream has nothing more. */
+  get isDue(): boolean {
+    return this.#isDue
+  }
+
+  wake(): void {
+    this.#isDue = true
+  }
+
+  /** The task was accepted by Redis, so its loss would be noticed. */
+  expect(): void {
+    this.#known = true
+  }
+
+  /** Takes note of an event that the stream has brought. */
+  note({ messageId, type, id }: SessionEvent): void {
+    if (messageId !== this.#ref.messageId) return
+    this.#known = true
+    if (type === 'done' && !this.#pastEnds.has(id)) this.#doneSeen = true
+  }
+
+  /** True for an end of the task after which it lived again. */
+  isPast(id: string): boolean {
+    return this.#pastEnds.has(id)
+  }
+
+  /** A dead letter that was redriven has a life after its end: then that was not the last word. To be asked before `note`. */
+  async lookForLaterLives(events: readonly SessionEvent[]): Promise<void> {
+    const failures = events.filter(
+      (event) => event.type === 'done' && event.status === 'FAILED' && event.messageId === this.#ref.messageId,
+    )
+    if (failures.length === 0) return
+    const end = await this.#records.getEnd(this.#ref)
+    if (end === null) return
+    for (const { id } of failures) {
+      if (!('endId' in end) || compareEntryIds(end.endId, id) > 0) this.#pastEnds.add(id)
+    }
+  }
+
+  /** An id before the first event of the task, from the time at which Redis made its record. */
+  async start(): Promise<string> {
+    const task = await this.#records.get(this.#ref)
+    this.#known ||= task !== null
+    return task === null ? '0-0' : `${Math.max(0, task.createdAt - CLOCK_MARGIN_MS)}-0`
+  }
+
+  /**
+   * Looks at the record; `cursor` tells the last event that the reader has.
+   *
+   * @throws GatewayError `GW_TASK_LOST`.
+   */
+  async look(cursor: () => string): Promise<Found> {
+    this.#isDue = false
+    if (this.#doneSeen) return undefined
+    const end = await this.#records.getEnd(this.#ref)
+    if (end === null) {
+      this.#miss()
+      return undefined
+    }
+    this.#known = true
+    this.#missing = false
+    if (!('endId' in end)) return undefined
+    const lastId = await this.#reader.lastId(this.#ref.sessionId)
+    // A push may have brought it meanwhile.
+    if (this.#doneSeen) return undefined
+    if (compareEntryIds(end.endId, cursor()) <= 0 || compareEntryIds(end.endId, lastId) > 0) return doneEvent(end)
+    // Written between the reader's page and this look, or trimmed by now: the next page tells.
+    this.#isDue = true
+    return 'behind'
+  }
+
+  /** One look is no proof: in a failover the record may come with the next start of the task. */
+  #miss(): void {
+    if (!this.#known || this.#doneSeen) return
+    if (this.#missing) throw new GatewayError('GW_TASK_LOST', { messageId: this.#ref.messageId })
+    this.#missing = true
+    this.#lookSoon()
+  }
+}

@@ -1,0 +1,101 @@
+import { GatewayError } from '../errors.ts'
+import type { SessionEvent } from '../protocol/event.ts'
+import { checkRef, idFault, newMessageId, type TaskRef } from '../protocol/ids.ts'
+import type { TaskRecords } from '../store/task-records.ts'
+import type { SendContractRequest, SendMessageRequest } from './request.ts'
+import type { Sender } from './sender.ts'
+import type { Subscription } from './subscription.ts'
+import type { Subscriptions } from './subscriptions.ts'
+import { isEnd, type TaskResult, toResult } from './task-result.ts'
+import { withinTime } from './time-limit.ts'
+
+export interface ResultOptions extends TaskRef {
+  /** How long to wait, in ms. Default for ever. */
+  readonly timeoutMs?: number
+  readonly signal?: AbortSignal
+}
+
+/** What an ask may do besides sending. */
+export interface AskOptions {
+  /** Called with each event of the task, in order. */
+  readonly onEvent?: (event: SessionEvent) => void
+  /** How long to wait for the end, in ms. Default for ever. */
+  readonly timeoutMs?: number
+  readonly signal?: AbortSignal
+}
+
+/** Waits for the ends of tasks. */
+export class Results {
+  readonly #records: TaskRecords
+  readonly #subscriptions: Subscriptions
+  readonly #sender: Sender
+  readonly #requireOpen: () => void
+
+  constructor(options: {
+    records: TaskRecords
+    subscriptions: Subscriptions
+    sender: Sender
+    /** Throws once the client is closed. */
+    requireOpen: () => void
+  }) {
+    this.#records = options.records
+    this.#subscriptions = options.subscriptions
+    this.#sender = options.sender
+    this.#requireOpen = options.requireOpen
+  }
+
+  /** The end of a task that was sent before. */
+  async wait<Data>({ sessionId, messageId, ...limits }: ResultOptions): Promise<TaskResult<Data>> {
+    const ref = checkRef({ sessionId, messageId })
+    return withinTime(`the end of ${messageId}`, limits, async (signal) => {
+      const subscription = this.#subscriptions.follow(sessionId, { messageId, after: '$', signal })
+      try {
+        // A time that is up, or the caller's signal, ends the subscription, also one that never opens.
+        await Promise.race([subscription.opened(), subscription.ended])
+        signal.throwIfAborted()
+        const end = await this.#records.getEnd(ref)
+        if (isEnd(end)) return toResult<Data>(end)
+        if (end !== null) subscription.expectTask()
+        for await (const _ of subscription) signal.throwIfAborted()
+        signal.throwIfAborted()
+        return await this.#read<Data>(ref)
+      } finally {
+        await subscription.return()
+      }
+    })
+  }
+
+  /** Sends a message and waits for the end of its task. */
+  async ask(request: (SendMessageRequest | SendContractRequest) & AskOptions): Promise<TaskResult> {
+    const { onEvent, timeoutMs, signal: callers, ...message } = request
+    const { sessionId, messageId = newMessageId() } = message
+    const isKnown = message.messageId !== undefined
+    return withinTime(`the end of ${messageId}`, { timeoutMs, signal: callers }, async (signal) => {
+      // Before the send, so that not even the first event has to be looked up. A message id of the caller's may have
+      // been sent earlier: then its events begin earlier too.
+      const after = isKnown ? undefined : '$'
+      const follow = () => this.#subscriptions.follow(sessionId, { messageId, after, signal })
+      let subscription: Subscription | undefined = idFault(sessionId) === null && !isKnown ? follow() : undefined
+      try {
+        const sent = await this.#sender.send({ ...message, messageId } as SendMessageRequest, signal)
+        if (!sent.success) signal.throwIfAborted() // it may have been waiting for room
+        if (!sent.success) throw new GatewayError('GW_SEND_REFUSED', { status: sent.status, ...sent.error })
+        subscription ??= follow()
+        subscription.expectTask()
+        for await (const event of subscription) onEvent?.(event)
+        signal.throwIfAborted()
+        return await this.#read({ sessionId, messageId })
+      } finally {
+        await subscription?.return()
+      }
+    })
+  }
+
+  /** The result of a task whose `done` event was seen. */
+  async #read<Data>(ref: TaskRef): Promise<TaskResult<Data>> {
+    this.#requireOpen()
+    const end = await this.#records.getEnd(ref)
+    if (isEnd(end)) return toResult<Data>(end)
+    throw new GatewayError('GW_RESULT_GONE', { messageId: ref.messageId })
+  }
+}

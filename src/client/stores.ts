@@ -1,0 +1,47 @@
+import { TaskEnder } from '../dispatch/task-ender.ts'
+import type { RedisClient } from '../redis/client.ts'
+import { Keys } from '../redis/keys.ts'
+import { Agenda } from '../store/agenda.ts'
+import { ControlWriter } from '../store/control-streams.ts'
+import { DataReader, DataWriter, DEFAULT_RETENTION } from '../store/data-streams.ts'
+import { InboxWriter } from '../store/inbox.ts'
+import { Journals } from '../store/journals.ts'
+import { Presence } from '../store/presence.ts'
+import { Queues } from '../store/queues.ts'
+import { TaskRecords } from '../store/task-records.ts'
+import { TaskTrees } from '../store/task-trees.ts'
+import type { ResolvedClientOptions } from './options.ts'
+
+/** All that a client has in Redis, by noun, over its one command connection. */
+export interface ClientStores {
+  readonly redis: RedisClient
+  readonly keys: Keys
+  readonly records: TaskRecords
+  readonly journals: Journals
+  readonly trees: TaskTrees
+  readonly control: ControlWriter
+  readonly agenda: Agenda
+  readonly inboxes: InboxWriter
+  readonly presence: Presence
+  readonly queues: Queues
+  readonly reader: DataReader
+  readonly ender: TaskEnder
+}
+
+export function openStores(redis: RedisClient, options: ResolvedClientOptions): ClientStores {
+  const keys = new Keys(options.keyPrefix)
+  const records = new TaskRecords(redis, keys)
+  const writer = new DataWriter(redis, keys, { ...DEFAULT_RETENTION, ...options })
+  return {
+    ...{ redis, keys, records },
+    journals: new Journals(redis, keys),
+    trees: new TaskTrees(redis, keys, records),
+    control: new ControlWriter(redis, keys),
+    agenda: new Agenda(redis, keys),
+    inboxes: new InboxWriter(redis, keys),
+    presence: new Presence(redis, keys),
+    queues: new Queues(redis, keys),
+    reader: new DataReader(redis, keys),
+    ender: new TaskEnder(records, writer),
+  }
+}

@@ -1,0 +1,51 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
+import type { AgentContract } from '../agent/contract.ts'
+import type { DurableResources, DurableTask } from '../context/durable/durable-task.ts'
+import type { Scope } from '../context/durable/scope.ts'
+import type { WaitDesk } from '../context/durable/wait-desk.ts'
+import type { Toolbox } from '../context/toolbox.ts'
+import { Canceller } from '../dispatch/canceller.ts'
+import type { Aftercare } from '../execution/aftercare.ts'
+import { Conclusion } from '../execution/conclusion.ts'
+import type { ExecutionResources } from '../execution/execution.ts'
+import type { Logger } from '../logger.ts'
+import type { PluginRegistry } from '../plugins/registry.ts'
+import type { ResolvedWorkerOptions } from './options.ts'
+import type { WorkerStores } from './stores.ts'
+
+/** What the attempts of a worker share. */
+export interface ExecutionParts {
+  readonly options: ResolvedWorkerOptions
+  readonly contracts: ReadonlyMap<string, AgentContract>
+  readonly stores: WorkerStores
+  readonly aftercare: Aftercare
+  readonly desk: WaitDesk<DurableTask>
+  readonly toolbox: Toolbox
+  readonly plugins: PluginRegistry
+  readonly logger: Logger
+}
+
+export function executionResources(parts: ExecutionParts): ExecutionResources {
+  const { options, stores, contracts, aftercare, toolbox, plugins, logger } = parts
+  const { workerId, worker, workspaceDir, maxPayloadBytes, taskTimeoutMs, retry, onNonDeterminism } = options
+  const { presence, writer, records } = stores
+  const retryOf = (agentType: string) => ({ ...retry, ...retry?.capabilities?.[agentType] })
+  return {
+    ...{ workerId, worker, workspaceDir, maxPayloadBytes, taskTimeoutMs, contracts, presence, writer, logger },
+    ...{ durable: durableResources(parts), onNonDeterminism },
+    toolbox,
+    plugins,
+    conclusion: new Conclusion({ records, aftercare, retryOf }),
+  }
+}
+
+function durableResources({ options, stores, desk, logger }: ExecutionParts): DurableResources {
+  const { suspendAfterMs, maxPayloadBytes, streamTtlMs, streamMaxLength } = options
+  const { journals, agenda, inboxes, reader } = stores
+  return {
+    ...{ journals, agenda, inboxes, suspendAfterMs, maxPayloadBytes, streamTtlMs, streamMaxLength },
+    ...{ desk, scopes: new AsyncLocalStorage<Scope>() },
+    canceller: new Canceller({ ...stores, logger }),
+    reader,
+  }
+}

@@ -1,0 +1,175 @@
+import type { Tools } from '../agent/tool.ts'
+import type { DurableTask } from '../context/durable/durable-task.ts'
+import { WaitDesk } from '../context/durable/wait-desk.ts'
+import { Toolbox } from '../context/toolbox.ts'
+import { Aftercare } from '../execution/aftercare.ts'
+import { Reception } from '../execution/reception.ts'
+import type { Logger } from '../logger.ts'
+import { PluginRegistry } from '../plugins/registry.ts'
+import { type RedisClient, slotGroups } from '../redis/client.ts'
+import { RedisConnections } from '../redis/connections.ts'
+import { ControlReader, type ControlStream, lanesOf, type TakenEntry } from '../store/control-streams.ts'
+import { InboxReader } from '../store/inbox.ts'
+import { PluginBoard } from '../store/plugin-board.ts'
+import type { WorkerIdentity } from '../store/presence.ts'
+import { executionResources } from './execution-resources.ts'
+import { Executions } from './executions.ts'
+import { identify, readCapabilities } from './identity.ts'
+import { Inbox } from './inbox.ts'
+import { Intake, type RunTask } from './intake.ts'
+import { LeaseKeeper } from './lease-keeper.ts'
+import { LossReport } from './loss-report.ts'
+import { type ResolvedWorkerOptions, versionsOf } from './options.ts'
+import { PluginSupply } from './plugin-supply.ts'
+import { Promoter } from './promoter.ts'
+import { Reclaimer } from './reclaimer.ts'
+import { Registration } from './registration.ts'
+import { MOST_AWAY, Slots } from './slots.ts'
+import { openStores, type WorkerStores } from './stores.ts'
+import { TaskWatch } from './task-watch.ts'
+import { Turnstile } from './turnstile.ts'
+import { WaitWatch } from './wait-watch.ts'
+
+/** Looks at the records of running tasks in a lease's time. */
+const LOOKS_PER_LEASE = 2
+
+/** What a worker is made of, wired to each other. Nothing runs yet: {@link WorkerRuntime} starts and stops it in order. */
+export class WorkerParts {
+  readonly capabilities: readonly string[]
+  readonly logger: Logger
+  readonly connections: RedisConnections
+  readonly redis: RedisClient
+  readonly stores: WorkerStores
+  readonly streams: readonly ControlStream[]
+  readonly slots: Slots
+  readonly executions: Executions
+  readonly registration: Registration
+  readonly keeper: LeaseKeeper
+  /** One per slot in which control streams lie: on one Redis a single one. */
+  readonly intakes: readonly Intake[]
+  readonly reclaimer: Reclaimer
+  readonly promoter: Promoter
+  readonly waits: WaitWatch
+  readonly inbox: Inbox
+  readonly watch: TaskWatch
+  readonly losses: LossReport
+  readonly plugins: PluginRegistry
+  readonly supply: PluginSupply
+  readonly #options: ResolvedWorkerOptions
+  readonly #desk = new WaitDesk<DurableTask>()
+
+  /** `onReplaced` is told that another process has taken over the id of this worker. */
+  constructor(options: ResolvedWorkerOptions, onReplaced: (reason: string) => void) {
+    const { workerId, leaseMs, suspendAfterMs } = options
+    this.#options = options
+    const { names, contracts } = readCapabilities(options.worker)
+    this.capabilities = names
+    const logger = options.logger.child({ workerId })
+    this.logger = logger
+    this.connections = new RedisConnections(options.redis, logger)
+    this.redis = this.connections.client('patient')
+    this.losses = new LossReport(logger)
+    const slots = new Slots(options.maxConcurrency)
+    this.slots = slots
+    const stores = openStores(this.redis, options)
+    this.stores = stores
+    const { presence, leases, records } = stores
+    this.streams = lanesOf(names, stores.keys, versionsOf(options))
+    const identity = identify(options, names)
+    this.registration = new Registration({ presence, identity, logger })
+    this.keeper = this.#makeKeeper(identity, onReplaced)
+    const aftercare = new Aftercare({ ...stores, workerId })
+    const tools = options.worker.getTools()
+    this.plugins = this.#makePlugins(tools)
+    const board = new PluginBoard(this.redis, stores.keys)
+    this.supply = new PluginSupply({ registry: this.plugins, options, board, workerId, logger })
+    const toolbox = new Toolbox(tools)
+    this.executions = new Executions(
+      executionResources({
+        ...{ options, contracts, stores, aftercare, desk: this.#desk, logger },
+        ...{ toolbox, plugins: this.plugins },
+      }),
+      { logger, onGivenUp: (reason) => this.losses.note(reason) },
+    )
+    this.intakes = this.#makeIntakes(aftercare)
+    const accept = (entries: readonly TakenEntry[]) => this.#accept(entries)
+    this.reclaimer = new Reclaimer({ leases, streams: this.streams, slots, leaseMs, accept, logger })
+    this.waits = new WaitWatch({ desk: this.#desk, slots, suspendAfterMs, logger })
+    this.promoter = new Promoter({ ...stores, workerId, logger })
+    this.inbox = this.#makeInbox()
+    const running = () => this.executions
+    this.watch = new TaskWatch({ records, periodMs: leaseMs / LOOKS_PER_LEASE, running, logger })
+  }
+
+  #makePlugins(workerTools: Tools): PluginRegistry {
+    const { capabilities, logger } = this
+    const worker = { workerId: this.#options.workerId, capabilities }
+    return new PluginRegistry({ worker, workerTools, openTools: (tools) => new Toolbox(tools), logger })
+  }
+
+  #makeInbox(): Inbox {
+    const blocking = this.connections.client('blocking', 'inbox')
+    const { keys } = this.stores
+    return new Inbox({
+      reader: new InboxReader({ redis: this.redis, blocking, keys, workerId: this.#options.workerId }),
+      onCancel: (command) => {
+        if (!this.executions.cancel(command)) this.watch.wake()
+      },
+      onAgenda: () => this.promoter.wake(),
+      onReply: (wake) => this.#desk.wake(wake),
+      onReload: (order) => void this.supply.reload(order),
+      logger: this.logger,
+    })
+  }
+
+  #makeIntakes(aftercare: Aftercare): Intake[] {
+    const { workerId, consumerGroup: group, maxPayloadBytes, maxDeliveries, fetchCount } = this.#options
+    const logger = this.logger
+    const redis = this.redis
+    const { records, deadLetters, leases, journals, control } = this.stores
+    const limits = { workerId, maxPayloadBytes, maxDeliveries }
+    const reception = new Reception({ records, deadLetters, aftercare, journals, control, ...limits, logger })
+    const run: RunTask = (assignment, seat) => this.executions.run(assignment, seat)
+    const shared = {
+      reception,
+      run,
+      fetchCount,
+      logger,
+      leases,
+      keeper: this.keeper,
+      slots: this.slots,
+      onGroupGone: () => this.watch.wake(),
+      beforeTaking: () => this.reclaimer.goFirst(),
+    }
+    const turnstile = redis.isCluster ? new Turnstile() : undefined
+    return slotGroups(redis.isCluster, this.streams, ({ key }) => key).map((streams) => {
+      const blocking = this.connections.client('blocking')
+      const reader = new ControlReader({ redis, blocking, streams, group, consumer: workerId })
+      return new Intake({ ...shared, reader, turnstile })
+    })
+  }
+
+  /** Hands what was taken over to the intake of its stream. */
+  #accept(entries: readonly TakenEntry[]): void {
+    for (const intake of this.intakes) {
+      const own = entries.filter(({ stream }) => intake.streams.includes(stream))
+      if (own.length > 0) void intake.accept(own)
+    }
+  }
+
+  #makeKeeper(identity: WorkerIdentity, onReplaced: (reason: string) => void): LeaseKeeper {
+    const { keyPrefix, consumerGroup: group, leaseMs, blockedAfterMs, maxConcurrency, redis } = this.#options
+    const streamKeys = this.streams.map(({ key }) => key)
+    return new LeaseKeeper({
+      // Beside what runs there are the tasks whose end is being recorded, and those that wait: see Slots.
+      capacity: 2 * maxConcurrency + MOST_AWAY,
+      ...{ streamKeys, logger: this.logger, running: () => this.slots.used },
+      data: (table) => ({
+        ...{ redis, keyPrefix, group, table, streamKeys, leaseMs, blockedAfterMs, identity },
+        ...{ startedAt: this.registration.startedAt },
+      }),
+      onReplaced,
+      onLost: () => this.watch.wake(),
+    })
+  }
+}
