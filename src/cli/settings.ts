@@ -87,8 +87,8 @@ function readValue(kind: FlagKind, text: string, field: string): unknown {
       if (/^(true|1|yes|on)$/i.test(text)) return true
       if (/^(false|0|no|off)$/i.test(text)) return false
       throw invalid('must be true or false')
-    case 'names':
-      return text.split(',').map((name) => name.trim())
+    case 'list':
+      return text.split(',').flatMap((item) => item.trim() || [])
     case 'nodes':
       return text.split(',').map((address) => readNode(address.trim()) ?? fail(invalid('must be host:port,host:port')))
   }

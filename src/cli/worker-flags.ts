@@ -1,5 +1,5 @@
 /** How the text of a flag or a variable becomes a value. */
-export type FlagKind = 'text' | 'number' | 'port' | 'switch' | 'nodes' | 'names'
+export type FlagKind = 'text' | 'number' | 'port' | 'switch' | 'nodes' | 'list'
 
 /** One setting: its flag as the help shows it, its environment variable, its kind, and what it means. */
 type Row = readonly [flag: string, env: string, kind: FlagKind, help: string]
@@ -126,7 +126,7 @@ const REPLAYS = {
   compatibleVersions: [
     '--compatible-versions <list>',
     'BYAI_WORKER_COMPATIBLE_VERSIONS',
-    'names',
+    'list',
     'versions whose tasks this one can go on with: v1,v2',
   ],
   onNonDeterminism: [
@@ -157,7 +157,7 @@ const PLUGINS = {
   plugins: [
     '--plugins <names>',
     'BYAI_WORKER_PLUGINS',
-    'names',
+    'list',
     'names of installed packages, and paths that begin with ./, with commas in between',
   ],
   pluginDir: [
@@ -226,7 +226,7 @@ interface KindValues {
   readonly port: number
   readonly switch: boolean
   readonly nodes: ServerNode[]
-  readonly names: string[]
+  readonly list: string[]
 }
 
 type Rows = typeof WORKER &

@@ -329,7 +329,8 @@ export class GatewayClient implements AsyncDisposable {
   }
 
   #plugins(): PluginOffice {
-    return new PluginOffice(this.#stores)
+    const { redis, keys, presence } = this.#stores
+    return new PluginOffice(redis, keys, presence)
   }
 
   #requireOpen(): void {

@@ -39,7 +39,7 @@ export class PluginOffice {
   readonly #inboxes: InboxWriter
   readonly #presence: Presence
 
-  constructor({ redis, keys, presence }: { redis: RedisClient; keys: Keys; presence: Presence }) {
+  constructor(redis: RedisClient, keys: Keys, presence: Presence) {
     this.#board = new PluginBoard(redis, keys)
     this.#inboxes = new InboxWriter(redis, keys)
     this.#presence = presence

@@ -82,7 +82,7 @@ export class WorkerParts {
     const tools = options.worker.getTools()
     this.plugins = this.#makePlugins(tools)
     const board = new PluginBoard(this.redis, stores.keys)
-    this.supply = new PluginSupply({ registry: this.plugins, options, board, workerId, logger })
+    this.supply = new PluginSupply({ registry: this.plugins, options, workerId, board, logger })
     const toolbox = new Toolbox(tools)
     this.executions = new Executions(
       executionResources({
