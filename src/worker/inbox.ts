@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { errorMessage } from '../errors.ts'
 import type { Logger } from '../logger.ts'
 import { decodeCommand } from '../protocol/codec.ts'
@@ -61,6 +62,8 @@ export class Inbox extends Service {
         const messages = await Promise.race([this.#reader.read(), stopped])
         if (messages === 'stopped') return
         for (const message of messages) this.#hear(message)
+        // Who was woken goes first, then the next read.
+        if (messages.length > 0) await nextTurn()
         failures = 0
       } catch (error) {
         failures += 1

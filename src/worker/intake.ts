@@ -177,6 +177,8 @@ export class Intake extends Service {
     this.#rota.report(entries)
     this.#draining = entries.length >= perStream
     this.accept(entries)
+    // What a short task has to say goes first, then the next read.
+    if (entries.length > 0) await nextTurn().then(() => nextTurn())
   }
 
   /**
