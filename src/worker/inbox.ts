@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { Logger } from '../logger.ts'
 import { decodeCommand } from '../protocol/codec.ts'
 import { CancelTaskCommand } from '../protocol/command.ts'
@@ -63,6 +64,8 @@ export class Inbox extends Service {
     // The read that is left behind at a stop ends with its connection.
     const messages = await untilAborted(this.#reader.read(), signal)
     for (const message of messages ?? []) this.#hear(message)
+    // Who was woken goes first, then the next read.
+    if (messages !== undefined && messages.length > 0) await nextTurn()
     return 0
   }
 
