@@ -1,14 +1,19 @@
 import { decodeCommand } from '../protocol/codec.ts'
-import type { Priority } from '../redis/keys.ts'
+import type { LaneName } from '../redis/keys.ts'
 import type { ControlSurvey, Delivery, SurveyedEntry } from '../store/control-survey.ts'
 import type { TaskFacts } from '../store/task-facts.ts'
 
 /** So many entries of a task's streams are searched for its own. */
 const MOST_ENTRIES = 20_000
 
+/** The lanes on which a task's entry may be: the shared ones, or the one of the worker that it is for. */
+export function lanesFor(own: LaneName | null): readonly LaneName[] {
+  return own === null ? ['normal', 'high', 'low'] : [own]
+}
+
 /** Where on the control streams a task's entry is. */
 export interface Seat {
-  readonly priority: Priority
+  readonly priority: LaneName
   readonly entryId: string
   readonly delivery: Delivery | null
   /** From 1, counted among what is not handed out yet; 0 for what is. */
@@ -18,7 +23,7 @@ export interface Seat {
 /** Looks for the entry that will start a task that nobody owns. */
 export async function findEntry(
   survey: ControlSurvey,
-  lanes: readonly { readonly key: string; readonly priority: Priority }[],
+  lanes: readonly { readonly key: string; readonly priority: LaneName }[],
   task: TaskFacts,
 ): Promise<{ readonly seat: Seat | null; readonly isCutOff: boolean }> {
   let seen = 0

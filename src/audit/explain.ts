@@ -1,7 +1,7 @@
 import type { TaskRef } from '../protocol/ids.ts'
 import type { TerminalStatus } from '../protocol/status.ts'
 import type { RedisClient } from '../redis/client.ts'
-import type { Keys, Priority } from '../redis/keys.ts'
+import { type Keys, workerOfLane } from '../redis/keys.ts'
 import type { Delivery } from '../store/control-survey.ts'
 import { DeadLetters } from '../store/dead-letters.ts'
 import { DEFAULT_LEASE_MS } from '../store/defaults.ts'
@@ -9,12 +9,11 @@ import type { FleetWorker } from '../store/fleet.ts'
 import type { TaskFacts } from '../store/task-facts.ts'
 import { isEnded, isUnbound } from '../store/task-records.ts'
 import { sleep } from '../util/sleep.ts'
-import { findEntry, type Seat } from './entry-search.ts'
+import { findEntry, lanesFor, type Seat } from './entry-search.ts'
 import type { DeadLetterSign, Explanation, ExplanationDetail, WorkerSign } from './explanation.ts'
 import { sentences } from './explanation-text.ts'
 import { type AuditTools, auditTools } from './look.ts'
 
-const LANES: readonly Priority[] = ['high', 'normal', 'low']
 /** A task that looks stranded is looked at so often, with so much time in between. */
 const LOOKS = 3
 const LOOK_AGAIN_MS = 100
@@ -105,7 +104,7 @@ async function waiting(scene: Scene, task: TaskFacts): Promise<ExplanationDetail
   const { ref, tools, now } = scene
   const { agentType, fence, dueAt, error } = task
   const status = WAITING[fence.state as keyof typeof WAITING]
-  const lanes = LANES.map((priority) => ({ priority, key: tools.keys.control(agentType, priority) }))
+  const lanes = lanesFor(task.lane).map((priority) => ({ priority, key: tools.keys.control(agentType, priority) }))
   // In this order: what is due goes from the agenda to a stream.
   const isHeld = await isHeldBack(tools, task)
   const { seat, isCutOff } = await findEntry(tools.survey, lanes, task)
@@ -128,7 +127,7 @@ function seated(scene: Scene, task: TaskFacts, seat: Seat): ExplanationDetail {
   const { ref } = scene
   const { agentType, fence, error } = task
   const { priority, entryId, delivery } = seat
-  const live = offering(scene, agentType)
+  const live = offering(scene, agentType, workerOfLane(priority))
   if (delivery !== null) {
     const worker = workerSign(scene, delivery.consumer)
     return {
@@ -143,8 +142,12 @@ function seated(scene: Scene, task: TaskFacts, seat: Seat): ExplanationDetail {
   }
 }
 
-async function deliveryOf({ survey, keys }: AuditTools, { agentType, fence }: TaskFacts): Promise<Delivery | null> {
-  const all = await Promise.all(LANES.map((lane) => survey.delivery(keys.control(agentType, lane), fence.entryId)))
+async function deliveryOf(
+  { survey, keys }: AuditTools,
+  { agentType, lane, fence }: TaskFacts,
+): Promise<Delivery | null> {
+  const streams = lanesFor(lane).map((name) => keys.control(agentType, name))
+  const all = await Promise.all(streams.map((key) => survey.delivery(key, fence.entryId)))
   return all.find((delivery) => delivery !== null) ?? null
 }
 
@@ -161,6 +164,7 @@ function workerSign({ workers, now }: Scene, workerId: string): WorkerSign {
   return { workerId, host, pid, leaseMs, seenMsAgo: Math.max(0, now - lastSeenAt) }
 }
 
-function offering({ workers }: Scene, capability: string): FleetWorker[] {
-  return [...workers.values()].filter(({ capabilities }) => capabilities.includes(capability))
+function offering({ workers }: Scene, capability: string, only?: string): FleetWorker[] {
+  const meant = [...workers].filter(([workerId]) => only === undefined || workerId === only)
+  return meant.map(([, worker]) => worker).filter(({ capabilities }) => capabilities.includes(capability))
 }

@@ -1,7 +1,7 @@
 import type { TaskFault } from '../protocol/event.ts'
 import type { TaskRef } from '../protocol/ids.ts'
 import type { TerminalStatus } from '../protocol/status.ts'
-import type { Priority } from '../redis/keys.ts'
+import type { LaneName } from '../redis/keys.ts'
 import type { CancelRequest } from '../store/task-records.ts'
 
 /** A worker, as far as it is known. */
@@ -32,7 +32,7 @@ export type ExplanationDetail = TaskRef &
         readonly state: 'queued'
         readonly agentType: string
         readonly status: 'QUEUED' | 'DELAYED' | 'RETRYING'
-        readonly priority: Priority
+        readonly priority: LaneName
         readonly entryId: string
         /** From 1, counted among what waits on its own lane. */
         readonly position: number
@@ -46,7 +46,7 @@ export type ExplanationDetail = TaskRef &
     | {
         readonly state: 'taken'
         readonly agentType: string
-        readonly priority: Priority
+        readonly priority: LaneName
         readonly entryId: string
         readonly worker: WorkerSign
         readonly idleMs: number

@@ -1,6 +1,6 @@
 import { decodeCommand } from '../protocol/codec.ts'
 import type { TaskRef } from '../protocol/ids.ts'
-import type { Priority } from '../redis/keys.ts'
+import { type LaneName, workerOfLane } from '../redis/keys.ts'
 import type { SurveyedEntry } from '../store/control-survey.ts'
 import type { TaskFacts } from '../store/task-facts.ts'
 import { isEnded, isUnbound } from '../store/task-records.ts'
@@ -10,7 +10,7 @@ import type { Look } from './look.ts'
 export interface Lane {
   readonly key: string
   readonly capability: string
-  readonly priority: Priority
+  readonly priority: LaneName
 }
 
 /** Consumer that a restored entry is given to, until a worker takes it over. */
@@ -106,7 +106,7 @@ function checkPending(
   if (role === 'ended' || role === 'stale') {
     const settle = () => look.tools.repairs.settle(lane.key, id)
     look.suspect({ kind: 'needless-entry', ...detail, why: role }, [lane.key, id, role], settle)
-  } else if (look.isOffered(lane.capability)) {
+  } else if (isServed(look, lane)) {
     look.suspect({ kind: 'not-taken-over', ...detail }, [lane.key, id, consumer])
   } else {
     count(tally, id)
@@ -135,11 +135,19 @@ function checkAcked(
   }
 }
 
-function checkDemand(look: Look, { key, capability, priority }: Lane, { waiting, oldestId }: Tally): void {
-  if (waiting === 0 || look.isOffered(capability)) return
+function checkDemand(look: Look, lane: Lane, { waiting, oldestId }: Tally): void {
+  if (waiting === 0 || isServed(look, lane)) return
+  const { key, capability, priority } = lane
   const oldestMs = look.now - Number.parseInt(oldestId, 10)
   if (oldestMs <= look.longSilenceMs) return
   look.suspect({ kind: 'no-worker', capability, priority, waiting, oldestMs }, [key])
+}
+
+function isServed(look: Look, { capability, priority }: Lane): boolean {
+  const workerId = workerOfLane(priority)
+  return workerId === undefined
+    ? look.isOffered(capability)
+    : look.workers.get(workerId)?.capabilities.includes(capability) === true
 }
 
 /**

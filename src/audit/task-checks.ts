@@ -1,11 +1,11 @@
 import type { FoundKey } from '../store/key-space.ts'
 import type { TaskFacts } from '../store/task-facts.ts'
 import { isEnded, isUnbound } from '../store/task-records.ts'
+import { lanesFor } from './entry-search.ts'
 import type { Look } from './look.ts'
 
 /** So many tasks are looked for on the agenda at once. */
 const AGENDA_PAGE = 500
-const LANES = ['normal', 'high', 'low'] as const
 const WAITING = { Q: 'QUEUED', D: 'DELAYED', T: 'RETRYING' } as const
 
 /** Records whose lives have stopped: ended ones that would stay for ever, running ones that nobody holds. */
@@ -99,9 +99,9 @@ async function checkRunning(look: Look, task: TaskFacts): Promise<void> {
 }
 
 /** The control streams that may hold a task's entry, and how the entry is pending there. */
-async function deliveries({ tools }: Look, { agentType, fence }: TaskFacts) {
+async function deliveries({ tools }: Look, { agentType, lane, fence }: TaskFacts) {
   return Promise.all(
-    LANES.map(async (priority) => {
+    lanesFor(lane).map(async (priority) => {
       const key = tools.keys.control(agentType, priority)
       return { key, delivery: await tools.survey.delivery(key, fence.entryId) }
     }),

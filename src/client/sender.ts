@@ -39,10 +39,11 @@ export class Sender {
       return refused('REJECTED', checked, { messageId, traceId, timestamp: Date.now() })
     }
     // Spelled out: spreading costs a third of a send.
-    const { command, contract, requireOnlineWorker, priority, delayMs } = checked
+    const { command, contract, requireOnlineWorker, priority, targetWorkerId, delayMs } = checked
     const { maxQueueLength, whenFull, queueTimeoutMs } = this.#limit
-    const how = { contract, requireOnlineWorker, priority, delayMs, maxQueueLength, whenFull, queueTimeoutMs }
-    return this.#dispatcher.send(command, Object.assign(how, { signal, isChecked: true }))
+    const how = { contract, requireOnlineWorker, priority, targetWorkerId, delayMs }
+    const limit = { maxQueueLength, whenFull, queueTimeoutMs, signal, isChecked: true }
+    return this.#dispatcher.send(command, Object.assign(how, limit))
   }
 
   async sendCommand(command: GatewayCommand, options: SendCommandOptions): Promise<SendAnswer> {

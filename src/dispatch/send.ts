@@ -4,7 +4,7 @@ import { errorMessage, GatewayError, type GatewayErrorCode } from '../errors.ts'
 import { decodeCommand, encodeCommand } from '../protocol/codec.ts'
 import { AskAgentCommand, type GatewayCommand } from '../protocol/command.ts'
 import { checkCapability } from '../protocol/ids.ts'
-import type { Priority } from '../redis/keys.ts'
+import { type LaneName, laneOfWorker, type Priority } from '../redis/keys.ts'
 import type { Agenda, AgendaItem } from '../store/agenda.ts'
 import type { ControlWriter } from '../store/control-streams.ts'
 import type { InboxWriter } from '../store/inbox.ts'
@@ -42,7 +42,7 @@ export type SendAnswer =
 interface Departure {
   readonly task: TaskAdmission
   readonly data: string
-  readonly priority: Priority
+  readonly priority: LaneName
   /** Most tasks in its lane. */
   readonly limit?: number | undefined
 }
@@ -53,7 +53,9 @@ export interface DispatchOptions extends QueueLimit {
   readonly priority?: Priority | undefined
   /** Hold the task back for so long, in ms. Default not at all. */
   readonly delayMs?: number | undefined
-  /** Refuse with `NO_WORKER` unless a live worker offers the capability. Default false. */
+  /** Only this worker may run it, on its own lane; `priority` means nothing then. Default any of the capability. */
+  readonly targetWorkerId?: string | undefined
+  /** Refuse with `NO_WORKER` unless a live worker offers the capability (the worker, if one is named). Default false. */
   readonly requireOnlineWorker?: boolean
   /** Contract that the content must fit. */
   readonly contract?: AgentContract
@@ -127,11 +129,12 @@ export class Dispatcher {
     const data = await this.#encode(command, options)
     if (data instanceof GatewayError) return refused('REJECTED', data, about)
     try {
-      if (options.requireOnlineWorker && (await this.#presence.online(targetAgentType)).length === 0) {
+      if (options.requireOnlineWorker && !(await this.#isOnline(targetAgentType, options.targetWorkerId))) {
         return refused('NO_WORKER', new GatewayError('GW_NO_ONLINE_WORKER', { agentType: targetAgentType }), about)
       }
       if (!(await this.#depart(command, data, options))) {
-        const { priority = 'normal', maxQueueLength } = options
+        const { targetWorkerId, maxQueueLength } = options
+        const priority = targetWorkerId === undefined ? (options.priority ?? 'normal') : laneOfWorker(targetWorkerId)
         const details = { agentType: targetAgentType, priority, limit: maxQueueLength }
         return refused('QUEUE_FULL', new GatewayError('GW_QUEUE_FULL', details), about)
       }
@@ -146,11 +149,18 @@ export class Dispatcher {
     return { success: true, status: 'QUEUED', ...about }
   }
 
+  async #isOnline(agentType: string, workerId: string | undefined): Promise<boolean> {
+    const online = await this.#presence.online(agentType)
+    return workerId === undefined ? online.length > 0 : online.includes(workerId)
+  }
+
   /** False if there was no room in the queue. */
   async #depart(command: GatewayCommand, data: string, options: DispatchOptions): Promise<boolean> {
-    const { priority = 'normal', delayMs, maxQueueLength: limit } = options
+    const { targetWorkerId, delayMs, maxQueueLength: limit } = options
+    const lane = targetWorkerId === undefined ? undefined : laneOfWorker(targetWorkerId)
+    const priority = lane ?? options.priority ?? 'normal'
     const expiresInMs = command.header.options?.expiresInMs
-    const task = toAdmission(command)
+    const task = lane === undefined ? toAdmission(command) : { ...toAdmission(command), lane }
     if (!delayMs && expiresInMs === undefined && limit === undefined) {
       return this.#batcher.add({ task, data, priority, limit })
     }

@@ -3,7 +3,7 @@ export type ParsedKey =
   | { readonly family: 'task' | 'journal'; readonly sessionId: string; readonly messageId: string }
   | { readonly family: 'session' | 'data'; readonly sessionId: string }
   | { readonly family: 'worker'; readonly workerId: string }
-  | { readonly family: 'control'; readonly capability: string; readonly priority: Priority }
+  | { readonly family: 'control'; readonly capability: string; readonly priority: LaneName }
   | { readonly family: 'dead' | 'capability'; readonly capability: string }
 
 /** The lanes of a capability, the first first. */
@@ -11,6 +11,23 @@ export const PRIORITIES = ['high', 'normal', 'low'] as const
 
 /** A lane: one control stream of a capability; `normal` is the one without a suffix. */
 export type Priority = (typeof PRIORITIES)[number]
+
+/** Any lane: one that all workers of a capability share, or `@<worker id>`, from which only that worker takes. */
+export type LaneName = Priority | `@${string}`
+
+export function isLaneName(text: string): text is LaneName {
+  return text.startsWith('@') || PRIORITIES.some((priority) => priority === text)
+}
+
+/** The lane of one worker. */
+export function laneOfWorker(workerId: string): LaneName {
+  return `@${workerId}`
+}
+
+/** The worker whose lane it is, or undefined for one that is shared. */
+export function workerOfLane(lane: LaneName): string | undefined {
+  return lane.startsWith('@') ? lane.slice(1) : undefined
+}
 
 /**
  * Every key and channel this library uses, spelled here and nowhere else. `{…}` is the hash tag of Redis Cluster: all
@@ -25,8 +42,12 @@ export class Keys {
   }
 
   /** Stream of tasks that are ready to run. */
-  control(capability: string, priority: Priority = 'normal'): string {
-    return `${this.prefix}:ctrl:${capability}${priority === 'normal' ? '' : `:${priority}`}`
+  control(capability: string, lane: LaneName = 'normal'): string {
+    const shared = `${this.prefix}:ctrl:${capability}`
+    if (lane === 'normal') return shared
+    const workerId = workerOfLane(lane)
+    // The hash tag is the whole of the shared key, so that a worker reads both by one connection on a Cluster.
+    return workerId === undefined ? `${shared}:${lane}` : `${this.prefix}:own:{${shared}}:${workerId}`
   }
 
   /** Stream of what could not be processed. */
@@ -79,6 +100,9 @@ export class Keys {
     if (sessionFamily !== undefined) {
       return messageId === undefined ? { family: sessionFamily === 'session' ? 'session' : 'data', sessionId } : null
     }
+    const [, sharedKey = '', owner = ''] = /^own:\{([^}]*)\}:(.+)$/s.exec(rest) ?? []
+    const shared = owner === '' ? null : this.parse(sharedKey)
+    if (shared !== null) return shared.family === 'control' ? { ...shared, priority: laneOfWorker(owner) } : null
     if (rest.startsWith('worker:')) return { family: 'worker', workerId: rest.slice('worker:'.length) }
     const [, family, capability = '', lane] = /^(ctrl|dead|capability):([\w.-]+)(?::(high|low))?$/.exec(rest) ?? []
     if (family === 'ctrl' && capability !== 'worker') {

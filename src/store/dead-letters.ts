@@ -1,5 +1,5 @@
 import type { RedisClient } from '../redis/client.ts'
-import type { Keys, Priority } from '../redis/keys.ts'
+import type { Keys } from '../redis/keys.ts'
 import { compareEntryIds } from '../redis/streams.ts'
 import { type DeadLetter, HeldLetter, letterFields, type NewDeadLetter, type RawBytes } from './dead-letter.ts'
 import { type DeadLetterFilter, letterMatcher, letterRange } from './dead-letter-filter.ts'
@@ -7,7 +7,6 @@ import { type DeadLetterFilter, letterMatcher, letterRange } from './dead-letter
 /** How long a dead letter waits for an operator, in ms: 30 days. Then it goes, as everything in Redis does one day. */
 export const DEAD_LETTER_TTL_MS = 30 * 86_400_000
 
-const LANES: readonly Priority[] = ['high', 'normal', 'low']
 const FIRST_PAGE = 10
 const LARGEST_PAGE = 500
 /** About so many bytes a page should have: letters may be tiny, or as large as the largest command. */
@@ -33,7 +32,8 @@ export class DeadLetters {
   async add(letter: NewDeadLetter, controlKey: string): Promise<boolean> {
     const { capability, entryId } = letter
     const [entry] = await this.#redis.callBuffer<RawBytes[]>('XRANGE', controlKey, entryId, entryId)
-    const priority = LANES.find((lane) => this.#keys.control(capability, lane) === controlKey) ?? 'normal'
+    const home = this.#keys.parse(controlKey)
+    const priority = home?.family === 'control' ? home.priority : 'normal'
     const { member, fields } = letterFields(letter, priority, entry?.[1] ?? [])
     const keys = [this.#keys.dead(capability), this.#keys.deadIndex(capability)]
     const [isNew, at] = await this.#redis.script<[number, string]>('bury', keys, [member, this.#ttlMs, ...fields])

@@ -14,6 +14,8 @@ const MAX_LENGTH = 10_000
 const TTL_MS = 3_600_000
 const WAKE_FIELD = 'wake'
 const RESULT_FIELD = 'result'
+const AGENDA = 'agenda'
+const LANES = 'lanes'
 
 /** A result for which a task of the worker waits; `text` is '' if it must be read. */
 export interface ReplyWake {
@@ -23,13 +25,13 @@ export interface ReplyWake {
 }
 
 /**
- * What reaches a worker: a command for it, as an envelope, the word that its agenda has something earlier, or a result
- * for which one of its tasks waits.
+ * What reaches a worker: a command for it, as an envelope, the word that its agenda has something earlier, that
+ * something lies on its own lanes, or a result for which one of its tasks waits.
  */
 export type InboxMessage =
   | { readonly kind: 'command'; readonly data: string }
   | ({ readonly kind: 'reply' } & ReplyWake)
-  | { readonly kind: 'wake'; readonly what: string }
+  | { readonly kind: 'agenda' | 'lanes' }
 
 /** The sender's end of the workers' inboxes. */
 export class InboxWriter {
@@ -48,7 +50,12 @@ export class InboxWriter {
 
   /** Tells the keepers of agenda shards to look again. */
   async wakeKeepers(workerIds: ReadonlySet<string>): Promise<void> {
-    await Promise.all([...workerIds].map((workerId) => this.#add(workerId, [DATA_FIELD, '{}', WAKE_FIELD, 'agenda'])))
+    await Promise.all([...workerIds].map((workerId) => this.#add(workerId, [DATA_FIELD, '{}', WAKE_FIELD, AGENDA])))
+  }
+
+  /** Tells workers to look at their own lanes. */
+  async wakeForLanes(workerIds: ReadonlySet<string>): Promise<void> {
+    await Promise.all([...workerIds].map((workerId) => this.#add(workerId, [DATA_FIELD, '{}', WAKE_FIELD, LANES])))
   }
 
   /** Tells the owner of a task that a result has come. */
@@ -96,7 +103,7 @@ export class InboxReader {
     return entries.map((entry): InboxMessage => {
       const what = entryField(entry, WAKE_FIELD)
       if (what?.startsWith('reply ')) return toReply(what, entryField(entry, RESULT_FIELD) ?? '')
-      if (what !== undefined) return { kind: 'wake', what }
+      if (what !== undefined) return { kind: what === LANES ? 'lanes' : 'agenda' }
       return { kind: 'command', data: entryField(entry, DATA_FIELD) ?? '' }
     })
   }

@@ -2,7 +2,7 @@ import type { TaskFault } from '../protocol/event.ts'
 import type { TaskRef } from '../protocol/ids.ts'
 import { isObject, parseJson } from '../protocol/json.ts'
 import type { RedisClient } from '../redis/client.ts'
-import type { Keys } from '../redis/keys.ts'
+import type { Keys, LaneName } from '../redis/keys.ts'
 import { type CancelRequest, parseCancel } from './task-records.ts'
 
 /** The packed ownership of a task, taken apart: `state:epoch:entry:owner`. */
@@ -20,6 +20,8 @@ export interface Fence {
 export interface TaskFacts extends TaskRef {
   readonly fence: Fence
   readonly agentType: string
+  /** The lane of the one worker that may run it; null for what any worker of its capability may. */
+  readonly lane: LaneName | null
   readonly traceId: string
   readonly parentMessageId: string
   readonly createdAt: number
@@ -44,7 +46,7 @@ export interface TaskFacts extends TaskRef {
 
 const FIELDS = [
   ...['fence', 'agent_type', 'trace_id', 'parent_message_id', 'created_at', 'started_at', 'finished_at', 'due_at'],
-  ...['expires_at', 'attempt', 'error', 'failure_log', 'cancel', 'keep_ms'],
+  ...['expires_at', 'attempt', 'error', 'failure_log', 'cancel', 'keep_ms', 'lane'],
 ]
 
 /** Reads many records at once, without their results. */
@@ -83,6 +85,7 @@ function toFacts(ref: TaskRef, values: readonly (string | null)[], ttl: number):
   if (fence === null) return null
   return {
     ...{ sessionId: ref.sessionId, messageId: ref.messageId, fence, agentType: text('agent_type') ?? '' },
+    lane: text('lane') as LaneName | null,
     ...{ traceId: text('trace_id') ?? '', parentMessageId: text('parent_message_id') ?? '' },
     ...{ createdAt: time('created_at') ?? 0, startedAt: time('started_at'), finishedAt: time('finished_at') },
     ...{ dueAt: time('due_at'), expiresAt: time('expires_at') },

@@ -3,7 +3,7 @@ import type { TaskRef } from '../protocol/ids.ts'
 import { parseJson } from '../protocol/json.ts'
 import type { TaskStatus, TerminalStatus } from '../protocol/status.ts'
 import type { RedisClient } from '../redis/client.ts'
-import type { Keys } from '../redis/keys.ts'
+import type { Keys, LaneName } from '../redis/keys.ts'
 
 /*
  * A task's record is a hash. Its field `fence` packs `state:epoch:entry:owner`, so that one string comparison decides
@@ -77,6 +77,8 @@ export interface TaskAdmission extends TaskRef {
   readonly delayMs?: number | undefined
   /** Ends as EXPIRED if it has not started after so long, in ms. */
   readonly expiresInMs?: number | undefined
+  /** The lane of the one worker that may run it; none for what any worker of its capability may. */
+  readonly lane?: LaneName | undefined
 }
 
 /** Asks for ownership of a task by one of its control entries. */
@@ -360,7 +362,8 @@ export class TaskRecords {
     for (const task of tasks) {
       keys.push(this.#key(task), this.#keys.session(task.sessionId))
       const [delay, expiry] = [task.delayMs, task.expiresInMs].map((ms) => (ms === undefined ? '' : Math.ceil(ms)))
-      const timing = delay === '' && expiry === '' ? '' : `${delay}:${expiry}`
+      const lane = task.lane === undefined ? '' : `:${task.lane}`
+      const timing = delay === '' && expiry === '' && lane === '' ? '' : `${delay}:${expiry}${lane}`
       args.push(task.messageId, task.agentType, task.traceId, task.parentMessageId, task.userCode, timing)
     }
     const made = await this.#redis.script<number[]>('admit', keys, args)

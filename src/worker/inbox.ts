@@ -14,6 +14,7 @@ export class Inbox extends Service {
   readonly #reader: InboxReader
   readonly #onCancel: (command: CancelTaskCommand) => void
   readonly #onAgenda: () => void
+  readonly #onLanes: () => void
   readonly #onReply: (wake: ReplyWake) => void
   readonly #logger: Logger
   readonly #patrol: Patrol
@@ -22,6 +23,7 @@ export class Inbox extends Service {
     reader: InboxReader
     onCancel: (command: CancelTaskCommand) => void
     onAgenda: () => void
+    onLanes: () => void
     onReply: (wake: ReplyWake) => void
     logger: Logger
   }) {
@@ -29,6 +31,7 @@ export class Inbox extends Service {
     this.#reader = options.reader
     this.#onCancel = options.onCancel
     this.#onAgenda = options.onAgenda
+    this.#onLanes = options.onLanes
     this.#onReply = options.onReply
     this.#logger = options.logger
     this.#patrol = new Patrol({
@@ -65,8 +68,9 @@ export class Inbox extends Service {
       this.#onReply(message)
       return
     }
-    if (message.kind === 'wake') {
-      this.#onAgenda()
+    if (message.kind !== 'command') {
+      if (message.kind === 'lanes') this.#onLanes()
+      else this.#onAgenda()
       return
     }
     const decoded = decodeCommand(message.data, Number.MAX_SAFE_INTEGER)

@@ -91,6 +91,18 @@ describe('on a Cluster', () => {
     }
   })
 
+  test('a task for one worker goes there', async () => {
+    const { client, bare, keys } = house
+    const asks = names.map((targetAgentType, i) =>
+      client.ask({ targetAgentType, sessionId: `s-${i}`, content: `${i}`, targetWorkerId: 'w' }),
+    )
+    expect((await Promise.all(asks)).map(({ data }) => data)).toEqual(names.map((_, i) => `${i}`))
+    for (const name of names) {
+      const lane = keys.control(name, '@w')
+      await waitFor(async () => (await bare.exists(lane)) === 0, { timeoutMs: 15_000, message: `${lane} to be gone` })
+    }
+  })
+
   test('readers get every event once, whoever writes', async () => {
     const { client, bare, keys } = house
     const subscriptions = Array.from({ length: 10 }, (_, i) =>

@@ -1,7 +1,7 @@
 -- admit: makes the records of tasks whose control entries were just written, or that wait on the agenda.
 -- KEYS  per task: record, session index
 -- ARGV  per task: message id, agent type, trace id, parent message id, user code, timing: '' or `<delay>:<expiry>` in ms
---       from now, each may be empty
+--       from now, each may be empty, then `:<lane>` if only the worker of that lane may run it
 -- Answers per task 1 (made) or 0 (the record was there: the same message was sent before).
 -- The fence packs `state:epoch:live entry:owner`; Q with an empty entry waits for `begin` to bind one, D is held back
 -- until the agenda puts an entry on the stream. Who is sent by a task that was cancelled is cancelled, too.
@@ -12,7 +12,7 @@ local out = {}
 for i = 1, #KEYS / 2 do
   local record, index, at = KEYS[2 * i - 1], KEYS[2 * i], 6 * i - 5
   local message_id, parent, timing = ARGV[at], ARGV[at + 3], ARGV[at + 5]
-  local delay, expiry = string.match(timing, '^(%d*):(%d*)$')
+  local delay, expiry, lane = string.match(timing, '^(%d*):(%d*):?(.*)$')
   local held_back = delay and delay ~= ''
   if redis.call('HSETNX', record, 'fence', held_back and 'D:0::' or 'Q:0::') == 1 then
     redis.call('HSET', record, 'agent_type', ARGV[at + 1], 'trace_id', ARGV[at + 2],
@@ -21,6 +21,7 @@ for i = 1, #KEYS / 2 do
     if expiry and expiry ~= '' then
       redis.call('HSET', record, 'expires_at', string.format('%.0f', now_number + expiry))
     end
+    if lane and lane ~= '' then redis.call('HSET', record, 'lane', lane) end
     if parent ~= '' then
       local above = redis.call('HMGET', string.sub(record, 1, -#message_id - 1) .. parent, 'fence', 'cancel')
       if above[2] or (above[1] and string.sub(above[1], 1, 1) == 'X') then
