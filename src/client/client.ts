@@ -4,6 +4,7 @@ import { Explainer } from '../audit/explain.ts'
 import type { Explanation } from '../audit/explanation.ts'
 import { Asks, type PendingAsk } from '../dispatch/asks.ts'
 import { Canceller } from '../dispatch/canceller.ts'
+import { Replicas } from '../dispatch/replicas.ts'
 import { Dispatcher, type SendAnswer } from '../dispatch/send.ts'
 import { GatewayError } from '../errors.ts'
 import type { GatewayCommand } from '../protocol/command.ts'
@@ -86,8 +87,14 @@ export class GatewayClient implements AsyncDisposable {
     const { records, reader } = stores
     const { isCluster } = this.#connections
     const requireOpen = () => this.#requireOpen()
+    const openReplicated = () => {
+      const own = openStores(this.#connections.client('prompt', 'replicated'), resolved)
+      const dispatcher = new Dispatcher({ ...own, maxPayloadBytes, isCluster })
+      return { dispatcher, replicas: new Replicas(own.redis) }
+    }
     this.#sender = new Sender({
       dispatcher: new Dispatcher({ ...stores, maxPayloadBytes, isCluster }),
+      openReplicated: isCluster ? undefined : openReplicated,
       limit: { maxQueueLength, whenFull, queueTimeoutMs },
       prepare: (request) => this.prepare(request),
     })
@@ -101,7 +108,8 @@ export class GatewayClient implements AsyncDisposable {
 
   /**
    * Sends a message to an agent. Resolves with `QUEUED` only once the task is on the control stream; a request that is
-   * at fault is answered with `REJECTED`, one beyond the queue's limit with `QUEUE_FULL`, and nothing is written.
+   * at fault is answered with `REJECTED`, one beyond the queue's limit with `QUEUE_FULL`, and nothing is written. With
+   * `waitReplicas` it is on so many replicas, too.
    *
    * @throws GatewayError `GW_REDIS_FAILED` when Redis did not take it, `GW_CLOSED` after `close()`.
    */

@@ -32,6 +32,11 @@ export interface MessageOptions extends TaskOptions {
    * otherwise. Such tasks go before all others and have no `priority`. Default any worker of the capability.
    */
   readonly targetWorkerId?: string
+  /**
+   * Answer `QUEUED` only once so many replicas have the task too, and `NOT_REPLICATED` if they do not confirm it within a
+   * second. Not on a Cluster. Default 0.
+   */
+  readonly waitReplicas?: number
   /** Start no sooner than in so many ms, by Redis' clock. Default at once. */
   readonly delayMs?: number
 }
@@ -67,6 +72,7 @@ const schema = z.strictObject({
   requireOnlineWorker: z.boolean().optional(),
   priority: z.enum(['high', 'normal', 'low']).optional(),
   targetWorkerId: id.optional(),
+  waitReplicas: z.number().int().min(0).max(1_000).optional(),
   delayMs: z.number().min(0).max(LONGEST_MS).optional(),
   ...taskOptions.shape,
   content: z.unknown(),
@@ -79,6 +85,7 @@ export interface CheckedRequest {
   readonly requireOnlineWorker: boolean
   readonly priority: Priority | undefined
   readonly targetWorkerId: string | undefined
+  readonly waitReplicas: number | undefined
   readonly delayMs: number | undefined
 }
 
@@ -93,7 +100,15 @@ export function checkRequest(request: SendMessageRequest | SendContractRequest):
     return new GatewayError('GW_INVALID_ARGUMENT', { field: path.join('.'), value, reason: issue?.message })
   }
   // Field by field: what is left over by a destructuring is costly to make.
-  const { content, requireOnlineWorker = false, extraPayload, priority, delayMs, targetWorkerId } = parsed.data
+  const {
+    content,
+    requireOnlineWorker = false,
+    extraPayload,
+    priority,
+    delayMs,
+    targetWorkerId,
+    waitReplicas,
+  } = parsed.data
   const { timeoutMs, retry, expiresInMs } = parsed.data
   if (targetWorkerId !== undefined && priority !== undefined) {
     const reason = 'a task for one worker has no priority'
@@ -109,7 +124,7 @@ export function checkRequest(request: SendMessageRequest | SendContractRequest):
     content: content as CommandContent,
     extraPayload,
   })
-  return { command, contract, requireOnlineWorker, priority, targetWorkerId, delayMs }
+  return { command, contract, requireOnlineWorker, priority, targetWorkerId, waitReplicas, delayMs }
 }
 
 function headerOf(request: z.infer<typeof schema>, options: TaskOptions | undefined): MessageHeader {

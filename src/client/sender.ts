@@ -1,5 +1,6 @@
 import type { QueueLimit } from '../dispatch/queue-limit.ts'
-import { type Dispatcher, refused, type SendAnswer } from '../dispatch/send.ts'
+import type { Replicas } from '../dispatch/replicas.ts'
+import { type Dispatcher, type DispatchOptions, refused, type SendAnswer } from '../dispatch/send.ts'
 import { GatewayError } from '../errors.ts'
 import type { GatewayCommand } from '../protocol/command.ts'
 import { newMessageId, newTraceId } from '../protocol/ids.ts'
@@ -14,21 +15,32 @@ export interface SendCommandOptions {
   readonly priority?: Priority
 }
 
+/** A dispatcher with a connection of its own, on which one may wait for replicas. */
+export interface ReplicatedWay {
+  readonly dispatcher: Dispatcher
+  readonly replicas: Replicas
+}
+
 /** A client's way out: requests are checked here and answered, all else is the dispatcher's. */
 export class Sender {
   readonly #dispatcher: Dispatcher
   readonly #limit: QueueLimit
   readonly #prepare: (request: AnyRequest) => AnyRequest
+  readonly #openReplicated: (() => ReplicatedWay) | undefined
+  #replicated: ReplicatedWay | undefined
 
   constructor(options: {
     dispatcher: Dispatcher
     limit: QueueLimit
     /** Makes a request plain before it is checked. */
     prepare: (request: AnyRequest) => AnyRequest
+    /** Opens the way for sends that wait for replicas, when the first one comes; undefined where there is none. */
+    openReplicated: (() => ReplicatedWay) | undefined
   }) {
     this.#dispatcher = options.dispatcher
     this.#limit = options.limit
     this.#prepare = options.prepare
+    this.#openReplicated = options.openReplicated
   }
 
   /** Sends a message; `signal` ends a wait for room. */
@@ -39,15 +51,34 @@ export class Sender {
       return refused('REJECTED', checked, { messageId, traceId, timestamp: Date.now() })
     }
     // Spelled out: spreading costs a third of a send.
-    const { command, contract, requireOnlineWorker, priority, targetWorkerId, delayMs } = checked
+    const { command, contract, requireOnlineWorker, priority, targetWorkerId, waitReplicas, delayMs } = checked
     const { maxQueueLength, whenFull, queueTimeoutMs } = this.#limit
     const how = { contract, requireOnlineWorker, priority, targetWorkerId, delayMs }
     const limit = { maxQueueLength, whenFull, queueTimeoutMs, signal, isChecked: true }
-    return this.#dispatcher.send(command, Object.assign(how, limit))
+    const options: DispatchOptions = Object.assign(how, limit)
+    return waitReplicas ? this.#sendReplicated(command, options, waitReplicas) : this.#dispatcher.send(command, options)
   }
 
   async sendCommand(command: GatewayCommand, options: SendCommandOptions): Promise<SendAnswer> {
     return this.#dispatcher.send(command, { ...options, ...this.#limit })
+  }
+
+  async #sendReplicated(command: GatewayCommand, options: DispatchOptions, wanted: number): Promise<SendAnswer> {
+    const { messageId, traceId } = command.header
+    const about = { messageId, traceId, timestamp: Date.now() }
+    this.#replicated ??= this.#openReplicated?.()
+    if (this.#replicated === undefined) {
+      const reason = 'a Cluster cannot be asked whether its replicas have a task'
+      const details = { field: 'waitReplicas', value: wanted, reason }
+      return refused('REJECTED', new GatewayError('GW_INVALID_ARGUMENT', details), about)
+    }
+    const { dispatcher, replicas } = this.#replicated
+    const { losses } = replicas
+    const answer = await dispatcher.send(command, options)
+    if (!answer.success) return answer
+    const confirmed = await replicas.confirm(messageId, wanted, losses)
+    if (confirmed >= wanted) return answer
+    return refused('NOT_REPLICATED', new GatewayError('GW_NOT_REPLICATED', { messageId, confirmed, wanted }), about)
   }
 
   #check(request: AnyRequest): CheckedRequest | GatewayError {

@@ -13,9 +13,9 @@ import type { TaskAdmission, TaskRecords } from '../store/task-records.ts'
 import { Batcher } from '../util/batcher.ts'
 import { enterQueue, type QueueLimit } from './queue-limit.ts'
 
-type RefusedStatus = 'NO_WORKER' | 'QUEUE_FULL' | 'REJECTED'
+type RefusedStatus = 'NO_WORKER' | 'QUEUE_FULL' | 'REJECTED' | 'NOT_REPLICATED'
 
-/** What became of a send. Anything but `QUEUED` wrote nothing. */
+/** What became of a send. Anything but `QUEUED` and `NOT_REPLICATED` wrote nothing. */
 export type SendAnswer =
   | {
       readonly success: true
@@ -29,7 +29,8 @@ export type SendAnswer =
       readonly success: false
       /**
        * `NO_WORKER`: nobody offers the capability now. `QUEUE_FULL`: its lane holds `maxQueueLength` tasks. `REJECTED`: the
-       * request itself is at fault.
+       * request itself is at fault. `NOT_REPLICATED`: it is sent and will run, but fewer than `waitReplicas` replicas have
+       * confirmed it; sent again with the same `messageId`, it still runs once.
        */
       readonly status: RefusedStatus
       readonly messageId: string
@@ -220,7 +221,7 @@ function appointments({ task, data, priority }: Departure): { item: AgendaItem; 
   ]
 }
 
-/** A send that was refused before anything was written. */
+/** A send that did not come to what was asked for. */
 export function refused(
   status: RefusedStatus,
   error: GatewayError,
