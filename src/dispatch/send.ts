@@ -3,15 +3,17 @@ import { checkSchema } from '../agent/schema.ts'
 import { errorMessage, GatewayError, type GatewayErrorCode } from '../errors.ts'
 import { decodeCommand, encodeCommand } from '../protocol/codec.ts'
 import { AskAgentCommand, type GatewayCommand } from '../protocol/command.ts'
+import { cancelledDone } from '../protocol/endings.ts'
 import { checkCapability } from '../protocol/ids.ts'
 import { type LaneName, laneOfWorker, type Priority } from '../redis/keys.ts'
 import type { Agenda, AgendaItem } from '../store/agenda.ts'
 import type { ControlWriter } from '../store/control-streams.ts'
 import type { InboxWriter } from '../store/inbox.ts'
 import type { Presence } from '../store/presence.ts'
-import type { TaskAdmission, TaskRecords } from '../store/task-records.ts'
+import type { AdmitAnswer, CancelRequest, TaskAdmission, TaskRecords } from '../store/task-records.ts'
 import { Batcher } from '../util/batcher.ts'
 import { enterQueue, type QueueLimit } from './queue-limit.ts'
+import type { TaskEnder } from './task-ender.ts'
 
 type RefusedStatus = 'NO_WORKER' | 'QUEUE_FULL' | 'REJECTED' | 'NOT_REPLICATED'
 
@@ -79,10 +81,11 @@ export class Dispatcher {
     presence: Presence
     agenda: Agenda
     inboxes: InboxWriter
+    ender: TaskEnder
     maxPayloadBytes: number
     isCluster: boolean
   }) {
-    const { control, records, isCluster } = options
+    const { control, records, isCluster, ender } = options
     this.#presence = options.presence
     this.#maxPayloadBytes = options.maxPayloadBytes
     this.#batcher = new Batcher({
@@ -99,7 +102,8 @@ export class Dispatcher {
         const ids = isCluster || batch.some(({ limit }) => limit !== undefined) ? await entries : undefined
         const isTaken = batch.map((_, index) => ids?.[index] !== null)
         const tasks = batch.flatMap(({ task }, index) => (isTaken[index] ? [task] : []))
-        await Promise.all([entries, tasks.length > 0 ? records.admit(tasks) : undefined])
+        const [admitted] = await Promise.all([tasks.length > 0 ? records.admit(tasks) : [], entries])
+        if (admitted.some(isCancelled)) await endCancelled(ender, tasks, admitted)
         return isTaken
       },
     })
@@ -111,8 +115,11 @@ export class Dispatcher {
       run: async (batch) => {
         // The record first: what is due without one would be struck out. Without its appointment a record waits for the
         // sender, who was not told that it is accepted, to send again.
-        await records.admit(batch.map(({ task }) => task))
-        await inboxes.wakeKeepers(await agenda.add(batch.flatMap(appointments)))
+        const tasks = batch.map(({ task }) => task)
+        const admitted = await records.admit(tasks)
+        await endCancelled(ender, tasks, admitted)
+        const expected = batch.filter((_, index) => !isCancelled(admitted[index]))
+        if (expected.length > 0) await inboxes.wakeKeepers(await agenda.add(expected.flatMap(appointments)))
         return batch.map(() => undefined)
       },
     })
@@ -208,6 +215,25 @@ export class Dispatcher {
 function requireReadable(data: string): void {
   const decoded = decodeCommand(data, Number.MAX_SAFE_INTEGER)
   if (!decoded.ok) throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'the command', reason: decoded.detail })
+}
+
+function isCancelled(answer: AdmitAnswer | undefined): answer is CancelRequest {
+  return typeof answer === 'object'
+}
+
+/** What is sent on behalf of a cancelled task has its end at once, whether somebody offers its capability or not. */
+async function endCancelled(
+  ender: TaskEnder,
+  tasks: readonly TaskAdmission[],
+  answers: readonly AdmitAnswer[],
+): Promise<void> {
+  await Promise.all(
+    answers.map((answer, index) => {
+      if (!isCancelled(answer)) return undefined
+      const { sessionId, messageId } = tasks[index] as TaskAdmission
+      return ender.end({ sessionId, messageId }, cancelledDone(answer.reason))
+    }),
+  )
 }
 
 /** What is to be done later with a task: put it on its stream, end it if it has not started. */

@@ -81,6 +81,9 @@ export interface TaskAdmission extends TaskRef {
   readonly lane?: LaneName | undefined
 }
 
+/** True: the record was made; false: it was there. A request: it was made, and is cancelled like the task above it. */
+export type AdmitAnswer = boolean | CancelRequest
+
 /** Asks for ownership of a task by one of its control entries. */
 export interface BeginRequest extends TaskRef {
   readonly entryId: string
@@ -175,7 +178,7 @@ export interface AttemptFailure {
   readonly attempt: number
   readonly code: string
   readonly message: string
-  /** Unix ms, by the clock of the worker. */
+  /** Unix ms by Redis' clock. */
   readonly at: number
   readonly workerId: string
   /** Id of the attempt's control entry. */
@@ -203,8 +206,8 @@ export class TaskRecords {
     this.#keys = keys
   }
 
-  /** Makes the records of tasks whose control entries were written; false where there was one already. */
-  admit(tasks: readonly TaskAdmission[]): Promise<readonly boolean[]> {
+  /** Makes the records of tasks whose control entries were written. */
+  admit(tasks: readonly TaskAdmission[]): Promise<readonly AdmitAnswer[]> {
     return this.#redis.bySlot(
       tasks,
       (task) => this.#key(task),
@@ -226,6 +229,11 @@ export class TaskRecords {
         return reply.map((answer, index) => toBeginAnswer(answer, part[index] as BeginRequest, workerId))
       },
     )
+  }
+
+  /** Unix ms by Redis' clock. */
+  now(): Promise<number> {
+    return this.#redis.now()
   }
 
   /** The ownership of a task and what its events are to say of it, or null if there is no record. */
@@ -356,7 +364,7 @@ export class TaskRecords {
     return fields
   }
 
-  async #admit(tasks: readonly TaskAdmission[]): Promise<boolean[]> {
+  async #admit(tasks: readonly TaskAdmission[]): Promise<AdmitAnswer[]> {
     const keys: string[] = []
     const args: string[] = []
     for (const task of tasks) {
@@ -366,8 +374,8 @@ export class TaskRecords {
       const timing = delay === '' && expiry === '' && lane === '' ? '' : `${delay}:${expiry}${lane}`
       args.push(task.messageId, task.agentType, task.traceId, task.parentMessageId, task.userCode, timing)
     }
-    const made = await this.#redis.script<number[]>('admit', keys, args)
-    return made.map((flag) => flag === 1)
+    const made = await this.#redis.script<(0 | 1 | string)[]>('admit', keys, args)
+    return made.map((answer) => (typeof answer === 'string' ? parseCancel(answer) : answer === 1))
   }
 
   #key(ref: TaskRef): string {

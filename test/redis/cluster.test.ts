@@ -103,6 +103,12 @@ describe('on a Cluster', () => {
     }
   })
 
+  test('replicas cannot be waited for, and that is said', async () => {
+    const request = { targetAgentType: 'agent_0', sessionId: 's', content: 'x', waitReplicas: 1 }
+    const error = { code: 'GW_INVALID_ARGUMENT', message: expect.stringContaining('waitReplicas') }
+    expect(await house.client.sendMessage(request)).toMatchObject({ success: false, status: 'REJECTED', error })
+  })
+
   test('readers get every event once, whoever writes', async () => {
     const { client, bare, keys } = house
     const subscriptions = Array.from({ length: 10 }, (_, i) =>

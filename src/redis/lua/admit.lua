@@ -2,7 +2,8 @@
 -- KEYS  per task: record, session index
 -- ARGV  per task: message id, agent type, trace id, parent message id, user code, timing: '' or `<delay>:<expiry>` in ms
 --       from now, each may be empty, then `:<lane>` if only the worker of that lane may run it
--- Answers per task 1 (made) or 0 (the record was there: the same message was sent before).
+-- Answers per task 1 (made), 0 (the record was there: the same message was sent before) or, if it was made and is
+-- cancelled, the request (JSON).
 -- The fence packs `state:epoch:live entry:owner`; Q with an empty entry waits for `begin` to bind one, D is held back
 -- until the agenda puts an entry on the stream. Who is sent by a task that was cancelled is cancelled, too.
 local time = redis.call('TIME')
@@ -22,10 +23,12 @@ for i = 1, #KEYS / 2 do
       redis.call('HSET', record, 'expires_at', string.format('%.0f', now_number + expiry))
     end
     if lane and lane ~= '' then redis.call('HSET', record, 'lane', lane) end
+    out[i] = 1
     if parent ~= '' then
       local above = redis.call('HMGET', string.sub(record, 1, -#message_id - 1) .. parent, 'fence', 'cancel')
       if above[2] or (above[1] and string.sub(above[1], 1, 1) == 'X') then
-        redis.call('HSET', record, 'cancel', above[2] or '{}')
+        out[i] = above[2] or '{}'
+        redis.call('HSET', record, 'cancel', out[i])
       end
     end
     redis.call('ZADD', index, now, message_id)
@@ -33,7 +36,6 @@ for i = 1, #KEYS / 2 do
     if held_back and redis.call('PTTL', index) < delay + 86400000 then
       redis.call('PEXPIRE', index, string.format('%.0f', delay + 86400000))
     end
-    out[i] = 1
   else
     out[i] = 0
   end
