@@ -2,7 +2,7 @@ import type { QueueLimit } from '../dispatch/queue-limit.ts'
 import type { Replicas } from '../dispatch/replicas.ts'
 import { type Dispatcher, type DispatchOptions, refused, type SendAnswer } from '../dispatch/send.ts'
 import { GatewayError } from '../errors.ts'
-import type { GatewayCommand } from '../protocol/command.ts'
+import { GatewayCommand } from '../protocol/command.ts'
 import { newMessageId, newTraceId } from '../protocol/ids.ts'
 import type { Priority } from '../redis/keys.ts'
 import { type CheckedRequest, checkRequest, type SendContractRequest, type SendMessageRequest } from './request.ts'
@@ -59,7 +59,12 @@ export class Sender {
     return waitReplicas ? this.#sendReplicated(command, options, waitReplicas) : this.#dispatcher.send(command, options)
   }
 
+  /** @throws GatewayError `GW_INVALID_ARGUMENT` for what is no command. */
   async sendCommand(command: GatewayCommand, options: SendCommandOptions): Promise<SendAnswer> {
+    if (!(command instanceof GatewayCommand)) {
+      const reason = 'must be a command, such as an AskAgentCommand'
+      throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'the command', value: command, reason })
+    }
     return this.#dispatcher.send(command, { ...options, ...this.#limit })
   }
 
