@@ -3,6 +3,7 @@ import type { Logger } from '../logger.ts'
 import { DATA_FIELD, type DecodedCommand, decodeCommand, TURN_FIELD } from '../protocol/codec.ts'
 import { CancelTaskCommand, type GatewayCommand } from '../protocol/command.ts'
 import type { MessageHeader } from '../protocol/header.ts'
+import { workerOfLane } from '../redis/keys.ts'
 import { entryField } from '../redis/streams.ts'
 import type { ControlWriter, TakenEntry } from '../store/control-streams.ts'
 import type { DeadLetters } from '../store/dead-letters.ts'
@@ -130,7 +131,9 @@ export class Reception {
         const { sessionId, messageId, traceId, parentMessageId, userCode, options } = header
         const agentType = entry.stream.capability
         const ids = { sessionId, messageId, traceId, parentMessageId, userCode }
-        return { ...ids, agentType, expiresInMs: options?.expiresInMs }
+        const { priority } = entry.stream
+        const lane = workerOfLane(priority) === undefined ? undefined : priority
+        return { ...ids, agentType, expiresInMs: options?.expiresInMs, lane }
       }),
     )
     const again = await this.#records.begin(

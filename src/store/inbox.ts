@@ -14,6 +14,8 @@ const MAX_LENGTH = 10_000
 const TTL_MS = 3_600_000
 const WAKE_FIELD = 'wake'
 const RESULT_FIELD = 'result'
+const AGENDA = 'agenda'
+const LANES = 'lanes'
 
 /** A result for which a task of the worker waits; `text` is '' if it must be read. */
 export interface ReplyWake {
@@ -30,14 +32,14 @@ export interface ReloadOrder {
 }
 
 /**
- * What reaches a worker: a command for it, as an envelope, the word that its agenda has something earlier, a result for
- * which one of its tasks waits, or the order to load plugins anew.
+ * What reaches a worker: a command for it, as an envelope, the word that its agenda has something earlier, that
+ * something lies on its own lanes, a result for which one of its tasks waits, or the order to load plugins anew.
  */
 export type InboxMessage =
   | { readonly kind: 'command'; readonly data: string }
   | ({ readonly kind: 'reply' } & ReplyWake)
   | ({ readonly kind: 'reload' } & ReloadOrder)
-  | { readonly kind: 'wake'; readonly what: string }
+  | { readonly kind: 'agenda' | 'lanes' }
 
 /** How a script writes to an inbox: the stem of its key, its length and its time to live. See lua/include/answers.lua. */
 export function inboxForm(keys: Keys): string {
@@ -61,7 +63,12 @@ export class InboxWriter {
 
   /** Tells the keepers of agenda shards to look again. */
   async wakeKeepers(workerIds: ReadonlySet<string>): Promise<void> {
-    await Promise.all([...workerIds].map((workerId) => this.#add(workerId, [DATA_FIELD, '{}', WAKE_FIELD, 'agenda'])))
+    await Promise.all([...workerIds].map((workerId) => this.#add(workerId, [DATA_FIELD, '{}', WAKE_FIELD, AGENDA])))
+  }
+
+  /** Tells workers to look at their own lanes. */
+  async wakeForLanes(workerIds: ReadonlySet<string>): Promise<void> {
+    await Promise.all([...workerIds].map((workerId) => this.#add(workerId, [DATA_FIELD, '{}', WAKE_FIELD, LANES])))
   }
 
   /** Tells the owner of a task that a result has come. */
@@ -119,7 +126,7 @@ export class InboxReader {
         const [, requestId = '', ...id] = what.split(' ')
         return { kind: 'reload', requestId, pluginId: id.length === 0 ? undefined : id.join(' ') }
       }
-      if (what !== undefined) return { kind: 'wake', what }
+      if (what !== undefined) return { kind: what === LANES ? 'lanes' : 'agenda' }
       return { kind: 'command', data: entryField(entry, DATA_FIELD) ?? '' }
     })
   }

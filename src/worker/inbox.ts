@@ -14,6 +14,7 @@ export class Inbox extends Service {
   readonly #reader: InboxReader
   readonly #onCancel: (command: CancelTaskCommand) => void
   readonly #onAgenda: () => void
+  readonly #onLanes: () => void
   readonly #onReply: (wake: ReplyWake) => void
   readonly #onReload: (order: ReloadOrder) => void
   readonly #logger: Logger
@@ -23,6 +24,7 @@ export class Inbox extends Service {
     reader: InboxReader
     onCancel: (command: CancelTaskCommand) => void
     onAgenda: () => void
+    onLanes: () => void
     onReply: (wake: ReplyWake) => void
     onReload: (order: ReloadOrder) => void
     logger: Logger
@@ -31,6 +33,7 @@ export class Inbox extends Service {
     this.#reader = options.reader
     this.#onCancel = options.onCancel
     this.#onAgenda = options.onAgenda
+    this.#onLanes = options.onLanes
     this.#onReply = options.onReply
     this.#onReload = options.onReload
     this.#logger = options.logger
@@ -72,8 +75,9 @@ export class Inbox extends Service {
       this.#onReload(message)
       return
     }
-    if (message.kind === 'wake') {
-      this.#onAgenda()
+    if (message.kind !== 'command') {
+      if (message.kind === 'lanes') this.#onLanes()
+      else this.#onAgenda()
       return
     }
     const decoded = decodeCommand(message.data, Number.MAX_SAFE_INTEGER)

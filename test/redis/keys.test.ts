@@ -10,6 +10,8 @@ test('each key is the one of the contract', () => {
   expect([keys.control('weather'), keys.control('weather', 'high'), keys.control('weather', 'low')]).toEqual([
     ...['queue:ctrl:weather', 'queue:ctrl:weather:high', 'queue:ctrl:weather:low'],
   ])
+  expect(keys.control('weather', '@w:1')).toBe('queue:own:{queue:ctrl:weather}:w:1')
+  expect(calculateSlot(keys.control('weather', '@w:1'))).toBe(calculateSlot(keys.control('weather')))
   expect(keys.dead('weather')).toBe('queue:dead:weather')
   expect(keys.deadIndex('weather')).toBe('queue:dead-index:{queue:dead:weather}')
   expect(calculateSlot(keys.deadIndex('weather'))).toBe(calculateSlot(keys.dead('weather')))
@@ -46,7 +48,7 @@ test('a key that a walk finds is told for what it is', () => {
   expect(parsed(keys.session('s:1'))).toEqual({ family: 'session', sessionId: 's:1' })
   expect(parsed(keys.data('s-1'))).toEqual({ family: 'data', sessionId: 's-1' })
   expect(parsed(keys.worker('w:1'))).toEqual({ family: 'worker', workerId: 'w:1' })
-  for (const priority of ['high', 'normal', 'low'] as const) {
+  for (const priority of ['high', 'normal', 'low', '@w:1'] as const) {
     expect(parsed(keys.control('a.b-c', priority))).toEqual({ family: 'control', capability: 'a.b-c', priority })
   }
   expect(parsed(keys.dead('a'))).toEqual({ family: 'dead', capability: 'a' })
@@ -56,6 +58,8 @@ test('a key that a walk finds is told for what it is', () => {
     'queue:ctrl:worker:high',
     'queue:ctrl:a:b',
     'queue:dead:a:high',
+    'queue:own:{queue:dead:a}:w',
+    'queue:own:{queue:ctrl:a}:',
     'queue:workers',
   ]
   const odd = ['queue:task:{s}', 'queue:session:{s}:m', 'queue:delayed:0', 'queuex:dead:a', 'queue:', '']
