@@ -12,6 +12,7 @@ const CATALOGUE = {
   GW_PAYLOAD_TOO_LARGE: (d) => `${d.field} has ${d.bytes} bytes, the limit is ${d.limit}`,
   GW_NO_ONLINE_WORKER: (d) => `no live worker offers '${d.agentType}'`,
   GW_QUEUE_FULL: (d) => `the ${d.priority} queue of '${d.agentType}' is full, its limit is ${d.limit}`,
+  GW_NOT_REPLICATED: (d) => `${d.messageId} was sent, but ${d.confirmed} of ${d.wanted} replicas have confirmed it`,
   GW_REDIS_UNREACHABLE: (d) => `Redis at ${d.target} cannot be reached: ${d.reason}`,
   GW_REDIS_UNSUPPORTED: (d) => `Redis ${d.version} is too old, this library needs ${d.needed} or newer`,
   GW_REDIS_FAILED: (d) => `Redis did not carry out ${d.operation}: ${d.reason}`,

@@ -2,7 +2,7 @@ import { GatewayError } from '../errors.ts'
 import { cancelledDone } from '../protocol/endings.ts'
 import { eventEncoder } from '../protocol/event.ts'
 import type { RedisClient } from '../redis/client.ts'
-import type { Keys, Priority } from '../redis/keys.ts'
+import type { Keys, LaneName } from '../redis/keys.ts'
 import { ControlWriter } from '../store/control-streams.ts'
 import { DataWriter, type Retention } from '../store/data-streams.ts'
 import { KeySpace } from '../store/key-space.ts'
@@ -56,7 +56,7 @@ export class Abandonment {
     const [data, home] = await this.#redis.call<(string | null)[]>('HMGET', key, 'envelope', 'home')
     if (typeof data !== 'string' || typeof home !== 'string') return false
     const [capability = '', priority] = home.split(' ')
-    await this.#control.enqueue([{ capability, priority: priority as Priority, data, turn: String(fence.epoch) }])
+    await this.#control.enqueue([{ capability, priority: priority as LaneName, data, turn: String(fence.epoch) }])
     return true
   }
 }

@@ -1,5 +1,5 @@
 import { decodeCommand } from '../protocol/codec.ts'
-import type { Priority } from '../redis/keys.ts'
+import type { LaneName } from '../redis/keys.ts'
 import type { ControlSurvey, Delivery, SurveyedEntry } from '../store/control-survey.ts'
 import type { TaskFacts, TaskLane } from '../store/task-facts.ts'
 
@@ -8,7 +8,7 @@ const MOST_ENTRIES = 20_000
 
 /** Where on the control streams a task's entry is. */
 export interface Seat {
-  readonly priority: Priority
+  readonly priority: LaneName
   /** Set on a lane of one version. */
   readonly version: string | undefined
   readonly entryId: string

@@ -12,7 +12,7 @@ import { sleep } from '../util/sleep.ts'
 import { findEntry, type Seat } from './entry-search.ts'
 import type { DeadLetterSign, Explanation, ExplanationDetail, WorkerSign } from './explanation.ts'
 import { sentences } from './explanation-text.ts'
-import { type AuditTools, auditTools } from './look.ts'
+import { type AuditTools, auditTools, type OfferedLane, servesLane } from './look.ts'
 
 /** A task that looks stranded is looked at so often, with so much time in between. */
 const LOOKS = 3
@@ -96,7 +96,10 @@ async function running(scene: Scene, task: TaskFacts): Promise<ExplanationDetail
   return {
     ...{ ...ref, state: 'running', agentType, worker, startedAt, attempt: task.attempt, epoch: fence.epoch },
     ...{ runningMs: startedAt === null ? null : now - startedAt, idleMs: delivery.idleMs, cancel },
-    ...{ takeoverInMs: takeoverIn(worker, delivery), workers: offering(scene, agentType).length },
+    ...{
+      takeoverInMs: takeoverIn(worker, delivery),
+      workers: offering(scene, { capability: agentType, priority: task.lane ?? 'normal' }).length,
+    },
   }
 }
 
@@ -126,7 +129,7 @@ function seated(scene: Scene, task: TaskFacts, seat: Seat): ExplanationDetail {
   const { ref } = scene
   const { agentType, fence, error } = task
   const { priority, entryId, delivery, version } = seat
-  const live = offering(scene, agentType, version)
+  const live = offering(scene, { capability: agentType, priority, version })
   if (delivery !== null) {
     const worker = workerSign(scene, delivery.consumer)
     return {
@@ -159,9 +162,6 @@ function workerSign({ workers, now }: Scene, workerId: string): WorkerSign {
   return { workerId, host, pid, leaseMs, seenMsAgo: Math.max(0, now - lastSeenAt) }
 }
 
-function offering({ workers }: Scene, capability: string, version?: string): FleetWorker[] {
-  return [...workers.values()].filter(
-    ({ capabilities, agentVersions }) =>
-      capabilities.includes(capability) && (version === undefined || agentVersions.includes(version)),
-  )
+function offering({ workers }: Scene, lane: OfferedLane): FleetWorker[] {
+  return [...workers].filter(([workerId, worker]) => servesLane(workerId, worker, lane)).map(([, worker]) => worker)
 }

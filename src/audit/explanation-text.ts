@@ -1,5 +1,7 @@
+import { type LaneName, workerOfLane } from '../redis/keys.ts'
 import { span } from '../util/span.ts'
 import type { DeadLetterSign, ExplanationDetail, WorkerSign } from './explanation.ts'
+import { laneText } from './lane-text.ts'
 
 type Of<State extends ExplanationDetail['state']> = ExplanationDetail & { readonly state: State }
 
@@ -35,12 +37,11 @@ function unknown({ deadLetter }: Of<'unknown'>): string {
 
 function queued(detail: Of<'queued'>): string {
   const { agentType, priority, position, workers, freeSlots, error, status, version } = detail
-  const lane = priority === 'normal' ? `'${agentType}'` : `'${agentType}' (${priority})`
-  const place = `at position ${position} on ${lane}, behind ${count(position - 1, 'other')}`
+  const place = `at position ${position} on ${laneText(agentType, priority)}, behind ${count(position - 1, 'other')}`
   if (version !== undefined) return queuedByVersion(detail, version)
   const served =
     workers === 0
-      ? `No live worker offers '${agentType}': it waits for one to start.`
+      ? nobodyServes(agentType, priority)
       : `${count(workers, 'live worker')} ${workers === 1 ? 'offers' : 'offer'} '${agentType}', with ${count(freeSlots, 'free slot')}.`
   const again =
     status === 'RETRYING' ? ` It is attempt ${detail.attempt}${error === null ? '' : `, after: ${error.message}`}.` : ''
@@ -51,6 +52,13 @@ function queuedByVersion({ agentType, workers, freeSlots }: Of<'queued'>, versio
   const why = `It is queued for workers of version '${version}': that version ran it last, and only where it runs, or is declared compatible, does it go on.`
   if (workers > 0) return `${why} ${count(workers, 'live worker')} would do, with ${count(freeSlots, 'free slot')}.`
   return `${why} No live worker of '${agentType}' would do: start one with that version, or with it among its compatible versions; or cancel the task.`
+}
+
+function nobodyServes(agentType: string, lane: LaneName): string {
+  const workerId = workerOfLane(lane)
+  return workerId === undefined
+    ? `No live worker offers '${agentType}': it waits for one to start.`
+    : `Worker '${workerId}' is not there, or does not offer '${agentType}': it waits for that very worker.`
 }
 
 function taken({ worker, idleMs, takeoverInMs, workers, agentType }: Of<'taken'>): string {

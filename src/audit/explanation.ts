@@ -1,7 +1,7 @@
 import type { TaskFault } from '../protocol/event.ts'
 import type { TaskRef } from '../protocol/ids.ts'
 import type { TerminalStatus } from '../protocol/status.ts'
-import type { Priority } from '../redis/keys.ts'
+import type { LaneName } from '../redis/keys.ts'
 import type { CancelRequest } from '../store/task-records.ts'
 
 /** A worker, as far as it is known. */
@@ -32,7 +32,7 @@ export type ExplanationDetail = TaskRef &
         readonly state: 'queued'
         readonly agentType: string
         readonly status: 'QUEUED' | 'DELAYED' | 'RETRYING'
-        readonly priority: Priority
+        readonly priority: LaneName
         /** Set if it was begun by that version, and only workers that go on with its tasks may run it. */
         readonly version: string | undefined
         readonly entryId: string
@@ -48,7 +48,7 @@ export type ExplanationDetail = TaskRef &
     | {
         readonly state: 'taken'
         readonly agentType: string
-        readonly priority: Priority
+        readonly priority: LaneName
         readonly entryId: string
         readonly worker: WorkerSign
         readonly idleMs: number

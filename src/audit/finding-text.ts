@@ -1,6 +1,7 @@
-import type { Priority } from '../redis/keys.ts'
+import type { LaneName } from '../redis/keys.ts'
 import { span } from '../util/span.ts'
 import type { FindingDetail, FindingKind, Severity } from './finding.ts'
+import { laneText } from './lane-text.ts'
 
 const SEVERITIES: Readonly<Record<FindingKind, Severity>> = {
   'running-without-entry': 'fault',
@@ -184,6 +185,6 @@ function describeRest(
   }
 }
 
-function lane({ capability, priority }: { readonly capability: string; readonly priority: Priority }): string {
-  return priority === 'normal' ? `'${capability}'` : `'${capability}' (${priority})`
+function lane({ capability, priority }: { readonly capability: string; readonly priority: LaneName }): string {
+  return laneText(capability, priority)
 }

@@ -1,4 +1,4 @@
-import type { Priority } from '../redis/keys.ts'
+import type { LaneName } from '../redis/keys.ts'
 
 /** What {@link Finding} is about, by its kind. Times are in ms. */
 export type FindingDetail =
@@ -59,7 +59,7 @@ interface TaskPlace {
 
 interface LanePlace {
   readonly capability: string
-  readonly priority: Priority
+  readonly priority: LaneName
 }
 
 interface EntryPlace extends LanePlace {

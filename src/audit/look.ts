@@ -1,5 +1,5 @@
 import type { RedisClient } from '../redis/client.ts'
-import type { Keys } from '../redis/keys.ts'
+import { type Keys, type LaneName, workerOfLane } from '../redis/keys.ts'
 import { Agenda } from '../store/agenda.ts'
 import { ControlRepairs } from '../store/control-repairs.ts'
 import { ControlSurvey } from '../store/control-survey.ts'
@@ -95,12 +95,9 @@ export class Look {
     return 2 * this.leaseMs
   }
 
-  /** True if a live worker offers the capability, and goes on with tasks of the version if one is given. */
-  isOffered({ capability, version }: { readonly capability: string; readonly version?: string }): boolean {
-    return [...this.workers.values()].some(
-      (worker) =>
-        worker.capabilities.includes(capability) && (version === undefined || worker.agentVersions.includes(version)),
-    )
+  /** True if a live worker takes what lies on the lane. */
+  isOffered(lane: OfferedLane): boolean {
+    return [...this.workers].some(([workerId, worker]) => servesLane(workerId, worker, lane))
   }
 
   /**
@@ -111,4 +108,26 @@ export class Look {
   suspect(detail: FindingDetail, evidence: readonly unknown[], repair?: () => Promise<boolean>): void {
     this.suspicions.set(JSON.stringify([detail.kind, ...evidence]), { detail, repair })
   }
+}
+
+/** A lane, as far as it matters to who takes from it. */
+export interface OfferedLane {
+  readonly capability: string
+  readonly priority: LaneName
+  /** Set for a lane of one version. */
+  readonly version?: string | undefined
+}
+
+/** True if the worker offers the lane's capability, is the one it is for, and goes on with tasks of its version. */
+export function servesLane(
+  workerId: string,
+  worker: FleetWorker,
+  { capability, priority, version }: OfferedLane,
+): boolean {
+  const only = workerOfLane(priority)
+  return (
+    worker.capabilities.includes(capability) &&
+    (only === undefined || only === workerId) &&
+    (version === undefined || worker.agentVersions.includes(version))
+  )
 }

@@ -1,6 +1,6 @@
 import { decodeCommand } from '../protocol/codec.ts'
 import type { TaskRef } from '../protocol/ids.ts'
-import type { Priority } from '../redis/keys.ts'
+import type { LaneName } from '../redis/keys.ts'
 import type { SurveyedEntry } from '../store/control-survey.ts'
 import type { TaskFacts } from '../store/task-facts.ts'
 import { isEnded, isUnbound } from '../store/task-records.ts'
@@ -10,7 +10,7 @@ import type { Look } from './look.ts'
 export interface Lane {
   readonly key: string
   readonly capability: string
-  readonly priority: Priority
+  readonly priority: LaneName
   readonly version?: string
 }
 

@@ -5,11 +5,12 @@ import { Explainer } from '../audit/explain.ts'
 import type { Explanation } from '../audit/explanation.ts'
 import { Asks, type PendingAsk } from '../dispatch/asks.ts'
 import { Canceller } from '../dispatch/canceller.ts'
+import { Replicas } from '../dispatch/replicas.ts'
 import { Dispatcher, type SendAnswer } from '../dispatch/send.ts'
 import { GatewayError } from '../errors.ts'
 import type { GatewayCommand } from '../protocol/command.ts'
 import { checkCapability, checkId, checkRef, type TaskRef } from '../protocol/ids.ts'
-import type { TaskStatus } from '../protocol/status.ts'
+import { checkStatus, type TaskStatus } from '../protocol/status.ts'
 import { RedisConnections } from '../redis/connections.ts'
 import type { DeadLetter } from '../store/dead-letter.ts'
 import type { DeadLetterFilter } from '../store/dead-letter-filter.ts'
@@ -18,6 +19,7 @@ import type { WorkerInfo } from '../store/presence.ts'
 import type { QueueStats, QueueStatsOptions } from '../store/queues.ts'
 import type { TaskInfo } from '../store/task-records.ts'
 import type { TaskTree } from '../store/task-trees.ts'
+import { requireObject } from '../util/parse-options.ts'
 import {
   type CancelAnswer,
   type CancelOptions,
@@ -92,8 +94,14 @@ export class GatewayClient implements AsyncDisposable {
     const { records, reader } = stores
     const { isCluster } = this.#connections
     const requireOpen = () => this.#requireOpen()
+    const openReplicated = () => {
+      const own = openStores(this.#connections.client('prompt', 'replicated'), resolved)
+      const dispatcher = new Dispatcher({ ...own, maxPayloadBytes, isCluster })
+      return { dispatcher, replicas: new Replicas(own.redis) }
+    }
     this.#sender = new Sender({
       dispatcher: new Dispatcher({ ...stores, maxPayloadBytes, isCluster }),
+      openReplicated: isCluster ? undefined : openReplicated,
       limit: { maxQueueLength, whenFull, queueTimeoutMs },
       prepare: (request) => this.prepare(request),
       around: aroundSend(interceptors),
@@ -111,7 +119,8 @@ export class GatewayClient implements AsyncDisposable {
 
   /**
    * Sends a message to an agent. Resolves with `QUEUED` only once the task is on the control stream; a request that is
-   * at fault is answered with `REJECTED`, one beyond the queue's limit with `QUEUE_FULL`, and nothing is written.
+   * at fault is answered with `REJECTED`, one beyond the queue's limit with `QUEUE_FULL`, and nothing is written. With
+   * `waitReplicas` it is on so many replicas, too.
    *
    * @throws GatewayError `GW_REDIS_FAILED` when Redis did not take it, `GW_CLOSED` after `close()`.
    */
@@ -119,6 +128,7 @@ export class GatewayClient implements AsyncDisposable {
   sendMessage<Contract extends AgentContract>(request: SendContractRequest<Contract>): Promise<SendAnswer>
   async sendMessage(request: AnyRequest): Promise<SendAnswer> {
     this.#requireOpen()
+    requireObject('the request', request)
     return this.#sender.send(request)
   }
 
@@ -149,6 +159,7 @@ export class GatewayClient implements AsyncDisposable {
    */
   async result<Data = unknown>(options: ResultOptions): Promise<TaskResult<Data>> {
     this.#requireOpen()
+    requireObject('the options', options)
     return this.#results.wait(options)
   }
 
@@ -174,6 +185,7 @@ export class GatewayClient implements AsyncDisposable {
   ask<Data = unknown>(request: SendMessageRequest & AskOptions): Promise<TaskResult<Data>>
   async ask(request: AnyRequest & AskOptions): Promise<TaskResult> {
     this.#requireOpen()
+    requireObject('the request', request)
     return this.#results.ask(request)
   }
 
@@ -185,6 +197,7 @@ export class GatewayClient implements AsyncDisposable {
    */
   async cancelTask(options: CancelTaskOptions): Promise<CancelAnswer> {
     this.#requireOpen()
+    requireObject('the options', options)
     const { ref, wish } = checkCancel(options)
     return toCancelAnswer(await this.#canceller.cancel(ref, wish))
   }
@@ -205,6 +218,7 @@ export class GatewayClient implements AsyncDisposable {
    */
   async reply(options: ReplyOptions): Promise<ReplyAnswer> {
     this.#requireOpen()
+    requireObject('the options', options)
     const { ref, askId, content } = checkReply(options)
     const { status, reason } = await this.#asks.reply(ref, askId, content)
     return { success: status === 'ACCEPTED', status, ...(reason === undefined ? {} : { reason }) }
@@ -244,6 +258,7 @@ export class GatewayClient implements AsyncDisposable {
   /** What is known of a task, or null. */
   async getTask(ref: TaskRef): Promise<TaskInfo | null> {
     this.#requireOpen()
+    requireObject('the task', ref)
     return this.#stores.records.get(checkRef(ref))
   }
 
@@ -254,8 +269,11 @@ export class GatewayClient implements AsyncDisposable {
   }
 
   /** Tasks, oldest first. */
-  async listTasks({ sessionId, status, limit = 100 }: ListTasksOptions = {}): Promise<TaskInfo[]> {
+  async listTasks(options: ListTasksOptions = {}): Promise<TaskInfo[]> {
     this.#requireOpen()
+    requireObject('the options', options)
+    const { sessionId, status, limit = 100 } = options
+    if (status !== undefined) checkStatus('status', status)
     const { records } = this.#stores
     const tasks =
       sessionId === undefined
@@ -337,8 +355,10 @@ export class GatewayClient implements AsyncDisposable {
   }
 
   /** Tells where a task is and what it waits for, in data and in words. */
-  async explain({ sessionId, messageId, consumerGroup = DEFAULT_GROUP }: ExplainOptions): Promise<Explanation> {
+  async explain(options: ExplainOptions): Promise<Explanation> {
     this.#requireOpen()
+    requireObject('the options', options)
+    const { sessionId, messageId, consumerGroup = DEFAULT_GROUP } = options
     const { redis, keys } = this.#stores
     return new Explainer(redis, keys, consumerGroup).explain(checkRef({ sessionId, messageId }))
   }

@@ -5,7 +5,7 @@ import { checkHistory } from '../history/check.ts'
 import { createLogger, type Logger } from '../logger.ts'
 import { type RedisOption, type ResolvedRedis, resolveRedisOption } from '../redis/options.ts'
 import { DEFAULT_RETENTION } from '../store/data-streams.ts'
-import { parseOptions } from '../util/parse-options.ts'
+import { parseOptions, requireObject } from '../util/parse-options.ts'
 import type { ClientInterceptors } from './interceptors.ts'
 
 /** How a client works; everything has a default. */
@@ -68,7 +68,9 @@ export type ResolvedClientOptions = Readonly<z.infer<typeof schema>> & {
 }
 
 /** @throws GatewayError `GW_INVALID_ARGUMENT` that names the option and the value. */
-export function resolveClientOptions({ redis, logger, history, ...rest }: GatewayClientOptions): ResolvedClientOptions {
+export function resolveClientOptions(options: GatewayClientOptions): ResolvedClientOptions {
+  requireObject('the options of GatewayClient', options)
+  const { redis, logger, history, ...rest } = options
   return Object.freeze({
     ...parseOptions(schema, rest),
     redis: resolveRedisOption(redis),

@@ -20,10 +20,23 @@ export interface MessageOptions extends TaskOptions {
   /** Handed to the agent as `context.metadata`. */
   readonly metadata?: Record<string, unknown>
   readonly extraPayload?: Record<string, unknown>
-  /** Answer `NO_WORKER`, and write nothing, unless a live worker offers the capability. Default false. */
+  /**
+   * Answer `NO_WORKER`, and write nothing, unless a live worker offers the capability; with `targetWorkerId`, unless that
+   * very worker does. Default false.
+   */
   readonly requireOnlineWorker?: boolean
   /** `high` goes before `normal` before `low`, without starving anyone. Default `normal`. */
   readonly priority?: Priority
+  /**
+   * Only the worker of this name may run it; it waits for that worker if it is away, for ever unless `expiresInMs` says
+   * otherwise. Such tasks go before all others and have no `priority`. Default any worker of the capability.
+   */
+  readonly targetWorkerId?: string
+  /**
+   * Answer `QUEUED` only once so many replicas have the task too, and `NOT_REPLICATED` if they do not confirm it within a
+   * second. Not on a Cluster. Default 0.
+   */
+  readonly waitReplicas?: number
   /** Start no sooner than in so many ms, by Redis' clock. Default at once. */
   readonly delayMs?: number
 }
@@ -58,6 +71,8 @@ const schema = z.strictObject({
   extraPayload: object,
   requireOnlineWorker: z.boolean().optional(),
   priority: z.enum(['high', 'normal', 'low']).optional(),
+  targetWorkerId: id.optional(),
+  waitReplicas: z.number().int().min(0).max(1_000).optional(),
   delayMs: z.number().min(0).max(LONGEST_MS).optional(),
   ...taskOptions.shape,
   content: z.unknown(),
@@ -69,6 +84,8 @@ export interface CheckedRequest {
   readonly contract: AgentContract | undefined
   readonly requireOnlineWorker: boolean
   readonly priority: Priority | undefined
+  readonly targetWorkerId: string | undefined
+  readonly waitReplicas: number | undefined
   readonly delayMs: number | undefined
 }
 
@@ -83,8 +100,20 @@ export function checkRequest(request: SendMessageRequest | SendContractRequest):
     return new GatewayError('GW_INVALID_ARGUMENT', { field: path.join('.'), value, reason: issue?.message })
   }
   // Field by field: what is left over by a destructuring is costly to make.
-  const { content, requireOnlineWorker = false, extraPayload, priority, delayMs } = parsed.data
+  const {
+    content,
+    requireOnlineWorker = false,
+    extraPayload,
+    priority,
+    delayMs,
+    targetWorkerId,
+    waitReplicas,
+  } = parsed.data
   const { timeoutMs, retry, expiresInMs } = parsed.data
+  if (targetWorkerId !== undefined && priority !== undefined) {
+    const reason = 'a task for one worker has no priority'
+    return new GatewayError('GW_INVALID_ARGUMENT', { field: 'priority and targetWorkerId', value: priority, reason })
+  }
   const fault = contentFault(content)
   if (fault !== null)
     return new GatewayError('GW_INVALID_ARGUMENT', { field: 'content', value: content, reason: fault })
@@ -95,7 +124,7 @@ export function checkRequest(request: SendMessageRequest | SendContractRequest):
     content: content as CommandContent,
     extraPayload,
   })
-  return { command, contract, requireOnlineWorker, priority, delayMs }
+  return { command, contract, requireOnlineWorker, priority, targetWorkerId, waitReplicas, delayMs }
 }
 
 function headerOf(request: z.infer<typeof schema>, options: TaskOptions | undefined): MessageHeader {

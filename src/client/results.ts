@@ -19,8 +19,10 @@ export interface ResultOptions extends TaskRef {
 export interface AskOptions {
   /** Called with each event of the task, in order. */
   readonly onEvent?: (event: SessionEvent) => void
-  /** How long to wait for the end, in ms. Default for ever. */
+  /** How long to wait for the end, in ms; the task goes on. Default for ever. */
   readonly timeoutMs?: number
+  /** An attempt that runs longer is aborted and fails, in ms: what `timeoutMs` is to `sendMessage`. */
+  readonly taskTimeoutMs?: number
   readonly signal?: AbortSignal
 }
 
@@ -67,7 +69,7 @@ export class Results {
 
   /** Sends a message and waits for the end of its task. */
   async ask(request: (SendMessageRequest | SendContractRequest) & AskOptions): Promise<TaskResult> {
-    const { onEvent, timeoutMs, signal: callers, ...message } = request
+    const { onEvent, timeoutMs, taskTimeoutMs, signal: callers, ...message } = request
     const { sessionId, messageId = newMessageId() } = message
     const isKnown = message.messageId !== undefined
     return withinTime(`the end of ${messageId}`, { timeoutMs, signal: callers }, async (signal) => {
@@ -77,7 +79,10 @@ export class Results {
       const follow = () => this.#subscriptions.follow(sessionId, { messageId, after, signal })
       let subscription: Subscription | undefined = idFault(sessionId) === null && !isKnown ? follow() : undefined
       try {
-        const sent = await this.#sender.send({ ...message, messageId } as SendMessageRequest, signal)
+        const sent = await this.#sender.send(
+          { ...message, messageId, timeoutMs: taskTimeoutMs } as SendMessageRequest,
+          signal,
+        )
         if (!sent.success) signal.throwIfAborted() // it may have been waiting for room
         if (!sent.success) throw new GatewayError('GW_SEND_REFUSED', { status: sent.status, ...sent.error })
         subscription ??= follow()

@@ -1,7 +1,8 @@
 import type { QueueLimit } from '../dispatch/queue-limit.ts'
-import { type Dispatcher, refused, type SendAnswer } from '../dispatch/send.ts'
+import type { Replicas } from '../dispatch/replicas.ts'
+import { type Dispatcher, type DispatchOptions, refused, type SendAnswer } from '../dispatch/send.ts'
 import { GatewayError } from '../errors.ts'
-import type { GatewayCommand } from '../protocol/command.ts'
+import { GatewayCommand } from '../protocol/command.ts'
 import { newMessageId, newTraceId } from '../protocol/ids.ts'
 import type { Priority } from '../redis/keys.ts'
 import type { aroundSend } from './interceptors.ts'
@@ -15,12 +16,20 @@ export interface SendCommandOptions {
   readonly priority?: Priority
 }
 
+/** A dispatcher with a connection of its own, on which one may wait for replicas. */
+export interface ReplicatedWay {
+  readonly dispatcher: Dispatcher
+  readonly replicas: Replicas
+}
+
 /** A client's way out: requests are checked here and answered, all else is the dispatcher's. */
 export class Sender {
   readonly #dispatcher: Dispatcher
   readonly #limit: QueueLimit
   readonly #prepare: (request: AnyRequest) => AnyRequest
   readonly #around: ReturnType<typeof aroundSend>
+  readonly #openReplicated: (() => ReplicatedWay) | undefined
+  #replicated: ReplicatedWay | undefined
 
   constructor(options: {
     dispatcher: Dispatcher
@@ -29,11 +38,14 @@ export class Sender {
     prepare: (request: AnyRequest) => AnyRequest
     /** What stands around each send, if anything does. */
     around: ReturnType<typeof aroundSend>
+    /** Opens the way for sends that wait for replicas, when the first one comes; undefined where there is none. */
+    openReplicated: (() => ReplicatedWay) | undefined
   }) {
     this.#dispatcher = options.dispatcher
     this.#limit = options.limit
     this.#prepare = options.prepare
     this.#around = options.around
+    this.#openReplicated = options.openReplicated
   }
 
   /** Sends a message; `signal` ends a wait for room. */
@@ -49,14 +61,39 @@ export class Sender {
       return refused('REJECTED', checked, { messageId, traceId, timestamp: Date.now() })
     }
     // Spelled out: spreading costs a third of a send.
-    const { command, contract, requireOnlineWorker, priority, delayMs } = checked
+    const { command, contract, requireOnlineWorker, priority, targetWorkerId, waitReplicas, delayMs } = checked
     const { maxQueueLength, whenFull, queueTimeoutMs } = this.#limit
-    const how = { contract, requireOnlineWorker, priority, delayMs, maxQueueLength, whenFull, queueTimeoutMs }
-    return this.#dispatcher.send(command, Object.assign(how, { signal, isChecked: true }))
+    const how = { contract, requireOnlineWorker, priority, targetWorkerId, delayMs }
+    const limit = { maxQueueLength, whenFull, queueTimeoutMs, signal, isChecked: true }
+    const options: DispatchOptions = Object.assign(how, limit)
+    return waitReplicas ? this.#sendReplicated(command, options, waitReplicas) : this.#dispatcher.send(command, options)
   }
 
+  /** @throws GatewayError `GW_INVALID_ARGUMENT` for what is no command. */
   async sendCommand(command: GatewayCommand, options: SendCommandOptions): Promise<SendAnswer> {
+    if (!(command instanceof GatewayCommand)) {
+      const reason = 'must be a command, such as an AskAgentCommand'
+      throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'the command', value: command, reason })
+    }
     return this.#dispatcher.send(command, { ...options, ...this.#limit })
+  }
+
+  async #sendReplicated(command: GatewayCommand, options: DispatchOptions, wanted: number): Promise<SendAnswer> {
+    const { messageId, traceId } = command.header
+    const about = { messageId, traceId, timestamp: Date.now() }
+    this.#replicated ??= this.#openReplicated?.()
+    if (this.#replicated === undefined) {
+      const reason = 'a Cluster cannot be asked whether its replicas have a task'
+      const details = { field: 'waitReplicas', value: wanted, reason }
+      return refused('REJECTED', new GatewayError('GW_INVALID_ARGUMENT', details), about)
+    }
+    const { dispatcher, replicas } = this.#replicated
+    const { losses } = replicas
+    const answer = await dispatcher.send(command, options)
+    if (!answer.success) return answer
+    const confirmed = await replicas.confirm(messageId, wanted, losses)
+    if (confirmed >= wanted) return answer
+    return refused('NOT_REPLICATED', new GatewayError('GW_NOT_REPLICATED', { messageId, confirmed, wanted }), about)
   }
 
   #check(request: AnyRequest): CheckedRequest | GatewayError {

@@ -1,6 +1,7 @@
 import { GatewayError } from '../errors.ts'
 import { checkId } from '../protocol/ids.ts'
 import { isEntryId } from '../redis/streams.ts'
+import { requireObject } from '../util/parse-options.ts'
 import { checkTimer } from './time-limit.ts'
 
 /** How to follow a session. */
@@ -23,8 +24,10 @@ export interface SubscribeOptions {
 }
 
 /** @throws GatewayError `GW_INVALID_ARGUMENT` for a bad session, message or event id, or a bad time. */
-export function checkSubscribe(sessionId: string, { messageId, after, idleTimeoutMs }: SubscribeOptions): void {
+export function checkSubscribe(sessionId: string, options: SubscribeOptions): void {
   checkId('sessionId', sessionId)
+  requireObject('the options', options)
+  const { messageId, after, idleTimeoutMs } = options
   if (messageId !== undefined) checkId('messageId', messageId)
   if (after !== undefined && after !== '$' && !isEntryId(after)) {
     const reason = "must be an event's id, '0' or '$'"

@@ -3,19 +3,21 @@ import { checkSchema } from '../agent/schema.ts'
 import { errorMessage, GatewayError, type GatewayErrorCode } from '../errors.ts'
 import { decodeCommand, encodeCommand } from '../protocol/codec.ts'
 import { AskAgentCommand, type GatewayCommand } from '../protocol/command.ts'
+import { cancelledDone } from '../protocol/endings.ts'
 import { checkCapability } from '../protocol/ids.ts'
-import type { Priority } from '../redis/keys.ts'
+import { type LaneName, laneOfWorker, type Priority } from '../redis/keys.ts'
 import type { Agenda, AgendaItem } from '../store/agenda.ts'
 import type { ControlWriter } from '../store/control-streams.ts'
 import type { InboxWriter } from '../store/inbox.ts'
 import type { Presence } from '../store/presence.ts'
-import type { TaskAdmission, TaskRecords } from '../store/task-records.ts'
+import type { AdmitAnswer, CancelRequest, TaskAdmission, TaskRecords } from '../store/task-records.ts'
 import { Batcher } from '../util/batcher.ts'
 import { enterQueue, type QueueLimit } from './queue-limit.ts'
+import type { TaskEnder } from './task-ender.ts'
 
-type RefusedStatus = 'NO_WORKER' | 'QUEUE_FULL' | 'REJECTED'
+type RefusedStatus = 'NO_WORKER' | 'QUEUE_FULL' | 'REJECTED' | 'NOT_REPLICATED'
 
-/** What became of a send. Anything but `QUEUED` wrote nothing. */
+/** What became of a send. Anything but `QUEUED` and `NOT_REPLICATED` wrote nothing. */
 export type SendAnswer =
   | {
       readonly success: true
@@ -29,7 +31,8 @@ export type SendAnswer =
       readonly success: false
       /**
        * `NO_WORKER`: nobody offers the capability now. `QUEUE_FULL`: its lane holds `maxQueueLength` tasks. `REJECTED`: the
-       * request itself is at fault.
+       * request itself is at fault. `NOT_REPLICATED`: it is sent and will run, but fewer than `waitReplicas` replicas have
+       * confirmed it; sent again with the same `messageId`, it still runs once.
        */
       readonly status: RefusedStatus
       readonly messageId: string
@@ -42,7 +45,7 @@ export type SendAnswer =
 interface Departure {
   readonly task: TaskAdmission
   readonly data: string
-  readonly priority: Priority
+  readonly priority: LaneName
   /** Most tasks in its lane. */
   readonly limit?: number | undefined
 }
@@ -53,7 +56,9 @@ export interface DispatchOptions extends QueueLimit {
   readonly priority?: Priority | undefined
   /** Hold the task back for so long, in ms. Default not at all. */
   readonly delayMs?: number | undefined
-  /** Refuse with `NO_WORKER` unless a live worker offers the capability. Default false. */
+  /** Only this worker may run it, on its own lane; `priority` means nothing then. Default any of the capability. */
+  readonly targetWorkerId?: string | undefined
+  /** Refuse with `NO_WORKER` unless a live worker offers the capability (the worker, if one is named). Default false. */
   readonly requireOnlineWorker?: boolean
   /** Contract that the content must fit. */
   readonly contract?: AgentContract
@@ -76,10 +81,11 @@ export class Dispatcher {
     presence: Presence
     agenda: Agenda
     inboxes: InboxWriter
+    ender: TaskEnder
     maxPayloadBytes: number
     isCluster: boolean
   }) {
-    const { control, records, isCluster } = options
+    const { control, records, isCluster, ender } = options
     this.#presence = options.presence
     this.#maxPayloadBytes = options.maxPayloadBytes
     this.#batcher = new Batcher({
@@ -96,7 +102,8 @@ export class Dispatcher {
         const ids = isCluster || batch.some(({ limit }) => limit !== undefined) ? await entries : undefined
         const isTaken = batch.map((_, index) => ids?.[index] !== null)
         const tasks = batch.flatMap(({ task }, index) => (isTaken[index] ? [task] : []))
-        await Promise.all([entries, tasks.length > 0 ? records.admit(tasks) : undefined])
+        const [admitted] = await Promise.all([tasks.length > 0 ? records.admit(tasks) : [], entries])
+        if (admitted.some(isCancelled)) await endCancelled(ender, tasks, admitted)
         return isTaken
       },
     })
@@ -108,8 +115,11 @@ export class Dispatcher {
       run: async (batch) => {
         // The record first: what is due without one would be struck out. Without its appointment a record waits for the
         // sender, who was not told that it is accepted, to send again.
-        await records.admit(batch.map(({ task }) => task))
-        await inboxes.wakeKeepers(await agenda.add(batch.flatMap(appointments)))
+        const tasks = batch.map(({ task }) => task)
+        const admitted = await records.admit(tasks)
+        await endCancelled(ender, tasks, admitted)
+        const expected = batch.filter((_, index) => !isCancelled(admitted[index]))
+        if (expected.length > 0) await inboxes.wakeKeepers(await agenda.add(expected.flatMap(appointments)))
         return batch.map(() => undefined)
       },
     })
@@ -127,11 +137,12 @@ export class Dispatcher {
     const data = await this.#encode(command, options)
     if (data instanceof GatewayError) return refused('REJECTED', data, about)
     try {
-      if (options.requireOnlineWorker && (await this.#presence.online(targetAgentType)).length === 0) {
+      if (options.requireOnlineWorker && !(await this.#isOnline(targetAgentType, options.targetWorkerId))) {
         return refused('NO_WORKER', new GatewayError('GW_NO_ONLINE_WORKER', { agentType: targetAgentType }), about)
       }
       if (!(await this.#depart(command, data, options))) {
-        const { priority = 'normal', maxQueueLength } = options
+        const { targetWorkerId, maxQueueLength } = options
+        const priority = targetWorkerId === undefined ? (options.priority ?? 'normal') : laneOfWorker(targetWorkerId)
         const details = { agentType: targetAgentType, priority, limit: maxQueueLength }
         return refused('QUEUE_FULL', new GatewayError('GW_QUEUE_FULL', details), about)
       }
@@ -146,11 +157,18 @@ export class Dispatcher {
     return { success: true, status: 'QUEUED', ...about }
   }
 
+  async #isOnline(agentType: string, workerId: string | undefined): Promise<boolean> {
+    const online = await this.#presence.online(agentType)
+    return workerId === undefined ? online.length > 0 : online.includes(workerId)
+  }
+
   /** False if there was no room in the queue. */
   async #depart(command: GatewayCommand, data: string, options: DispatchOptions): Promise<boolean> {
-    const { priority = 'normal', delayMs, maxQueueLength: limit } = options
+    const { targetWorkerId, delayMs, maxQueueLength: limit } = options
+    const lane = targetWorkerId === undefined ? undefined : laneOfWorker(targetWorkerId)
+    const priority = lane ?? options.priority ?? 'normal'
     const expiresInMs = command.header.options?.expiresInMs
-    const task = toAdmission(command)
+    const task = lane === undefined ? toAdmission(command) : { ...toAdmission(command), lane }
     if (!delayMs && expiresInMs === undefined && limit === undefined) {
       return this.#batcher.add({ task, data, priority, limit })
     }
@@ -199,6 +217,25 @@ function requireReadable(data: string): void {
   if (!decoded.ok) throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'the command', reason: decoded.detail })
 }
 
+function isCancelled(answer: AdmitAnswer | undefined): answer is CancelRequest {
+  return typeof answer === 'object'
+}
+
+/** What is sent on behalf of a cancelled task has its end at once, whether somebody offers its capability or not. */
+async function endCancelled(
+  ender: TaskEnder,
+  tasks: readonly TaskAdmission[],
+  answers: readonly AdmitAnswer[],
+): Promise<void> {
+  await Promise.all(
+    answers.map((answer, index) => {
+      if (!isCancelled(answer)) return undefined
+      const { sessionId, messageId } = tasks[index] as TaskAdmission
+      return ender.end({ sessionId, messageId }, cancelledDone(answer.reason))
+    }),
+  )
+}
+
 /** What is to be done later with a task: put it on its stream, end it if it has not started. */
 function appointments({ task, data, priority }: Departure): { item: AgendaItem; delayMs: number }[] {
   const { sessionId, messageId, agentType: capability, delayMs, expiresInMs } = task
@@ -210,7 +247,7 @@ function appointments({ task, data, priority }: Departure): { item: AgendaItem; 
   ]
 }
 
-/** A send that was refused before anything was written. */
+/** A send that did not come to what was asked for. */
 export function refused(
   status: RefusedStatus,
   error: GatewayError,

@@ -151,10 +151,11 @@ export class Conclusion {
     const { header, ownership, entry } = assignment
     const { attempt, fence, epoch } = ownership
     // A redriven task begins with its first attempt again, and has a history.
-    const before = epoch === 1 ? [] : await this.#records.failures(header)
+    const earlier = epoch === 1 ? [] : this.#records.failures(header)
+    const [before, at] = await Promise.all([earlier, this.#records.now()])
     const message = fault.message.slice(0, MOST_MESSAGE_LENGTH)
     const workerId = fence.split(':').slice(3).join(':')
-    const all = [...before, { attempt, code: fault.code, message, at: Date.now(), workerId, entryId: entry.id }]
+    const all = [...before, { attempt, code: fault.code, message, at, workerId, entryId: entry.id }]
     return all.length <= MOST_FAILURES_KEPT ? all : [...all.slice(0, 1), ...all.slice(1 - MOST_FAILURES_KEPT)]
   }
 }

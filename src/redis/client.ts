@@ -67,6 +67,12 @@ export class RedisClient {
     return Promise.all(commands.map(([name, ...args]) => this.call<Reply>(name, ...args)))
   }
 
+  /** The server's clock, as Unix ms. */
+  async now(): Promise<number> {
+    const [seconds = 0, micros = 0] = (await this.call<string[]>('TIME')).map(Number)
+    return seconds * 1_000 + Math.floor(micros / 1_000)
+  }
+
   /**
    * Runs a script; a server that does not know it yet (new, restarted, failed over) is given its source. All keys must
    * lie in one slot on a Cluster: see {@link bySlot}.

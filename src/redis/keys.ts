@@ -6,8 +6,8 @@ export type ParsedKey =
   | {
       readonly family: 'control'
       readonly capability: string
-      readonly priority: Priority
-      /** Only for a lane of one version. */
+      readonly priority: LaneName
+      /** Only for a shared lane of one version. */
       readonly version?: string
     }
   | { readonly family: 'dead' | 'capability'; readonly capability: string }
@@ -17,6 +17,28 @@ export const PRIORITIES = ['high', 'normal', 'low'] as const
 
 /** A lane: one control stream of a capability; `normal` is the one without a suffix. */
 export type Priority = (typeof PRIORITIES)[number]
+
+/** Any lane: one that all workers of a capability share, or `@<worker id>`, from which only that worker takes. */
+export type LaneName = Priority | `@${string}`
+
+export function isLaneName(text: string): text is LaneName {
+  return text.startsWith('@') || PRIORITIES.some((priority) => priority === text)
+}
+
+/** The lane of one worker. */
+export function laneOfWorker(workerId: string): LaneName {
+  return `@${workerId}`
+}
+
+/** True for a lane that all workers of a capability read. */
+export function isShared(lane: LaneName): lane is Priority {
+  return (PRIORITIES as readonly string[]).includes(lane)
+}
+
+/** The worker whose lane it is, or undefined for one that is shared. */
+export function workerOfLane(lane: LaneName): string | undefined {
+  return lane.startsWith('@') ? lane.slice(1) : undefined
+}
 
 /**
  * Every key and channel this library uses, spelled here and nowhere else. `{…}` is the hash tag of Redis Cluster: all
@@ -30,10 +52,16 @@ export class Keys {
     this.prefix = prefix
   }
 
-  /** Stream of tasks that are ready to run; with a version of those that only workers of that version go on with. */
-  control(capability: string, priority: Priority = 'normal', version?: string): string {
-    const lane = version === undefined ? capability : `${capability}@${version}`
-    return `${this.prefix}:ctrl:${lane}${priority === 'normal' ? '' : `:${priority}`}`
+  /**
+   * Stream of tasks that are ready to run; with a version of those that only workers of that version go on with. A
+   * worker's own lane is of no version.
+   */
+  control(capability: string, lane: LaneName = 'normal', version?: string): string {
+    const shared = `${this.prefix}:ctrl:${capability}`
+    const workerId = workerOfLane(lane)
+    // The hash tag is the whole of the shared key, so that a worker reads both by one connection on a Cluster.
+    if (workerId !== undefined) return `${this.prefix}:own:{${shared}}:${workerId}`
+    return `${shared}${version === undefined ? '' : `@${version}`}${lane === 'normal' ? '' : `:${lane}`}`
   }
 
   /** List: the newest calls of agents by agents, for workers that wait for one. On a single Redis only. */
@@ -91,6 +119,9 @@ export class Keys {
     if (sessionFamily !== undefined) {
       return messageId === undefined ? { family: sessionFamily === 'session' ? 'session' : 'data', sessionId } : null
     }
+    const [, sharedKey = '', owner = ''] = /^own:\{([^}]*)\}:(.+)$/s.exec(rest) ?? []
+    const shared = owner === '' ? null : this.parse(sharedKey)
+    if (shared !== null) return shared.family === 'control' ? { ...shared, priority: laneOfWorker(owner) } : null
     if (rest.startsWith('worker:')) return { family: 'worker', workerId: rest.slice('worker:'.length) }
     const [, family, capability = '', version, lane] =
       /^(ctrl|dead|capability):([\w.-]+)(?:@([\w.+-]+))?(?::(high|low))?$/.exec(rest) ?? []

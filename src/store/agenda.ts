@@ -1,6 +1,6 @@
 import type { TaskRef } from '../protocol/ids.ts'
 import type { RedisClient } from '../redis/client.ts'
-import type { Keys, Priority } from '../redis/keys.ts'
+import type { Keys, LaneName } from '../redis/keys.ts'
 
 /*
  * What is to be done later with tasks: a sorted set of due times with the payloads in a hash beside it, in a few shards
@@ -14,7 +14,7 @@ export interface ReadyItem extends TaskRef {
   readonly kind: 'ready'
   readonly turn: string
   readonly capability: string
-  readonly priority: Priority
+  readonly priority: LaneName
   /** The envelope. */
   readonly data: string
 }
@@ -168,5 +168,5 @@ function toItem(member: string, payload: string): AgendaItem {
   if (kind !== 'ready') return { kind: 'expiry', sessionId, messageId }
   const [capability = '', priority = ''] = payload.split(' ', 2)
   const data = payload.slice(capability.length + priority.length + 2)
-  return { kind, turn, sessionId, messageId, capability, priority: priority as Priority, data }
+  return { kind, turn, sessionId, messageId, capability, priority: priority as LaneName, data }
 }

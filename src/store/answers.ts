@@ -1,5 +1,5 @@
 import type { TaskRef } from '../protocol/ids.ts'
-import type { Keys, Priority } from '../redis/keys.ts'
+import type { Keys, LaneName } from '../redis/keys.ts'
 import { Batcher } from '../util/batcher.ts'
 import type { ControlWriter } from './control-streams.ts'
 import type { InboxWriter } from './inbox.ts'
@@ -20,7 +20,7 @@ export type Tell =
       readonly task: TaskRef
       readonly turn: string
       readonly capability: string
-      readonly priority: Priority
+      readonly priority: LaneName
       readonly data: string
     }
 
@@ -38,7 +38,7 @@ export function toTells(keys: Keys, raw: readonly RawTell[]): Tell[] {
     if (kind !== 'resume') return []
     const [turn = '', home = '', data = ''] = rest
     const [capability = '', priority = 'normal'] = home.split(' ')
-    return [{ kind, task, turn, capability, priority: priority as Priority, data }]
+    return [{ kind, task, turn, capability, priority: priority as LaneName, data }]
   })
 }
 

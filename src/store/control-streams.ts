@@ -1,7 +1,8 @@
 import type { RedisClient } from '../redis/client.ts'
 import { BLOCK_MS } from '../redis/connections.ts'
-import { type Keys, PRIORITIES, type Priority } from '../redis/keys.ts'
+import { type Keys, type LaneName, laneOfWorker, PRIORITIES, type Priority, workerOfLane } from '../redis/keys.ts'
 import type { RawEntry } from '../redis/streams.ts'
+import { InboxWriter } from './inbox.ts'
 
 /** Workers share tasks within one consumer group; this is its name unless another one is asked for. */
 export const DEFAULT_GROUP = 'agent_engines'
@@ -15,7 +16,7 @@ export interface Outgoing {
   readonly capability: string
   readonly data: string
   /** Its lane. Default `normal`. */
-  readonly priority?: Priority | undefined
+  readonly priority?: LaneName | undefined
   /** Which of the task's starts this is for; a first send has none. See begin.lua. */
   readonly turn?: string | undefined
   /** Refused when its lane has so many entries already, waiting or running. Default 0: no limit. */
@@ -34,7 +35,7 @@ export interface HandedOver {
 /** An entry that goes back to a control stream with the fields it had. */
 export interface ReturningEntry {
   readonly capability: string
-  readonly priority: Priority
+  readonly priority: LaneName
   readonly fields: readonly (readonly [name: string, value: string | Buffer])[]
 }
 
@@ -42,10 +43,12 @@ export interface ReturningEntry {
 export class ControlWriter {
   readonly #redis: RedisClient
   readonly #keys: Keys
+  readonly #inboxes: InboxWriter
 
   constructor(redis: RedisClient, keys: Keys) {
     this.#redis = redis
     this.#keys = keys
+    this.#inboxes = new InboxWriter(redis, keys)
   }
 
   /**
@@ -54,11 +57,12 @@ export class ControlWriter {
    */
   enqueue(items: readonly Outgoing[]): Promise<readonly (string | null)[]> {
     const keyOf = ({ capability, priority }: Outgoing) => this.#keys.control(capability, priority)
-    return this.#redis.bySlot(items, keyOf, async (part) => {
+    const written = this.#redis.bySlot(items, keyOf, async (part) => {
       const args = part.flatMap(({ data, turn = '', limit = 0 }) => [data, turn, limit])
       const ids = await this.#redis.script<string[]>('enqueue', part.map(keyOf), args)
       return ids.map((id) => (id === '' ? null : id))
     })
+    return items.some(isForOne) ? this.#thenWake(items, written) : written
   }
 
   /** Puts an envelope on the lane of a version: only workers that go on with its tasks take it. */
@@ -74,15 +78,30 @@ export class ControlWriter {
       const args = part.flatMap(({ fields }) => [fields.length * 2, ...fields.flat()])
       return this.#redis.script<string[]>('giveBack', part.map(keyOf), args)
     })
+    if (entries.some(isForOne)) await this.#thenWake(entries, Promise.resolve())
   }
+
+  /** Tells the workers whose own lanes were written to; they look there themselves, too, but not all the time. */
+  async #thenWake<Written>(items: readonly Addressed[], writing: Promise<Written>): Promise<Written> {
+    const written = await writing
+    const workerIds = items.flatMap(({ priority = 'normal' }) => workerOfLane(priority) ?? [])
+    await this.#inboxes.wakeForLanes(new Set(workerIds))
+    return written
+  }
+}
+
+type Addressed = Pick<Outgoing, 'priority'>
+
+function isForOne({ priority }: Addressed): boolean {
+  return priority?.startsWith('@') === true
 }
 
 /** One control stream as its reader sees it. */
 export interface ControlStream {
   readonly key: string
   readonly capability: string
-  readonly priority: Priority
-  /** Set for a lane of one version: it holds only tasks that were begun by that version. */
+  readonly priority: LaneName
+  /** Set for a shared lane of one version: it holds only tasks that were begun by that version. */
   readonly version?: string
 }
 
@@ -103,6 +122,12 @@ export function lanesOf(
       { capability, priority, key: keys.control(capability, priority) },
     ]),
   )
+}
+
+/** A worker's own lanes. */
+export function ownLanesOf(capabilities: readonly string[], keys: Keys, workerId: string): ControlStream[] {
+  const priority = laneOfWorker(workerId)
+  return capabilities.map((capability) => ({ capability, priority, key: keys.control(capability, priority) }))
 }
 
 /** An entry that was taken from a control stream and is now pending for this consumer. */
@@ -143,6 +168,17 @@ type StreamsReply = [key: string, entries: RawEntry[]][] | null
 /** Entries to ack and delete, by the key of their stream. */
 export type Settled = ReadonlyMap<string, readonly string[]>
 
+/** What a {@link ControlReader} reads, and how. */
+export interface ControlReaderOptions {
+  readonly redis: RedisClient
+  readonly blocking: RedisClient
+  readonly streams: readonly ControlStream[]
+  readonly group: string
+  readonly consumer: string
+  /** Called tasks are begun as they are handed out; only on a single Redis. Default: they are not. */
+  readonly begins?: { readonly list: string; readonly version: string } | undefined
+}
+
 /**
  * The worker's end of the control streams of one slot: reads through the consumer group, acks, gives back. All streams
  * handed in must lie in one slot on a Cluster.
@@ -159,15 +195,7 @@ export class ControlReader {
   readonly #begins: { readonly list: string; readonly version: string } | undefined
   #blockingId: Promise<number | undefined> | undefined
 
-  constructor(options: {
-    redis: RedisClient
-    blocking: RedisClient
-    streams: readonly ControlStream[]
-    group: string
-    consumer: string
-    /** Called tasks are begun as they are handed out; only on a single Redis. Default: they are not. */
-    begins?: { readonly list: string; readonly version: string } | undefined
-  }) {
+  constructor(options: ControlReaderOptions) {
     this.streams = options.streams
     this.#redis = options.redis
     this.#blocking = options.blocking
@@ -181,14 +209,22 @@ export class ControlReader {
   }
 
   /** Makes the consumer groups that are missing; they start at 0, so that what was sent before counts too. */
-  async ensureGroups(): Promise<void> {
+  async ensureGroups(streams: readonly ControlStream[] = this.streams): Promise<void> {
     await Promise.all(
-      this.#keys.map((key) =>
+      streams.map(({ key }) =>
         this.#redis.call('XGROUP', 'CREATE', key, this.#group, '0', 'MKSTREAM').catch((error: unknown) => {
           if (!(error instanceof Error && error.message.startsWith('BUSYGROUP'))) throw error
         }),
       ),
     )
+  }
+
+  /** Removes those streams that hold nothing; answers those that are there. For lanes of this worker's own only. */
+  async dropEmpty(): Promise<ControlStream[]> {
+    const lengths = await this.#redis.all<number>(this.#keys.map((key) => ['EXISTS', key] as const))
+    const there = this.streams.filter((_, index) => lengths[index] === 1)
+    const dropped = await Promise.all(there.map(({ key }) => this.#redis.script<number>('dropLane', [key], [])))
+    return there.filter((_, index) => dropped[index] === 0)
   }
 
   /** Acks and deletes entries of ended tasks. */

@@ -1,6 +1,6 @@
 import { DATA_FIELD, TURN_FIELD } from '../protocol/codec.ts'
 import { parseJson } from '../protocol/json.ts'
-import type { Priority } from '../redis/keys.ts'
+import { isLaneName, type LaneName } from '../redis/keys.ts'
 import { isEntryId } from '../redis/streams.ts'
 import type { AttemptFailure } from './task-records.ts'
 
@@ -20,7 +20,7 @@ export interface DeadLetter {
   /** What stood in the control entry's `data` field, byte for byte; empty if there was no such field. */
   readonly data: string
   /** Lane of the control stream on which it stood. */
-  readonly priority: Priority
+  readonly priority: LaneName
   /** Id of the control entry. */
   readonly entryId: string
   /** The worker that gave it up. */
@@ -93,9 +93,9 @@ export class HeldLetter {
     return this.#text('entry_id')
   }
 
-  get priority(): Priority {
+  get priority(): LaneName {
     const text = this.#text('priority')
-    return text === 'high' || text === 'low' ? text : 'normal'
+    return isLaneName(text) ? text : 'normal'
   }
 
   get epoch(): number {
@@ -134,7 +134,7 @@ const MOST_FIELDS = 3_000
 /** The fields of a new letter, and what it stands for: there is one letter at most for each member. */
 export function letterFields(
   letter: NewDeadLetter,
-  priority: Priority,
+  priority: LaneName,
   entry: readonly Buffer[],
 ): { readonly member: string; readonly fields: (string | Buffer)[] } {
   const original = pairs(entry)

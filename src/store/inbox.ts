@@ -14,6 +14,8 @@ const MAX_LENGTH = 10_000
 const TTL_MS = 3_600_000
 const WAKE_FIELD = 'wake'
 const RESULT_FIELD = 'result'
+const AGENDA = 'agenda'
+const LANES = 'lanes'
 const FORGET = 'forget '
 
 /** A result for which a task of the worker waits; `text` is '' if it must be read. */
@@ -31,16 +33,16 @@ export interface ReloadOrder {
 }
 
 /**
- * What reaches a worker: a command for it, as an envelope, the word that its agenda has something earlier, a result for
- * which one of its tasks waits, the order to load plugins anew, or that a session was deleted, of which it is to keep
- * nothing in its memory.
+ * What reaches a worker: a command for it, as an envelope, the word that its agenda has something earlier, that
+ * something lies on its own lanes, a result for which one of its tasks waits, the order to load plugins anew, or that a
+ * session was deleted, of which it is to keep nothing in its memory.
  */
 export type InboxMessage =
   | { readonly kind: 'command'; readonly data: string }
   | ({ readonly kind: 'reply' } & ReplyWake)
   | ({ readonly kind: 'reload' } & ReloadOrder)
   | { readonly kind: 'forget'; readonly sessionId: string }
-  | { readonly kind: 'wake'; readonly what: string }
+  | { readonly kind: 'agenda' | 'lanes' }
 
 /** How a script writes to an inbox: the stem of its key, its length and its time to live. See lua/include/answers.lua. */
 export function inboxForm(keys: Keys): string {
@@ -64,7 +66,12 @@ export class InboxWriter {
 
   /** Tells the keepers of agenda shards to look again. */
   async wakeKeepers(workerIds: ReadonlySet<string>): Promise<void> {
-    await Promise.all([...workerIds].map((workerId) => this.#add(workerId, [DATA_FIELD, '{}', WAKE_FIELD, 'agenda'])))
+    await Promise.all([...workerIds].map((workerId) => this.#add(workerId, [DATA_FIELD, '{}', WAKE_FIELD, AGENDA])))
+  }
+
+  /** Tells workers to look at their own lanes. */
+  async wakeForLanes(workerIds: ReadonlySet<string>): Promise<void> {
+    await Promise.all([...workerIds].map((workerId) => this.#add(workerId, [DATA_FIELD, '{}', WAKE_FIELD, LANES])))
   }
 
   /** Tells the owner of a task that a result has come. */
@@ -129,7 +136,7 @@ export class InboxReader {
         return { kind: 'reload', requestId, pluginId: id.length === 0 ? undefined : id.join(' ') }
       }
       if (what?.startsWith(FORGET)) return { kind: 'forget', sessionId: what.slice(FORGET.length) }
-      if (what !== undefined) return { kind: 'wake', what }
+      if (what !== undefined) return { kind: what === LANES ? 'lanes' : 'agenda' }
       return { kind: 'command', data: entryField(entry, DATA_FIELD) ?? '' }
     })
   }

@@ -2,7 +2,7 @@ import { GatewayError } from '../errors.ts'
 import type { TaskRef } from '../protocol/ids.ts'
 import { parseJson } from '../protocol/json.ts'
 import type { RedisClient } from '../redis/client.ts'
-import type { Keys, Priority } from '../redis/keys.ts'
+import type { Keys, LaneName, Priority } from '../redis/keys.ts'
 import { Batcher } from '../util/batcher.ts'
 import { Answers, type RawTell, toTells } from './answers.ts'
 import { ControlWriter } from './control-streams.ts'
@@ -68,7 +68,7 @@ export interface Parking extends TaskRef {
   readonly fence: string
   readonly waitsFor: 'agent' | 'user' | 'timer'
   readonly capability: string
-  readonly priority: Priority
+  readonly priority: LaneName
   /** The envelope. */
   readonly data: string
   readonly ops: readonly string[]

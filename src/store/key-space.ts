@@ -59,8 +59,7 @@ export class KeySpace {
   }
 
   /** Unix ms by Redis' clock. */
-  async now(): Promise<number> {
-    const [seconds = 0, micros = 0] = (await this.#redis.call<string[]>('TIME')).map(Number)
-    return seconds * 1_000 + Math.floor(micros / 1_000)
+  now(): Promise<number> {
+    return this.#redis.now()
   }
 }

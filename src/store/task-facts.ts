@@ -2,7 +2,7 @@ import type { TaskFault } from '../protocol/event.ts'
 import type { TaskRef } from '../protocol/ids.ts'
 import { isObject, parseJson } from '../protocol/json.ts'
 import type { RedisClient } from '../redis/client.ts'
-import { type Keys, PRIORITIES, type Priority } from '../redis/keys.ts'
+import { type Keys, type LaneName, PRIORITIES } from '../redis/keys.ts'
 import { type CancelRequest, parseCancel } from './task-records.ts'
 
 /** The packed ownership of a task, taken apart: `state:epoch:entry:owner`. */
@@ -19,7 +19,7 @@ export interface Fence {
 /** A control stream on which a task's entry may lie. */
 export interface TaskLane {
   readonly key: string
-  readonly priority: Priority
+  readonly priority: LaneName
   readonly version: string | undefined
 }
 
@@ -27,6 +27,8 @@ export interface TaskLane {
 export interface TaskFacts extends TaskRef {
   readonly fence: Fence
   readonly agentType: string
+  /** The lane of the one worker that may run it; null for what any worker of its capability may. */
+  readonly lane: LaneName | null
   readonly traceId: string
   readonly parentMessageId: string
   readonly createdAt: number
@@ -53,7 +55,7 @@ export interface TaskFacts extends TaskRef {
 
 const FIELDS = [
   ...['fence', 'agent_type', 'trace_id', 'parent_message_id', 'created_at', 'started_at', 'finished_at', 'due_at'],
-  ...['expires_at', 'attempt', 'error', 'failure_log', 'cancel', 'keep_ms', 'lane'],
+  ...['expires_at', 'attempt', 'error', 'failure_log', 'cancel', 'keep_ms', 'lane', 'lane_version'],
 ]
 
 /** Reads many records at once, without their results. */
@@ -92,10 +94,11 @@ function toFacts(ref: TaskRef, values: readonly (string | null)[], ttl: number):
   if (fence === null) return null
   return {
     ...{ sessionId: ref.sessionId, messageId: ref.messageId, fence, agentType: text('agent_type') ?? '' },
+    lane: text('lane') as LaneName | null,
     ...{ traceId: text('trace_id') ?? '', parentMessageId: text('parent_message_id') ?? '' },
     ...{ createdAt: time('created_at') ?? 0, startedAt: time('started_at'), finishedAt: time('finished_at') },
     ...{ dueAt: time('due_at'), expiresAt: time('expires_at') },
-    laneVersion: text('lane'),
+    laneVersion: text('lane_version'),
     attempt: time('attempt') ?? 0,
     error: toFault(parsed(text('error'))) ?? lastFailure(parsed(text('failure_log'))),
     cancel: text('cancel') === null ? null : parseCancel(text('cancel') ?? ''),
@@ -104,8 +107,12 @@ function toFacts(ref: TaskRef, values: readonly (string | null)[], ttl: number):
   }
 }
 
-/** The control streams on which a task's entry may lie. */
-export function lanesOfTask(keys: Keys, { agentType, laneVersion }: TaskFacts): TaskLane[] {
+/**
+ * The control streams on which a task's entry may lie: the lane of the one worker that it is for, or the shared ones,
+ * with those of the version that is to go on with it.
+ */
+export function lanesOfTask(keys: Keys, { agentType, lane, laneVersion }: TaskFacts): TaskLane[] {
+  if (lane !== null) return [{ priority: lane, version: undefined, key: keys.control(agentType, lane) }]
   const versions = laneVersion === null ? [undefined] : [laneVersion, undefined]
   return versions.flatMap((version) =>
     PRIORITIES.map((priority) => ({ priority, version, key: keys.control(agentType, priority, version) })),

@@ -3,7 +3,7 @@ import type { TaskRef } from '../protocol/ids.ts'
 import { parseJson } from '../protocol/json.ts'
 import type { TaskStatus, TerminalStatus } from '../protocol/status.ts'
 import type { RedisClient } from '../redis/client.ts'
-import type { Keys } from '../redis/keys.ts'
+import type { Keys, LaneName } from '../redis/keys.ts'
 import { type RawJournal, toRawJournal } from './raw-journal.ts'
 
 /*
@@ -78,7 +78,12 @@ export interface TaskAdmission extends TaskRef {
   readonly delayMs?: number | undefined
   /** Ends as EXPIRED if it has not started after so long, in ms. */
   readonly expiresInMs?: number | undefined
+  /** The lane of the one worker that may run it; none for what any worker of its capability may. */
+  readonly lane?: LaneName | undefined
 }
+
+/** True: the record was made; false: it was there. A request: it was made, and is cancelled like the task above it. */
+export type AdmitAnswer = boolean | CancelRequest
 
 /** Asks for ownership of a task by one of its control entries. */
 export interface BeginRequest extends TaskRef {
@@ -179,7 +184,7 @@ export interface AttemptFailure {
   readonly attempt: number
   readonly code: string
   readonly message: string
-  /** Unix ms, by the clock of the worker. */
+  /** Unix ms by Redis' clock. */
   readonly at: number
   readonly workerId: string
   /** Id of the attempt's control entry. */
@@ -210,8 +215,8 @@ export class TaskRecords {
     this.#versions = versions.length === 0 ? [] : [` ${versions.join(' ')} `]
   }
 
-  /** Makes the records of tasks whose control entries were written; false where there was one already. */
-  admit(tasks: readonly TaskAdmission[]): Promise<readonly boolean[]> {
+  /** Makes the records of tasks whose control entries were written. */
+  admit(tasks: readonly TaskAdmission[]): Promise<readonly AdmitAnswer[]> {
     return this.#redis.bySlot(
       tasks,
       (task) => this.#key(task),
@@ -238,6 +243,11 @@ export class TaskRecords {
         return reply.map((answer, index) => toBeginAnswer(answer, part[index] as BeginRequest, workerId))
       },
     )
+  }
+
+  /** Unix ms by Redis' clock. */
+  now(): Promise<number> {
+    return this.#redis.now()
   }
 
   /** The ownership of a task and what its events are to say of it, or null if there is no record. */
@@ -368,17 +378,18 @@ export class TaskRecords {
     return fields
   }
 
-  async #admit(tasks: readonly TaskAdmission[]): Promise<boolean[]> {
+  async #admit(tasks: readonly TaskAdmission[]): Promise<AdmitAnswer[]> {
     const keys: string[] = []
     const args: string[] = []
     for (const task of tasks) {
       keys.push(this.#key(task), this.#keys.session(task.sessionId))
       const [delay, expiry] = [task.delayMs, task.expiresInMs].map((ms) => (ms === undefined ? '' : Math.ceil(ms)))
-      const timing = delay === '' && expiry === '' ? '' : `${delay}:${expiry}`
+      const lane = task.lane === undefined ? '' : `:${task.lane}`
+      const timing = delay === '' && expiry === '' && lane === '' ? '' : `${delay}:${expiry}${lane}`
       args.push(task.messageId, task.agentType, task.traceId, task.parentMessageId, task.userCode, timing)
     }
-    const made = await this.#redis.script<number[]>('admit', keys, args)
-    return made.map((flag) => flag === 1)
+    const made = await this.#redis.script<(0 | 1 | string)[]>('admit', keys, args)
+    return made.map((answer) => (typeof answer === 'string' ? parseCancel(answer) : answer === 1))
   }
 
   #key(ref: TaskRef): string {

@@ -15,6 +15,7 @@ export class Inbox extends Service {
   readonly #reader: InboxReader
   readonly #onCancel: (command: CancelTaskCommand) => void
   readonly #onAgenda: () => void
+  readonly #onLanes: () => void
   readonly #onReply: (wake: ReplyWake) => void
   readonly #onForget: (sessionId: string) => void
   readonly #onReload: (order: ReloadOrder) => void
@@ -25,6 +26,7 @@ export class Inbox extends Service {
     reader: InboxReader
     onCancel: (command: CancelTaskCommand) => void
     onAgenda: () => void
+    onLanes: () => void
     onReply: (wake: ReplyWake) => void
     onForget: (sessionId: string) => void
     onReload: (order: ReloadOrder) => void
@@ -34,6 +36,7 @@ export class Inbox extends Service {
     this.#reader = options.reader
     this.#onCancel = options.onCancel
     this.#onAgenda = options.onAgenda
+    this.#onLanes = options.onLanes
     this.#onReply = options.onReply
     this.#onForget = options.onForget
     this.#onReload = options.onReload
@@ -82,8 +85,9 @@ export class Inbox extends Service {
       this.#onReload(message)
       return
     }
-    if (message.kind === 'wake') {
-      this.#onAgenda()
+    if (message.kind !== 'command') {
+      if (message.kind === 'lanes') this.#onLanes()
+      else this.#onAgenda()
       return
     }
     const decoded = decodeCommand(message.data, Number.MAX_SAFE_INTEGER)

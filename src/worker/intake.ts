@@ -53,7 +53,7 @@ export class Intake extends Service {
   readonly #run: RunTask
   readonly #fetchCount: number
   readonly #onGroupGone: () => void
-  readonly #beforeTaking: () => Promise<void>
+  readonly #beforeTaking: () => Promise<unknown>
   readonly #logger: Logger
   readonly #stopping = new AbortController()
   #loop: Promise<void> = Promise.resolve()
@@ -79,7 +79,7 @@ export class Intake extends Service {
     /** Told when the consumer group was gone and is there again. */
     onGroupGone: () => void
     /** What has to be seen to before new tasks are taken. */
-    beforeTaking: () => Promise<void>
+    beforeTaking: () => Promise<unknown>
     logger: Logger
   }) {
     super()
@@ -95,7 +95,8 @@ export class Intake extends Service {
     this.#logger = options.logger
     this.#rota = new Rota(options.reader.streams)
     this.#turnstile = options.turnstile
-    this.#lane = options.reader.streams[0]?.priority ?? 'normal'
+    const lane = options.reader.streams[0]?.priority
+    this.#lane = lane === 'high' || lane === 'low' ? lane : 'normal'
     this.#settlement = new Settlement(options.reader, options.logger)
   }
 

@@ -16,7 +16,7 @@ import { backoffRule, maxAttempts } from '../protocol/task-options.ts'
 import { type RedisOption, type ResolvedRedis, resolveRedisOption } from '../redis/options.ts'
 import { DEFAULT_GROUP } from '../store/control-streams.ts'
 import { DEFAULT_RETENTION } from '../store/data-streams.ts'
-import { parseOptions } from '../util/parse-options.ts'
+import { parseOptions, requireObject } from '../util/parse-options.ts'
 
 const count = (most: number) => z.number().int().min(1).max(most)
 const ms = z.number().int().min(1)
@@ -181,6 +181,7 @@ export type ResolvedWorkerOptions = Readonly<z.infer<typeof schema>> & {
 
 /** @throws GatewayError `GW_INVALID_ARGUMENT` that names the option and the value. */
 export function resolveWorkerOptions(options: RunWorkerOptions): ResolvedWorkerOptions {
+  requireObject('the options of runWorker', options)
   const { worker, workerClass, redis, logger, history, ...rest } = options
   if (options.version === undefined && (options.compatibleVersions?.length ?? 0) > 0) {
     const reason = 'only a worker with a version of its own can declare others compatible'

@@ -11,7 +11,14 @@ import type { Logger } from '../logger.ts'
 import { PluginRegistry } from '../plugins/registry.ts'
 import { type RedisClient, slotGroups } from '../redis/client.ts'
 import { RedisConnections } from '../redis/connections.ts'
-import { ControlReader, type ControlStream, lanesOf, type TakenEntry } from '../store/control-streams.ts'
+import {
+  ControlReader,
+  type ControlReaderOptions,
+  type ControlStream,
+  lanesOf,
+  ownLanesOf,
+  type TakenEntry,
+} from '../store/control-streams.ts'
 import { InboxReader } from '../store/inbox.ts'
 import { PluginBoard } from '../store/plugin-board.ts'
 import type { WorkerIdentity } from '../store/presence.ts'
@@ -23,6 +30,7 @@ import { Intake, type RunTask } from './intake.ts'
 import { LeaseKeeper } from './lease-keeper.ts'
 import { LossReport } from './loss-report.ts'
 import { type ResolvedWorkerOptions, versionsOf } from './options.ts'
+import { OwnLanes } from './own-lanes.ts'
 import { PluginSupply } from './plugin-supply.ts'
 import { Promoter } from './promoter.ts'
 import { Reclaimer } from './reclaimer.ts'
@@ -44,6 +52,7 @@ export class WorkerParts {
   readonly redis: RedisClient
   readonly stores: WorkerStores
   readonly streams: readonly ControlStream[]
+  readonly #ownStreams: readonly ControlStream[]
   readonly slots: Slots
   readonly executions: Executions
   readonly registration: Registration
@@ -51,6 +60,7 @@ export class WorkerParts {
   /** One per slot in which control streams lie: on one Redis a single one. */
   readonly intakes: readonly Intake[]
   readonly reclaimer: Reclaimer
+  readonly ownLanes: OwnLanes
   readonly promoter: Promoter
   readonly waits: WaitWatch
   readonly inbox: Inbox
@@ -80,6 +90,7 @@ export class WorkerParts {
     this.stores = stores
     const { presence, leases, records } = stores
     this.streams = lanesOf(names, stores.keys, versionsOf(options))
+    this.#ownStreams = ownLanesOf(names, stores.keys, workerId)
     const identity = identify(options, names)
     this.registration = new Registration({ presence, identity, logger })
     this.keeper = this.#makeKeeper(identity, onReplaced)
@@ -100,6 +111,7 @@ export class WorkerParts {
     this.intakes = this.#makeIntakes(aftercare)
     const accept = (entries: readonly TakenEntry[]) => this.#accept(entries)
     this.reclaimer = new Reclaimer({ leases, streams: this.streams, slots, leaseMs, accept, logger })
+    this.ownLanes = new OwnLanes({ reader: this.#readerOf(this.#ownStreams), leases, slots, leaseMs, accept, logger })
     this.waits = new WaitWatch({ desk: this.#desk, slots, suspendAfterMs, logger })
     this.promoter = new Promoter({ ...stores, workerId, logger })
     this.inbox = this.#makeInbox()
@@ -129,6 +141,7 @@ export class WorkerParts {
         if (!this.executions.cancel(command)) this.watch.wake()
       },
       onAgenda: () => this.promoter.wake(),
+      onLanes: () => this.ownLanes.wake(),
       onReply: (wake) => this.#desk.wake(wake),
       onForget: (sessionId) => this.history?.forget(sessionId),
       onReload: (order) => void this.supply.reload(order),
@@ -137,7 +150,7 @@ export class WorkerParts {
   }
 
   #makeIntakes(aftercare: Aftercare): Intake[] {
-    const { workerId, consumerGroup: group, maxPayloadBytes, maxDeliveries, fetchCount } = this.#options
+    const { workerId, maxPayloadBytes, maxDeliveries, fetchCount } = this.#options
     const logger = this.logger
     const redis = this.redis
     const { records, deadLetters, leases, journals, control, keys } = this.stores
@@ -153,29 +166,47 @@ export class WorkerParts {
       keeper: this.keeper,
       slots: this.slots,
       onGroupGone: () => this.watch.wake(),
-      beforeTaking: () => this.reclaimer.goFirst(),
+      beforeTaking: () => this.#goFirst(),
     }
     const calls = { list: keys.calls(), version: versionsOf(this.#options)[0] ?? '' }
     const begins = redis.isCluster ? undefined : calls
     const turnstile = redis.isCluster ? new Turnstile() : undefined
     return slotGroups(redis.isCluster, this.streams, ({ key }) => key).map((streams) => {
-      const blocking = this.connections.client('blocking')
-      const reader = new ControlReader({ redis, blocking, streams, group, consumer: workerId, begins })
+      const reader = this.#readerOf(streams, { blocking: this.connections.client('blocking'), begins })
       return new Intake({ ...shared, reader, turnstile })
     })
   }
 
-  /** Hands what was taken over to the intake of its stream. */
+  /** Without a connection of its own a reader is not to wait for anything. */
+  #readerOf(
+    streams: readonly ControlStream[],
+    how: Partial<Pick<ControlReaderOptions, 'blocking' | 'begins'>> = {},
+  ): ControlReader {
+    const { workerId: consumer, consumerGroup: group } = this.#options
+    const { redis } = this
+    return new ControlReader({ redis, blocking: redis, streams, group, consumer, ...how })
+  }
+
+  /** What the dead have left, and what is for this very worker, goes before what anybody may take. */
+  #goFirst(): Promise<unknown> {
+    if (!this.ownLanes.isDue) return this.reclaimer.goFirst()
+    return Promise.all([this.ownLanes.goFirst(), this.reclaimer.goFirst()])
+  }
+
+  /** Hands what was taken elsewhere to the intake of its stream; an own lane lies in the slot of the normal one. */
   #accept(entries: readonly TakenEntry[]): void {
     for (const intake of this.intakes) {
-      const own = entries.filter(({ stream }) => intake.streams.includes(stream))
+      const isOfIntake = ({ stream }: TakenEntry) =>
+        intake.streams.includes(stream) ||
+        (this.#ownStreams.includes(stream) && intake.streams.some((shared) => isHomeOf(shared, stream)))
+      const own = entries.filter(isOfIntake)
       if (own.length > 0) void intake.accept(own)
     }
   }
 
   #makeKeeper(identity: WorkerIdentity, onReplaced: (reason: string) => void): LeaseKeeper {
     const { keyPrefix, consumerGroup: group, leaseMs, blockedAfterMs, maxConcurrency, redis } = this.#options
-    const streamKeys = this.streams.map(({ key }) => key)
+    const streamKeys = [...this.streams, ...this.#ownStreams].map(({ key }) => key)
     return new LeaseKeeper({
       // Beside what runs there are the tasks whose end is being recorded, and those that wait: see Slots.
       capacity: 2 * maxConcurrency + MOST_AWAY,
@@ -188,4 +219,9 @@ export class WorkerParts {
       onLost: () => this.watch.wake(),
     })
   }
+}
+
+/** An own lane lies in the slot of its capability's normal one, which is of no version. */
+function isHomeOf(shared: ControlStream, { capability }: ControlStream): boolean {
+  return shared.capability === capability && shared.priority === 'normal' && shared.version === undefined
 }

@@ -7,7 +7,7 @@ import { Patrol } from './patrol.ts'
 import type { Slots } from './slots.ts'
 
 /** A lease counts as run out after this part of it: with the walks in between, a takeover stays within one lease. */
-const IDLE_SHARE = 0.8
+export const IDLE_SHARE = 0.8
 const WALKS_PER_LEASE = 10
 /** Who has not reached Redis for this part of a lease cannot tell the dead from those that were cut off like himself. */
 const AWAY_SHARE = 0.25

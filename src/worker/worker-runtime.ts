@@ -82,6 +82,7 @@ export class WorkerRuntime extends Service implements RunningWorker {
       await parts.reclaimer.start()
       await Promise.all(parts.intakes.map((intake) => intake.start()))
       await parts.stores.leases.tend(parts.streams)
+      await parts.ownLanes.start()
       await Promise.all([parts.promoter, parts.watch, parts.waits].map((service) => service.start()))
       logger.info({ capabilities, redis: target, redisVersion: version }, 'worker is consuming')
     } catch (error) {
@@ -137,8 +138,8 @@ export class WorkerRuntime extends Service implements RunningWorker {
   }
 
   async #stopTaking(): Promise<void> {
-    const { reclaimer, promoter, intakes } = this.#parts
-    await Promise.all([reclaimer, promoter, ...intakes].map((service) => service.stop()))
+    const { reclaimer, promoter, ownLanes, intakes } = this.#parts
+    await Promise.all([reclaimer, promoter, ownLanes, ...intakes].map((service) => service.stop()))
   }
 
   async #stopListening(): Promise<void> {
@@ -162,8 +163,9 @@ export class WorkerRuntime extends Service implements RunningWorker {
 
   /** A worker that comes back under another name is not to leave its old one in every group. */
   async #forgetConsumer(): Promise<void> {
-    const { streams, stores, logger } = this.#parts
+    const { streams, stores, ownLanes, logger } = this.#parts
     try {
+      await ownLanes.leave()
       await Promise.all(streams.map(({ key }) => stores.leases.removeConsumers(key, CONSUMER_IDLE_MS, true)))
     } catch (error) {
       logger.debug({ err: error }, 'the consumer was not removed; other workers will')

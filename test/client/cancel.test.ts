@@ -165,6 +165,25 @@ describe('those that were sent on its behalf', () => {
     await house.settled()
     expect(ran).toEqual(['m'])
   })
+
+  test('and come only afterwards have their end at once, also where nobody offers their capability', async () => {
+    const house = new House()
+    const client = house.client()
+    const toNobody = (messageId: string, above: string) => ({ ...child(messageId, above), targetAgentType: 'nobody' })
+    await client.sendMessage({ ...toNobody('m', ''), parentMessageId: undefined })
+    await client.cancelTask({ ...ref('m'), reason: 'tree' })
+    const later = [toNobody('a', 'm'), toNobody('a-1', 'a'), { ...toNobody('a-2', 'a'), delayMs: 60_000 }]
+    for (const message of later) {
+      expect(await client.sendMessage(message)).toMatchObject({ success: true, status: 'QUEUED' })
+      expect(await client.getTask(ref(message.messageId))).toMatchObject({ status: 'CANCELLED', attempt: 0 })
+      expect(await house.dones('s', message.messageId)).toHaveLength(1)
+    }
+    expect(await agendaOf(house)).toEqual([])
+    // What lies on the stream is seen off by whoever takes it.
+    await house.work(() => 'ran', { capabilities: ['nobody'] })
+    await house.settled('nobody')
+    expect((await client.getTask(ref('a-1')))?.status).toBe('CANCELLED')
+  })
 })
 
 describe('cancelSession', () => {

@@ -294,3 +294,10 @@ describe('close', () => {
     await waitFor(async () => (await count()) === before)
   })
 })
+
+test('the limit of an attempt is taskTimeoutMs in an ask, where timeoutMs is the time to wait', async () => {
+  const house = new House()
+  await house.work((_command, { signal }) => new Promise((_, reject) => signal.addEventListener('abort', reject)))
+  const answer = await house.client().ask({ ...send, taskTimeoutMs: 30, timeoutMs: 15_000 })
+  expect(answer).toMatchObject({ status: 'FAILED', error: { code: 'GW_TASK_TIMEOUT' } })
+})

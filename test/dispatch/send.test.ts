@@ -1,10 +1,12 @@
 import type { Redis } from 'ioredis'
 import { beforeEach, describe, expect, test } from 'vitest'
 import { Dispatcher } from '../../src/dispatch/send.ts'
+import { TaskEnder } from '../../src/dispatch/task-ender.ts'
 import { AskAgentCommand, GatewayCommand } from '../../src/protocol/command.ts'
 import type { Keys } from '../../src/redis/keys.ts'
 import { Agenda } from '../../src/store/agenda.ts'
 import { ControlWriter } from '../../src/store/control-streams.ts'
+import { DataWriter, DEFAULT_RETENTION } from '../../src/store/data-streams.ts'
 import { InboxWriter } from '../../src/store/inbox.ts'
 import { Presence } from '../../src/store/presence.ts'
 import { TaskRecords } from '../../src/store/task-records.ts'
@@ -26,6 +28,7 @@ beforeEach(() => {
       presence: new Presence(store.redis, keys),
       agenda: new Agenda(store.redis, keys),
       inboxes: new InboxWriter(store.redis, keys),
+      ender: new TaskEnder(records, new DataWriter(store.redis, keys, DEFAULT_RETENTION)),
     })
 })
 const ask = (messageId: string, change: Record<string, unknown> = {}) =>

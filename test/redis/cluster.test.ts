@@ -91,6 +91,24 @@ describe('on a Cluster', () => {
     }
   })
 
+  test('a task for one worker goes there', async () => {
+    const { client, bare, keys } = house
+    const asks = names.map((targetAgentType, i) =>
+      client.ask({ targetAgentType, sessionId: `s-${i}`, content: `${i}`, targetWorkerId: 'w' }),
+    )
+    expect((await Promise.all(asks)).map(({ data }) => data)).toEqual(names.map((_, i) => `${i}`))
+    for (const name of names) {
+      const lane = keys.control(name, '@w')
+      await waitFor(async () => (await bare.exists(lane)) === 0, { timeoutMs: 15_000, message: `${lane} to be gone` })
+    }
+  })
+
+  test('replicas cannot be waited for, and that is said', async () => {
+    const request = { targetAgentType: 'agent_0', sessionId: 's', content: 'x', waitReplicas: 1 }
+    const error = { code: 'GW_INVALID_ARGUMENT', message: expect.stringContaining('waitReplicas') }
+    expect(await house.client.sendMessage(request)).toMatchObject({ success: false, status: 'REJECTED', error })
+  })
+
   test('readers get every event once, whoever writes', async () => {
     const { client, bare, keys } = house
     const subscriptions = Array.from({ length: 10 }, (_, i) =>

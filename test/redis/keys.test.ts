@@ -10,6 +10,8 @@ test('each key is the one of the contract', () => {
   expect([keys.control('weather'), keys.control('weather', 'high'), keys.control('weather', 'low')]).toEqual([
     ...['queue:ctrl:weather', 'queue:ctrl:weather:high', 'queue:ctrl:weather:low'],
   ])
+  expect(keys.control('weather', '@w:1')).toBe('queue:own:{queue:ctrl:weather}:w:1')
+  expect(calculateSlot(keys.control('weather', '@w:1'))).toBe(calculateSlot(keys.control('weather')))
   expect(keys.dead('weather')).toBe('queue:dead:weather')
   expect(keys.deadIndex('weather')).toBe('queue:dead-index:{queue:dead:weather}')
   expect(calculateSlot(keys.deadIndex('weather'))).toBe(calculateSlot(keys.dead('weather')))
@@ -61,6 +63,8 @@ test('a key that a walk finds is told for what it is', () => {
     'queue:ctrl:a:b',
     'queue:dead:a:high',
     'queue:dead:a@v1',
+    'queue:own:{queue:dead:a}:w',
+    'queue:own:{queue:ctrl:a}:',
     'queue:workers',
   ]
   const odd = ['queue:task:{s}', 'queue:session:{s}:m', 'queue:delayed:0', 'queuex:dead:a', 'queue:', '']

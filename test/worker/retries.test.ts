@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest'
+import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import type { AgentContext } from '../../src/agent/context.ts'
 import { RetryableError, TerminalError } from '../../src/errors.ts'
 import type { SessionEvent } from '../../src/protocol/event.ts'
@@ -90,6 +90,23 @@ describe('a task that fails', () => {
       })),
     )
     expect([attempts, await agendaOf(house)]).toEqual([[1, 2, 3], []])
+  })
+
+  test('tells when it failed by the clock of Redis, whatever the worker’s says', async () => {
+    const house = new House()
+    const before = Date.now()
+    const clock = vi.spyOn(Date, 'now')
+    onTestFinished(() => clock.mockRestore())
+    await house.work(() => {
+      clock.mockReturnValue(before + 86_400_000)
+      throw new Error('boom')
+    })
+    const client = house.client()
+    await client.ask(send)
+    await waitFor(async () => (await client.listDeadLetters('agent')).length === 1)
+    const [letter] = await client.listDeadLetters('agent')
+    const at = letter?.history[0]?.at ?? 0
+    expect([at >= before, at < before + 3_600_000]).toEqual([true, true])
   })
 
   test('waits as RETRYING, with its time, and with nobody’s name on it', async () => {

@@ -6,7 +6,7 @@ import type { TaskPlugins } from '../../plugins/task-plugins.ts'
 import type { MessageHeader } from '../../protocol/header.ts'
 import type { TaskRef } from '../../protocol/ids.ts'
 import { isObject } from '../../protocol/json.ts'
-import type { Priority } from '../../redis/keys.ts'
+import type { LaneName } from '../../redis/keys.ts'
 import type { Agenda } from '../../store/agenda.ts'
 import type { DataReader } from '../../store/data-streams.ts'
 import type { InboxWriter } from '../../store/inbox.ts'
@@ -62,7 +62,7 @@ export interface DurableTaskOptions {
   readonly resources: DurableResources
   readonly header: MessageHeader
   readonly agentType: string
-  readonly priority: Priority
+  readonly priority: LaneName
   /** The envelope, for the time after a suspension. */
   readonly data: string
   readonly ownership: Ownership

@@ -59,7 +59,7 @@ for i = 1, #KEYS do
     if foreign then
       -- It waits for another entry now; this one stays known until that is written.
       if state == 'R' then redis.call('HSET', KEYS[i], 'fence', 'Q:' .. epoch .. ':' .. entry_id .. ':') end
-      redis.call('HSET', KEYS[i], 'lane', foreign)
+      redis.call('HSET', KEYS[i], 'lane_version', foreign)
       out[i] = { 'elsewhere', foreign, epoch }
     elseif may_run then
       local expired = not held[6] and held[5] and tonumber(held[5]) <= now_number

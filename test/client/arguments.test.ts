@@ -1,0 +1,48 @@
+import { describe, expect, test } from 'vitest'
+import { GatewayClient } from '../../src/client/client.ts'
+import { runWorker } from '../../src/worker/run-worker.ts'
+import { House } from '../worker/harness.ts'
+
+/** The methods of a client as JavaScript sees them. */
+type Loose = Record<string, (...args: unknown[]) => unknown>
+
+const fault = (said: string) => ({ code: 'GW_INVALID_ARGUMENT', message: expect.stringContaining(said) })
+
+describe('what is no object is refused in words', () => {
+  test.each([
+    ['sendMessage', 'the request'],
+    ['ask', 'the request'],
+    ['result', 'the options'],
+    ['cancelTask', 'the options'],
+    ['reply', 'the options'],
+    ['explain', 'the options'],
+    ['showDeadLetter', 'the options'],
+    ['getTask', 'the task'],
+    ['sendCommand', 'the command'],
+  ])('by %s', async (method, said) => {
+    const client = new House().client() as unknown as Loose
+    for (const wrong of [undefined, null, 'redis://127.0.0.1', 7]) {
+      await expect(client[method]?.(wrong)).rejects.toMatchObject(fault(said))
+    }
+  })
+
+  test('by listTasks and subscribe, whose options may be left out', async () => {
+    const client = new House().client() as unknown as Loose
+    await expect(client.listTasks?.(null)).rejects.toMatchObject(fault('the options'))
+    expect(() => client.subscribe?.('s', null)).toThrow(expect.objectContaining(fault('the options')))
+  })
+
+  test('by a new client and a new worker, which take no URL as such', async () => {
+    const Loose = GatewayClient as unknown as new (options: unknown) => unknown
+    for (const wrong of [null, 'redis://127.0.0.1:6379']) {
+      expect(() => new Loose(wrong)).toThrow(expect.objectContaining(fault('the options of GatewayClient')))
+      await expect(runWorker(wrong as never)).rejects.toMatchObject(fault('the options of runWorker'))
+    }
+  })
+})
+
+test('a status that does not exist is no empty list', async () => {
+  const client = new House().client()
+  await expect(client.listTasks({ status: 'FINISHED' as never })).rejects.toMatchObject(fault('status'))
+  expect(await client.listTasks({ sessionId: 's', status: 'WAITING_USER' })).toEqual([])
+})
