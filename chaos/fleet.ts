@@ -39,6 +39,8 @@ export class Member {
   readonly deaths: string[] = []
   /** How often one that came for the name of another did not get it, because the other one lived. */
   refused = 0
+  /** How often one that started gave up because Redis could not be reached then. */
+  away = 0
   /** How often SIGTERM came to a process that had not got so far as to listen to it. */
   unready = 0
   readonly #options: MemberOptions
@@ -162,6 +164,7 @@ export class Member {
     const said = readFileSync(this.#options.logPath).subarray(logFrom).toString()
     const error = /^\w*Error: .*$/m.exec(said)?.[0] ?? 'nothing was said'
     if (/ is in use by a live worker/.test(error)) this.refused += 1
+    else if (/ cannot be reached: /.test(error)) this.away += 1
     else this.deaths.push(`${this.name} (pid ${child.pid}, ${signal ?? code}): ${error}`)
   }
 

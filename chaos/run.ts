@@ -93,6 +93,7 @@ function faultCounts({ counts }: Trouble, stage: Stage): [string, number][] {
     ['calls of senders and readers that failed', stage.load.errors],
     ['processes that ended by an error', sum(({ deaths }) => deaths.length)],
     ['processes refused a name that another one has', sum(({ refused }) => refused)],
+    ['processes that found no Redis when they started', sum(({ away }) => away)],
     ['processes told to stop before they listened', sum(({ unready }) => unready)],
     ['processes that did not stop in time', sum(({ overdue }) => overdue)],
   ]
