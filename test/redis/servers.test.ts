@@ -82,7 +82,7 @@ test.each(programs)(
     const entries = await house.redis.xrange(key, '-', '+')
     child.kill('SIGKILL')
     expect(entries).toHaveLength(5)
-  await house.redis.xdel(key, entries[0]?.[0] ?? '', entries[3]?.[0] ?? '')
+    await house.redis.xdel(key, entries[0]?.[0] ?? '', entries[3]?.[0] ?? '')
     await house.work((_command, { messageId }) => messageId, { workerId: 'w-2', leaseMs: 1_000 })
     for (const messageId of [ids[1], ids[2], ids[4]] as string[])
       expect(await client.result({ sessionId: 's', messageId })).toMatchObject({ status: 'COMPLETED', data: messageId })
