@@ -1,6 +1,6 @@
 import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
-import { closeSync, openSync } from 'node:fs'
+import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { sleep } from '../src/util/sleep.ts'
 import { TcpProxy } from '../test/support/tcp-proxy.ts'
@@ -10,6 +10,13 @@ const PROGRAM = fileURLToPath(new URL('./worker.ts', import.meta.url))
 const COME_BACK_MS = 100
 /** How much longer than its shutdown time a worker may take to end. */
 const EXIT_GRACE_MS = 15_000
+
+interface Exit {
+  readonly code: number | null
+  readonly signal: NodeJS.Signals | null
+  /** Where the log ended when the process began. */
+  readonly logFrom: number
+}
 
 export interface MemberOptions {
   readonly name: string
@@ -28,11 +35,18 @@ export class Member {
   readonly proxy: TcpProxy
   /** How often a process did not end in time after SIGTERM. */
   overdue = 0
-  /** How often a process ended that nobody had killed or asked to stop. */
-  deaths = 0
+  /** Why processes ended by an error of their own. */
+  readonly deaths: string[] = []
+  /** How often one that came for the name of another did not get it, because the other one lived. */
+  refused = 0
+  /** How often one that started gave up because Redis could not be reached then. */
+  away = 0
+  /** How often SIGTERM came to a process that had not got so far as to listen to it. */
+  unready = 0
   readonly #options: MemberOptions
   readonly #processes = new Set<ChildProcess>()
   readonly #consuming = new WeakSet<ChildProcess>()
+  readonly #asked = new WeakSet<ChildProcess>()
   readonly #pauses = new WeakMap<ChildProcess, number>()
   #current: ChildProcess | undefined
   #wanted = false
@@ -109,6 +123,7 @@ export class Member {
   async #terminate(child: ChildProcess): Promise<void> {
     if (child.exitCode !== null || child.signalCode !== null) return
     const gone = once(child, 'exit')
+    this.#asked.add(child)
     child.kill('SIGTERM')
     child.kill('SIGCONT')
     const late = setTimeout(() => {
@@ -122,6 +137,7 @@ export class Member {
   async #spawn(): Promise<void> {
     const { settings, logPath } = this.#options
     const log = openSync(logPath, 'a')
+    const { size } = fstatSync(log)
     const child = fork(PROGRAM, [JSON.stringify(settings(this.proxy.url, this.name))], {
       execArgv: ['--import', 'tsx'],
       stdio: ['ignore', log, log, 'ipc'],
@@ -130,13 +146,30 @@ export class Member {
     this.#processes.add(child)
     this.#current = child
     child.once('message', () => this.#consuming.add(child))
-    child.once('exit', (code, signal) => this.#onExit(child, code, signal))
+    child.once('exit', (code, signal) => {
+      this.#judge(child, { code, signal, logFrom: size })
+      this.#onExit(child)
+    })
     await Promise.race([once(child, 'message'), once(child, 'exit')])
   }
 
-  #onExit(child: ChildProcess, code: number | null, signal: NodeJS.Signals | null): void {
+  /** Notes how a process ended that was not killed and did not end in order. */
+  #judge(child: ChildProcess, { code, signal, logFrom }: Exit): void {
+    if (code === 0 || signal === 'SIGKILL') return
+    if (signal === 'SIGTERM' && this.#asked.has(child)) {
+      this.unready += 1
+      return
+    }
+    // Several processes of a place may write at once, so this is what was said since it began, by whomever.
+    const said = readFileSync(this.#options.logPath).subarray(logFrom).toString()
+    const error = /^\w*Error: .*$/m.exec(said)?.[0] ?? 'nothing was said'
+    if (/ is in use by a live worker/.test(error)) this.refused += 1
+    else if (/ cannot be reached: /.test(error)) this.away += 1
+    else this.deaths.push(`${this.name} (pid ${child.pid}, ${signal ?? code}): ${error}`)
+  }
+
+  #onExit(child: ChildProcess): void {
     this.#processes.delete(child)
-    if (code !== 0 && signal !== 'SIGKILL') this.deaths += 1
     if (this.#current !== child) return
     // One that wanted to take the name of another that still lives has failed: the other one keeps the place.
     this.#current = [...this.#processes].at(-1)

@@ -103,7 +103,10 @@ function faultCounts({ counts }: Trouble, stage: Stage): [string, number][] {
   return [
     ...FAULTS.map((kind): [string, number] => [`fault: ${kind}`, counts.get(kind) ?? 0]),
     ['calls of senders and readers that failed', stage.load.errors],
-    ['processes that ended by an error', sum(({ deaths }) => deaths)],
+    ['processes that ended by an error', sum(({ deaths }) => deaths.length)],
+    ['processes refused a name that another one has', sum(({ refused }) => refused)],
+    ['processes that found no Redis when they started', sum(({ away }) => away)],
+    ['processes told to stop before they listened', sum(({ unready }) => unready)],
     ['processes that did not stop in time', sum(({ overdue }) => overdue)],
   ]
 }
@@ -125,6 +128,7 @@ async function main(): Promise<number> {
     writeFileSync(join(stage.folder, 'evidence.json'), JSON.stringify(evidence, asPairs))
     findings = audit(evidence)
     report(findings, [...Object.entries(tally(evidence)), ...faultCounts(trouble, stage)])
+    for (const death of stage.members.flatMap(({ deaths }) => deaths)) console.log(`ended by an error: ${death}`)
   } finally {
     await stage.close()
   }

@@ -8,8 +8,8 @@ import { Patience } from './patience.ts'
 import { keepTalking, SILENCE_MS, watchSilence } from './watchdog.ts'
 
 /**
- * What a connection is for decides how it behaves in trouble. On each of them silence is noticed within some two
- * seconds (see watchdog.ts); it is then made anew.
+ * What a connection is for decides how it behaves in trouble. A connection that is dead is noticed within one to
+ * two seconds (see watchdog.ts); it is then made anew.
  *
  * - `patient`: a worker's commands. They wait for the server to come back and are sent again, whatever it takes; all
  *   scripts bear being repeated. What a living server refuses for now (no memory, for instance) is repeated too.

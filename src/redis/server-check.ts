@@ -4,6 +4,18 @@ import type { RedisClient } from './client.ts'
 /** XAUTOCLAIM and exclusive ranges, on which recovery and reading rest, came with 6.2. */
 const OLDEST = [6, 2] as const
 
+/**
+ * Versions with a fault in the stream commands themselves, from the first on and below the one that has it mended. This
+ * library does not use the command; others who may connect to the server can.
+ */
+const BAD = [
+  {
+    from: [8, 2, 0],
+    mended: [8, 2, 3],
+    what: 'XACKDEL can write beyond its memory there (CVE-2025-62507)',
+  },
+] as const
+
 /** What start-up found out about the server. */
 export interface ServerReport {
   readonly version: string
@@ -19,10 +31,11 @@ export interface ServerReport {
 export async function checkServer(client: RedisClient): Promise<ServerReport> {
   const info = parseInfo(await client.call<string>('INFO'))
   const version = info.get('redis_version') ?? 'unknown'
-  if (isOlder(version, OLDEST)) {
+  if (isBelow(version, OLDEST)) {
     throw new GatewayError('GW_REDIS_UNSUPPORTED', { version, needed: OLDEST.join('.') })
   }
-  return { version, warnings: [...memoryWarnings(info), ...persistenceWarnings(info)] }
+  const warnings = [...versionWarnings(info, version), ...memoryWarnings(info), ...persistenceWarnings(info)]
+  return { version, warnings }
 }
 
 function memoryWarnings(info: Map<string, string>): string[] {
@@ -41,9 +54,22 @@ function persistenceWarnings(info: Map<string, string>): string[] {
   ]
 }
 
-function isOlder(version: string, [major, minor]: readonly [number, number]): boolean {
-  const [have = Number.NaN, haveMinor = 0] = version.split('.').map(Number)
-  return have < major || (have === major && haveMinor < minor)
+/** Valkey tells a version of Redis for the sake of old clients; its own faults are others. */
+function versionWarnings(info: Map<string, string>, version: string): string[] {
+  if (info.has('valkey_version')) return []
+  return BAD.filter(({ from, mended }) => !isBelow(version, from) && isBelow(version, mended)).map(
+    ({ mended, what }) => `Redis ${version} has a known fault: ${what}. Update it to ${mended.join('.')} or later.`,
+  )
+}
+
+/** What is no version counts as new enough. */
+function isBelow(version: string, limit: readonly number[]): boolean {
+  const parts = version.split('.').map(Number)
+  for (const [index, needed] of limit.entries()) {
+    const part = parts[index] ?? 0
+    if (part !== needed) return part < needed
+  }
+  return false
 }
 
 function parseInfo(text: string): Map<string, string> {

@@ -1,38 +1,26 @@
 import type { Cluster, Redis } from 'ioredis'
+import { hasMoved, type Look, lookInto, socketOf, waitsFor } from './look.ts'
+import { probe } from './probe.ts'
 
 /**
- * A connection on which commands wait and nothing moves for this long is taken for dead. Blocking reads must be
- * answered sooner.
+ * A connection on which commands wait and nothing moves for this long is taken for dead, whatever its server does.
+ * Blocking reads must be answered sooner.
  */
 export const SILENCE_MS = 2_000
 
+/** After this the server is asked by another connection: if that one is answered, this one is dead. */
+const SUSPECT_MS = 750
+/** So long after that answer this connection's own must have come, too. */
+const CONFIRM_MS = 150
+
 /** The same for the first attempt to make a connection anew: the next one may already find another master. */
 const HANDSHAKE_MS = SILENCE_MS / 2
+/** With more than this on its way a connection may be slow, not dead: the server is not asked. */
+const UPLOAD_BYTES = 131_072
 const LOOK_EVERY_MS = 250
-const TALK_EVERY_MS = 1_000
+const TALK_EVERY_MS = 600
 /** A connection that dies of silence again and again gets up to 2^3 times as long. */
 const MOST_STRIKES = 3
-
-/** What is looked at inside of a connection of ioredis. */
-interface Watched {
-  readonly status: string
-  readonly stream?: {
-    readonly destroyed: boolean
-    readonly bytesRead: number
-    /** Node's inside of a socket: what was given to the system, and what of it still waits in front of the network. */
-    readonly _handle?: { readonly bytesWritten?: number; readonly writeQueueSize?: number } | null
-    destroy(error: Error): void
-  }
-  readonly commandQueue?: { readonly length: number; peekFront(): unknown }
-}
-
-interface Look {
-  readonly oldest: unknown
-  readonly read: number
-  readonly written: number
-  readonly waiting: number
-  readonly ready: boolean
-}
 
 interface State {
   last: Look | undefined
@@ -40,6 +28,12 @@ interface State {
   strikes: number
   /** Attempts to connect that died of silence since the connection was last ready. */
   handshakes: number
+  /** What it had sent by the last look. */
+  sent: number
+  /** What it had sent before the silence, at least. */
+  answered: number
+  /** Ends the question by another connection, while there is one. */
+  endProbe: (() => void) | undefined
 }
 
 /**
@@ -50,28 +44,44 @@ interface State {
  * network went out. So a large upload is no silence. Looks are counted, not time: an event loop that was blocked takes
  * one look, not many, and reads what has arrived meanwhile before the next.
  *
- * A server that thinks for longer than the limit about one command loses that connection too, and the command is sent
- * again; so that a long command is not killed for ever, the limit doubles each time until an answer comes. No call of
- * this library comes near it: the largest takes some tens of milliseconds.
+ * A slow server is not a dead connection. Early in a silence the server is asked by a connection made for that: if it
+ * answers there and still not here, this connection is dead, and no more time is lost. If it answers nobody, it may be
+ * busy, and has until the limit. One that thinks for longer than that about one command loses the connection, and the
+ * command is sent again; so that a long command is not killed for ever, the limit doubles each time until an answer
+ * comes. No call of this library comes near it: the largest takes some tens of milliseconds. A command that is meant to
+ * wait on the server may do so.
  *
  * @returns Ends the watch.
  */
 export function watchSilence(redis: Redis | Cluster): () => void {
-  const states = new WeakMap<object, State>()
+  const states = new Map<Redis, State>()
   const timer = setInterval(() => {
     // A Cluster's connections come and go.
     const connections = 'nodes' in redis ? redis.nodes('all') : [redis]
     for (const connection of connections) {
       let state = states.get(connection)
       if (state === undefined) {
-        state = { last: undefined, silent: 0, strikes: 0, handshakes: 0 }
+        state = { last: undefined, silent: 0, strikes: 0, handshakes: 0, sent: 0, answered: 0, endProbe: undefined }
         states.set(connection, state)
       }
-      look(connection as unknown as Watched, state)
+      look(connection, state)
     }
+    if (states.size > connections.length) forget(states, connections)
   }, LOOK_EVERY_MS)
   timer.unref()
-  return () => clearInterval(timer)
+  return () => {
+    clearInterval(timer)
+    forget(states, [])
+  }
+}
+
+/** Ends what is known of connections that are gone. */
+function forget(states: Map<Redis, State>, present: readonly Redis[]): void {
+  for (const [connection, { endProbe }] of states) {
+    if (present.includes(connection)) continue
+    endProbe?.()
+    states.delete(connection)
+  }
 }
 
 /**
@@ -90,40 +100,73 @@ export function keepTalking(redis: Redis | Cluster): () => void {
   return () => clearInterval(timer)
 }
 
-function look(connection: Watched, state: State): void {
-  const { stream, commandQueue } = connection
-  if (stream === undefined || stream.destroyed || commandQueue === undefined || commandQueue.length === 0) {
-    state.last = undefined
-    state.silent = 0
-    return
-  }
-  const waiting = stream._handle?.writeQueueSize ?? 0
-  const now: Look = {
-    oldest: commandQueue.peekFront(),
-    read: stream.bytesRead,
-    written: (stream._handle?.bytesWritten ?? 0) - waiting,
-    waiting,
-    ready: connection.status === 'ready',
-  }
-  const { last } = state
+function look(connection: Redis, state: State): void {
+  const now = lookInto(connection)
+  const { last, sent } = state
   state.last = now
-  if (now.ready) state.handshakes = 0
-  if (last === undefined || hasMoved(last, now)) {
+  state.sent = socketOf(connection)?.bytesWritten ?? 0
+  if (now?.ready) state.handshakes = 0
+  if (now === undefined || last === undefined || hasMoved(last, now)) {
     state.silent = 0
-    if (last?.ready && now.ready && last.oldest !== now.oldest) state.strikes = 0
+    // What was on its way when the last answer came may belong to it.
+    if (now === undefined) state.answered = state.sent
+    else if (last?.read !== now.read) state.answered = Math.min(sent, state.sent)
+    state.endProbe?.()
+    if (last?.ready && now?.ready && last.oldest !== now.oldest) state.strikes = 0
     return
   }
   state.silent += 1
-  const limitMs = now.ready ? SILENCE_MS * 2 ** state.strikes : state.handshakes === 0 ? HANDSHAKE_MS : SILENCE_MS
-  if (state.silent * LOOK_EVERY_MS < limitMs) return
-  state.silent = 0
-  if (now.ready) state.strikes = Math.min(state.strikes + 1, MOST_STRIKES)
-  else state.handshakes += 1
-  stream.destroy(new Error(`no answer for ${limitMs} ms`))
+  const silentMs = state.silent * LOOK_EVERY_MS
+  if (!now.ready) {
+    if (silentMs >= (state.handshakes === 0 ? HANDSHAKE_MS : SILENCE_MS)) drop(connection, state, '')
+    return
+  }
+  const suspectMs = SUSPECT_MS * 2 ** state.strikes
+  if (silentMs < suspectMs) return
+  const meantMs = waitsFor(now.oldest)
+  if (silentMs >= Math.max(SILENCE_MS * 2 ** state.strikes, meantMs + suspectMs)) drop(connection, state, '')
+  else if (silentMs >= meantMs + LOOK_EVERY_MS && state.sent - state.answered <= UPLOAD_BYTES)
+    ask(connection, state, now)
 }
 
-function hasMoved(last: Look, now: Look): boolean {
-  if (last.oldest !== now.oldest || last.read !== now.read) return true
-  // What a new command adds goes to the system at once and says nothing of the network.
-  return last.waiting > 0 && last.written !== now.written
+/** Asks the server by another connection, and drops this one if only the other is answered. */
+function ask(connection: Redis, state: State, suspected: Look): void {
+  if (state.endProbe !== undefined) return
+  let confirming: NodeJS.Timeout | undefined
+  const confirm = () => {
+    // What has arrived by now was read before this: an immediate comes after the sockets.
+    setImmediate(() => {
+      const now = lookInto(connection)
+      const isSame = state.endProbe === end && now !== undefined && !hasMoved(suspected, now)
+      end()
+      if (isSame) drop(connection, state, ', and the server answers others')
+    })
+  }
+  const endProbe = probe(
+    connection,
+    () => {
+      confirming = setTimeout(confirm, CONFIRM_MS)
+      confirming.unref()
+    },
+    () => {
+      // Without an answer it may be asked again.
+      if (confirming === undefined) end()
+    },
+  )
+  const end = () => {
+    if (state.endProbe !== end) return
+    state.endProbe = undefined
+    clearTimeout(confirming)
+    endProbe()
+  }
+  state.endProbe = end
+}
+
+function drop(connection: Redis, state: State, also: string): void {
+  const silentMs = state.silent * LOOK_EVERY_MS
+  if (state.last?.ready) state.strikes = Math.min(state.strikes + 1, MOST_STRIKES)
+  else state.handshakes += 1
+  state.silent = 0
+  state.endProbe?.()
+  socketOf(connection)?.destroy(new Error(`no answer for ${silentMs} ms${also}`))
 }

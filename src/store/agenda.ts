@@ -7,6 +7,9 @@ import type { Keys, LaneName } from '../redis/keys.ts'
  * so that a Cluster has something to spread. One process is the keeper of a shard; it sleeps until the next item is due,
  * and whoever adds an earlier one is told to wake it. An item leaves only when it was done: one that was taken by a
  * keeper who died is due again after a while, so every deed must bear being done twice.
+ *
+ * A task that is to be put on its stream is handed to the keeper a little earlier, with the time that is left: when
+ * thousands are due at once, their payloads have been fetched by then, and only the writes remain.
  */
 
 /** Puts a task on its control stream when it is due. */
@@ -40,7 +43,16 @@ export interface AgendaTake {
   readonly isKeeper: boolean
   /** Ask again after so long, in ms. */
   readonly pauseMs: number
-  readonly items: readonly AgendaItem[]
+  readonly items: readonly TakenItem[]
+}
+
+/** An item in the hands of its keeper. */
+export interface TakenItem {
+  readonly item: AgendaItem
+  /** Time left until it is to be done, in ms; 0 when it is due. More only for `ready`. */
+  readonly waitMs: number
+  /** When it is to be done, in Unix ms of the server. */
+  readonly dueAt: number
 }
 
 /** Shards of the agenda; all processes of a prefix must agree, so it is no option. */
@@ -49,6 +61,10 @@ const SHARDS = 4
 const KEEPER_MS = 3_000
 /** An item that was taken and not removed is due again after so long, in ms. */
 const AGAIN_MS = 5_000
+/** How long before its time a task is handed to the keeper, in ms. */
+const AHEAD_MS = 500
+/** Such a task is due again so long after its time, in ms: no later than its keeper's time would have run out. */
+const AHEAD_AGAIN_MS = KEEPER_MS
 /** Most items of one take. */
 const MOST_ITEMS = 1_000
 /** About the most that the payloads of one take weigh. */
@@ -89,27 +105,48 @@ export class Agenda {
     return new Set(keepers.filter((keeper) => keeper !== ''))
   }
 
-  /** Takes what is due on a shard, for its keeper; becomes the keeper where there is none. */
-  async take(shard: number, keeperId: string): Promise<AgendaTake> {
+  /**
+   * Takes what is due on a shard, for its keeper, and if `isAhead` the tasks that will be soon; becomes the keeper where
+   * there is none.
+   */
+  async take(shard: number, keeperId: string, isAhead: boolean): Promise<AgendaTake> {
     const { due, payloads, keeper } = this.#keys.agenda(shard)
-    const limits = [KEEPER_MS, MOST_ITEMS, AGAIN_MS, LONGEST_PAUSE_MS, MOST_BYTES]
-    const [first, ...rest] = await this.#redis.script<(number | string)[]>(
+    const limits = [
+      KEEPER_MS,
+      MOST_ITEMS,
+      AGAIN_MS,
+      LONGEST_PAUSE_MS,
+      MOST_BYTES,
+      isAhead ? AHEAD_MS : 0,
+      AHEAD_AGAIN_MS,
+    ]
+    const [pauseMs, now, ...rest] = await this.#redis.script<[number, number?, ...(number | string)[]]>(
       'agendaTake',
       [due, payloads, keeper],
       [keeperId, ...limits],
     )
-    if (first === 0 && rest.length === 1) {
-      return { isKeeper: false, pauseMs: Math.min(Math.max(Number(rest[0]), 0), LONGEST_PAUSE_MS), items: [] }
+    if (now === undefined) {
+      return { isKeeper: false, pauseMs: Math.min(Math.max(pauseMs, 0), LONGEST_PAUSE_MS), items: [] }
     }
-    const items: AgendaItem[] = []
-    for (let i = 0; i + 1 < rest.length; i += 2) items.push(toItem(String(rest[i]), String(rest[i + 1])))
-    return { isKeeper: true, pauseMs: Number(first), items }
+    const items: TakenItem[] = []
+    for (let i = 0; i + 2 < rest.length; i += 3) {
+      const waitMs = Number(rest[i + 2])
+      items.push({ item: toItem(String(rest[i]), String(rest[i + 1])), waitMs, dueAt: now + waitMs })
+    }
+    return { isKeeper: true, pauseMs, items }
   }
 
   /** Strikes out what was done of a shard. */
   async remove(shard: number, items: readonly AgendaItem[]): Promise<void> {
     const { due, payloads } = this.#keys.agenda(shard)
     await this.#redis.script('agendaRemove', [due, payloads], items.map(memberOf))
+  }
+
+  /** Gives back what was taken ahead of its time, for the next keeper; what was struck out meanwhile stays so. */
+  async giveBack(shard: number, items: readonly TakenItem[]): Promise<void> {
+    if (items.length === 0) return
+    const scores = items.flatMap(({ item, dueAt }) => [dueAt, memberOf(item)])
+    await this.#redis.call('ZADD', this.#keys.agenda(shard).due, 'XX', ...scores)
   }
 
   /** Strikes out the answer that an operation was to be given. */

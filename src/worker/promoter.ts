@@ -2,19 +2,32 @@ import type { TaskEnder } from '../dispatch/task-ender.ts'
 import { errorMessage } from '../errors.ts'
 import type { Logger } from '../logger.ts'
 import { Service } from '../service.ts'
-import type { Agenda, AgendaItem, ReadyItem } from '../store/agenda.ts'
+import type { Agenda, AgendaItem, ReadyItem, TakenItem } from '../store/agenda.ts'
 import type { ControlWriter } from '../store/control-streams.ts'
 import type { Journals } from '../store/journals.ts'
 import { Patrol } from './patrol.ts'
+import { Upcoming } from './upcoming.ts'
 
 /** Standing by, so that not all come at once when a keeper is gone. */
 const STANDBY_JITTER_MS = 200
 const RETRY_MS = 500
+/** So many tasks go to their streams in one write: the server works on one while the next is put together. */
+const WRITE_ITEMS = 250
+
+/** What a keeper knows of its shard. */
+interface Held {
+  readonly upcoming: Upcoming
+  /** When to look at the agenda again, by `performance.now()`. */
+  lookAt: number
+  /** How often it was woken: a look that was under way then may have come too early. */
+  wakes: number
+}
 
 /**
  * Does what is due on the agenda, for the shards this worker keeps, and stands by for the others: puts tasks on their
  * control streams, ends those that were not started in time, answers those that wait for a time. An item is struck out only after it was done; an entry
- * that is put on its stream twice runs once, by its turn.
+ * that is put on its stream twice runs once, by its turn. Tasks are taken some time before they are due and held until then; who
+ * stops gives them back, and who dies leaves them to the next keeper.
  */
 export class Promoter extends Service {
   readonly #agenda: Agenda
@@ -26,6 +39,7 @@ export class Promoter extends Service {
   /** One per shard. */
   readonly #patrols: readonly Patrol[]
   readonly #striking = new Set<Promise<unknown>>()
+  readonly #held: ReadonlyMap<number, Held>
 
   constructor(options: {
     agenda: Agenda
@@ -42,6 +56,7 @@ export class Promoter extends Service {
     this.#journals = options.journals
     this.#workerId = options.workerId
     this.#logger = options.logger
+    this.#held = new Map(this.#agenda.shards.map((shard) => [shard, { upcoming: new Upcoming(), lookAt: 0, wakes: 0 }]))
     this.#patrols = this.#agenda.shards.map((shard) => {
       return new Patrol({
         round: () => this.#keep(shard),
@@ -55,6 +70,10 @@ export class Promoter extends Service {
 
   /** Looks again at once: something is due earlier than was known. */
   wake(): void {
+    for (const held of this.#held.values()) {
+      held.lookAt = 0
+      held.wakes += 1
+    }
     for (const patrol of this.#patrols) patrol.wake()
   }
 
@@ -66,37 +85,70 @@ export class Promoter extends Service {
     await Promise.all(this.#patrols.map((patrol) => patrol.stop()))
     await Promise.all(this.#striking)
     try {
-      await Promise.all(this.#agenda.shards.map((shard) => this.#agenda.leave(shard, this.#workerId)))
+      await Promise.all(this.#agenda.shards.map((shard) => this.#leave(shard)))
     } catch (error) {
       this.#logger.debug({ err: error }, 'the agenda was not handed over; another worker takes it after a while')
     }
   }
 
-  /** Does what is due; answers how long to rest, in ms. */
-  async #keep(shard: number): Promise<number> {
-    const lookedAt = performance.now()
-    const { isKeeper, pauseMs, items } = await this.#agenda.take(shard, this.#workerId)
-    if (!isKeeper) return pauseMs + Math.random() * STANDBY_JITTER_MS
-    if (items.length > 0) await this.#do(shard, items)
-    return pauseMs - (performance.now() - lookedAt)
+  /** The next keeper finds what this one has not done. */
+  async #leave(shard: number): Promise<void> {
+    await this.#agenda.giveBack(shard, this.#held.get(shard)?.upcoming.clear() ?? [])
+    await this.#agenda.leave(shard, this.#workerId)
   }
 
-  async #do(shard: number, items: readonly AgendaItem[]): Promise<void> {
-    const ready = items.filter((item): item is ReadyItem => item.kind === 'ready')
-    const lost = ready.filter(({ capability }) => capability === '')
-    for (const { sessionId, messageId, turn } of lost)
-      this.#logger.error(
-        { sessionId, messageId, turn },
-        'a task on the agenda has lost its envelope and cannot be started',
-      )
-    await this.#control.enqueue(ready.filter(({ capability }) => capability !== ''))
+  /** Does what is due; answers how long to rest, in ms. */
+  async #keep(shard: number): Promise<number> {
+    const held = this.#held.get(shard) as Held
+    const { upcoming, lookAt, wakes } = held
+    // Should anything fail, there is another look.
+    held.lookAt = 0
+    const next = performance.now() >= lookAt ? await this.#look(shard, upcoming) : lookAt
+    await this.#promote(shard, upcoming.takeDue(performance.now()))
+    if (held.wakes === wakes) held.lookAt = next
+    return Math.ceil(Math.min(next, upcoming.nextAt) - performance.now())
+  }
+
+  /** Takes what is due or soon will be, and does what is no task to be put on a stream; answers when to look again. */
+  async #look(shard: number, upcoming: Upcoming): Promise<number> {
+    const lookedAt = performance.now()
+    const { isKeeper, pauseMs, items } = await this.#agenda.take(shard, this.#workerId, upcoming.hasRoom)
+    if (!isKeeper) return lookedAt + pauseMs + Math.random() * STANDBY_JITTER_MS
+    if (items.length > 0) {
+      // From the answer on, and not from the question: a little late rather than early.
+      upcoming.add(items, performance.now())
+      await this.#do(shard, items)
+    }
+    return lookedAt + pauseMs
+  }
+
+  async #do(shard: number, taken: readonly TakenItem[]): Promise<void> {
+    const items = taken.flatMap(({ item }) => (item.kind === 'ready' ? [] : [item]))
+    if (items.length === 0) return
     await Promise.all(
       items.map(async (item) => {
         if (item.kind === 'expiry') await this.#expire(item)
         // Without its payload the item was struck out meanwhile.
-        if (item.kind === 'answer' && item.result !== '') await this.#journals.answer(item, item.op, item.result)
+        else if (item.result !== '') await this.#journals.answer(item, item.op, item.result)
       }),
     )
+    this.#strikeOut(shard, items)
+  }
+
+  /** Puts tasks on their streams, in their order. */
+  async #promote(shard: number, items: readonly ReadyItem[]): Promise<void> {
+    if (items.length === 0) return
+    for (const { sessionId, messageId, turn, capability } of items) {
+      if (capability !== '') continue
+      const about = { sessionId, messageId, turn }
+      this.#logger.error(about, 'a task on the agenda has lost its envelope and cannot be started')
+    }
+    const whole = items.filter(({ capability }) => capability !== '')
+    const writes: Promise<unknown>[] = []
+    for (let from = 0; from < whole.length; from += WRITE_ITEMS) {
+      writes.push(this.#control.enqueue(whole.slice(from, from + WRITE_ITEMS)))
+    }
+    await Promise.all(writes)
     this.#strikeOut(shard, items)
   }
 

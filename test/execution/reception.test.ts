@@ -148,7 +148,9 @@ describe('what a worker left undone when it died', () => {
     return { entry, failure }
   }
   const due = async () =>
-    (await Promise.all(agenda.shards.map((shard) => agenda.take(shard, 'w')))).flatMap((t) => t.items)
+    (await Promise.all(agenda.shards.map((shard) => agenda.take(shard, 'w', false)))).flatMap(({ items }) =>
+      items.map(({ item }) => item),
+    )
 
   test('is done: the next attempt is on the agenda, once', async () => {
     const { entry } = await left('T')

@@ -1,4 +1,5 @@
 import { setTimeout as pause } from 'node:timers/promises'
+import calculateSlot from 'cluster-key-slot'
 import { Cluster, Redis } from 'ioredis'
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import { GatewayClient } from '../../src/client/client.ts'
@@ -37,6 +38,26 @@ afterAll(async () => {
   await house?.close()
   await Promise.all(servers.map((server) => server.stop()))
 })
+
+/** Moves a slot with its keys from the node that has it to another, as an operator's tool does. */
+async function moveSlot(slot: number): Promise<void> {
+  const bare = nodes.map((node) => new Redis({ ...node, disconnectTimeout: 100 }))
+  const call = (index: number, ...args: (string | number)[]) => (bare[index] as Redis).call('CLUSTER', ...args)
+  const ids = (await Promise.all(bare.map((_, index) => call(index, 'MYID')))) as string[]
+  const owners = (await call(0, 'SLOTS')) as [first: number, last: number, master: [string, number, string]][]
+  const owner = owners.find(([first, last]) => first <= slot && slot <= last)?.[2][2] as string
+  const from = ids.indexOf(owner)
+  const to = (from + 1) % NODES
+  await call(to, 'SETSLOT', slot, 'IMPORTING', owner)
+  await call(from, 'SETSLOT', slot, 'MIGRATING', ids[to] as string)
+  for (;;) {
+    const moved = (await call(from, 'GETKEYSINSLOT', slot, 10)) as string[]
+    if (moved.length === 0) break
+    await bare[from]?.call('MIGRATE', '127.0.0.1', nodes[to]?.port ?? 0, '', 0, 5_000, 'KEYS', ...moved)
+  }
+  for (const index of [to, from, 3 - to - from]) await call(index, 'SETSLOT', slot, 'NODE', ids[to] as string)
+  for (const redis of bare) redis.disconnect()
+}
 
 const names = Array.from({ length: 20 }, (_, index) => `agent_${index}`)
 
@@ -265,6 +286,31 @@ describe('on a Cluster', () => {
     )
     const expected = names.map((name, i) => `${name} ${i}`)
     expect(ends.map(({ data }) => data)).toEqual(sessions.map((id) => [id, 'TIMEOUT', ...expected]))
+  }, 60_000)
+
+  test('slots of a control stream and of a session move to another node under load: every task runs once', async () => {
+    const { client, keys, close } = await open()
+    onTestFinished(close)
+    const send = { targetAgentType: 'agent_5', sessionId: 's-moved' }
+    await client.ask({ ...send, content: 'warm' })
+    let isOver = false
+    const ends: unknown[] = []
+    const load = Array.from({ length: 4 }, async (_, lane) => {
+      for (let i = 0; !isOver; i += 1)
+        ends.push([`${lane}-${i}`, await client.ask({ ...send, content: `${lane}-${i}` })])
+    })
+    for (const key of [keys.control('agent_5'), keys.data('s-moved')]) {
+      const { length } = ends
+      await waitFor(() => ends.length > length + 10)
+      await moveSlot(calculateSlot(key))
+    }
+    const { length } = ends
+    await waitFor(() => ends.length > length + 10, { timeoutMs: 20_000 })
+    isOver = true
+    await Promise.all(load)
+    for (const end of ends as [string, object][])
+      expect(end[1]).toMatchObject({ status: 'COMPLETED', data: end[0], attempts: 1 })
+    expect((await client.diagnose({ intervalMs: 200 })).findings).toEqual([])
   }, 60_000)
 
   test('a worker stops in good time', async () => {

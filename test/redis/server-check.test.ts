@@ -84,3 +84,14 @@ test('a server that is too old is refused with both versions, and nothing stays 
   const worker = await runWorker({ ...options, redis: { host: '127.0.0.1', port: other } })
   await worker.stop()
 })
+
+test('a version with a known fault in its stream commands is warned of, the one that has it mended is not', async () => {
+  const server = await startRedis('--appendonly', 'yes')
+  const { version } = await checkServer(connect(server.url).client('patient'))
+  const warned = async (other: string) => {
+    const port = await disguise(server.port, version, other.padStart(version.length, '0'))
+    return (await checkServer(connect(`redis://127.0.0.1:${port}`).client('patient'))).warnings
+  }
+  expect(await warned('8.2.2')).toEqual([expect.stringMatching(/8\.2\.2 has a known fault.*CVE-2025-62507.*8\.2\.3/)])
+  expect(await warned('8.2.3')).toEqual([])
+})

@@ -1,0 +1,85 @@
+import { describe, expect, test } from 'vitest'
+import { Agenda, type ReadyItem } from '../../src/store/agenda.ts'
+import { openStore } from '../redis/harness.ts'
+
+const ref = { sessionId: 's', messageId: 'm' }
+const ready = { ...ref, kind: 'ready', turn: '0', capability: 'agent', priority: 'low', data: '{"a b":1}' } as const
+const expiry = { ...ref, kind: 'expiry' } as const
+const member = 'ready 0 s m'
+/** Longer than any run of these tests. */
+const FAR_MS = 3_600_000
+
+/** An agenda with some items on it, and the shard that all of them are on. */
+async function noted(items: readonly (ReadyItem | typeof expiry)[]) {
+  const { redis, keys, bare } = openStore()
+  const agenda = new Agenda(redis, keys)
+  await agenda.add(items.map((item) => ({ item, delayMs: FAR_MS })))
+  const homes = await Promise.all(agenda.shards.map((shard) => bare.exists(keys.agenda(shard).due)))
+  const shard = homes.indexOf(1)
+  const { due } = keys.agenda(shard)
+  /** Moves an item to `ms` from the server's now; answers when that is. */
+  const move = async (which: string, ms: number) => {
+    const [seconds, micros] = await bare.time()
+    const at = Number(seconds) * 1_000 + Math.floor(Number(micros) / 1_000) + ms
+    await bare.zadd(due, 'XX', at, which)
+    return at
+  }
+  const score = async () => Number(await bare.zscore(due, member))
+  return { agenda, shard, move, score }
+}
+
+describe('what is taken from the agenda', () => {
+  test('is a task some time before it is due, with the time that is left', async () => {
+    const { agenda, shard, move, score } = await noted([ready])
+    expect(await agenda.take(shard, 'w', true)).toMatchObject({ isKeeper: true, items: [] })
+    const dueAt = await move(member, 450)
+    const { items, pauseMs } = await agenda.take(shard, 'w', true)
+    expect(items).toEqual([{ item: ready, dueAt, waitMs: expect.any(Number) }])
+    expect(items[0]?.waitMs).toBeGreaterThan(0)
+    expect(items[0]?.waitMs).toBeLessThanOrEqual(450)
+    expect(pauseMs).toBe(1_000) // nothing else is on the agenda
+    // It is the keeper's now, and due again no sooner than another could be the keeper.
+    expect(await score()).toBe(dueAt + 3_000)
+    expect((await agenda.take(shard, 'w', true)).items).toEqual([])
+  })
+
+  test('is nothing ahead of its time for a keeper that has no room', async () => {
+    const { agenda, shard, move, score } = await noted([ready])
+    const dueAt = await move(member, 450)
+    const { items, pauseMs } = await agenda.take(shard, 'w', false)
+    expect([items, await score()]).toEqual([[], dueAt])
+    expect(pauseMs).toBeLessThanOrEqual(450) // it is to be asked for again when it is due
+  })
+
+  test('is an expiry only when it is due', async () => {
+    const { agenda, shard, move } = await noted([ready, expiry])
+    await move('expiry 0 s m', 450)
+    await move(member, 400)
+    const { items, pauseMs } = await agenda.take(shard, 'w', true)
+    expect(items.map(({ item }) => item.kind)).toEqual(['ready'])
+    expect(pauseMs).toBeLessThanOrEqual(450)
+    await move('expiry 0 s m', -1)
+    expect((await agenda.take(shard, 'w', true)).items).toMatchObject([{ item: expiry, waitMs: 0 }])
+  })
+
+  test('is for the keeper alone', async () => {
+    const { agenda, shard, move } = await noted([ready])
+    await move(member, 0)
+    expect((await agenda.take(shard, 'w', true)).items).toHaveLength(1)
+    const { isKeeper, pauseMs, items } = await agenda.take(shard, 'other', true)
+    expect([isKeeper, items]).toEqual([false, []])
+    expect(pauseMs).toBeLessThanOrEqual(1_000)
+  })
+
+  test('is given back with its time, unless it was struck out', async () => {
+    const { agenda, shard, move, score } = await noted([ready])
+    const dueAt = await move(member, 450)
+    const { items } = await agenda.take(shard, 'w', true)
+    await agenda.giveBack(shard, items)
+    expect(await score()).toBe(dueAt)
+    expect((await agenda.take(shard, 'w', true)).items).toMatchObject([{ item: ready, dueAt }])
+    await agenda.cancel(ref, '0')
+    await agenda.giveBack(shard, items)
+    expect(await agenda.holds([{ ...ref, turn: '0' }])).toEqual([false])
+  })
+})
