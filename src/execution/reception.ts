@@ -13,6 +13,8 @@ import type { Aftercare } from './aftercare.ts'
 import type { Assignment } from './assignment.ts'
 
 const GONE = 'its record has expired, so that it ended long ago, or was lost'
+/** A task for one worker that runs another version than its own is looked at again after so long. */
+const OTHER_VERSION_MS = 30_000
 
 /** What is to be done with an entry: run its task, or settle it, because there is nothing to run. */
 export type Received =
@@ -162,15 +164,24 @@ export class Reception {
     await this.#aftercare.bury(entry, concluded, { fault: { code, message }, history })
   }
 
-  /** Puts an entry on the lane of the version that may run its task; this worker has no use for it. */
+  /**
+   * Puts an entry on the lane of the version that may run its task; this worker has no use for it. What is for this very
+   * worker stays its own, since nobody else may run it: it comes back to its lane from time to time, until the worker
+   * has returned with that version.
+   */
   async #handOver(
-    { raw, stream }: TakenEntry,
-    { sessionId, messageId }: MessageHeader,
+    entry: TakenEntry,
+    header: MessageHeader,
     { version, epoch }: BeginAnswer & { status: 'elsewhere' },
   ): Promise<void> {
-    const { capability, priority } = stream
-    const data = entryField(raw, DATA_FIELD) ?? ''
-    await this.#control.enqueue([{ capability, priority, version, data, turn: String(epoch) }])
+    const { capability, priority } = entry.stream
+    if (workerOfLane(priority) === undefined) {
+      const data = entryField(entry.raw, DATA_FIELD) ?? ''
+      await this.#control.enqueue([{ capability, priority, version, data, turn: String(epoch) }])
+    } else {
+      await this.#aftercare.schedule(entry, { header, ownership: { epoch } }, OTHER_VERSION_MS)
+    }
+    const { sessionId, messageId } = header
     this.#logger.warn(
       { sessionId, messageId, capability, version },
       'the task was begun by another version and waits for a worker that goes on with it',

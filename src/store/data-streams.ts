@@ -151,7 +151,6 @@ export class DataWriter {
     for (const event of events) args.push(event)
     for (const [name, value] of fields) args.push(name, value)
     if (hasSum) args.push(sum)
-    if (arm === 'sweep') args.push(messageId)
   }
 
   #toAnswer(answer: RawCommitAnswer, { end }: Commit): CommitAnswer {
