@@ -15,6 +15,7 @@ test('a control stream is never trimmed: only session streams, wake-ups and dead
   expect(using(/MAXLEN|MINID|XTRIM/).sort()).toEqual([
     'src/redis/lua/bury.lua',
     'src/redis/lua/commit.lua',
+    'src/redis/lua/include/answers.lua',
     'src/redis/lua/journal-ask.lua',
     'src/store/inbox.ts',
   ])

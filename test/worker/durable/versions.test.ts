@@ -81,7 +81,7 @@ describe('a suspended task', () => {
     await old.stop()
     const agenda = async () => {
       const keys = await house.redis.keys(`${house.prefix}:delayed:*`)
-      const items = keys.map(async (key) => (await house.redis.zrange(key, 0, -1)).map((id) => ({ key, id })))
+      const items = keys.map(async (key) => (await house.redis.zrange(key, '0', '-1')).map((id) => ({ key, id })))
       return (await Promise.all(items)).flat()
     }
     const changed = await house.work(handle, { ...quick, workerId: 'w-1', version: 'v2' })
