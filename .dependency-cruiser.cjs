@@ -101,9 +101,9 @@ module.exports = {
     ),
     forbid(
       'declared-packages-only',
-      'A package must stand in package.json; a development dependency may be imported by its own home only.',
+      'A package must stand in package.json, an optional one as a peer; a development dependency may be imported by its own home only.',
       { path: '^src/', pathNot: inside(vendors.testcontainers) },
-      { dependencyTypes: ['npm-no-pkg', 'npm-unknown', 'npm-dev'], dependencyTypesNot: ['type-only'] },
+      { dependencyTypes: ['npm-no-pkg', 'npm-unknown', 'npm-dev'], dependencyTypesNot: ['type-only', 'npm-peer'] },
     ),
     forbid(
       'agent-does-not-know-redis',

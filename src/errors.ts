@@ -45,6 +45,8 @@ const CATALOGUE = {
     `prompt '${d.prompt}': variable '${d.variable}' ${d.reason}${d.value === undefined ? '' : ` (got ${excerpt(d.value)})`}`,
   GW_JOURNAL_FULL: (d) => `the task has ${d.limit} durable operations, which is the limit`,
   GW_TASK_STRANDED: (d) => `the task cannot run any more: ${d.reason}`,
+  GW_NO_HISTORY: (d) => `there is no history to read here: ${d.reason}`,
+  GW_HISTORY_FAILED: (d) => `the history did not carry out ${d.operation}: ${d.reason}`,
   GW_POISON: (d) => `the message cannot be processed: ${d.reason}`,
 } as const satisfies Record<string, (details: Record<string, unknown>) => string>
 

@@ -13,6 +13,14 @@ export type { ActiveWorker, AgentContext, EmitOptions, PromptOptions, Workspace 
 export type { AgentContract, ContractContent, ContractInput, ContractResult } from './agent/contract.ts'
 export { contentOf, defineAgent } from './agent/contract.ts'
 export type {
+  HistoryContent,
+  HistoryMessage,
+  HistoryPage,
+  HistoryRole,
+  HistoryStore,
+  NewHistoryMessage,
+} from './agent/history.ts'
+export type {
   AgentCallFacts,
   CallAgentCompleteEvent,
   CallAgentErrorEvent,
@@ -83,6 +91,7 @@ export type { PluginListing, ReloadPluginsOptions, WorkerReload } from './client
 export type { ReplyAnswer, ReplyOptions } from './client/reply.ts'
 export type { MessageOptions, SendContractRequest, SendMessageRequest } from './client/request.ts'
 export type { AskOptions, ResultOptions } from './client/results.ts'
+export type { DeleteSessionAnswer, DeleteSessionOptions } from './client/session-deletion.ts'
 export type { SubscribeOptions } from './client/subscribe-options.ts'
 export type { Subscription } from './client/subscription.ts'
 export type { TaskResult } from './client/task-result.ts'
@@ -106,6 +115,11 @@ export {
   ToolInputError,
   ToolNotFoundError,
 } from './errors.ts'
+export type { HistoryState } from './history/keeper.ts'
+export type { MemoryHistoryOptions } from './history/memory.ts'
+export { MemoryHistory } from './history/memory.ts'
+export type { RedisHistoryOptions } from './history/redis.ts'
+export { RedisHistory } from './history/redis.ts'
 export type { Logger } from './logger.ts'
 export { createLogger } from './logger.ts'
 export type { CancelMode, CommandClass, CommandContent } from './protocol/command.ts'

@@ -4,7 +4,7 @@ import { nowMs } from '../lib/clock.mjs'
 import { indexOf } from '../lib/payload.mjs'
 import { importSdk } from '../lib/sdk.mjs'
 
-const { GatewayClient, GatewayWorker, runWorker } = await importSdk()
+const { GatewayClient, GatewayWorker, MemoryHistory, RedisHistory, runWorker } = await importSdk()
 
 const SHARED = { id: 'shared', title: '100 sessions', sessions: 100 }
 const OWN = { id: 'own', title: 'a session per task', sessions: 1_000_000_000 }
@@ -49,7 +49,19 @@ const openProducer = async ({ port, queue, variant }) => {
   }
 }
 
+/** Where the worker keeps what is said: `off`, `memory` (its default), `redis`, or the URL of a Postgres. */
+const openHistory = async (kind, port) => {
+  if (kind === undefined || kind === 'off') return kind === undefined ? undefined : false
+  if (kind === 'memory') return new MemoryHistory()
+  if (kind === 'redis') return new RedisHistory({ redis: urlOf(port) })
+  const { PostgresHistory } = await importSdk('/history/postgres')
+  const history = new PostgresHistory({ connectionString: kind })
+  await history.open()
+  return history
+}
+
 const startWorker = async ({ port, queues, concurrency, variant, chunk, onStart }) => {
+  const history = await openHistory(variant.history, port)
   class BenchAgent extends GatewayWorker {
     getCapabilities() {
       return queues
@@ -66,8 +78,15 @@ const startWorker = async ({ port, queues, concurrency, variant, chunk, onStart 
     redis: urlOf(port),
     maxConcurrency: concurrency,
     ...variant.workerOptions,
+    ...(history === undefined ? {} : { history }),
   })
-  return { stop: () => worker.stop() }
+  return {
+    stop: async () => {
+      await worker.stop()
+      if (worker.history?.putBy > 0) throw new Error(`the history was down: ${JSON.stringify(worker.history)}`)
+      if (history) await history.close()
+    },
+  }
 }
 
 const openAsker = async ({ port, queues }) => {

@@ -3,7 +3,7 @@ import { parseArgs } from 'node:util'
 const help = `node bench/run.mjs [options]
 
   --quick               smaller sizes, under a minute; fails (exit 1) when a budget of thresholds.mjs is broken
-  --only <scenario>     drain, enqueue, latency or growth; several with commas
+  --only <scenario>     drain, enqueue, latency, growth, call-agent or waiting; several with commas
   --case <id>           drain-100, latency-20, …: only these cases of the scenarios; several with commas
   --contender <id>      byclaw, bullmq or bare-streams; several with commas (default: all)
   --rounds <n>          rounds per case, contenders interleaved within each (default: 5, quick: 2)

@@ -1,8 +1,10 @@
 import { writeFile } from 'node:fs/promises'
+import { scenario as callAgent } from '../scenarios/call-agent.mjs'
 import { scenario as drain } from '../scenarios/drain.mjs'
 import { scenario as enqueue } from '../scenarios/enqueue.mjs'
 import { scenario as growth } from '../scenarios/growth.mjs'
 import { scenario as latency } from '../scenarios/latency.mjs'
+import { scenario as waiting } from '../scenarios/waiting.mjs'
 import { thresholds } from '../thresholds.mjs'
 import { brokenBudgets } from './budget.mjs'
 import { loadContenders } from './contenders.mjs'
@@ -15,7 +17,7 @@ import { describeCommands } from './scripts.mjs'
 import { startServer } from './server.mjs'
 import { groupTable, summarise } from './summary.mjs'
 
-const SCENARIOS = [drain, enqueue, latency, growth]
+const SCENARIOS = [drain, enqueue, latency, growth, callAgent, waiting]
 
 const chosenScenarios = (only) => {
   if (only === undefined) return SCENARIOS

@@ -11,6 +11,7 @@ import type {
   Question,
 } from './calls.ts'
 import type { AgentContract, ContractResult } from './contract.ts'
+import type { HistoryMessage, HistoryPage } from './history.ts'
 import type { ToolDescription } from './tool.ts'
 
 /** What can be said of a chunk besides its text. */
@@ -168,6 +169,14 @@ export interface AgentContext {
    * comes just then.
    */
   onSuspend(callback: () => void | Promise<void>): void
+
+  /**
+   * What was said in this session, oldest first, up to what this task was asked: the newest messages, or those before a
+   * given one. What agents ask each other is not part of it.
+   *
+   * @throws GatewayError `GW_HISTORY_FAILED` when the history does not answer, `GW_NO_HISTORY` when the worker has none.
+   */
+  getHistory(page?: HistoryPage): Promise<readonly HistoryMessage[]>
 
   readonly workspace: Workspace
   /** Live workers with capabilities and load. */

@@ -2,9 +2,11 @@
 import { addAsks } from './commands/asks.ts'
 import { addDead } from './commands/dead/dead.ts'
 import { addDoctor } from './commands/doctor.ts'
+import { addHistory } from './commands/history.ts'
 import { addPlugins } from './commands/plugins.ts'
 import { addReply } from './commands/reply.ts'
 import { addSend } from './commands/send.ts'
+import { addSessions } from './commands/sessions.ts'
 import { addTail } from './commands/tail.ts'
 import { addTasks } from './commands/tasks.ts'
 import { addTree } from './commands/tree.ts'
@@ -40,6 +42,8 @@ async function main(args: readonly string[]): Promise<number> {
   addReply(byclaw)
   addDead(byclaw)
   addDoctor(byclaw)
+  addHistory(byclaw)
+  addSessions(byclaw)
   addHelp(byclaw).addHelpText('after', EXAMPLES)
   await byclaw.parseAsync(args, { from: 'user' })
   return Number(process.exitCode ?? 0)

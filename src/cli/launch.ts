@@ -7,6 +7,7 @@ import type { RunningWorker } from '../worker/worker-runtime.ts'
 import { startDevRedis } from './dev-redis.ts'
 import type { Environment } from './env.ts'
 import { EXIT } from './failure.ts'
+import { openHistory } from './history-store.ts'
 import { loadWorker } from './load-worker.ts'
 import { createWorkerLogger } from './logs.ts'
 import { ModuleLoader } from './module-loader.ts'
@@ -50,10 +51,16 @@ async function run({ spec, settings, env, dev }: LaunchOptions): Promise<number>
   const redis = given ?? ownRedis?.url
   // Before the start, which says that it is done before anybody here can hear of it.
   using signals = new SignalWatch()
-  const running = await runWorker({ ...plainOptions(settings), worker, redis, logger, handleSignals: true })
-  if (dev) process.stderr.write(`${nextCommand(running, settings, ownRedis?.url)}\n`)
-  await running.stopped
-  return signals.wasAsked ? 0 : EXIT.failure
+  const history = await openHistory(settings, logger)
+  const rest = history === undefined ? { logger } : { logger, history }
+  try {
+    const running = await runWorker({ ...plainOptions(settings), worker, redis, ...rest, handleSignals: true })
+    if (dev) process.stderr.write(`${nextCommand(running, settings, ownRedis?.url)}\n`)
+    await running.stopped
+    return signals.wasAsked ? 0 : EXIT.failure
+  } finally {
+    await history?.close()
+  }
 }
 
 function openLog({ values }: Settings, env: Environment): Logger {
@@ -80,7 +87,7 @@ function plainOptions({ values }: Settings): RunWorkerOptions {
     agentVersion,
     ...rest
   } = values
-  const own = Object.entries(rest).filter(([name]) => !name.startsWith('redis'))
+  const own = Object.entries(rest).filter(([name]) => !/^(redis|history)/.test(name))
   const plain = Object.fromEntries(agentVersion === undefined ? own : [...own, ['version', agentVersion]])
   const { delayMs, maxDelayMs } = { delayMs: retryDelayMs, maxDelayMs: retryMaxDelayMs }
   const hasBackoff = delayMs !== undefined || maxDelayMs !== undefined

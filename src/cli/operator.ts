@@ -4,10 +4,11 @@ import type { Logger } from '../logger.ts'
 import { RedisConnections } from '../redis/connections.ts'
 import { type RedisOption, resolveRedisOption } from '../redis/options.ts'
 import { type Environment, environment } from './env.ts'
+import { openHistory } from './history-store.ts'
 import { redisOption } from './redis-settings.ts'
 import { addFlags, nameSource, readSettings, type Settings } from './settings.ts'
 import { type Paint, painter } from './terminal.ts'
-import { CONNECTION_FLAGS } from './worker-flags.ts'
+import { CONNECTION_FLAGS, type WorkerFlag } from './worker-flags.ts'
 
 /** A person waits: this long for the first sign of Redis, unless a flag says otherwise. */
 const PATIENCE_MS = 3_000
@@ -34,16 +35,19 @@ export type Action<Options> = (desk: Desk, options: Options, args: readonly stri
  * Lets a command work with a client, and gives it the flags for the connection.
  *
  * @param fields - How the command line calls what the library calls otherwise, for error messages.
+ * @param more - Further settings that it has, such as where the history is.
  */
 export function withClient<Options extends object>(
   command: Command,
   action: Action<Options>,
   fields: Readonly<Record<string, string>> = {},
+  more: readonly WorkerFlag[] = [],
 ): void {
-  addFlags(command, CONNECTION_FLAGS).action(async () => {
+  const flags = [...CONNECTION_FLAGS, ...more]
+  addFlags(command, flags).action(async () => {
     const env = environment()
     const options = command.opts<Options>()
-    const settings = readSettings(CONNECTION_FLAGS, command.opts(), env)
+    const settings = readSettings(flags, command.opts(), env)
     try {
       process.exitCode = await atDesk(settings, env, (desk) => action(desk, options, command.args))
     } catch (error) {
@@ -58,15 +62,20 @@ async function atDesk(settings: Settings, env: Environment, work: (desk: Desk) =
   await reach(redis, connectTimeoutMs)
   const print = (line: string) => void process.stdout.write(`${line}\n`)
   const remark = (line: string) => void process.stderr.write(`${line}\n`)
-  await using client = new GatewayClient({ redis, keyPrefix, logger: loggerTo(remark) })
-  return await work({
-    client,
-    print,
-    remark,
-    paint: painter(process.stdout, env),
-    paintRemark: painter(process.stderr, env),
-    width: process.stdout.isTTY ? process.stdout.columns : undefined,
-  })
+  const history = await openHistory(settings, loggerTo(remark))
+  await using client = new GatewayClient({ redis, keyPrefix, history, logger: loggerTo(remark) })
+  try {
+    return await work({
+      client,
+      print,
+      remark,
+      paint: painter(process.stdout, env),
+      paintRemark: painter(process.stderr, env),
+      width: process.stdout.isTTY ? process.stdout.columns : undefined,
+    })
+  } finally {
+    await history?.close()
+  }
 }
 
 /** A client waits for Redis in patience; a person wants to know soon that it is not there. */

@@ -172,6 +172,16 @@ const PLUGINS = {
     'number',
     'how often to look for changes that the system did not tell of',
   ],
+} as const
+
+const HISTORY = {
+  historyUrl: [
+    '--history-url <url>',
+    'BYAI_HISTORY_URL',
+    'text',
+    "where the sessions' messages are kept: postgres://…, redis://…, or redis for the same Redis; default in memory",
+  ],
+  historyTable: ['--history-table <name>', 'BYAI_HISTORY_TABLE', 'text', 'the table in Postgres'],
 } as const satisfies Record<string, Row>
 
 const LOGS = {
@@ -201,6 +211,7 @@ export const WORKER_FLAGS: readonly WorkerFlag[] = Object.entries({
   Replays: REPLAYS,
   Limits: LIMITS,
   Plugins: PLUGINS,
+  History: HISTORY,
   Logs: LOGS,
 }).flatMap(([group, rows]) =>
   Object.entries<Row>(rows).map(([option, [flag, env, kind, help]]) => ({ option, flag, env, kind, group, help })),
@@ -208,6 +219,9 @@ export const WORKER_FLAGS: readonly WorkerFlag[] = Object.entries({
 
 /** The settings that the operators' commands have too. */
 export const CONNECTION_FLAGS = WORKER_FLAGS.filter(({ option }) => option in REDIS)
+
+/** The settings of the operators' commands that look at what was said. */
+export const HISTORY_FLAGS = WORKER_FLAGS.filter(({ option }) => option in HISTORY)
 
 /** Variables of older SDKs that mean nothing here, and why. */
 export const IGNORED_VARIABLES: Readonly<Record<string, string>> = {
@@ -236,6 +250,7 @@ type Rows = typeof WORKER &
   typeof REPLAYS &
   typeof LIMITS &
   typeof PLUGINS &
+  typeof HISTORY &
   typeof LOGS
 
 /** The values that were given, by option, of the type that their row names. */

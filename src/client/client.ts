@@ -1,4 +1,5 @@
 import type { AgentContract, ContractResult } from '../agent/contract.ts'
+import type { HistoryMessage, HistoryPage, HistoryStore } from '../agent/history.ts'
 import { Audit, type DiagnoseOptions, type Diagnosis } from '../audit/audit.ts'
 import { Explainer } from '../audit/explain.ts'
 import type { Explanation } from '../audit/explanation.ts'
@@ -43,6 +44,7 @@ import { checkReply, type ReplyAnswer, type ReplyOptions } from './reply.ts'
 import type { SendContractRequest, SendMessageRequest } from './request.ts'
 import { type AskOptions, type ResultOptions, Results } from './results.ts'
 import { type AnyRequest, type SendCommandOptions, Sender } from './sender.ts'
+import { type DeleteSessionAnswer, type DeleteSessionOptions, SessionDeletion } from './session-deletion.ts'
 import { SessionFeeds } from './session-feeds.ts'
 import { type ClientStores, openStores } from './stores.ts'
 import type { SubscribeOptions } from './subscribe-options.ts'
@@ -78,12 +80,14 @@ export class GatewayClient implements AsyncDisposable {
   readonly #canceller: Canceller
   readonly #asks: Asks
   readonly #deadLetters: DeadLetterOffice
+  readonly #history: HistoryStore | undefined
+  readonly #deletion: SessionDeletion
   #closed = false
 
   /** @throws GatewayError `GW_INVALID_ARGUMENT` that names the option. */
   constructor(options: GatewayClientOptions = {}) {
     const resolved = resolveClientOptions(options)
-    const { redis, maxPayloadBytes, logger, maxQueueLength, whenFull, queueTimeoutMs, interceptors } = resolved
+    const { redis, maxPayloadBytes, logger, maxQueueLength, whenFull, queueTimeoutMs, interceptors, history } = resolved
     this.#connections = new RedisConnections(redis, logger)
     const stores = openStores(this.#connections.client('prompt'), resolved)
     this.#stores = stores
@@ -108,6 +112,9 @@ export class GatewayClient implements AsyncDisposable {
     this.#canceller = new Canceller({ ...stores, logger })
     this.#asks = new Asks(stores.journals, records, maxPayloadBytes)
     this.#deadLetters = new DeadLetterOffice(stores.redis, stores.keys, maxPayloadBytes)
+    this.#history = history
+    const [canceller, deadLetters] = [this.#canceller, this.#deadLetters]
+    this.#deletion = new SessionDeletion({ ...stores, canceller, deadLetters, history })
   }
 
   /**
@@ -221,6 +228,31 @@ export class GatewayClient implements AsyncDisposable {
   async pendingAsks(sessionId: string): Promise<PendingAsk[]> {
     this.#requireOpen()
     return this.#asks.pending(checkId('sessionId', sessionId))
+  }
+
+  /**
+   * What was said in a session, oldest first: the newest messages, or those before the one with the id `before`.
+   *
+   * @throws GatewayError `GW_NO_HISTORY` when this client was given no `history`, `GW_HISTORY_FAILED` when that does not
+   * answer, `GW_INVALID_ARGUMENT`.
+   */
+  async getHistory(sessionId: string, page: HistoryPage = {}): Promise<readonly HistoryMessage[]> {
+    this.#requireOpen()
+    if (this.#history !== undefined) return this.#history.list(checkId('sessionId', sessionId), page)
+    const reason =
+      "give the client the store of its workers as `history`; their default, each worker's memory, is its own"
+    throw new GatewayError('GW_NO_HISTORY', { reason })
+  }
+
+  /**
+   * Deletes a session: cancels by force what has no end, then removes messages, events, records, journals and dead
+   * letters. May be repeated. What is sent to the session meanwhile may go with it or not.
+   *
+   * @throws GatewayError `GW_REDIS_FAILED` or `GW_HISTORY_FAILED`: delete again.
+   */
+  async deleteSession(sessionId: string, options: DeleteSessionOptions = {}): Promise<DeleteSessionAnswer> {
+    this.#requireOpen()
+    return this.#deletion.delete(sessionId, options)
   }
 
   /** What is known of a task, or null. */

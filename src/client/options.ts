@@ -1,5 +1,7 @@
 import { z } from 'zod'
+import type { HistoryStore } from '../agent/history.ts'
 import { DEFAULT_QUEUE_TIMEOUT_MS } from '../dispatch/queue-limit.ts'
+import { checkHistory } from '../history/check.ts'
 import { createLogger, type Logger } from '../logger.ts'
 import { type RedisOption, type ResolvedRedis, resolveRedisOption } from '../redis/options.ts'
 import { DEFAULT_RETENTION } from '../store/data-streams.ts'
@@ -26,6 +28,11 @@ export interface GatewayClientOptions {
   readonly queueTimeoutMs?: number
   /** What stands around each send, the first outermost. Default none. */
   readonly interceptors?: ClientInterceptors | readonly ClientInterceptors[]
+  /**
+   * Where the workers keep the sessions' messages: the same store as theirs, for `getHistory` and `deleteSession`. Never
+   * closed. Default none.
+   */
+  readonly history?: HistoryStore
   /** Any pino-shaped logger. Default pino with level `warn`. */
   readonly logger?: Logger
 }
@@ -57,15 +64,17 @@ const schema = z.strictObject({
 export type ResolvedClientOptions = Readonly<z.infer<typeof schema>> & {
   readonly redis: ResolvedRedis
   readonly logger: Logger
+  readonly history: HistoryStore | undefined
 }
 
 /** @throws GatewayError `GW_INVALID_ARGUMENT` that names the option and the value. */
 export function resolveClientOptions(options: GatewayClientOptions): ResolvedClientOptions {
   requireObject('the options of GatewayClient', options)
-  const { redis, logger, ...rest } = options
+  const { redis, logger, history, ...rest } = options
   return Object.freeze({
     ...parseOptions(schema, rest),
     redis: resolveRedisOption(redis),
     logger: logger ?? createLogger('warn'),
+    history: history === undefined ? undefined : checkHistory(history),
   })
 }

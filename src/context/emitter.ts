@@ -236,6 +236,11 @@ export class Emitter {
     this.#text = chunks.join('').slice(0, MAX_TEXT_LENGTH)
   }
 
+  /** True if {@link text} may be cut off. */
+  get isTextCut(): boolean {
+    return this.#text.length >= MAX_TEXT_LENGTH
+  }
+
   /** The text of all chunks of this attempt, cut off at 256 Ki characters. */
   get text(): string {
     return this.#text

@@ -10,9 +10,11 @@ import type {
 } from '../agent/calls.ts'
 import type { ActiveWorker, AgentContext, EmitOptions, PromptOptions, Workspace } from '../agent/context.ts'
 import type { AgentContract, ContractResult } from '../agent/contract.ts'
+import type { HistoryMessage, HistoryPage } from '../agent/history.ts'
 import type { HandlerEvent } from '../agent/hooks.ts'
 import type { ToolDescription } from '../agent/tool.ts'
 import { GatewayError, PromptNotFoundError } from '../errors.ts'
+import type { HistoryKeeper } from '../history/keeper.ts'
 import type { Logger } from '../logger.ts'
 import type { Emitting } from '../plugins/emit-line.ts'
 import type { TaskPlugins } from '../plugins/task-plugins.ts'
@@ -44,6 +46,8 @@ export interface ContextResources {
   readonly presence: Presence
   readonly durable: DurableResources
   readonly logger: Logger
+  /** Undefined: the worker keeps none. */
+  readonly history?: HistoryKeeper | undefined
 }
 
 /** The context of one attempt; see {@link AgentContext}. What is costly to make is made when it is asked for. */
@@ -68,6 +72,7 @@ export class TaskContext implements AgentContext {
   #running = 0
   #logger: Logger | undefined
   #workspace: TaskWorkspace | undefined
+  #remembering: Promise<void> | undefined
 
   constructor(options: {
     resources: ContextResources
@@ -267,6 +272,36 @@ export class TaskContext implements AgentContext {
     if (this.#durable !== undefined) new AgentCalls(this.#durable).cancelOpen()
   }
 
+  /** What this attempt has said so far; see {@link isTextWhole}. */
+  get text(): string {
+    return this.#emitter.text
+  }
+
+  /** True if {@link text} is all of it: no part was said by earlier runs only, and it is not too long to be held. */
+  get isTextWhole(): boolean {
+    return !this.#emitter.isTextPartial && !this.#emitter.isTextCut
+  }
+
+  /** The text of this task as it stands in the stream. */
+  async readText(): Promise<string> {
+    await this.#emitter.flushed()
+    const said = await readSaid(this.#resources.durable.reader, this, '0-0')
+    return said.map(({ body }) => (body.type === 'chunk' ? body.content : '')).join('')
+  }
+
+  /** What this task has asked is being kept: whoever reads the history waits for it. */
+  awaitHistory(remembering: Promise<void>): void {
+    this.#remembering = remembering
+  }
+
+  async getHistory(page?: HistoryPage): Promise<readonly HistoryMessage[]> {
+    const { history } = this.#resources
+    if (history === undefined)
+      throw new GatewayError('GW_NO_HISTORY', { reason: 'this worker runs with history: false' })
+    await this.#remembering
+    return history.list(this.sessionId, page)
+  }
+
   /** True while a tool runs. */
   get isBusy(): boolean {
     return this.#running > 0
@@ -274,7 +309,8 @@ export class TaskContext implements AgentContext {
 
   /** Goes on from what earlier runs did. */
   async replay(replay: Replay): Promise<void> {
-    const journal = new Journal(this.attempt, await this.#resources.durable.journals.load(this))
+    const raw = replay.journal ?? (await this.#resources.durable.journals.load(this))
+    const journal = new Journal(this.attempt, raw)
     const { versions } = journal
     if (versions !== undefined) this.#noteChanges(versions)
     this.#durable = this.#makeDurable(journal)

@@ -54,11 +54,15 @@ export class Asks {
     askId: string,
     content: unknown,
   ): Promise<{ readonly status: ReplyStatus; readonly reason?: string }> {
-    const task = await this.#records.get(ref)
+    const [task, asks] = await Promise.all([this.#records.get(ref), this.#load(ref)])
     if (task === null) return { status: 'NOT_FOUND' }
     if (task.finishedAt !== null) return { status: 'CLOSED' }
-    const ask = (await this.#load(ref)).find((candidate) => candidate.askId === askId)
-    if (ask === undefined) return { status: 'NOT_FOUND' }
+    const ask = asks.find((candidate) => candidate.askId === askId)
+    if (ask === undefined) {
+      // The task may have come to its end between the two looks, and its questions with it.
+      const later = await this.#records.get(ref)
+      return { status: later !== null && later.finishedAt === null ? 'NOT_FOUND' : 'CLOSED' }
+    }
     const reason = ask.result === undefined ? this.#fault(ask, content) : null
     if (reason !== null) return { status: 'INVALID', reason }
     // Also where there is an answer: whoever gave it may not have told the task.

@@ -12,6 +12,8 @@ export interface Assignment {
   readonly agentType: string
   readonly command: GatewayCommand | GatewayError
   readonly ownership: Ownership & { readonly epoch: number }
+  /** When the task was sent: Unix ms by Redis' clock. */
+  readonly createdAt: number
   /** It was cancelled before this attempt began. */
   readonly cancel: CancelRequest | null
   /** It was not started in time. */

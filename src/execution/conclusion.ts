@@ -8,6 +8,7 @@ import type { Aftercare } from './aftercare.ts'
 import type { Assignment } from './assignment.ts'
 import { contentOfResult, type Outcome } from './outcome.ts'
 import { decideRetry } from './retry-decision.ts'
+import type { TaskMemory } from './task-memory.ts'
 
 /** An attempt that has come to its outcome, and what is needed to record it. */
 export interface Drawn {
@@ -16,6 +17,8 @@ export interface Drawn {
   readonly emitter: Emitter
   /** Called before the emitter's text is used. */
   readonly completeText?: () => Promise<void>
+  /** What it leaves in the session's history, if the handler has run and there is one. */
+  readonly memory?: TaskMemory | undefined
   /** Made when it is asked for, because most tasks have nothing to log. */
   readonly logger: Logger
 }
@@ -61,6 +64,7 @@ export class Conclusion {
     try {
       if (outcome.status === 'FINISHED') {
         drawn.logger.info({}, 'the task was ended from outside')
+        await drawn.memory?.settled() // once it is retired, nothing of it is written any more
         await this.#records.retire(assignment.header, outcome.fence)
       } else await this.#record(drawn, outcome)
       return true
@@ -76,6 +80,9 @@ export class Conclusion {
     outcome: Exclude<Outcome, { status: 'FINISHED' | 'RELINQUISHED' | 'SUSPENDED' }>,
   ): Promise<void> {
     const { emitter } = drawn
+    // An attempt that is to be followed by another one has no answer yet.
+    const kept = outcome.status === 'FAILED' ? undefined : drawn.memory?.answer(outcome)
+    if (kept !== undefined) await kept
     switch (outcome.status) {
       case 'COMPLETED': {
         const { result, resultJson } = outcome
@@ -124,11 +131,14 @@ export class Conclusion {
   }
 
   async #giveUp(
-    { assignment, emitter, logger }: Drawn,
-    { fault, cause }: Failed,
+    drawn: Drawn,
+    outcome: Failed,
     { history, fields }: { history: readonly AttemptFailure[]; fields: Record<string, string> },
   ): Promise<void> {
+    const { assignment, emitter, logger } = drawn
+    const { fault, cause } = outcome
     logger.error({ err: cause, code: fault.code }, 'task failed')
+    await drawn.memory?.answer(outcome)
     void emitter.emit({ type: 'error', ...fault, retrying: false })
     const done = { type: 'done', status: 'FAILED', error: fault } as const
     await emitter.end(done, { error: JSON.stringify(fault), ...fields })

@@ -22,6 +22,7 @@ import type { Assignment } from './assignment.ts'
 import type { Conclusion } from './conclusion.ts'
 import { brokenOff, completed, failed, type Outcome } from './outcome.ts'
 import { tellEnd } from './plugin-end.ts'
+import { TaskMemory } from './task-memory.ts'
 
 /** A task whose handler never does the same twice is not started afresh for ever. */
 const MOST_RESTARTS = 3
@@ -55,6 +56,7 @@ export class Execution {
   readonly #seat: Seat
   /** Undefined where there are none. */
   readonly #plugins: TaskPlugins | undefined
+  #memory: TaskMemory | undefined
   #cancel: CancelRequest | null
   /** The handler called something else than before, and is to start afresh. */
   #diverged: GatewayError | undefined
@@ -146,6 +148,7 @@ export class Execution {
       outcome,
       assignment,
       emitter: this.#emitter,
+      memory: this.#memory,
       completeText: () => context.completeText(),
       get logger() {
         return context.logger
@@ -238,6 +241,10 @@ export class Execution {
     if (command instanceof GatewayError) throw command
     if (this.assignment.replay === null) this.#emitter.rewind()
     else await this.#context.replay(this.assignment.replay)
+    const { history } = this.#resources
+    if (history !== undefined && TaskMemory.isWanted(this.assignment)) {
+      this.#memory = new TaskMemory(history, this.assignment, this.#context)
+    }
     this.#plugins?.started(contentIn(command), this.assignment.replay !== null)
     const contract = this.#resources.contracts.get(agentType)
     if (contract === undefined) return this.#handle(command)

@@ -1,3 +1,4 @@
+import type { HistoryContent } from '../agent/history.ts'
 import { errorMessage, GatewayError } from '../errors.ts'
 import type { TaskFault } from '../protocol/event.ts'
 
@@ -47,6 +48,15 @@ export function failed(error: unknown): Outcome {
 export function brokenOff(reason: GatewayError): Outcome {
   const isLeft = reason.code === 'GW_LEASE_LOST' || reason.code === 'GW_SHUTDOWN'
   return isLeft ? { status: 'RELINQUISHED', reason } : failed(reason)
+}
+
+/** What an end has to say in a session's history: what was streamed, else the result; '' if it is neither. */
+export function spokenContent(outcome: Outcome, streamed: string): HistoryContent {
+  if (streamed !== '' || outcome.status !== 'COMPLETED') return streamed
+  const { result } = outcome
+  const text = contentOfResult(result, '')
+  if (text !== '' || result === null || result === undefined) return text
+  return typeof result === 'object' ? (result as HistoryContent) : String(result)
 }
 
 /** The text of a result, for those who want words: the result itself, or its `content`, or what was streamed. */

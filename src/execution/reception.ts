@@ -3,12 +3,12 @@ import type { Logger } from '../logger.ts'
 import { DATA_FIELD, type DecodedCommand, decodeCommand, TURN_FIELD } from '../protocol/codec.ts'
 import { CancelTaskCommand, type GatewayCommand } from '../protocol/command.ts'
 import type { MessageHeader } from '../protocol/header.ts'
-import { workerOfLane } from '../redis/keys.ts'
+import { isShared, workerOfLane } from '../redis/keys.ts'
 import { entryField } from '../redis/streams.ts'
 import type { ControlWriter, TakenEntry } from '../store/control-streams.ts'
 import type { DeadLetters } from '../store/dead-letters.ts'
 import type { Journals } from '../store/journals.ts'
-import type { BeginAnswer, TaskRecords } from '../store/task-records.ts'
+import { type BeginAnswer, type BeginRequest, type TaskRecords, toBeginAnswer } from '../store/task-records.ts'
 import type { Aftercare } from './aftercare.ts'
 import type { Assignment } from './assignment.ts'
 
@@ -121,7 +121,11 @@ export class Reception {
       entryId: entry.id,
       turn: entryField(entry.raw, TURN_FIELD) ?? '',
     }))
+    // One that was begun when it was handed out needs no call.
+    const begun = named.length === 1 ? named[0]?.entry.begun : undefined
+    if (begun !== undefined) return [toBeginAnswer(begun, requests[0] as BeginRequest, this.#workerId)]
     const answers = [...(await this.#records.begin(this.#workerId, requests))]
+    if (answers.some(isElsewhere)) await this.#beginPoison(named, requests, answers)
     // A record goes before an entry with a turn. If it is gone, the task has ended long ago, or Redis has lost it.
     const missing = answers.flatMap(({ status }, index) =>
       status === 'missing' && requests[index]?.turn === '' ? [index] : [],
@@ -146,6 +150,23 @@ export class Reception {
       answers[index] = again[position] as BeginAnswer
     })
     return answers
+  }
+
+  /** What cannot be understood is ended by whoever meets it, whatever the version of its task. */
+  async #beginPoison(
+    named: readonly Named[],
+    requests: readonly BeginRequest[],
+    answers: BeginAnswer[],
+  ): Promise<void> {
+    const refused = answers.flatMap(({ status }, index) =>
+      status === 'elsewhere' && named[index]?.command instanceof GatewayError ? [index] : [],
+    )
+    if (refused.length === 0) return
+    const meant = refused.map((index) => requests[index] as BeginRequest)
+    const again = await this.#records.begin(this.#workerId, meant, true)
+    refused.forEach((index, position) => {
+      answers[index] = again[position] as BeginAnswer
+    })
   }
 
   /** Does again what a worker that died after a failed attempt may have left undone; buries what nobody answers for. */
@@ -175,9 +196,9 @@ export class Reception {
     { version, epoch }: BeginAnswer & { status: 'elsewhere' },
   ): Promise<void> {
     const { capability, priority } = entry.stream
-    if (workerOfLane(priority) === undefined) {
+    if (isShared(priority)) {
       const data = entryField(entry.raw, DATA_FIELD) ?? ''
-      await this.#control.enqueue([{ capability, priority, version, data, turn: String(epoch) }])
+      await this.#control.handOver({ capability, priority, version, data, turn: String(epoch) })
     } else {
       await this.#aftercare.schedule(entry, { header, ownership: { epoch } }, OTHER_VERSION_MS)
     }
@@ -194,9 +215,13 @@ export class Reception {
       this.#logger.debug({ sessionId, messageId, entryId: entry.id, status: answer.status }, 'entry has nothing to run')
       return { entry, assignment: null }
     }
-    const { epoch, fence, written, attempt, cancel, isExpired, replay } = answer
+    const { epoch, fence, written, attempt, createdAt, cancel, isExpired, replay } = answer
     const agentType = entry.stream.capability
     const ownership = { epoch, fence, written, attempt }
-    return { entry, assignment: { entry, header, agentType, command, ownership, cancel, isExpired, replay } }
+    return { entry, assignment: { entry, header, agentType, command, ownership, createdAt, cancel, isExpired, replay } }
   }
+}
+
+function isElsewhere({ status }: BeginAnswer): boolean {
+  return status === 'elsewhere'
 }

@@ -30,6 +30,11 @@ export function laneOfWorker(workerId: string): LaneName {
   return `@${workerId}`
 }
 
+/** True for a lane that all workers of a capability read. */
+export function isShared(lane: LaneName): lane is Priority {
+  return (PRIORITIES as readonly string[]).includes(lane)
+}
+
 /** The worker whose lane it is, or undefined for one that is shared. */
 export function workerOfLane(lane: LaneName): string | undefined {
   return lane.startsWith('@') ? lane.slice(1) : undefined
@@ -57,6 +62,11 @@ export class Keys {
     // The hash tag is the whole of the shared key, so that a worker reads both by one connection on a Cluster.
     if (workerId !== undefined) return `${this.prefix}:own:{${shared}}:${workerId}`
     return `${shared}${version === undefined ? '' : `@${version}`}${lane === 'normal' ? '' : `:${lane}`}`
+  }
+
+  /** List: the newest calls of agents by agents, for workers that wait for one. On a single Redis only. */
+  calls(): string {
+    return `${this.prefix}:calls`
   }
 
   /** Stream of what could not be processed. */
@@ -141,6 +151,19 @@ export class Keys {
   /** Stream of what the agents say in a session; also the name of the session's push channel. */
   data(sessionId: string): string {
     return `${this.prefix}:data:stream:{${sessionId}}`
+  }
+
+  /** The keys of a session's history, where Redis keeps it: the order of its messages, and the messages. */
+  history(sessionId: string): { order: string; messages: string } {
+    return {
+      order: `${this.prefix}:history:{${sessionId}}`,
+      messages: `${this.prefix}:history-messages:{${sessionId}}`,
+    }
+  }
+
+  /** Stream of messages that a history could not be told yet, and the mark of the worker that tells it. */
+  historyBuffer(name: string): { messages: string; flusher: string } {
+    return { messages: `${this.prefix}:history-buffer:${name}`, flusher: `${this.prefix}:history-flusher:${name}` }
   }
 
   /** Stream of wake-ups for one worker; each of them stands for something durable. */

@@ -1,5 +1,6 @@
 import type { TaskRef } from '../protocol/ids.ts'
 import type { Keys, LaneName } from '../redis/keys.ts'
+import { Batcher } from '../util/batcher.ts'
 import type { ControlWriter } from './control-streams.ts'
 import type { InboxWriter } from './inbox.ts'
 
@@ -43,19 +44,24 @@ export function toTells(keys: Keys, raw: readonly RawTell[]): Tell[] {
 
 /** Tells those who wait for results. The results lie in Redis already; doing this twice does no harm. */
 export class Answers {
-  readonly #control: ControlWriter
+  /** Many that come back at once share a call. */
+  readonly #resumes: Batcher<Tell & { readonly kind: 'resume' }, unknown>
   readonly #inboxes: InboxWriter
 
   constructor(control: ControlWriter, inboxes: InboxWriter) {
-    this.#control = control
+    this.#resumes = new Batcher<Tell & { readonly kind: 'resume' }, unknown>({
+      maxItems: 100,
+      maxInFlight: 4,
+      run: async (items) => [...(await control.enqueue(items))],
+    })
     this.#inboxes = inboxes
   }
 
   async tell(tells: readonly Tell[]): Promise<void> {
-    const resumes = tells.filter((tell) => tell.kind === 'resume')
-    await Promise.all([
-      resumes.length === 0 ? undefined : this.#control.enqueue(resumes),
-      ...tells.map((tell) => (tell.kind === 'wake' ? this.#inboxes.reply(tell) : undefined)),
-    ])
+    await Promise.all(
+      tells.map(
+        (tell): Promise<unknown> => (tell.kind === 'wake' ? this.#inboxes.reply(tell) : this.#resumes.add(tell)),
+      ),
+    )
   }
 }

@@ -4,6 +4,8 @@ import type { ControlStream, TakenEntry } from './control-streams.ts'
 
 /** More pending entries than one consumer can have: at most 5,000 slots, as many ends on their way, and those that wait. */
 const MOST_PENDING = 20_000
+/** How long the lane of a version is kept that holds nothing and that nobody reads. */
+const EMPTY_LANE_MS = 86_400_000
 /** Ids in one call; Lua's stack ends at some 8,000 values. */
 const MOST_IDS = 2_000
 /** Most entries of one stream that a walk takes over. */
@@ -90,6 +92,12 @@ export class ControlLeases {
   async removeConsumers(key: string, idleMs: number, own = false): Promise<number> {
     const args = [this.#group, idleMs, own ? this.#consumer : '']
     return this.#ifGroup(this.#redis.script<number>('removeConsumers', [key], args), 0)
+  }
+
+  /** Sees to it that lanes of versions do not outlive their use: an empty one that no worker tends expires in a day. */
+  async tend(streams: readonly ControlStream[]): Promise<void> {
+    const lanes = streams.filter(({ version }) => version !== undefined)
+    await Promise.all(lanes.map(({ key }) => this.#redis.script('tend', [key], [EMPTY_LANE_MS])))
   }
 
   /** Where the group is gone, by a flush for instance, nobody owns anything; whoever reads next makes it again. */

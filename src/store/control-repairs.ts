@@ -19,6 +19,11 @@ export class ControlRepairs {
     return true
   }
 
+  /** Takes an entry off its stream that nobody was handed yet. */
+  async withdraw(key: string, id: string): Promise<boolean> {
+    return (await this.#redis.script<number>('withdraw', [key], [this.#group, id])) === 1
+  }
+
   /** Makes a delivered entry pending again, for any worker to take over. */
   async restore(key: string, id: string, consumer: string): Promise<boolean> {
     return (await this.#redis.script<number>('restoreEntry', [key], [this.#group, consumer, id])) === 1

@@ -1,6 +1,6 @@
 import type { RedisClient } from '../redis/client.ts'
 import { BLOCK_MS } from '../redis/connections.ts'
-import { type Keys, type LaneName, laneOfWorker, PRIORITIES, workerOfLane } from '../redis/keys.ts'
+import { type Keys, type LaneName, laneOfWorker, PRIORITIES, type Priority, workerOfLane } from '../redis/keys.ts'
 import type { RawEntry } from '../redis/streams.ts'
 import { InboxWriter } from './inbox.ts'
 
@@ -17,12 +17,19 @@ export interface Outgoing {
   readonly data: string
   /** Its lane. Default `normal`. */
   readonly priority?: LaneName | undefined
-  /** Only workers that go on with tasks of this version take it. */
-  readonly version?: string | undefined
   /** Which of the task's starts this is for; a first send has none. See begin.lua. */
   readonly turn?: string | undefined
   /** Refused when its lane has so many entries already, waiting or running. Default 0: no limit. */
   readonly limit?: number | undefined
+}
+
+/** An envelope for the lane of a version. */
+export interface HandedOver {
+  readonly capability: string
+  readonly priority: Priority
+  readonly version: string
+  readonly data: string
+  readonly turn: string
 }
 
 /** An entry that goes back to a control stream with the fields it had. */
@@ -49,13 +56,18 @@ export class ControlWriter {
    * reached and nothing was written.
    */
   enqueue(items: readonly Outgoing[]): Promise<readonly (string | null)[]> {
-    const keyOf = ({ capability, priority, version }: Outgoing) => this.#keys.control(capability, priority, version)
+    const keyOf = ({ capability, priority }: Outgoing) => this.#keys.control(capability, priority)
     const written = this.#redis.bySlot(items, keyOf, async (part) => {
       const args = part.flatMap(({ data, turn = '', limit = 0 }) => [data, turn, limit])
       const ids = await this.#redis.script<string[]>('enqueue', part.map(keyOf), args)
       return ids.map((id) => (id === '' ? null : id))
     })
     return items.some(isForOne) ? this.#thenWake(items, written) : written
+  }
+
+  /** Puts an envelope on the lane of a version: only workers that go on with its tasks take it. */
+  async handOver({ capability, priority, version, data, turn }: HandedOver): Promise<void> {
+    await this.#redis.script('handOver', [this.#keys.control(capability, priority, version)], [data, turn])
   }
 
   /** Puts entries back on their streams, byte for byte, all in one call per slot. */
@@ -127,6 +139,8 @@ export interface TakenEntry {
   readonly deliveries: number
   /** It was handed out once, but whether its task was begun then is not known. */
   readonly maybeBegun?: boolean
+  /** It was begun when it was handed out: what `begin` would say; see begin-called.lua. */
+  readonly begun?: readonly string[]
 }
 
 /** What a read may take: never more than `budget`, one step after the other. */
@@ -154,6 +168,17 @@ type StreamsReply = [key: string, entries: RawEntry[]][] | null
 /** Entries to ack and delete, by the key of their stream. */
 export type Settled = ReadonlyMap<string, readonly string[]>
 
+/** What a {@link ControlReader} reads, and how. */
+export interface ControlReaderOptions {
+  readonly redis: RedisClient
+  readonly blocking: RedisClient
+  readonly streams: readonly ControlStream[]
+  readonly group: string
+  readonly consumer: string
+  /** Called tasks are begun as they are handed out; only on a single Redis. Default: they are not. */
+  readonly begins?: { readonly list: string; readonly version: string } | undefined
+}
+
 /**
  * The worker's end of the control streams of one slot: reads through the consumer group, acks, gives back. All streams
  * handed in must lie in one slot on a Cluster.
@@ -167,20 +192,16 @@ export class ControlReader {
   readonly #byKey: ReadonlyMap<string, ControlStream>
   readonly #keys: string[]
   readonly #blockMs: number
+  readonly #begins: { readonly list: string; readonly version: string } | undefined
   #blockingId: Promise<number | undefined> | undefined
 
-  constructor(options: {
-    redis: RedisClient
-    blocking: RedisClient
-    streams: readonly ControlStream[]
-    group: string
-    consumer: string
-  }) {
+  constructor(options: ControlReaderOptions) {
     this.streams = options.streams
     this.#redis = options.redis
     this.#blocking = options.blocking
     this.#group = options.group
     this.#consumer = options.consumer
+    this.#begins = options.begins
     // There is no telling a Cluster which of its nodes is to end a wait, so there a wait is short.
     this.#blockMs = options.redis.isCluster ? CLUSTER_BLOCK_MS : BLOCK_MS
     this.#byKey = new Map(options.streams.map((stream) => [stream.key, stream]))
@@ -251,7 +272,27 @@ export class ControlReader {
       'BLOCK',
       this.#blockMs,
     ] as const
-    return this.#taken(await this.#blocked([...head, 'STREAMS', ...this.#keys, ...this.#keys.map(() => '>')]))
+    const reading = this.#blocked([...head, 'STREAMS', ...this.#keys, ...this.#keys.map(() => '>')])
+    // In the same write: it is carried out when the read has come to its end.
+    const beginning = this.#beginCalled()
+    const entries = this.#taken(await reading)
+    const begun = entries.length === 0 ? [] : await beginning
+    if (begun.length === 0) return entries
+    return entries.map((entry) => {
+      const found = begun.find(([id]) => id === entry.id)
+      return found === undefined ? entry : { ...entry, maybeBegun: true, begun: found.slice(1) }
+    })
+  }
+
+  /** What it begins without anybody hearing of it is begun again, by `begin`. */
+  async #beginCalled(): Promise<readonly string[][]> {
+    if (this.#begins === undefined) return []
+    const { list, version } = this.#begins
+    try {
+      return await this.#blocking.script<string[][]>('beginCalled', [list], [this.#group, this.#consumer, version])
+    } catch {
+      return [] // the read fails likewise, or all is begun as usual
+    }
   }
 
   /** How often connections were lost so far. */

@@ -16,6 +16,7 @@ const WAKE_FIELD = 'wake'
 const RESULT_FIELD = 'result'
 const AGENDA = 'agenda'
 const LANES = 'lanes'
+const FORGET = 'forget '
 
 /** A result for which a task of the worker waits; `text` is '' if it must be read. */
 export interface ReplyWake {
@@ -33,12 +34,14 @@ export interface ReloadOrder {
 
 /**
  * What reaches a worker: a command for it, as an envelope, the word that its agenda has something earlier, that
- * something lies on its own lanes, a result for which one of its tasks waits, or the order to load plugins anew.
+ * something lies on its own lanes, a result for which one of its tasks waits, the order to load plugins anew, or that a
+ * session was deleted, of which it is to keep nothing in its memory.
  */
 export type InboxMessage =
   | { readonly kind: 'command'; readonly data: string }
   | ({ readonly kind: 'reply' } & ReplyWake)
   | ({ readonly kind: 'reload' } & ReloadOrder)
+  | { readonly kind: 'forget'; readonly sessionId: string }
   | { readonly kind: 'agenda' | 'lanes' }
 
 /** How a script writes to an inbox: the stem of its key, its length and its time to live. See lua/include/answers.lua. */
@@ -81,6 +84,12 @@ export class InboxWriter {
   reloadPlugins(workerId: string, { requestId, pluginId }: ReloadOrder): Promise<void> {
     const what = ['reload', requestId, ...(pluginId === undefined ? [] : [pluginId])].join(' ')
     return this.#add(workerId, [DATA_FIELD, '{}', WAKE_FIELD, what])
+  }
+
+  /** Tells workers that a session was deleted. */
+  async forget(workerIds: Iterable<string>, sessionId: string): Promise<void> {
+    const fields = [DATA_FIELD, '{}', WAKE_FIELD, `${FORGET}${sessionId}`]
+    await Promise.all([...workerIds].map((workerId) => this.#add(workerId, fields)))
   }
 
   async #add(workerId: string, fields: readonly string[]): Promise<void> {
@@ -126,6 +135,7 @@ export class InboxReader {
         const [, requestId = '', ...id] = what.split(' ')
         return { kind: 'reload', requestId, pluginId: id.length === 0 ? undefined : id.join(' ') }
       }
+      if (what?.startsWith(FORGET)) return { kind: 'forget', sessionId: what.slice(FORGET.length) }
       if (what !== undefined) return { kind: what === LANES ? 'lanes' : 'agenda' }
       return { kind: 'command', data: entryField(entry, DATA_FIELD) ?? '' }
     })

@@ -7,6 +7,7 @@ import { Batcher } from '../util/batcher.ts'
 import { Answers, type RawTell, toTells } from './answers.ts'
 import { ControlWriter } from './control-streams.ts'
 import { InboxWriter, inboxForm } from './inbox.ts'
+import { type RawJournal, toRawJournal } from './raw-journal.ts'
 import { type CancelRequest, parseCancel } from './task-records.ts'
 
 /*
@@ -85,13 +86,6 @@ export type ParkAnswer = { readonly status: 'parked' } | { readonly status: 'rea
 
 /** What became of a result that somebody else than the owner gives. */
 export type GivenAnswer = 'accepted' | 'known' | 'refused'
-
-/** A journal as it lies in Redis. */
-export interface RawJournal {
-  /** Redis' time, Unix ms. */
-  readonly now: number
-  readonly fields: ReadonlyMap<string, string>
-}
 
 /** Both ends of the journals. */
 export class Journals {
@@ -179,9 +173,7 @@ export class Journals {
       string[],
       string[],
     ]
-    const fields = new Map<string, string>()
-    for (let i = 0; i + 1 < flat.length; i += 2) fields.set(flat[i] as string, flat[i + 1] as string)
-    return { now: Number(time[0]) * 1_000 + Math.floor(Number(time[1]) / 1_000), fields }
+    return toRawJournal(Number(time[0]) * 1_000 + Math.floor(Number(time[1]) / 1_000), flat)
   }
 
   /** The results of operations that have come, by operation. */
@@ -232,7 +224,9 @@ export class Journals {
     const args = items.flatMap(({ fence, op, entry, sum, called, isStep }) => [
       ...[fence, op, entry, sum, called?.messageId ?? '', called?.agentType ?? '', called?.traceId ?? ''],
       ...[called?.userCode ?? '', called?.parentMessageId ?? '', isStep ? '2' : called?.replies ? '1' : ''],
-      ...(isSingle && called !== undefined ? [this.#lane(called), called.data, this.#inbox] : ['', '', '']),
+      ...(isSingle && called !== undefined
+        ? [this.#lane(called), called.data, this.#inbox, this.#keys.calls()]
+        : ['', '', '', '']),
     ])
     const reply = await this.#redis.script<string[][]>('journalOpen', keys, args)
     const unbound = items.flatMap(({ called }, index) =>

@@ -4,6 +4,7 @@ import { parseJson } from '../protocol/json.ts'
 import type { TaskStatus, TerminalStatus } from '../protocol/status.ts'
 import type { RedisClient } from '../redis/client.ts'
 import type { Keys, LaneName } from '../redis/keys.ts'
+import { type RawJournal, toRawJournal } from './raw-journal.ts'
 
 /*
  * A task's record is a hash. Its field `fence` packs `state:epoch:entry:owner`, so that one string comparison decides
@@ -103,6 +104,8 @@ export interface Replay {
   readonly sum: string
   /** How often its journal was dropped. */
   readonly restarts: number
+  /** The journal, unless it is so large that it has to be read. */
+  readonly journal?: RawJournal | undefined
 }
 
 /** What `begin` says: the task is ours, or why not. */
@@ -111,6 +114,8 @@ export type BeginAnswer =
       readonly status: 'begun'
       readonly epoch: number
       readonly written: number
+      /** When the task was made: Unix ms by Redis' clock. */
+      readonly createdAt: number
       readonly fence: string
       /** Number of this attempt: attempts that failed before it, and one. */
       readonly attempt: number
@@ -219,20 +224,21 @@ export class TaskRecords {
     )
   }
 
-  /** Takes ownership of tasks for `workerId`, all in one call per slot. */
-  begin(workerId: string, requests: readonly BeginRequest[]): Promise<readonly BeginAnswer[]> {
+  /**
+   * Takes ownership of tasks for `workerId`, all in one call per slot.
+   *
+   * @param isAnyVersion - Also of tasks of other versions: their handlers will not run.
+   */
+  begin(workerId: string, requests: readonly BeginRequest[], isAnyVersion = false): Promise<readonly BeginAnswer[]> {
+    const versions = isAnyVersion ? ['*'] : this.#versions
     return this.#redis.bySlot(
       requests,
       (request) => this.#key(request),
       async (part) => {
-        const reply = await this.#redis.script<(1 | string | string[])[]>(
+        const reply = await this.#redis.script<(number | string | string[])[]>(
           'begin',
           part.map((request) => this.#key(request)),
-          [
-            workerId,
-            ...part.map(({ entryId, turn }) => (turn === '' ? entryId : `${entryId} ${turn}`)),
-            ...this.#versions,
-          ],
+          [workerId, ...part.map(({ entryId, turn }) => (turn === '' ? entryId : `${entryId} ${turn}`)), ...versions],
         )
         return reply.map((answer, index) => toBeginAnswer(answer, part[index] as BeginRequest, workerId))
       },
@@ -391,25 +397,47 @@ export class TaskRecords {
   }
 }
 
-function toBeginAnswer(answer: 1 | string | string[], request: BeginRequest, workerId: string): BeginAnswer {
-  if (answer === 1) {
+function toReplay(sum: string, restarts: number, [readAt, ...flat]: readonly string[]): Replay {
+  const journal = readAt === undefined ? undefined : toRawJournal(Number(readAt), flat)
+  return { sum, restarts, journal }
+}
+
+/** @param answer - Of `begin` for one task. */
+export function toBeginAnswer(
+  answer: number | string | readonly string[],
+  request: BeginRequest,
+  workerId: string,
+): BeginAnswer {
+  if (typeof answer === 'number') {
     const fence = `R:1:${request.entryId}:${workerId}`
-    return { status: 'begun', epoch: 1, written: 0, fence, attempt: 1, cancel: null, isExpired: false, replay: null }
+    return {
+      status: 'begun',
+      epoch: 1,
+      written: 0,
+      createdAt: answer,
+      fence,
+      attempt: 1,
+      cancel: null,
+      isExpired: false,
+      replay: null,
+    }
   }
   if (typeof answer === 'string') return { status: answer as 'missing' | 'ended' | 'replying' | 'stale' }
-  const [epoch = '0', written, attempt, cancel = '', isExpired, journal, sum = '', restarts] = answer
-  if (epoch === 'parked') return { status: 'parked', dueInMs: Number(written), epoch: Number(attempt) }
-  if (epoch === 'elsewhere') return { status: 'elsewhere', version: written ?? '', epoch: Number(attempt) }
+  const [epoch = '0', written, createdAt, attempt, cancel = '', isExpired, journal, sum = '', restarts, ...rest] =
+    answer
+  if (epoch === 'parked') return { status: 'parked', dueInMs: Number(written), epoch: Number(createdAt) }
+  if (epoch === 'elsewhere') return { status: 'elsewhere', version: written ?? '', epoch: Number(createdAt) }
   if (epoch === 'failed') return { status: 'failed', epoch: Number(written) }
   return {
     status: 'begun',
     epoch: Number(epoch),
     written: Number(written),
+    createdAt: Number(createdAt),
     fence: `R:${epoch}:${request.entryId}:${workerId}`,
     attempt: Number(attempt),
     cancel: cancel === '' ? null : parseCancel(cancel),
     isExpired: isExpired === '1',
-    replay: journal === undefined ? null : { sum, restarts: Number(restarts) },
+    replay: journal === undefined ? null : toReplay(sum, Number(restarts), rest),
   }
 }
 

@@ -8,6 +8,7 @@ import { Canceller } from '../dispatch/canceller.ts'
 import type { Aftercare } from '../execution/aftercare.ts'
 import { Conclusion } from '../execution/conclusion.ts'
 import type { ExecutionResources } from '../execution/execution.ts'
+import type { HistoryKeeper } from '../history/keeper.ts'
 import type { Logger } from '../logger.ts'
 import type { PluginRegistry } from '../plugins/registry.ts'
 import type { ResolvedWorkerOptions } from './options.ts'
@@ -22,11 +23,12 @@ export interface ExecutionParts {
   readonly desk: WaitDesk<DurableTask>
   readonly toolbox: Toolbox
   readonly plugins: PluginRegistry
+  readonly history: HistoryKeeper | undefined
   readonly logger: Logger
 }
 
 export function executionResources(parts: ExecutionParts): ExecutionResources {
-  const { options, stores, contracts, aftercare, toolbox, plugins, logger } = parts
+  const { options, stores, contracts, aftercare, toolbox, plugins, history, logger } = parts
   const { workerId, worker, workspaceDir, maxPayloadBytes, taskTimeoutMs, retry, onNonDeterminism } = options
   const { presence, writer, records } = stores
   const retryOf = (agentType: string) => ({ ...retry, ...retry?.capabilities?.[agentType] })
@@ -35,6 +37,7 @@ export function executionResources(parts: ExecutionParts): ExecutionResources {
     ...{ durable: durableResources(parts), onNonDeterminism },
     toolbox,
     plugins,
+    history,
     conclusion: new Conclusion({ records, aftercare, retryOf }),
   }
 }

@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { Logger } from '../logger.ts'
 import { decodeCommand } from '../protocol/codec.ts'
 import { CancelTaskCommand } from '../protocol/command.ts'
@@ -16,6 +17,7 @@ export class Inbox extends Service {
   readonly #onAgenda: () => void
   readonly #onLanes: () => void
   readonly #onReply: (wake: ReplyWake) => void
+  readonly #onForget: (sessionId: string) => void
   readonly #onReload: (order: ReloadOrder) => void
   readonly #logger: Logger
   readonly #patrol: Patrol
@@ -26,6 +28,7 @@ export class Inbox extends Service {
     onAgenda: () => void
     onLanes: () => void
     onReply: (wake: ReplyWake) => void
+    onForget: (sessionId: string) => void
     onReload: (order: ReloadOrder) => void
     logger: Logger
   }) {
@@ -35,6 +38,7 @@ export class Inbox extends Service {
     this.#onAgenda = options.onAgenda
     this.#onLanes = options.onLanes
     this.#onReply = options.onReply
+    this.#onForget = options.onForget
     this.#onReload = options.onReload
     this.#logger = options.logger
     this.#patrol = new Patrol({
@@ -63,12 +67,18 @@ export class Inbox extends Service {
     // The read that is left behind at a stop ends with its connection.
     const messages = await untilAborted(this.#reader.read(), signal)
     for (const message of messages ?? []) this.#hear(message)
+    // Who was woken goes first, then the next read.
+    if (messages !== undefined && messages.length > 0) await nextTurn()
     return 0
   }
 
   #hear(message: InboxMessage): void {
     if (message.kind === 'reply') {
       this.#onReply(message)
+      return
+    }
+    if (message.kind === 'forget') {
+      this.#onForget(message.sessionId)
       return
     }
     if (message.kind === 'reload') {

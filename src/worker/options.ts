@@ -2,11 +2,14 @@ import { randomBytes } from 'node:crypto'
 import { hostname, tmpdir } from 'node:os'
 import path from 'node:path'
 import { z } from 'zod'
+import type { HistoryStore } from '../agent/history.ts'
 import type { Plugin } from '../agent/plugin.ts'
 import type { PluginConfigurator } from '../agent/plugin-registry.ts'
 import type { BackoffFunction, RetryPolicy } from '../agent/retry.ts'
 import { GatewayWorker } from '../agent/worker.ts'
 import { GatewayError } from '../errors.ts'
+import { checkHistory } from '../history/check.ts'
+import { MemoryHistory } from '../history/memory.ts'
 import { createLogger, type Logger } from '../logger.ts'
 import { idFault, versionFault } from '../protocol/ids.ts'
 import { backoffRule, maxAttempts } from '../protocol/task-options.ts'
@@ -157,6 +160,11 @@ export interface RunWorkerOptions {
   readonly pluginDir?: string
   /** How often to look for changes of plugins that the system did not tell of, in ms. Default 10,000. */
   readonly pluginPollMs?: number
+  /**
+   * Where the session's messages are kept: `new MemoryHistory()` (default), `new RedisHistory(…)`, a `PostgresHistory` or
+   * one of your own; false: nowhere. One that is given is never closed.
+   */
+  readonly history?: HistoryStore | false
   /** Any pino-shaped logger. Default pino. */
   readonly logger?: Logger
   /** Stop on SIGTERM and SIGINT. Default false; `byclaw-worker` sets it. */
@@ -168,12 +176,13 @@ export type ResolvedWorkerOptions = Readonly<z.infer<typeof schema>> & {
   readonly worker: GatewayWorker
   readonly redis: ResolvedRedis
   readonly logger: Logger
+  readonly history: HistoryStore | undefined
 }
 
 /** @throws GatewayError `GW_INVALID_ARGUMENT` that names the option and the value. */
 export function resolveWorkerOptions(options: RunWorkerOptions): ResolvedWorkerOptions {
   requireObject('the options of runWorker', options)
-  const { worker, workerClass, redis, logger, ...rest } = options
+  const { worker, workerClass, redis, logger, history, ...rest } = options
   if (options.version === undefined && (options.compatibleVersions?.length ?? 0) > 0) {
     const reason = 'only a worker with a version of its own can declare others compatible'
     throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'compatibleVersions and version', reason })
@@ -183,12 +192,18 @@ export function resolveWorkerOptions(options: RunWorkerOptions): ResolvedWorkerO
     worker: resolveWorker(worker, workerClass),
     redis: resolveRedisOption(redis),
     logger: logger ?? createLogger(),
+    history: resolveHistory(history),
   })
 }
 
 /** The versions whose tasks a worker goes on with, its own first; none if it has none. */
 export function versionsOf({ version, compatibleVersions }: ResolvedWorkerOptions): readonly string[] {
   return version === undefined ? [] : [...new Set([version, ...compatibleVersions])]
+}
+
+function resolveHistory(history: unknown): HistoryStore | undefined {
+  if (history === false) return undefined
+  return history === undefined ? new MemoryHistory() : checkHistory(history)
 }
 
 function resolveWorker(worker: unknown, workerClass: unknown): GatewayWorker {

@@ -4,11 +4,21 @@ import { WaitDesk } from '../context/durable/wait-desk.ts'
 import { Toolbox } from '../context/toolbox.ts'
 import { Aftercare } from '../execution/aftercare.ts'
 import { Reception } from '../execution/reception.ts'
+import { HistoryBuffer } from '../history/buffer.ts'
+import { HistoryKeeper } from '../history/keeper.ts'
+import { ServerClock } from '../history/server-clock.ts'
 import type { Logger } from '../logger.ts'
 import { PluginRegistry } from '../plugins/registry.ts'
 import { type RedisClient, slotGroups } from '../redis/client.ts'
 import { RedisConnections } from '../redis/connections.ts'
-import { ControlReader, type ControlStream, lanesOf, ownLanesOf, type TakenEntry } from '../store/control-streams.ts'
+import {
+  ControlReader,
+  type ControlReaderOptions,
+  type ControlStream,
+  lanesOf,
+  ownLanesOf,
+  type TakenEntry,
+} from '../store/control-streams.ts'
 import { InboxReader } from '../store/inbox.ts'
 import { PluginBoard } from '../store/plugin-board.ts'
 import type { WorkerIdentity } from '../store/presence.ts'
@@ -56,6 +66,8 @@ export class WorkerParts {
   readonly inbox: Inbox
   readonly watch: TaskWatch
   readonly losses: LossReport
+  /** Undefined for a worker that keeps none. */
+  readonly history: HistoryKeeper | undefined
   readonly plugins: PluginRegistry
   readonly supply: PluginSupply
   readonly #options: ResolvedWorkerOptions
@@ -83,6 +95,7 @@ export class WorkerParts {
     this.registration = new Registration({ presence, identity, logger })
     this.keeper = this.#makeKeeper(identity, onReplaced)
     const aftercare = new Aftercare({ ...stores, workerId })
+    this.history = this.#makeHistory()
     const tools = options.worker.getTools()
     this.plugins = this.#makePlugins(tools)
     const board = new PluginBoard(this.redis, stores.keys)
@@ -91,7 +104,7 @@ export class WorkerParts {
     this.executions = new Executions(
       executionResources({
         ...{ options, contracts, stores, aftercare, desk: this.#desk, logger },
-        ...{ toolbox, plugins: this.plugins },
+        ...{ toolbox, plugins: this.plugins, history: this.history },
       }),
       { logger, onGivenUp: (reason) => this.losses.note(reason) },
     )
@@ -104,6 +117,13 @@ export class WorkerParts {
     this.inbox = this.#makeInbox()
     const running = () => this.executions
     this.watch = new TaskWatch({ records, periodMs: leaseMs / LOOKS_PER_LEASE, running, logger })
+  }
+
+  #makeHistory(): HistoryKeeper | undefined {
+    const { history: store, workerId } = this.#options
+    if (store === undefined) return undefined
+    const buffer = new HistoryBuffer(this.redis, this.stores.keys, { name: store.name ?? 'default', workerId })
+    return new HistoryKeeper({ store, buffer, clock: new ServerClock(this.redis), logger: this.logger })
   }
 
   #makePlugins(workerTools: Tools): PluginRegistry {
@@ -123,6 +143,7 @@ export class WorkerParts {
       onAgenda: () => this.promoter.wake(),
       onLanes: () => this.ownLanes.wake(),
       onReply: (wake) => this.#desk.wake(wake),
+      onForget: (sessionId) => this.history?.forget(sessionId),
       onReload: (order) => void this.supply.reload(order),
       logger: this.logger,
     })
@@ -132,7 +153,7 @@ export class WorkerParts {
     const { workerId, maxPayloadBytes, maxDeliveries, fetchCount } = this.#options
     const logger = this.logger
     const redis = this.redis
-    const { records, deadLetters, leases, journals, control } = this.stores
+    const { records, deadLetters, leases, journals, control, keys } = this.stores
     const limits = { workerId, maxPayloadBytes, maxDeliveries }
     const reception = new Reception({ records, deadLetters, aftercare, journals, control, ...limits, logger })
     const run: RunTask = (assignment, seat) => this.executions.run(assignment, seat)
@@ -147,17 +168,23 @@ export class WorkerParts {
       onGroupGone: () => this.watch.wake(),
       beforeTaking: () => this.#goFirst(),
     }
+    const calls = { list: keys.calls(), version: versionsOf(this.#options)[0] ?? '' }
+    const begins = redis.isCluster ? undefined : calls
     const turnstile = redis.isCluster ? new Turnstile() : undefined
     return slotGroups(redis.isCluster, this.streams, ({ key }) => key).map((streams) => {
-      const reader = this.#readerOf(streams, this.connections.client('blocking'))
+      const reader = this.#readerOf(streams, { blocking: this.connections.client('blocking'), begins })
       return new Intake({ ...shared, reader, turnstile })
     })
   }
 
   /** Without a connection of its own a reader is not to wait for anything. */
-  #readerOf(streams: readonly ControlStream[], blocking = this.redis): ControlReader {
+  #readerOf(
+    streams: readonly ControlStream[],
+    how: Partial<Pick<ControlReaderOptions, 'blocking' | 'begins'>> = {},
+  ): ControlReader {
     const { workerId: consumer, consumerGroup: group } = this.#options
-    return new ControlReader({ redis: this.redis, blocking, streams, group, consumer })
+    const { redis } = this
+    return new ControlReader({ redis, blocking: redis, streams, group, consumer, ...how })
   }
 
   /** What the dead have left, and what is for this very worker, goes before what anybody may take. */

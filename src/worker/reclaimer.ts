@@ -121,5 +121,6 @@ export class Reclaimer extends Service {
     if (performance.now() - this.#cleanedAt < CLEAN_EVERY_MS) return
     this.#cleanedAt = performance.now()
     await Promise.all(this.#streams.map(({ key }) => this.#leases.removeConsumers(key, CONSUMER_IDLE_MS)))
+    await this.#leases.tend(this.#streams)
   }
 }

@@ -1,5 +1,6 @@
 import type { Plugins } from '../agent/plugin-registry.ts'
 import { GatewayError } from '../errors.ts'
+import type { HistoryState } from '../history/keeper.ts'
 import { checkServer } from '../redis/server-check.ts'
 import { Service } from '../service.ts'
 import { sleep } from '../util/sleep.ts'
@@ -21,6 +22,8 @@ export interface RunningWorker extends AsyncDisposable {
   readonly running: number
   /** Takes nothing new, lets running tasks finish within `shutdownTimeoutMs`, then resolves. Once, however often called. */
   stop(): Promise<void>
+  /** How its history is: whether it answers, and what had to be put by. */
+  readonly history: HistoryState
   /** Resolves when the worker has stopped, for whatever reason. */
   readonly stopped: Promise<void>
   /** Its plugins, to be looked at and changed while it runs. */
@@ -54,6 +57,10 @@ export class WorkerRuntime extends Service implements RunningWorker {
     return this.#parts.slots.used
   }
 
+  get history(): HistoryState {
+    return this.#parts.history?.state ?? { status: 'OFF', putBy: 0, lost: 0 }
+  }
+
   get plugins(): Plugins {
     return this.#parts.plugins
   }
@@ -68,11 +75,13 @@ export class WorkerRuntime extends Service implements RunningWorker {
       await parts.registration.start()
       await parts.keeper.start()
       await this.#options.worker.onStartup?.()
+      await parts.history?.start()
       await parts.supply.start()
       await parts.inbox.start()
       // What is left of this worker's former life comes before anything new.
       await parts.reclaimer.start()
       await Promise.all(parts.intakes.map((intake) => intake.start()))
+      await parts.stores.leases.tend(parts.streams)
       await parts.ownLanes.start()
       await Promise.all([parts.promoter, parts.watch, parts.waits].map((service) => service.start()))
       logger.info({ capabilities, redis: target, redisVersion: version }, 'worker is consuming')
@@ -81,6 +90,7 @@ export class WorkerRuntime extends Service implements RunningWorker {
       await this.#stopListening()
       await parts.supply.stop()
       await parts.plugins.close()
+      await parts.history?.stop()
       await parts.keeper.stop()
       await parts.registration.stop()
       connections.close()
@@ -111,7 +121,7 @@ export class WorkerRuntime extends Service implements RunningWorker {
   }
 
   async #leave(): Promise<void> {
-    const { waits, intakes, supply, plugins, keeper, registration } = this.#parts
+    const { waits, intakes, supply, plugins, history, keeper, registration } = this.#parts
     await this.#stopTaking()
     waits.hurry()
     await this.#drain()
@@ -120,6 +130,7 @@ export class WorkerRuntime extends Service implements RunningWorker {
     await Promise.all(intakes.map((intake) => intake.settled()))
     await supply.stop()
     await plugins.close()
+    await history?.stop()
     await keeper.stop()
     await this.#forgetConsumer()
     await registration.stop()

@@ -148,6 +148,16 @@ test('tasks for which there is no worker are told once per lane, as no fault', a
   expect(await kinds(ward)).toEqual(['no-worker', 'no-worker'])
 })
 
+test('tasks that wait for another version than those that live are told, with the version', async () => {
+  const ward = new Ward()
+  await ward.alive('w')
+  const lane = ward.keys.control('agent', 'normal', 'v1')
+  await ward.redis.xgroup('CREATE', lane, 'agent_engines', '0', 'MKSTREAM')
+  await ward.redis.xadd(lane, `${Date.now() - 120_000}-1`, 'data', envelope('m', 's'), 'turn', '1')
+  const [finding] = await ward.findings()
+  expect(finding).toMatchObject({ kind: 'no-worker', version: 'v1', text: expect.stringContaining("version 'v1'") })
+})
+
 test('long streams are walked to their end, large entries and pending ones included', async () => {
   const ward = new Ward()
   await ward.alive('w')

@@ -15,7 +15,7 @@ const lines = (text: string) =>
     .split('\n')
     .map((line) => JSON.parse(line))
 
-describe('two workers, one folder each', { timeout: 60_000 }, () => {
+describe('two workers, one folder each', { timeout: 120_000 }, () => {
   async function fleet() {
     const [one, two] = [
       await PluginDir.with({ 'sayer.ts': sayPlugin("'one'") }),
@@ -86,7 +86,7 @@ describe('two workers, one folder each', { timeout: 60_000 }, () => {
   })
 })
 
-describe('byclaw-worker', { timeout: 60_000 }, () => {
+describe('byclaw-worker', { timeout: 120_000 }, () => {
   test('--plugin-dir and --plugins', async () => {
     const folder = await project({
       'agent.ts': agentSource(),
@@ -98,7 +98,7 @@ describe('byclaw-worker', { timeout: 60_000 }, () => {
     const args = ['--worker-class', './agent.ts', '--redis-url', house.url, ...flags]
     const program = startByclawWorker(args, { cwd: folder })
     const client = house.client()
-    await waitFor(async () => (await client.listPlugins()).length === 2, { timeoutMs: 30_000 })
+    await waitFor(async () => (await client.listPlugins()).length === 2, { timeoutMs: 60_000 })
     const listed = await client.listPlugins()
     expect(listed.map(({ pluginId }) => pluginId).sort()).toEqual(['named', 'sayer'])
     expect(await client.reloadPlugins({ pluginId: 'named' })).toMatchObject([{ workerId: 'w', status: 'done' }])

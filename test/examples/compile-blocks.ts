@@ -13,11 +13,11 @@ declare function render(text: string): void
 declare function fetchPrice(article: string, signal: AbortSignal): Promise<{ cents: number }>
 `
 
-/** Compiles each block as a module in the root of the repository; answers the errors as `README.md:line message`. */
-export function compileBlocks(blocks: readonly Block[]): string[] {
-  const files = new Map(blocks.map((block) => [join(ROOT, `readme-${block.line}.ts`), block]))
+/** Compiles each block as a module in the root of the repository; answers the errors as `<page>:line message`. */
+export function compileBlocks(blocks: readonly Block[], page = 'README.md'): string[] {
+  const files = new Map(blocks.map((block) => [join(ROOT, `block-${block.line}.ts`), block]))
   const texts = new Map([...files].map(([path, { text }]) => [path, `${text}\nexport {}\n`]))
-  texts.set(join(ROOT, 'readme-ambient.d.ts'), AMBIENT)
+  texts.set(join(ROOT, 'block-ambient.d.ts'), AMBIENT)
 
   const { config } = ts.readConfigFile(join(ROOT, 'tsconfig.json'), ts.sys.readFile)
   const { options } = ts.convertCompilerOptionsFromJson(config.compilerOptions, ROOT)
@@ -29,7 +29,7 @@ export function compileBlocks(blocks: readonly Block[]): string[] {
   const program = ts.createProgram([...texts.keys()], { ...options, noUnusedLocals: false }, host)
   return ts.getPreEmitDiagnostics(program).map(({ file, start = 0, messageText }) => {
     const line = file?.getLineAndCharacterOfPosition(start).line ?? 0
-    const place = `README.md:${(files.get(file?.fileName ?? '')?.line ?? 0) + line}`
+    const place = `${page}:${(files.get(file?.fileName ?? '')?.line ?? 0) + line}`
     return `${place} ${ts.flattenDiagnosticMessageText(messageText, ' ')}`
   })
 }

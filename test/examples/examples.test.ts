@@ -73,6 +73,13 @@ const SAID: Readonly<Record<string, readonly RegExp[]>> = {
     /^The sum of 19 and 23 is 42\.$/,
     /^{"fault":"tool 'get-sum' of MCP server 'demo': .*"}$/,
   ],
+  'examples/15-history-in-postgres.ts': [
+    /^Hello\. I remember 0 messages\.$/,
+    /^Hello again, Ada\. I remember 2 messages\.$/,
+    /^user: Who am I\?$/,
+    /^assistant: Hello again, Ada\. I remember 2 messages\.$/,
+    /^deleted: true, 2 tasks; 0 messages are left$/,
+  ],
 }
 
 let redis: LocalRedis

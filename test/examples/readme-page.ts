@@ -14,10 +14,11 @@ export const README = textOf('README.md')
 
 const BLOCK = /^(?:<!-- (.*?) -->\n\n)?```(\w*)\n([\s\S]*?)^```$/gm
 
-export function blocks(): Block[] {
-  return [...README.matchAll(BLOCK)].map(({ 0: all, 1: mark, 2: language = '', 3: text = '', index }) => {
+/** The blocks of a page. */
+export function blocks(page = README): Block[] {
+  return [...page.matchAll(BLOCK)].map(({ 0: all, 1: mark, 2: language = '', 3: text = '', index }) => {
     const lead = all.length - text.length - '```'.length
-    return { language, text, mark, line: README.slice(0, index + lead).split('\n').length }
+    return { language, text, mark, line: page.slice(0, index + lead).split('\n').length }
   })
 }
 

@@ -63,7 +63,8 @@ async function start(
     ...{ id: '1-0', raw: ['1-0', []], deliveries: 1 },
   }
   const ownership = await begin()
-  const task = { entry, header, agentType: 'agent', command, ownership, cancel: null, isExpired: false, replay: null }
+  const known = { entry, header, agentType: 'agent', command, ownership, createdAt: 0 }
+  const task = { ...known, cancel: null, isExpired: false, replay: null }
   const execution = new Execution({ ...resources, conclusion }, task)
   let handled = 0
   const ended = execution.run(() => {

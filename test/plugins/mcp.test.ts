@@ -49,7 +49,10 @@ async function startRemote(port: number): Promise<ChildProcess> {
     })
   }
   onTestFinished(() => end(child))
-  await waitFor(() => /listening/i.test(said), { message: () => `the server to listen; it said: ${said}` })
+  await waitFor(() => /listening/i.test(said), {
+    timeoutMs: 30_000,
+    message: () => `the server to listen; it said: ${said}`,
+  })
   return child
 }
 
@@ -59,7 +62,7 @@ async function end(child: ChildProcess): Promise<void> {
   await once(child, 'exit')
 }
 
-describe('a server that is a process', { timeout: 60_000 }, () => {
+describe('a server that is a process', { timeout: 90_000 }, () => {
   test('its tools have its name in front, its schemas, and its answers', async () => {
     const { tools } = await openServer(everything)
     expect(Object.keys(tools)).toEqual(expect.arrayContaining(['all__echo', 'all__get-sum']))
@@ -97,7 +100,7 @@ describe('a server that is a process', { timeout: 60_000 }, () => {
   test('one that dies is started again', async () => {
     const { tools, logger } = await openServer({ ...everything, command: await selfKiller() })
     await expect(call(tools, 'all__echo', { message: 'die' })).rejects.toThrow("tool 'echo' of MCP server 'all':")
-    await waitFor(() => logger.lines.some(({ message }) => message === 'MCP: connected again'))
+    await waitFor(() => logger.lines.some(({ message }) => message === 'MCP: connected again'), { timeoutMs: 30_000 })
     expect(logger.lines.filter(({ level }) => level === 'warn')).toHaveLength(1)
     expect(await call(tools, 'all__echo', { message: 'again' })).toBe('Echo: again')
   })
@@ -132,7 +135,7 @@ describe('a server that is a process', { timeout: 60_000 }, () => {
   }
 })
 
-describe('a server over HTTP', { timeout: 60_000 }, () => {
+describe('a server over HTTP', { timeout: 90_000 }, () => {
   test('is called, and called again after it was started anew', async () => {
     const port = await findFreePort()
     const first = await startRemote(port)
@@ -157,7 +160,7 @@ describe('options', () => {
     await expect(open(mcpPlugin({ servers: servers as never }))).rejects.toThrow(said)
   })
 
-  test('a file as other MCP clients have it, with variables', async () => {
+  test('a file as other MCP clients have it, with variables', { timeout: 90_000 }, async () => {
     const folder = await mkdtemp(join(tmpdir(), 'byclaw-mcp-test-'))
     onTestFinished(() => rm(folder, { recursive: true, force: true }))
     const configFile = join(folder, 'mcp.json')

@@ -33,6 +33,7 @@ test('all that belongs to one session lies in one slot, and a task’s key tells
     fc.property(prefix, id, id, id, (name, sessionId, one, two) => {
       const own = new Keys(name)
       const all = [own.task(sessionId, one), own.task(sessionId, two), own.session(sessionId), own.data(sessionId)]
+      all.push(own.journal(sessionId, one), own.blobs(sessionId, one))
       expect(new Set(all.map((key) => calculateSlot(key))).size).toBe(1)
       expect(own.parseTask(own.task(sessionId, one))).toEqual({ sessionId, messageId: one })
       expect(own.parseTask(own.session(sessionId))).toBeNull()
@@ -45,11 +46,14 @@ test('a key that a walk finds is told for what it is', () => {
   const parsed = (key: string) => keys.parse(key)
   expect(parsed(keys.task('s-1', 'm:1'))).toEqual({ family: 'task', sessionId: 's-1', messageId: 'm:1' })
   expect(parsed(keys.journal('s-1', 'm-1'))).toEqual({ family: 'journal', sessionId: 's-1', messageId: 'm-1' })
+  expect(parsed(keys.blobs('s-1', 'm-1'))).toEqual({ family: 'blobs', sessionId: 's-1', messageId: 'm-1' })
   expect(parsed(keys.session('s:1'))).toEqual({ family: 'session', sessionId: 's:1' })
   expect(parsed(keys.data('s-1'))).toEqual({ family: 'data', sessionId: 's-1' })
   expect(parsed(keys.worker('w:1'))).toEqual({ family: 'worker', workerId: 'w:1' })
-  for (const priority of ['high', 'normal', 'low', '@w:1'] as const) {
-    expect(parsed(keys.control('a.b-c', priority))).toEqual({ family: 'control', capability: 'a.b-c', priority })
+  for (const priority of ['high', 'normal', 'low'] as const) {
+    const lane = { family: 'control', capability: 'a.b-c', priority }
+    expect(parsed(keys.control('a.b-c', priority))).toEqual(lane)
+    expect(parsed(keys.control('a.b-c', priority, '1.2.3+x'))).toEqual({ ...lane, version: '1.2.3+x' })
   }
   expect(parsed(keys.dead('a'))).toEqual({ family: 'dead', capability: 'a' })
   expect(parsed(keys.capability('a'))).toEqual({ family: 'capability', capability: 'a' })
@@ -58,6 +62,7 @@ test('a key that a walk finds is told for what it is', () => {
     'queue:ctrl:worker:high',
     'queue:ctrl:a:b',
     'queue:dead:a:high',
+    'queue:dead:a@v1',
     'queue:own:{queue:dead:a}:w',
     'queue:own:{queue:ctrl:a}:',
     'queue:workers',

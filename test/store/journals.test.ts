@@ -1,10 +1,11 @@
 import type { Redis } from 'ioredis'
 import { beforeEach, describe, expect, test } from 'vitest'
+import { Asks } from '../../src/dispatch/asks.ts'
 import type { Keys } from '../../src/redis/keys.ts'
 import { DataWriter, DEFAULT_RETENTION } from '../../src/store/data-streams.ts'
 import { Journals, parseResult } from '../../src/store/journals.ts'
 import { endedFence, TaskRecords } from '../../src/store/task-records.ts'
-import { openStore } from '../redis/harness.ts'
+import { connect, openStore } from '../redis/harness.ts'
 
 let journals: Journals
 let records: TaskRecords
@@ -140,6 +141,24 @@ describe('the end of a called task', () => {
   })
 })
 
+describe('an answer', () => {
+  test('to a question whose task ends while it is given finds it closed', async () => {
+    const asked = { ...ref, op: '/ask:#0', fence: FENCE, entry: '{"k":"ask","i":"a-1","p":"?"}', sum: '', event: '{}' }
+    await journals.ask({ ...asked, streamTtlMs: 1_000, streamMaxLength: 10 })
+    /** Ends the task right after it was looked at. */
+    class Ending extends TaskRecords {
+      override async get(task: typeof ref) {
+        const found = await super.get(task)
+        const end = { fence: endedFence(FENCE, 'CANCELLED'), fields: {} }
+        await writer.commit(() => ({ ...ref, fence: FENCE, first: 1, events: ['{}'], end }))
+        return found
+      }
+    }
+    const asks = new Asks(journals, new Ending(connect().client('patient'), keys), 1_000)
+    expect(await asks.reply(ref, 'a-1', 'yes')).toEqual({ status: 'CLOSED' })
+  })
+})
+
 describe('park', () => {
   test('keeps the session’s index for as long as the task waits, whatever else ends in it, and no longer', async () => {
     const session = keys.session('s')
@@ -154,13 +173,15 @@ describe('park', () => {
     expect(await bare.pttl(session)).toBe(-1)
     await records.begin('w-2', [{ sessionId: 's', messageId: 'child', entryId: '5-0', turn: '' }])
     await endChild()
-    await records.begin('w', [{ ...ref, entryId: '7-0', turn: '1' }])
+    const [begun] = await records.begin('w', [{ ...ref, entryId: '7-0', turn: '1' }])
+    // A short journal comes with it.
+    expect(begun?.status === 'begun' && [...(begun.replay?.journal?.fields.keys() ?? [])]).toEqual([op, 'n', `=${op}`])
     const mine = (await fence('parent')) as string
     const last = { fence: endedFence(mine, 'COMPLETED'), fields: {} }
     expect(await bare.pttl(session)).toBe(-1)
     await writer.commit(() => ({ ...ref, fence: mine, first: 1, events: ['{}'], end: last }))
     expect(await bare.pttl(session)).toBeGreaterThan(0)
-    expect((await records.listSession('s')).map(({ messageId }) => messageId)).toEqual(['parent', 'child', 'other'])
+    expect((await records.listSession('s')).map(({ messageId }) => messageId)).toHaveLength(3)
   })
 
   test('is refused when a result has come, when the task is not the caller’s, and when it is cancelled', async () => {

@@ -109,6 +109,7 @@ describe('begin', () => {
       status: 'begun',
       epoch: 1,
       written: 0,
+      createdAt: expect.any(Number),
       fence: 'R:1:1-0:w-1',
       ...{ attempt: 1, cancel: null, isExpired: false, replay: null },
     })

@@ -1,10 +1,12 @@
 -- begin: takes ownership of tasks for one worker, or says why not.
 -- KEYS  per task: record
 -- ARGV  1: worker id; then per task: control entry id, followed by a blank and the turn of the entry if it has one;
---       then, for a worker of a declared version, the versions whose tasks it goes on with, its own first: ` own other `
--- Answers per task 1 for a plain first start (epoch and attempt 1, nothing written, not cancelled, not expired), which
--- most are; else {epoch, written, attempt, cancel ('' or JSON), 1 if it expired before its first start}, and if it
--- has noted operations before {…, its journal, the emitter's sum or '', restarts}; or one of
+--       then, for a worker of a declared version, the versions whose tasks it goes on with, its own first: ` own other `;
+--       or * for what no handler is to run
+-- Answers per task its created_at as a number for a plain first start (epoch and attempt 1, nothing written, not
+-- cancelled, not expired), which most are; else {epoch, written, created_at, attempt, cancel ('' or JSON), 1 if it expired before its first start}, and if it
+-- has noted operations before {…, its journal, the emitter's sum or '', restarts}, and where that journal is short
+-- {…, Redis' time, its fields and values}; or one of
 --   missing          the record does not exist (a foreign writer, or a sender that died in between): admit, then ask again
 --   ended            the task has its end: ack the entry (and the record that waited for it gets its time to live)
 --   replying         the same, and others wait for that end: see that they are told, then ack
@@ -24,28 +26,29 @@ local now_number = time[1] * 1000 + math.floor(time[2] / 1000)
 local now = string.format('%.0f', now_number)
 local first_fence, owner = 'R:1:', ':' .. ARGV[1]
 local versions = ARGV[#KEYS + 2]
-local own_version = versions and string.match(versions, '%S+')
+local own_version = versions and versions ~= '*' and string.match(versions, '%S+')
 local out = {}
 -- `version` is the one that ran the task last, with the epoch of that run; a worker without one leaves no word.
 local function foreign_version(noted, epoch)
   local since, version = string.match(noted or '', '^(%d+) (.+)$')
-  if since ~= epoch or (versions and string.find(versions, ' ' .. version .. ' ', 1, true)) then return nil end
+  if since ~= epoch or versions == '*' then return nil end
+  if versions and string.find(versions, ' ' .. version .. ' ', 1, true) then return nil end
   return version
 end
 for i = 1, #KEYS do
   local entry_id, turn = ARGV[i + 1], ''
   local blank = string.find(entry_id, ' ', 1, true)
   if blank then entry_id, turn = string.sub(entry_id, 1, blank - 1), string.sub(entry_id, blank + 1) end
-  local first = redis.call('HMGET', KEYS[i], 'fence', 'cancel', 'expires_at')
+  local first = redis.call('HMGET', KEYS[i], 'fence', 'cancel', 'expires_at', 'created_at')
   if not first[1] then
     out[i] = 'missing'
   elseif first[1] == 'Q:0::' and not first[2] and not first[3] and (turn == '' or turn == '0') then
     redis.call('HSET', KEYS[i], 'fence', first_fence .. entry_id .. owner, 'started_at', now, 'attempt', '1')
     if own_version then redis.call('HSET', KEYS[i], 'version', '1 ' .. own_version) end
-    out[i] = 1
+    out[i] = tonumber(first[4] or now)
   else
     local held = redis.call('HMGET', KEYS[i], 'fence', 'written', 'failures', 'cancel', 'expires_at', 'started_at',
-      'journal', 'sum')
+      'journal', 'sum', 'created_at')
     local state, epoch, entry = string.match(held[1], '^(%u):(%d+):([^:]*):')
     local waits = state == 'Q' or state == 'D' or state == 'T'
     local may_run = ((state == 'R' or state == 'Q') and entry == entry_id) or (waits and turn == epoch)
@@ -71,14 +74,19 @@ for i = 1, #KEYS do
       else
         redis.call('HSET', KEYS[i], 'fence', fence, 'started_at', now, 'attempt', attempt)
       end
-      out[i] = { epoch, held[2] or '0', attempt, held[4] or '', expired and '1' or '' }
+      out[i] = { epoch, held[2] or '0', held[9] or now, attempt, held[4] or '', expired and '1' or '' }
       if held[7] then
         redis.call('HDEL', KEYS[i], 'envelope', 'home', 'waits_for')
         -- What a failed attempt has said is taken back: the next one does not go on from there.
         if state == 'T' then redis.call('HDEL', KEYS[i], 'sum') end
-        out[i][6] = held[7]
-        out[i][7] = state ~= 'T' and held[8] or ''
-        out[i][8] = more[1] or '0'
+        out[i][7] = held[7]
+        out[i][8] = state ~= 'T' and held[8] or ''
+        out[i][9] = more[1] or '0'
+        -- A short journal comes along; a long one is read by itself.
+        if redis.call('HLEN', held[7]) <= 32 then
+          out[i][10] = now
+          for at, text in ipairs(redis.call('HGETALL', held[7])) do out[i][10 + at] = text end
+        end
       end
       if own_version then redis.call('HSET', KEYS[i], 'version', epoch .. ' ' .. own_version) end
     elseif state == 'T' and entry == entry_id then

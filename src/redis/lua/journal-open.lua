@@ -5,18 +5,21 @@
 -- ARGV  per operation: fence, operation, entry (JSON), the emitter's sum or '', id of the called task or '', its agent
 --       type, trace id, user code, id of the calling task, 1 if the caller waits for the end,
 --       2 for a step: the entry then keeps where the data stream ends; on a single Redis, else '': the control stream of
---       the called task, its envelope, and how inboxes are written (see `deliver`)
+--       the called task, its envelope, how inboxes are written (see `deliver`), and the list of the newest calls (see
+--       `begin-called`)
 -- Answers per operation {'', state of the called task, result}: the state is 'unbound' if its envelope must be put on its
 -- control stream (for it may never have been: a duplicate does no harm), else 'bound' or ''; the result is '' while there
 -- is none. On a single Redis the envelope is put there at once, and who waits is woken by whoever writes the result; on a
 -- Cluster those streams lie in other slots, which no script touches. Or {fence that holds} if that is not the one given, or {fence, cancel} if the task is cancelled: nothing was
 -- written then. An operation that was noted before stays as it is.
+-- More of the newest calls are not kept: where so many wait, nobody is idle.
+local MOST_NEWEST, NEWEST_MS = 8, 10000
 local time = redis.call('TIME')
 local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
 local out = {}
 for i = 1, #KEYS / 5 do
   local record, journal, child, index = KEYS[5 * i - 4], KEYS[5 * i - 3], KEYS[5 * i - 2], KEYS[5 * i - 1]
-  local at = 13 * i - 12
+  local at = 14 * i - 13
   local fence, op, sum, child_id = ARGV[at], ARGV[at + 1], ARGV[at + 3], ARGV[at + 4]
   local held = redis.call('HMGET', record, 'fence', 'cancel', 'journal', 'inbox')
   if held[1] ~= fence then
@@ -56,7 +59,10 @@ for i = 1, #KEYS / 5 do
       end
     end
     if state == 'unbound' and ARGV[at + 10] ~= '' then
-      redis.call('XADD', ARGV[at + 10], '*', 'data', ARGV[at + 11])
+      local id = redis.call('XADD', ARGV[at + 10], '*', 'data', ARGV[at + 11])
+      redis.call('RPUSH', ARGV[at + 13], ARGV[at + 10] .. ' ' .. id .. ' ' .. child)
+      redis.call('LTRIM', ARGV[at + 13], -MOST_NEWEST, -1)
+      redis.call('PEXPIRE', ARGV[at + 13], NEWEST_MS)
       state = 'bound'
     end
     out[i] = { '', state, redis.call('HGET', journal, '=' .. op) or '' }

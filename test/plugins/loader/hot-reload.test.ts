@@ -1,8 +1,9 @@
 import { appendFile, open } from 'node:fs/promises'
-import { describe, expect, test } from 'vitest'
-import { waitFor } from '../../../src/testing/wait-for.ts'
+import { describe, expect, test, vi } from 'vitest'
 import { Gate } from '../../worker/harness.ts'
-import { PluginDir, PluginHouse, sayPlugin } from './support.ts'
+import { eventually, PluginDir, PluginHouse, sayPlugin } from './support.ts'
+
+vi.setConfig({ testTimeout: 90_000 })
 
 describe('what a plugin in a folder may be made of', () => {
   test('a single file, with types', async () => {
@@ -205,14 +206,14 @@ describe('while tasks run', () => {
     await gate.reached(1)
     const before = worker.plugins.list()[0]?.version
     await dir.write('sayer.ts', sayPlugin("'new'", { version: '2.0.0' }))
-    await waitFor(() => worker.plugins.list()[0]?.version !== before)
+    await eventually(() => worker.plugins.list()[0]?.version !== before)
     const after = worker.plugins.list()[0]?.version
     const second = await client.ask({ targetAgentType: 'agent', sessionId: 'b', content: 'go' })
     expect(second.data).toEqual(['new', after])
     expect(globalThis).not.toHaveProperty('byclawTestUnloaded')
     gate.open()
     expect((await first).data).toEqual(['old', before])
-    await waitFor(() => 'byclawTestUnloaded' in globalThis)
+    await eventually(() => 'byclawTestUnloaded' in globalThis)
     expect(globalThis).toHaveProperty('byclawTestUnloaded', 1)
   })
 
@@ -226,12 +227,12 @@ describe('while tasks run', () => {
     const ids = () => worker.plugins.list().map(({ pluginId }) => pluginId)
     expect(ids().sort()).toEqual(['other', 'sayer'])
     await dir.remove('sayer')
-    await waitFor(() => ids().length === 1)
+    await eventually(() => ids().length === 1)
     expect(await house.say()).toContain("there is no tool 'sayer_say'")
     await dir.write('again/index.ts', sayPlugin("'two'"))
     await house.says('two')
     await dir.rename('again', 'moved')
-    await waitFor(() => worker.plugins.list().some(({ source }) => source === dir.at('moved')))
+    await eventually(() => worker.plugins.list().some(({ source }) => source === dir.at('moved')))
     expect(await house.say()).toBe('two')
   })
 
@@ -241,7 +242,7 @@ describe('while tasks run', () => {
     const worker = await house.workWith(dir)
     await dir.write('sayer.ts', sayPlugin("'two'"))
     await house.says('two')
-    await waitFor(() => worker.plugins.list().length === 1)
+    await eventually(() => worker.plugins.list().length === 1)
   })
 
   test('a file that is written in pieces is read when it is whole', async () => {
@@ -282,7 +283,7 @@ describe('while tasks run', () => {
     await dir.write('sayer.ts', sayPlugin("'old'"))
     // One after the other: when the later change is done, so is the touch.
     await dir.write('other.ts', sayPlugin("'y'", { id: 'other' }))
-    await waitFor(() => loadedAt('other') !== other)
+    await eventually(() => loadedAt('other') !== other)
     expect(loadedAt('sayer')).toBe(sayer)
   })
 

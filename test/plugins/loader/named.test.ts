@@ -2,6 +2,8 @@ import { mkdir, symlink } from 'node:fs/promises'
 import { expect, onTestFinished, test, vi } from 'vitest'
 import { PluginDir, PluginHouse, sayPlugin } from './support.ts'
 
+vi.setConfig({ testTimeout: 90_000 })
+
 /** A project in which the worker runs, with packages installed. */
 async function project(files: Readonly<Record<string, string>>): Promise<PluginDir> {
   const dir = await PluginDir.with(files)

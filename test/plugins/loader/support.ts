@@ -7,6 +7,14 @@ import { waitFor } from '../../../src/testing/wait-for.ts'
 import type { RunningWorker } from '../../../src/worker/worker-runtime.ts'
 import { House, type LogLine, type WorkOptions } from '../../worker/harness.ts'
 
+/** What a machine that is ten times slower may take. */
+const PATIENCE_MS = 30_000
+
+/** Resolves when it is so, however slow the machine. */
+export function eventually(look: () => boolean | Promise<boolean>): Promise<unknown> {
+  return waitFor(look, { timeoutMs: PATIENCE_MS })
+}
+
 /** A folder of plugins; gone after the test. */
 export class PluginDir {
   readonly path: string
@@ -80,7 +88,7 @@ export class PluginHouse extends House {
       said = await this.say()
       return said === wanted
     }
-    await waitFor(look, { message, timeoutMs: 15_000 })
+    await waitFor(look, { message, timeoutMs: PATIENCE_MS })
   }
 
   /** The errors that {@link error} has not answered yet. */
@@ -90,7 +98,7 @@ export class PluginHouse extends House {
 
   /** Resolves with the errors that were logged since, as soon as there is one. */
   async error(): Promise<string> {
-    await waitFor(() => this.errors.length > 0, { message: 'an error to be logged', timeoutMs: 15_000 })
+    await waitFor(() => this.errors.length > 0, { message: 'an error to be logged', timeoutMs: PATIENCE_MS })
     const messages = this.errors.map(({ message }) => message)
     this.#seen += messages.length
     return messages.join('\n')

@@ -61,9 +61,11 @@ describe('a task that waits for long', () => {
     const client = house.client()
     const handle = async (_: unknown, context: AgentContext) => {
       await context.emitChunk('before ')
-      await context.askUser('Well?')
+      if (context.messageId !== 'm-3') await context.askUser('Well?')
+      else if (context.attempt === 1) throw new Error('again')
     }
-    await house.work(handle, { suspendAfterMs: 20, streamTtlMs: 50_000, resultTtlMs: 50_000 })
+    const retry = { maxAttempts: 2, backoff: { type: 'fixed', delayMs: 10 } } as const
+    await house.work(handle, { suspendAfterMs: 20, streamTtlMs: 50_000, resultTtlMs: 50_000, retry })
     const ttls = () => Promise.all([house.keys.data('s'), house.keys.session('s')].map((key) => house.redis.pttl(key)))
     for (const messageId of ['m', 'm-2']) {
       await client.sendMessage({ ...send, messageId })
@@ -78,6 +80,9 @@ describe('a task that waits for long', () => {
       await client.result({ sessionId: 's', messageId })
     }
     await answer('m-2')
+    expect(await ttls()).toEqual([-1, -1])
+    // Also by one that is tried again, and says so.
+    expect((await client.ask({ ...send, messageId: 'm-3' })).attempts).toBe(2)
     expect(await ttls()).toEqual([-1, -1])
     await answer('m')
     for (const ttl of await ttls()) {

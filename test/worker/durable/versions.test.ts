@@ -49,6 +49,12 @@ describe('a suspended task', () => {
     await house.work(handle, { ...quick, workerId: 'w-3', version: 'v1' })
     expect((await client.result(ref)).data).toBe('w-3 y')
     await house.settled('agent', lane)
+    // A lane that nobody uses any more expires; one that holds something does not.
+    const ttl = (version: string) => house.redis.pttl(house.keys.control('agent', 'normal', version))
+    expect(await ttl('v1')).toBe(-1)
+    expect(await ttl('v2')).toBeGreaterThan(80_000_000)
+    await house.work(handle, { workerId: 'w-4', version: 'v1' })
+    expect(await ttl('v1')).toBeGreaterThan(80_000_000)
     expect(await house.dones('s', 'm')).toHaveLength(1)
   })
 
@@ -168,6 +174,17 @@ describe('a task whose worker was lost', () => {
     const { house, client } = await interrupted((context) => context.emitChunk('x'))
     await house.work(() => 'yes', { workerId: 'w-2', version: 'v2' })
     expect((await client.result(ref)).data).toBe('yes')
+  })
+
+  test('too often is given up by whatever version finds it', async () => {
+    const { house, client } = await interrupted((context) => context.step('once', () => 1))
+    const entryId = ((await house.redis.hget(house.keys.task('s', 'm'), 'fence')) ?? '').split(':')[2] ?? ''
+    const claim = [house.keys.control('agent'), 'agent_engines', 'w-dead', 0, entryId, 'IDLE', 60_000] as const
+    await house.redis.call('XCLAIM', ...claim, 'RETRYCOUNT', 9)
+    await house.work(() => 'no', { workerId: 'w-2', version: 'v2' })
+    expect(await client.result(ref)).toMatchObject({ status: 'FAILED', error: { code: 'GW_POISON' } })
+    await house.settled('agent')
+    expect(handedOver(house)).toEqual([])
   })
 
   test('is handed over again when the first who did so died before he told', async () => {

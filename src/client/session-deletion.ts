@@ -1,0 +1,155 @@
+import { z } from 'zod'
+import type { HistoryStore } from '../agent/history.ts'
+import type { Canceller } from '../dispatch/canceller.ts'
+import { HistoryBuffer } from '../history/buffer.ts'
+import { decodeCommand } from '../protocol/codec.ts'
+import { checkId } from '../protocol/ids.ts'
+import type { RedisClient } from '../redis/client.ts'
+import { type Keys, PRIORITIES } from '../redis/keys.ts'
+import { ControlRepairs } from '../store/control-repairs.ts'
+import { ControlSurvey } from '../store/control-survey.ts'
+import { DEFAULT_GROUP } from '../store/defaults.ts'
+import type { InboxWriter } from '../store/inbox.ts'
+import type { Presence } from '../store/presence.ts'
+import { SessionRemains } from '../store/session-remains.ts'
+import type { TaskRecords } from '../store/task-records.ts'
+import { parseOptions } from '../util/parse-options.ts'
+import { sleep } from '../util/sleep.ts'
+import type { DeadLetterOffice } from './dead-letter-office.ts'
+
+/** How a session is deleted; everything has a default. */
+export interface DeleteSessionOptions {
+  /** How long to wait for workers to let go of tasks that ran, in ms. Default 10,000. */
+  readonly timeoutMs?: number | undefined
+  /** The workers' consumer group. Default `agent_engines`. */
+  readonly consumerGroup?: string | undefined
+}
+
+/** What became of a session that was to be deleted. */
+export interface DeleteSessionAnswer {
+  /** True if nothing is left; else delete again later. */
+  readonly success: boolean
+  /** Tasks whose records are gone. */
+  readonly tasks: number
+  /** Tasks that had no end yet, and were cancelled. */
+  readonly cancelled: number
+  /**
+   * Tasks that a worker has been handed and not let go of in time: it is busy, or dead. Of their records only that they
+   * are cancelled is left, until a worker sees them; their messages still lie on the control stream so long.
+   */
+  readonly left: number
+  /** `NOT_CONFIGURED`: this client has no `history`, so that a shared one was not told. */
+  readonly history: 'CLEARED' | 'NOT_CONFIGURED'
+}
+
+const schema = z.strictObject({
+  timeoutMs: z.number().int().min(0).default(10_000),
+  consumerGroup: z.string().min(1).default(DEFAULT_GROUP),
+})
+const LOOK_MS = 50
+const WISH = { reason: 'the session was deleted', requestedBy: '', mode: 'force' } as const
+
+/** Deletes sessions, with all that knows of them. May be repeated, and bears being broken off. */
+export class SessionDeletion {
+  readonly #redis: RedisClient
+  readonly #keys: Keys
+  readonly #remains: SessionRemains
+  readonly #records: TaskRecords
+  readonly #canceller: Canceller
+  readonly #deadLetters: DeadLetterOffice
+  readonly #presence: Presence
+  readonly #inboxes: InboxWriter
+  readonly #history: HistoryStore | undefined
+
+  constructor(options: {
+    redis: RedisClient
+    keys: Keys
+    records: TaskRecords
+    canceller: Canceller
+    deadLetters: DeadLetterOffice
+    presence: Presence
+    inboxes: InboxWriter
+    history: HistoryStore | undefined
+  }) {
+    this.#redis = options.redis
+    this.#keys = options.keys
+    this.#remains = new SessionRemains(options.redis, options.keys)
+    this.#records = options.records
+    this.#canceller = options.canceller
+    this.#deadLetters = options.deadLetters
+    this.#presence = options.presence
+    this.#inboxes = options.inboxes
+    this.#history = options.history
+  }
+
+  /**
+   * Cancels what has no end, by force, so that nothing of it is written any more; then removes everything, the history
+   * when the workers have let go of their tasks, so that nothing of them comes in afterwards.
+   */
+  async delete(sessionId: string, options: DeleteSessionOptions): Promise<DeleteSessionAnswer> {
+    checkId('sessionId', sessionId)
+    const { timeoutMs, consumerGroup } = parseOptions(schema, options)
+    const statuses = await this.#canceller.cancelSession(sessionId, WISH)
+    const cancelled = [...statuses.values()].filter((status) => status === 'CANCELLED').length
+    const messageIds = await this.#remains.messageIds(sessionId)
+    const left = await this.#forgetTasks(sessionId, messageIds, { timeoutMs, group: consumerGroup })
+    await this.#forgetWords(sessionId)
+    await this.#deadLetters.drop({ sessionId })
+    await this.#remains.remove(sessionId)
+    const history = this.#history === undefined ? 'NOT_CONFIGURED' : 'CLEARED'
+    return {
+      ...{ success: left.length === 0, tasks: messageIds.length - left.length },
+      ...{ cancelled, left: left.length, history },
+    }
+  }
+
+  async #forgetTasks(
+    sessionId: string,
+    messageIds: readonly string[],
+    { timeoutMs, group }: { readonly timeoutMs: number; readonly group: string },
+  ): Promise<readonly string[]> {
+    const until = performance.now() + timeoutMs
+    let left = await this.#remains.forgetTasks(sessionId, messageIds, new Set())
+    if (left.length === 0) return left
+    left = await this.#remains.forgetTasks(sessionId, left, await this.#unqueue(sessionId, left, group))
+    // The others are with workers, who hear of the cancel and let go of them.
+    while (left.length > 0 && performance.now() < until) {
+      await sleep(LOOK_MS)
+      left = await this.#remains.forgetTasks(sessionId, left, new Set())
+    }
+    return left
+  }
+
+  /** Takes the entries of tasks that nobody was handed yet off their control streams; answers whose they were. */
+  async #unqueue(sessionId: string, messageIds: readonly string[], group: string): Promise<ReadonlySet<string>> {
+    const survey = new ControlSurvey(this.#redis, group)
+    const repairs = new ControlRepairs(this.#redis, group)
+    const tasks = await Promise.all(messageIds.map((messageId) => this.#records.peek({ sessionId, messageId })))
+    const agentTypes = new Set(tasks.flatMap((task) => (task === null ? [] : [task.agentType])))
+    const meant = new Set(messageIds)
+    const unqueued = new Set<string>()
+    for (const key of [...agentTypes].flatMap((type) => PRIORITIES.map((lane) => this.#keys.control(type, lane)))) {
+      for await (const { entries } of survey.walk(key)) {
+        for (const { id, data, isDelivered } of entries) {
+          const decoded = decodeCommand(data, Number.MAX_SAFE_INTEGER)
+          const header = decoded.ok ? decoded.command.header : decoded.header
+          if (isDelivered || header?.sessionId !== sessionId || !meant.has(header.messageId)) continue
+          if (await repairs.withdraw(key, id)) unqueued.add(header.messageId)
+        }
+      }
+    }
+    return unqueued
+  }
+
+  async #forgetWords(sessionId: string): Promise<void> {
+    const workers = await this.#presence.list()
+    await this.#inboxes.forget(
+      workers.map(({ workerId }) => workerId),
+      sessionId,
+    )
+    if (this.#history === undefined) return
+    const buffer = new HistoryBuffer(this.#redis, this.#keys, { name: this.#history.name ?? 'default', workerId: '' })
+    await buffer.removeSession(sessionId)
+    await this.#history.clear(sessionId)
+  }
+}

@@ -1,0 +1,106 @@
+import {
+  HISTORY_ROLES,
+  type HistoryMessage,
+  type HistoryPage,
+  type HistoryStore,
+  type NewHistoryMessage,
+} from '../agent/history.ts'
+import { GatewayError } from '../errors.ts'
+import { checkId } from '../protocol/ids.ts'
+
+const DEFAULT_LIMIT = 50
+const MOST_LIMIT = 1_000
+const MOST_CONTENT = 16 * 1_048_576
+const MOST_ID = 512 // in UTF-16; what counts is checked at the border of the client
+/** The year 9999, which the stores can still hold. */
+const MOST_TIME = 253_402_300_799_999
+
+/** @throws GatewayError `GW_INVALID_ARGUMENT` that names the field and its value. */
+export function checkMessages(messages: readonly NewHistoryMessage[]): void {
+  for (let index = 0; index < messages.length; index += 1) checkMessage(messages[index] as NewHistoryMessage, index)
+}
+
+function checkMessage(message: NewHistoryMessage, index: number): void {
+  const { role, content, messageId, createdAt, fencingToken } = message
+  // No text is made for what is in order: this is on the way of each task.
+  if (typeof content === 'string' && content.length <= MOST_CONTENT && HISTORY_ROLES.includes(role)) {
+    if (isId(messageId) && isTime(createdAt) && isToken(fencingToken)) return
+  }
+  const at = `messages.${index}`
+  if (!HISTORY_ROLES.includes(role)) throw invalid(`${at}.role`, role, `must be one of ${HISTORY_ROLES.join(', ')}`)
+  if (typeof content !== 'string' && (typeof content !== 'object' || content === null)) {
+    throw invalid(`${at}.content`, content, 'must be a text, an array or an object')
+  }
+  if (typeof content === 'string' && content.length > MOST_CONTENT) {
+    throw new GatewayError('GW_PAYLOAD_TOO_LARGE', {
+      field: `${at}.content`,
+      bytes: content.length,
+      limit: MOST_CONTENT,
+    })
+  }
+  if (!isId(messageId)) throw invalid(`${at}.messageId`, messageId, 'must be a text of at most 256 characters')
+  if (!isTime(createdAt)) throw invalid(`${at}.createdAt`, createdAt, 'must be Unix ms')
+  if (!isToken(fencingToken)) throw invalid(`${at}.fencingToken`, fencingToken, 'must be a whole number from 0')
+}
+
+function isId(value: unknown): boolean {
+  return value === undefined || (typeof value === 'string' && value.length <= MOST_ID)
+}
+
+function isTime(value: unknown): boolean {
+  return value === undefined || (typeof value === 'number' && value >= 0 && value <= MOST_TIME)
+}
+
+function isToken(value: unknown): boolean {
+  return value === undefined || (Number.isSafeInteger(value) && (value as number) >= 0)
+}
+
+/**
+ * The page with its defaults.
+ *
+ * @throws GatewayError `GW_INVALID_ARGUMENT` that names the field and its value.
+ */
+export function checkPage(
+  sessionId: string,
+  { limit = DEFAULT_LIMIT, before }: HistoryPage = {},
+): {
+  readonly limit: number
+  readonly before: Place | undefined
+} {
+  checkId('sessionId', sessionId)
+  if (!Number.isInteger(limit) || limit < 1 || limit > MOST_LIMIT) {
+    throw invalid('limit', limit, `must be a whole number from 1 to ${MOST_LIMIT}`)
+  }
+  return { limit, before: before === undefined ? undefined : parsePlace(before) }
+}
+
+/** Where a message stands in its session: the time, in the unit of its store, and the number of its arrival. */
+export interface Place {
+  readonly time: string
+  readonly number: string
+}
+
+/** The place as the `id` of a message. */
+export function placeId(time: string | number, number: string | number): HistoryMessage['id'] {
+  return `${time}-${number}`
+}
+
+function parsePlace(text: unknown): Place {
+  const [, time, number] = /^(\d{1,18})-(\d{1,18})$/.exec(String(text)) ?? []
+  if (typeof text !== 'string' || time === undefined || number === undefined) {
+    throw invalid('before', text, "must be a message's id")
+  }
+  return { time, number }
+}
+
+/** @throws GatewayError `GW_INVALID_ARGUMENT` for what is no history. */
+export function checkHistory(history: unknown): HistoryStore {
+  const verbs = ['append', 'list', 'clear', 'close']
+  const missing = verbs.find((verb) => typeof (history as Record<string, unknown> | null)?.[verb] !== 'function')
+  if (missing === undefined) return history as HistoryStore
+  throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'history', reason: `has no method ${missing}` })
+}
+
+function invalid(field: string, value: unknown, reason: string): GatewayError {
+  return new GatewayError('GW_INVALID_ARGUMENT', { field, value, reason })
+}

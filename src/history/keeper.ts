@@ -1,0 +1,284 @@
+import type { HistoryMessage, HistoryPage, HistoryStore } from '../agent/history.ts'
+import { errorMessage, GatewayError } from '../errors.ts'
+import type { Logger } from '../logger.ts'
+import { Service } from '../service.ts'
+import { sleep } from '../util/sleep.ts'
+import type { HistoryBuffer, Parcel, StoredParcel } from './buffer.ts'
+import type { ServerClock } from './server-clock.ts'
+
+/** How a worker's history is. */
+export interface HistoryState {
+  /** `OFF`: it has none. `DOWN`: it does not answer, and what is said waits on Redis until it does. */
+  readonly status: 'OFF' | 'UP' | 'DOWN'
+  /** Messages that this worker has put by on Redis so far, because the history did not take them in time. */
+  readonly putBy: number
+  /** Messages that no history will ever have: refused by the store, or there was no room to put them by. */
+  readonly lost: number
+}
+
+/** A message that is not kept within this time is put by. */
+const KEEP_MS = 2_000
+const READ_MS = 10_000
+/** How often the waiting ones are looked over. */
+const SWEEP_MS = 250
+const LOOK_WHEN_DOWN_MS = 1_000
+const LOOK_MS = 10_000
+/** A session in which nobody ever says anything. */
+const PROBE = 'byclaw-probe'
+
+interface Waiting {
+  readonly parcel: Parcel
+  readonly since: number
+  readonly resolve: () => void
+}
+
+/**
+ * Stands between the tasks of a worker and their history. A message goes to the store; one that is not kept in time, or
+ * not at all, is put by on Redis, so that the task goes on and nothing is lost.
+ *
+ * States: `up` (the store is asked) → `down` with the first message that it did not take: from then on all go to Redis at
+ * once. Once a second the store is told the first of what waits there, or, when other workers have told it all, is read;
+ * when it answers → `up`, and it is told the rest. Each of the two moves is one line in the log. What workers that died
+ * have left there is found by a slow look.
+ */
+export class HistoryKeeper extends Service {
+  readonly #store: HistoryStore
+  readonly #buffer: HistoryBuffer
+  readonly #clock: ServerClock
+  readonly #logger: Logger
+  readonly #stopping = new AbortController()
+  readonly #waiting = new Set<Waiting>()
+  #sweeper: NodeJS.Timeout | undefined
+  #isDown = false
+  #woken = new AbortController()
+  #loop: Promise<void> = Promise.resolve()
+  #putByCount = 0
+  #lostCount = 0
+
+  constructor(options: { store: HistoryStore; buffer: HistoryBuffer; clock: ServerClock; logger: Logger }) {
+    super()
+    this.#store = options.store
+    this.#buffer = options.buffer
+    this.#clock = options.clock
+    this.#logger = options.logger
+  }
+
+  get state(): HistoryState {
+    return { status: this.#isDown ? 'DOWN' : 'UP', putBy: this.#putByCount, lost: this.#lostCount }
+  }
+
+  /** Unix ms by Redis' clock. */
+  now(): number {
+    return this.#clock.now()
+  }
+
+  /**
+   * Keeps a message, or puts it by. Resolves when one of both is done, and answers nothing if it is done already. Never
+   * rejects.
+   */
+  keep(parcel: Parcel): Promise<void> | undefined {
+    if (this.#isDown) return this.#putBy(parcel)
+    try {
+      const kept = this.#store.append(parcel.sessionId, [parcel.message])
+      return kept === undefined ? undefined : this.#watch(kept, parcel)
+    } catch (error) {
+      return this.#failedToKeep(parcel, error)
+    }
+  }
+
+  /** @throws GatewayError `GW_HISTORY_FAILED` when the store does not answer, `GW_INVALID_ARGUMENT` for a bad page. */
+  async list(sessionId: string, page?: HistoryPage): Promise<readonly HistoryMessage[]> {
+    try {
+      return await inTime(this.#store.list(sessionId, page), READ_MS)
+    } catch (error) {
+      if (error instanceof GatewayError) throw error
+      throw new GatewayError(
+        'GW_HISTORY_FAILED',
+        { operation: 'a read', reason: errorMessage(error) },
+        { cause: error },
+      )
+    }
+  }
+
+  /** Forgets a session that was deleted, if nobody but this process can. */
+  forget(sessionId: string): void {
+    if (this.#store.isLocal !== true) return
+    this.#store.clear(sessionId).catch((error: unknown) => {
+      this.#logger.warn({ err: error, sessionId }, 'a deleted session was not forgotten')
+    })
+  }
+
+  protected override async onStart(): Promise<void> {
+    await this.#clock.read()
+    if (this.#store.isLocal !== true) this.#loop = this.#run()
+  }
+
+  protected override async onStop(): Promise<void> {
+    this.#stopping.abort()
+    this.#woken.abort()
+    // A store that does not answer is not waited for: what it was told waits on Redis still.
+    if (!this.#isDown) await this.#loop
+    clearInterval(this.#sweeper)
+  }
+
+  #watch(kept: Promise<void>, parcel: Parcel): Promise<void> {
+    return new Promise((resolve) => {
+      const waiting = { parcel, since: performance.now(), resolve }
+      this.#waiting.add(waiting)
+      this.#sweeper ??= setInterval(() => this.#sweep(), SWEEP_MS)
+      kept.then(
+        () => {
+          if (this.#waiting.delete(waiting)) resolve()
+        },
+        (error: unknown) => {
+          if (this.#waiting.delete(waiting)) void this.#failedToKeep(parcel, error).then(resolve)
+        },
+      )
+    })
+  }
+
+  /** One timer for all that wait. */
+  #sweep(): void {
+    const overdue = performance.now() - KEEP_MS
+    for (const waiting of this.#waiting) {
+      if (waiting.since > overdue) break
+      this.#waiting.delete(waiting)
+      void this.#failedToKeep(waiting.parcel, new Error(`no answer within ${KEEP_MS} ms`)).then(waiting.resolve)
+    }
+    if (this.#waiting.size > 0) return
+    clearInterval(this.#sweeper)
+    this.#sweeper = undefined
+  }
+
+  async #failedToKeep(parcel: Parcel, error: unknown): Promise<void> {
+    if (isRefusal(error)) {
+      this.#lose(parcel, errorMessage(error))
+      return
+    }
+    this.#goDown(error)
+    await this.#putBy(parcel)
+  }
+
+  #goDown(error: unknown): void {
+    if (this.#isDown) return
+    this.#isDown = true
+    const { name: history } = this.#store
+    this.#logger.warn({ history, reason: errorMessage(error) }, 'the history is down, messages wait on Redis')
+    this.#woken.abort()
+  }
+
+  async #putBy(parcel: Parcel): Promise<void> {
+    try {
+      if (await this.#buffer.put(parcel)) this.#putByCount += 1
+      else this.#lose(parcel, 'the history is down, and too many messages wait for it on Redis')
+    } catch (error) {
+      this.#lose(parcel, errorMessage(error))
+    }
+  }
+
+  #lose({ sessionId, message: { messageId, role } }: Parcel, reason: string): void {
+    this.#lostCount += 1
+    this.#logger.error({ sessionId, messageId, role, reason }, 'a message is not in the history')
+  }
+
+  async #run(): Promise<void> {
+    const { signal } = this.#stopping
+    while (!signal.aborted) {
+      try {
+        await this.#clock.read()
+        await this.#look()
+      } catch (error) {
+        if (!signal.aborted) this.#logger.debug({ err: error }, 'what waits for the history was not told, trying again')
+      }
+      if (this.#isDown) await sleep(LOOK_WHEN_DOWN_MS, signal)
+      else await sleep(LOOK_MS, this.#woken.signal)
+      if (!signal.aborted) this.#woken = new AbortController()
+    }
+  }
+
+  /** Tries a store that is down again, and tells it what waits. */
+  async #look(): Promise<void> {
+    const wasDown = this.#isDown
+    if (wasDown && !(await this.#answers())) return
+    this.#isDown = false
+    const told = await this.#tellBuffered()
+    if (this.#isDown) return
+    const { name: history } = this.#store
+    if (wasDown) this.#logger.info({ history, told }, 'the history is back')
+    else if (told > 0) this.#logger.info({ history, told }, 'the history was told what waited for it on Redis')
+  }
+
+  /** True if the store takes a message that waits, or can be read where none does. */
+  async #answers(): Promise<boolean> {
+    const { parcels } = await this.#buffer.page()
+    const [oldest] = parcels
+    if (oldest !== undefined) return (await this.#tell([oldest])) === undefined
+    return inTime(this.#store.list(PROBE, { limit: 1 }), READ_MS).then(
+      () => true,
+      () => false,
+    )
+  }
+
+  /** Tells what waits on Redis, unless another worker is at it; answers how many messages that were. */
+  async #tellBuffered(): Promise<number> {
+    if ((await this.#buffer.length()) === 0 || !(await this.#buffer.take())) return 0
+    let told = 0
+    try {
+      while (!this.#stopping.signal.aborted && (await this.#buffer.take())) {
+        const { parcels } = await this.#buffer.page()
+        if (parcels.length === 0) break
+        const trouble = await this.#tell(parcels)
+        if (trouble !== undefined) {
+          this.#goDown(trouble.reason)
+          break
+        }
+        told += parcels.length
+      }
+    } finally {
+      await this.#buffer.leave()
+    }
+    return told
+  }
+
+  /**
+   * Answers why the store does not take them now, or nothing: it has them, or will never take them, and they wait on Redis
+   * no more.
+   */
+  async #tell(parcels: readonly StoredParcel[]): Promise<{ readonly reason: unknown } | undefined> {
+    const tries = parcels.map(async ({ sessionId, message }) => this.#store.append(sessionId, [message]))
+    try {
+      const outcomes = await inTime(Promise.allSettled(tries), READ_MS)
+      const refused: { readonly parcel: Parcel; readonly reason: unknown }[] = []
+      for (const [index, outcome] of outcomes.entries()) {
+        if (outcome.status === 'fulfilled') continue
+        if (!isRefusal(outcome.reason)) return outcome
+        refused.push({ parcel: parcels[index] as Parcel, reason: outcome.reason })
+      }
+      for (const { parcel, reason } of refused) this.#lose(parcel, errorMessage(reason))
+      await this.#buffer.remove(parcels.map(({ entryId }) => entryId))
+      return undefined
+    } catch (reason) {
+      return { reason }
+    }
+  }
+}
+
+/** True for what the store will never take. */
+function isRefusal(error: unknown): boolean {
+  return (
+    error instanceof GatewayError && (error.code === 'GW_INVALID_ARGUMENT' || error.code === 'GW_PAYLOAD_TOO_LARGE')
+  )
+}
+
+async function inTime<T>(answer: Promise<T>, timeoutMs: number): Promise<T> {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`no answer within ${timeoutMs} ms`)), timeoutMs)
+    timer.unref()
+  })
+  try {
+    return await Promise.race([answer, late])
+  } finally {
+    clearTimeout(timer)
+  }
+}

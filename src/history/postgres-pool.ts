@@ -1,0 +1,127 @@
+import { createRequire } from 'node:module'
+import type { Pool, PoolClient, QueryConfig } from 'pg'
+import { errorMessage, GatewayError } from '../errors.ts'
+import type { Logger } from '../logger.ts'
+import type { ResolvedPostgresOptions } from './postgres-options.ts'
+
+/** A statement by name: prepared once per connection, if that is wanted. */
+export interface Statement {
+  readonly name: string
+  readonly text: string
+}
+
+/** How much longer than the server's own limit a statement may take before its connection is given up. */
+const GRACE_MS = 1_000
+
+/** Class 22 are values that do not fit, class 23 are rules of the table that refuse them. */
+const REFUSED = /^2[23]/
+/** Two writers in each other's way: the same again works. */
+const AGAIN = /^40(001|P01)$/
+const MOST_TRIES = 5
+
+/**
+ * The connections to a Postgres, opened when they are first needed. The package `pg` is loaded then, because only those
+ * who keep their history there have it.
+ */
+export class PostgresPool {
+  readonly #options: ResolvedPostgresOptions
+  readonly #logger: Logger
+  /** A connection that breaks while nothing is asked of it; the pool opens another one. */
+  readonly #onLost = (error: Error) => {
+    this.#logger.debug({ reason: errorMessage(error) }, 'a connection to Postgres was lost')
+  }
+  #pool: Promise<Pool> | undefined
+  #isClosed = false
+
+  /** @throws GatewayError `GW_INVALID_ARGUMENT` when the package `pg` is not installed. */
+  constructor(options: ResolvedPostgresOptions) {
+    if (options.pool === undefined) requirePackage()
+    this.#options = options
+    this.#logger = options.logger
+  }
+
+  /** @throws GatewayError `GW_HISTORY_FAILED`, or `GW_INVALID_ARGUMENT` for what the table will never take. */
+  async run<Row extends object>(operation: string, statement: Statement, values: readonly unknown[]): Promise<Row[]> {
+    const config: QueryConfig = { text: statement.text, values: [...values] }
+    if (this.#options.prepare) config.name = statement.name
+    for (let tries = 1; ; tries += 1) {
+      try {
+        const pool = await this.#open()
+        return (await pool.query<Row>(config)).rows
+      } catch (error) {
+        if (tries < MOST_TRIES && AGAIN.test(codeOf(error))) continue
+        throw toGatewayError(operation, error)
+      }
+    }
+  }
+
+  /** Lends a connection of its own. */
+  async lend<Result>(operation: string, work: (client: PoolClient) => Promise<Result>): Promise<Result> {
+    let client: PoolClient | undefined
+    let fault: unknown
+    try {
+      client = await (await this.#open()).connect()
+      client.on('error', this.#onLost) // while it is lent, the pool does not listen
+      return await work(client)
+    } catch (error) {
+      fault = error
+      throw toGatewayError(operation, error)
+    } finally {
+      // A connection on which something failed may hold a lock or be in the middle of something: it is not used again.
+      client?.off('error', this.#onLost)
+      client?.release(fault !== undefined)
+    }
+  }
+
+  async close(): Promise<void> {
+    if (this.#isClosed) return
+    this.#isClosed = true
+    const pool = await this.#pool?.catch(() => undefined)
+    if (this.#options.pool === undefined) await pool?.end()
+  }
+
+  #open(): Promise<Pool> {
+    if (this.#isClosed) throw new GatewayError('GW_CLOSED', { what: 'history' })
+    this.#pool ??= this.#options.pool === undefined ? this.#make() : Promise.resolve(this.#options.pool)
+    return this.#pool
+  }
+
+  async #make(): Promise<Pool> {
+    const { connectionString, ssl, maxConnections, connectTimeoutMs, statementTimeoutMs } = this.#options
+    const { Pool } = (await import('pg')).default
+    const pool = new Pool({
+      ...{ connectionString, max: maxConnections, connectionTimeoutMillis: connectTimeoutMs },
+      ...{ statement_timeout: statementTimeoutMs, query_timeout: statementTimeoutMs + GRACE_MS },
+      ...{ keepAlive: true, allowExitOnIdle: true, application_name: 'byclaw-history' },
+      ...(ssl === undefined ? {} : { ssl }),
+    })
+    pool.on('error', this.#onLost)
+    return pool
+  }
+}
+
+/** Lends itself for statements that make the table: those have no limit of time but for locks. */
+export async function withoutTimeLimit(client: PoolClient, lockTimeoutMs: number): Promise<void> {
+  await client.query(`SET statement_timeout = 0; SET lock_timeout = ${Math.ceil(lockTimeoutMs)}`)
+}
+
+function requirePackage(): void {
+  try {
+    createRequire(import.meta.url).resolve('pg')
+  } catch (cause) {
+    const reason = 'a history in Postgres needs the package pg: npm install pg'
+    throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'PostgresHistory', reason }, { cause })
+  }
+}
+
+function codeOf(error: unknown): string {
+  return error instanceof Error && 'code' in error ? String(error.code) : ''
+}
+
+function toGatewayError(operation: string, error: unknown): GatewayError {
+  if (error instanceof GatewayError) return error
+  const code = codeOf(error)
+  const reason = code === '' ? errorMessage(error) : `${errorMessage(error)} (${code})`
+  if (REFUSED.test(code)) return new GatewayError('GW_INVALID_ARGUMENT', { field: operation, reason }, { cause: error })
+  return new GatewayError('GW_HISTORY_FAILED', { operation, reason }, { cause: error })
+}

@@ -1,0 +1,154 @@
+import type { HistoryMessage, HistoryPage, HistoryStore, NewHistoryMessage } from '../agent/history.ts'
+import { GatewayError } from '../errors.ts'
+import { checkId } from '../protocol/ids.ts'
+import { Batcher } from '../util/batcher.ts'
+import { checkMessages, checkPage } from './check.ts'
+import {
+  type PostgresHistoryOptions,
+  type ResolvedPostgresOptions,
+  resolvePostgresOptions,
+} from './postgres-options.ts'
+import { PostgresPool } from './postgres-pool.ts'
+import { type NewRow, type StoredRow, toColumns, toMessage, toRow, withoutStale } from './postgres-rows.ts'
+import { ensureSchema, tryLock } from './postgres-schema.ts'
+import { type HistoryStatements, ROWS_PER_DELETE, statementsFor } from './postgres-sql.ts'
+
+export type { PostgresHistoryOptions } from './postgres-options.ts'
+
+/** Most appends that go into one statement, and about how many characters. */
+const APPENDS_PER_STATEMENT = 256
+const LENGTH_PER_STATEMENT = 4 * 1_048_576
+/** Why an append was refused, if it was. */
+type Answer = GatewayError | undefined
+
+/** Statements under way at once: while one waits for the disk, the next one is worked on. */
+const STATEMENTS_IN_FLIGHT = 2
+
+/**
+ * A history in Postgres: for all workers and clients, for as long as one likes. What is appended at the same time goes
+ * into one statement. Makes its table when it is first used.
+ */
+export class PostgresHistory implements HistoryStore, AsyncDisposable {
+  readonly name: string
+  readonly #options: ResolvedPostgresOptions
+  readonly #pool: PostgresPool
+  readonly #statements: HistoryStatements
+  readonly #batcher: Batcher<readonly NewRow[], Answer>
+  #ready: Promise<void> | undefined
+  #retention: NodeJS.Timeout | undefined
+  #isClosed = false
+
+  /** @throws GatewayError `GW_INVALID_ARGUMENT` that names the option, also when the package `pg` is missing. */
+  constructor(options: PostgresHistoryOptions) {
+    this.#options = resolvePostgresOptions(options)
+    this.name = `postgres.${this.#options.table}`
+    this.#pool = new PostgresPool(this.#options)
+    this.#statements = statementsFor(this.#options.table)
+    this.#batcher = new Batcher<readonly NewRow[], Answer>({
+      ...{ maxItems: APPENDS_PER_STATEMENT, maxWeight: LENGTH_PER_STATEMENT, maxInFlight: STATEMENTS_IN_FLIGHT },
+      weigh: (rows) => rows.reduce((sum, { content, rich, metadata }) => sum + lengthOf(content, rich, metadata), 0),
+      run: (appends) => this.#insert(appends),
+    })
+  }
+
+  /** Connects and sees to the table now rather than with the first message. @throws GatewayError `GW_HISTORY_FAILED`. */
+  async open(): Promise<void> {
+    if (this.#isClosed) throw new GatewayError('GW_CLOSED', { what: 'history' })
+    this.#ready ??= this.#prepare()
+    try {
+      await this.#ready
+    } catch (error) {
+      this.#ready = undefined // the next one tries again
+      throw error
+    }
+  }
+
+  async append(sessionId: string, messages: readonly NewHistoryMessage[]): Promise<void> {
+    checkId('sessionId', sessionId)
+    checkMessages(messages)
+    const refusal = await this.#batcher.add(messages.map((message) => toRow(sessionId, message)))
+    if (refusal !== undefined) throw refusal
+  }
+
+  async list(sessionId: string, page?: HistoryPage): Promise<readonly HistoryMessage[]> {
+    const { limit, before } = checkPage(sessionId, page)
+    await this.open()
+    const { newest, earlier } = this.#statements
+    const rows = await (before === undefined
+      ? this.#pool.run<StoredRow>('a read', newest, [sessionId, limit])
+      : this.#pool.run<StoredRow>('a read', earlier, [sessionId, limit, before.time, before.number]))
+    return rows.reverse().map((row) => toMessage(sessionId, row))
+  }
+
+  async clear(sessionId: string): Promise<void> {
+    checkId('sessionId', sessionId)
+    await this.open()
+    for (let gone = ROWS_PER_DELETE; gone >= ROWS_PER_DELETE; ) {
+      const [row] = await this.#pool.run<{ count: number }>('a deletion', this.#statements.clear, [sessionId])
+      gone = row?.count ?? 0
+    }
+  }
+
+  /**
+   * Removes what is older than `retentionDays`, piece by piece; done by itself, too, every `retentionCheckMs`. Answers how
+   * many messages went; 0 also when another process is at it.
+   */
+  async prune(): Promise<number> {
+    const { retentionDays, table } = this.#options
+    if (retentionDays === undefined) return 0
+    await this.open()
+    return this.#pool.lend('a clean-up', async (client) => {
+      const removed = await tryLock(client, table, async () => {
+        let total = 0
+        for (let gone = ROWS_PER_DELETE; gone >= ROWS_PER_DELETE && !this.#isClosed; total += gone) {
+          const { rows } = await client.query<{ count: number }>(this.#statements.prune.text, [retentionDays])
+          gone = rows[0]?.count ?? 0
+        }
+        return total
+      })
+      return removed ?? 0
+    })
+  }
+
+  async close(): Promise<void> {
+    this.#isClosed = true
+    clearInterval(this.#retention)
+    await this.#pool.close()
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+
+  async #prepare(): Promise<void> {
+    const { table, migrate, logger, retentionDays, retentionCheckMs } = this.#options
+    await ensureSchema(this.#pool, { table, migrate, logger, hasRetention: retentionDays !== undefined })
+    if (retentionDays === undefined || this.#isClosed || this.#retention !== undefined) return
+    const prune = () =>
+      void this.prune().catch((error: unknown) => {
+        if (!this.#isClosed) logger.warn({ err: error, table }, 'old messages were not removed, trying again later')
+      })
+    this.#retention = setInterval(prune, retentionCheckMs)
+    this.#retention.unref()
+  }
+
+  async #insert(appends: readonly (readonly NewRow[])[]): Promise<Answer[]> {
+    await this.open()
+    const rows = withoutStale(appends.flat())
+    try {
+      if (rows.length > 0) await this.#pool.run('a write', this.#statements.insert, toColumns(rows))
+      return appends.map(() => undefined)
+    } catch (error) {
+      if (!(error instanceof GatewayError) || error.code !== 'GW_INVALID_ARGUMENT') throw error
+      if (appends.length === 1) return [error]
+      // One of them is at fault, and the others are not to suffer for it.
+      const answers: Answer[] = []
+      for (const append of appends) answers.push(...(await this.#insert([append])))
+      return answers
+    }
+  }
+}
+
+function lengthOf(content: string, rich: string | null, metadata: string): number {
+  return content.length + (rich?.length ?? 0) + metadata.length
+}

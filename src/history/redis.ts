@@ -1,0 +1,145 @@
+import { z } from 'zod'
+import type { HistoryMessage, HistoryPage, HistoryRole, HistoryStore, NewHistoryMessage } from '../agent/history.ts'
+import { createLogger, type Logger } from '../logger.ts'
+import { checkId } from '../protocol/ids.ts'
+import { parseJson } from '../protocol/json.ts'
+import type { RedisClient } from '../redis/client.ts'
+import { RedisConnections } from '../redis/connections.ts'
+import { Keys } from '../redis/keys.ts'
+import { type RedisOption, resolveRedisOption } from '../redis/options.ts'
+import { Batcher } from '../util/batcher.ts'
+import { parseOptions } from '../util/parse-options.ts'
+import { checkMessages, checkPage, placeId } from './check.ts'
+
+/** Where a {@link RedisHistory} keeps what was said, and how much of it. */
+export interface RedisHistoryOptions {
+  /** Default `redis://127.0.0.1:6379/0`. */
+  readonly redis?: RedisOption
+  /** First part of every key. Default `queue`. */
+  readonly keyPrefix?: string
+  /** Most messages of one session; the oldest go first. Default 1,000. */
+  readonly maxMessages?: number
+  /** How long a session's history is kept after its last message, in ms. Default 30 days. */
+  readonly ttlMs?: number
+  /** Any pino-shaped logger. Default pino with level `warn`. */
+  readonly logger?: Logger
+}
+
+const schema = z.strictObject({
+  keyPrefix: z
+    .string()
+    .regex(/^[^\s{}]{1,128}$/, 'must be 1 to 128 characters without spaces and { }')
+    .default('queue'),
+  maxMessages: z.number().int().min(1).max(100_000).default(1_000),
+  ttlMs: z
+    .number()
+    .int()
+    .min(1)
+    .default(30 * 86_400_000),
+})
+
+/** Most messages in one call of the server. */
+const MESSAGES_PER_CALL = 256
+const LENGTH_PER_CALL = 1_048_576
+
+interface Append {
+  readonly sessionId: string
+  readonly count: number
+  readonly args: readonly (string | number)[]
+  readonly length: number
+}
+
+type RawMessage = [number: string, createdAt: string, message: string]
+
+/** A history in Redis: for all workers and clients, up to a number of messages per session, and for a time. */
+export class RedisHistory implements HistoryStore, AsyncDisposable {
+  readonly name = 'redis'
+  readonly #keys: Keys
+  readonly #connections: RedisConnections
+  readonly #redis: RedisClient
+  readonly #limits: readonly [maxMessages: number, ttlMs: number]
+  readonly #batcher: Batcher<Append, undefined>
+
+  /** @throws GatewayError `GW_INVALID_ARGUMENT` that names the option. */
+  constructor({ redis, logger, ...rest }: RedisHistoryOptions = {}) {
+    const { keyPrefix, maxMessages, ttlMs } = parseOptions(schema, rest)
+    this.#keys = new Keys(keyPrefix)
+    this.#connections = new RedisConnections(resolveRedisOption(redis), logger ?? createLogger('warn'))
+    this.#redis = this.#connections.client('prompt', 'history')
+    this.#limits = [maxMessages, ttlMs]
+    this.#batcher = new Batcher<Append, undefined>({
+      maxItems: MESSAGES_PER_CALL,
+      maxWeight: LENGTH_PER_CALL,
+      weigh: ({ length }) => length,
+      run: (appends) => this.#send(appends),
+    })
+  }
+
+  async append(sessionId: string, messages: readonly NewHistoryMessage[]): Promise<void> {
+    checkId('sessionId', sessionId)
+    checkMessages(messages)
+    for (let from = 0; from < messages.length; from += MESSAGES_PER_CALL) {
+      await this.#batcher.add(toAppend(sessionId, messages.slice(from, from + MESSAGES_PER_CALL)))
+    }
+  }
+
+  async list(sessionId: string, page?: HistoryPage): Promise<readonly HistoryMessage[]> {
+    const { limit, before } = checkPage(sessionId, page)
+    const { order, messages } = this.#keys.history(sessionId)
+    const rows = await this.#redis.script<RawMessage[]>('historyList', [order, messages], [limit, before?.number ?? ''])
+    return rows.reverse().map((row) => toMessage(sessionId, row))
+  }
+
+  async clear(sessionId: string): Promise<void> {
+    const { order, messages } = this.#keys.history(checkId('sessionId', sessionId))
+    await this.#redis.call('UNLINK', order, messages)
+  }
+
+  async close(): Promise<void> {
+    this.#connections.close()
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+
+  async #send(appends: readonly Append[]): Promise<undefined[]> {
+    const answers = await this.#redis.bySlot(
+      appends,
+      ({ sessionId }) => this.#keys.history(sessionId).order,
+      async (part) => {
+        const keys = part.flatMap(({ sessionId }) => Object.values(this.#keys.history(sessionId)))
+        const args = part.flatMap(({ count, args }) => [count, ...args])
+        await this.#redis.script('historyAppend', keys, [...this.#limits, ...args])
+        return part.map(() => undefined)
+      },
+    )
+    return [...answers]
+  }
+}
+
+function toAppend(sessionId: string, messages: readonly NewHistoryMessage[]): Append {
+  let length = 0
+  const args: (string | number)[] = []
+  for (const { role, content, messageId = '', fencingToken = 0, createdAt, metadata = {} } of messages) {
+    if (messageId !== '') checkId('messageId', messageId)
+    const json = content === '' ? '' : JSON.stringify([content, metadata])
+    length += json.length
+    args.push(role, messageId, fencingToken, createdAt === undefined ? '' : Math.floor(createdAt), json)
+  }
+  return { sessionId, count: messages.length, args, length }
+}
+
+function toMessage(sessionId: string, [number, time, text]: RawMessage): HistoryMessage {
+  const [, role = '', messageId = '', token = '0', json = ''] = /^(\S+) (\S*) (\d+) (.*)$/s.exec(text) ?? []
+  const parsed = parseJson(json)
+  const [content, metadata] = (parsed.ok ? parsed.value : ['', {}]) as [
+    HistoryMessage['content'],
+    HistoryMessage['metadata'],
+  ]
+  const createdAt = Number(time)
+  return {
+    ...{ id: placeId(createdAt, number), sessionId, role: role as HistoryRole, content, messageId },
+    ...{ metadata, createdAt, fencingToken: Number(token) },
+  }
+}

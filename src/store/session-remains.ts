@@ -1,0 +1,49 @@
+import type { RedisClient } from '../redis/client.ts'
+import type { Keys } from '../redis/keys.ts'
+
+const PER_CALL = 500
+
+/** What a session leaves in its slot of Redis: records, journals, their index, and the data stream; and how it goes. */
+export class SessionRemains {
+  readonly #redis: RedisClient
+  readonly #keys: Keys
+
+  constructor(redis: RedisClient, keys: Keys) {
+    this.#redis = redis
+    this.#keys = keys
+  }
+
+  /** Ids of all its tasks. */
+  messageIds(sessionId: string): Promise<string[]> {
+    return this.#redis.call<string[]>('ZRANGE', this.#keys.session(sessionId), 0, -1)
+  }
+
+  /**
+   * Removes records and journals of tasks that have their end; answers those that something may still run.
+   *
+   * @param unqueued - Tasks whose entries were taken off their control stream.
+   */
+  async forgetTasks(
+    sessionId: string,
+    messageIds: readonly string[],
+    unqueued: ReadonlySet<string>,
+  ): Promise<readonly string[]> {
+    const left: string[] = []
+    for (let from = 0; from < messageIds.length; from += PER_CALL) {
+      const part = messageIds.slice(from, from + PER_CALL)
+      const keys = part.flatMap((messageId) => [
+        this.#keys.task(sessionId, messageId),
+        this.#keys.journal(sessionId, messageId),
+      ])
+      const args = part.map((messageId) => (unqueued.has(messageId) ? '1' : '0'))
+      const gone = await this.#redis.script<number[]>('forgetTasks', keys, args)
+      left.push(...part.filter((_, index) => gone[index] === 0))
+    }
+    return left
+  }
+
+  /** Removes its events and the index of its tasks. */
+  async remove(sessionId: string): Promise<void> {
+    await this.#redis.call('UNLINK', this.#keys.data(sessionId), this.#keys.session(sessionId))
+  }
+}

@@ -1,0 +1,77 @@
+import { expect, onTestFinished, test } from 'vitest'
+import { GatewayClient } from '../../src/client/client.ts'
+import { RedisHistory } from '../../src/history/redis.ts'
+import { byclaw } from './support/program.ts'
+import { meetingPlace, startTalker } from './support/talker.ts'
+
+async function spoken() {
+  const place = meetingPlace()
+  const env = { ...place, BYAI_HISTORY_URL: 'redis' }
+  await startTalker(env)
+  const { REDIS_URL: redis, BYAI_WORKER_KEY_PREFIX: keyPrefix } = place
+  const history = new RedisHistory({ redis, keyPrefix })
+  const client = new GatewayClient({ redis, keyPrefix, history })
+  onTestFinished(async () => {
+    await client.close()
+    await history.close()
+  })
+  const [worker] = await client.listWorkers()
+  const { messageId } = await client.ask({
+    ...{ targetAgentType: worker?.capabilities[0] ?? '', sessionId: 's-1', content: 'hello', timeoutMs: 15_000 },
+  })
+  return { env, place, client, messageId }
+}
+
+test('a worker is told by a flag or a variable where its history is, and byclaw shows and deletes it', async () => {
+  const { env, client, messageId } = await spoken()
+  const kept = await client.getHistory('s-1')
+  expect(kept[0]).toMatchObject({ role: 'user', content: 'hello', messageId })
+
+  const shown = await byclaw(['history', 's-1'], { env })
+  expect(shown).toMatchObject({ code: 0, stderr: '' })
+  expect(shown.stdout).toMatch(/^ *AGE +ROLE +MESSAGE +CONTENT\n/)
+  expect(shown.stdout).toMatch(new RegExp(`user +${messageId} +hello`))
+
+  const asJson = await byclaw(['history', 's-1', '--json', '--limit', '1'], { env })
+  expect(
+    asJson.stdout
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line)),
+  ).toEqual([kept.at(-1)])
+
+  const deleted = await byclaw(['sessions', 'delete', 's-1', '--history-url', 'redis'], { env })
+  expect(deleted).toMatchObject({ code: 0, stdout: 'deleted 1 task, 0 of them cancelled\n', stderr: '' })
+  expect(await client.getHistory('s-1')).toEqual([])
+  const after = await byclaw(['history', 's-1'], { env })
+  expect(after).toMatchObject({ code: 0, stdout: '', stderr: 'nothing is kept of this session\n' })
+})
+
+test('without a place byclaw says what to do', async () => {
+  const place = meetingPlace()
+  const shown = await byclaw(['history', 's-1'], { env: place })
+  expect(shown.code).toBe(1)
+  expect(shown.stderr).toContain('GW_NO_HISTORY')
+  const deleted = await byclaw(['sessions', 'delete', 's-1', '--json'], { env: place })
+  expect(JSON.parse(deleted.stdout)).toEqual({
+    success: true,
+    tasks: 0,
+    cancelled: 0,
+    left: 0,
+    history: 'NOT_CONFIGURED',
+  })
+  expect(deleted.stderr).toContain('--history-url')
+})
+
+test.each([
+  [
+    ['history', 's-1', '--history-url', 'mysql://x'],
+    '--history-url is invalid: must be postgres://…, redis://… or redis',
+  ],
+  [['history', 's-1', '--history-url', 'redis', '--before', 'x'], "--before is invalid: must be a message's id"],
+  [['history', 's-1', '--history-url', 'postgres://x', '--history-table', 'a b'], '--history-table is invalid'],
+])('byclaw %j names what is at fault', async (args, reason) => {
+  const { code, stderr } = await byclaw(args, { env: meetingPlace() })
+  expect(stderr).toContain(reason)
+  expect(code).toBe(2)
+})

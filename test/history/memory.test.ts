@@ -1,0 +1,61 @@
+import { describe, expect, test } from 'vitest'
+import { MemoryHistory } from '../../src/history/memory.ts'
+import { historyContract } from './contract.ts'
+
+historyContract(async () => new MemoryHistory({ maxMessages: 400 }))
+
+describe('is bounded', () => {
+  const say = (history: MemoryHistory, session: string, messageId: string, content = messageId) =>
+    history.append(session, [{ role: 'user', messageId, content }])
+  const read = async (history: MemoryHistory, session: string) =>
+    (await history.list(session)).map(({ content }) => content)
+
+  test('in the messages of a session: the oldest go first', async () => {
+    const history = new MemoryHistory({ maxMessages: 3 })
+    for (const id of ['a', 'b', 'c', 'd', 'e']) say(history, 's', id)
+    expect(await read(history, 's')).toEqual(['c', 'd', 'e'])
+  })
+
+  test('in sessions: the quietest goes first', async () => {
+    const history = new MemoryHistory({ maxSessions: 2 })
+    say(history, 's-1', 'a')
+    say(history, 's-2', 'b')
+    say(history, 's-1', 'c')
+    say(history, 's-3', 'd')
+    expect(await read(history, 's-2')).toEqual([])
+    expect(await read(history, 's-1')).toEqual(['a', 'c'])
+  })
+
+  test('in characters, also of a single session', async () => {
+    const history = new MemoryHistory({ maxLength: 2_000 })
+    say(history, 's-1', 'a', 'x'.repeat(900))
+    say(history, 's-2', 'b', 'x'.repeat(900))
+    expect(await read(history, 's-1')).toHaveLength(1)
+    say(history, 's-2', 'c', 'x'.repeat(900))
+    expect(await read(history, 's-1')).toEqual([])
+    say(history, 's-2', 'd', 'x'.repeat(1_900))
+    expect((await read(history, 's-2')).map((text) => String(text).length)).toEqual([1_900])
+  })
+
+  test('what was replaced or forgotten counts no more', async () => {
+    const history = new MemoryHistory({ maxLength: 2_000 })
+    say(history, 's-1', 'a', 'x'.repeat(500))
+    for (let turn = 0; turn < 20; turn += 1) say(history, 's-2', 'b', 'x'.repeat(500))
+    for (let turn = 0; turn < 20; turn += 1) {
+      say(history, 's-3', 'c', 'x'.repeat(500))
+      await history.clear('s-3')
+    }
+    expect([await read(history, 's-1'), await read(history, 's-2')].map(({ length }) => length)).toEqual([1, 1])
+  })
+
+  test.each([{ maxMessages: 0 }, { maxSessions: 1.5 }, { maxLength: -1 }])(
+    'an option at fault is named: %j',
+    (options) => {
+      expect(() => new MemoryHistory(options)).toThrow(Object.keys(options)[0])
+    },
+  )
+})
+
+test('costs no turn of the event loop', () => {
+  expect(new MemoryHistory().append('s', [{ role: 'user', content: 'x' }])).toBeUndefined()
+})

@@ -1,0 +1,304 @@
+import { setTimeout as pause } from 'node:timers/promises'
+import { Client } from 'pg'
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
+import { PostgresHistory, type PostgresHistoryOptions } from '../../src/history/postgres.ts'
+import { type LocalPostgres, startLocalPostgres } from '../../src/testing/servers/postgres.ts'
+import { waitFor } from '../../src/testing/wait-for.ts'
+import { bringPrograms, INSTALL_TIMEOUT_MS } from '../support/programs.ts'
+import { memoryLogger } from '../worker/harness.ts'
+import { freshSession, historyContract } from './contract.ts'
+
+let postgres: LocalPostgres
+
+beforeAll(async () => {
+  await bringPrograms()
+  postgres = await startLocalPostgres({ fresh: true })
+}, INSTALL_TIMEOUT_MS)
+afterAll(() => postgres.stop())
+
+const freshTable = () => `t_${crypto.randomUUID().replaceAll('-', '')}`
+
+function open(options: Partial<PostgresHistoryOptions> = {}): PostgresHistory {
+  const logger = memoryLogger()
+  const history = new PostgresHistory({ connectionString: postgres.url, table: freshTable(), logger, ...options })
+  onTestFinished(() => history.close())
+  return history
+}
+
+async function sql<Row extends object>(text: string, values: unknown[] = []): Promise<Row[]> {
+  const client = new Client({ connectionString: postgres.url })
+  await client.connect()
+  try {
+    return (await client.query<Row>(text, values)).rows
+  } finally {
+    await client.end()
+  }
+}
+
+const LEGACY = (table: string) => `CREATE TABLE ${table} (id bigserial PRIMARY KEY, session_id varchar(128) NOT NULL,
+  role varchar(32) NOT NULL, content text NOT NULL, metadata jsonb, created_at timestamptz NOT NULL DEFAULT now())`
+
+describe('by contract', () => {
+  let shared: string
+  beforeAll(() => {
+    shared = freshTable()
+  })
+  historyContract(async () => open({ table: shared }))
+})
+
+describe('the table', () => {
+  test('is made by whoever comes first, however many come at once', async () => {
+    const table = freshTable()
+    const stores = Array.from({ length: 6 }, () => open({ table, retentionDays: 30 }))
+    await Promise.all(stores.map((store, index) => store.append('s', [{ role: 'user', content: `${index}` }])))
+    expect(await stores[0]?.list('s')).toHaveLength(6)
+    const indexes = await sql<{ name: string }>('SELECT indexname AS name FROM pg_indexes WHERE tablename = $1', [
+      table,
+    ])
+    expect(indexes.map(({ name }) => name).sort()).toEqual(
+      [`${table}_age_idx`, `${table}_once_idx`, `${table}_order_idx`, `${table}_pkey`].sort(),
+    )
+  })
+
+  test('lies in a schema, if one is named', async () => {
+    const schema = freshTable()
+    const history = open({ table: `${schema}.Messages` })
+    await history.append('s', [{ role: 'user', content: 'x' }])
+    expect(await sql(`SELECT content FROM ${schema}."Messages"`)).toEqual([{ content: 'x' }])
+    await history.open()
+  })
+
+  test('of an older SDK is taken over with what is in it, and its writers go on', async () => {
+    const table = freshTable()
+    await sql(LEGACY(table))
+    const write = (content: string) =>
+      sql(`INSERT INTO ${table} (session_id, role, content) VALUES ('s', 'user', $1)`, [content])
+    await write('before')
+    const history = open({ table })
+    await history.append('s', [{ role: 'assistant', content: 'answer', messageId: 'm', fencingToken: 1 }])
+    await write('after')
+    await write('')
+    expect((await history.list('s')).map(({ role, content, messageId }) => [role, content, messageId])).toEqual([
+      ['user', 'before', ''],
+      ['assistant', 'answer', 'm'],
+      ['user', 'after', ''],
+      ['user', '', ''],
+    ])
+    const session = 'x'.repeat(256)
+    await history.append(session, [{ role: 'user', content: 'long', messageId: 'm' }])
+    expect(await history.list(session)).toHaveLength(1)
+  })
+
+  test('keeps rich content in full, and its words for those who read only these', async () => {
+    const table = freshTable()
+    const history = open({ table })
+    const rich = [{ role: 'user', content: { text: 'look at this', files: [{ fileUrl: 'u' }], resources: [] } }]
+    await history.append('s', [{ role: 'user', content: rich, metadata: { a: 1 } }])
+    expect(await sql(`SELECT content, metadata FROM ${table}`)).toEqual([
+      { content: 'look at this', metadata: { a: 1 } },
+    ])
+    expect(await history.list('s')).toMatchObject([{ content: rich }])
+  })
+
+  test('is not touched without leave: then what is missing is said', async () => {
+    const table = freshTable()
+    await sql(LEGACY(table))
+    await expect(open({ table, migrate: false }).open()).rejects.toMatchObject({
+      code: 'GW_INVALID_ARGUMENT',
+      message: expect.stringMatching(
+        /migrate is false; missing: .*ADD COLUMN IF NOT EXISTS message_id .*varchar\(256\)/,
+      ),
+    })
+    await open({ table }).open()
+    await open({ table, migrate: false }).open()
+  })
+
+  test('is changed in as much time as it takes', async () => {
+    const table = freshTable()
+    await sql(LEGACY(table))
+    const client = new Client({ connectionString: postgres.url })
+    await client.connect()
+    await client.query(`BEGIN; LOCK TABLE ${table}`)
+    const opened = open({ table, statementTimeoutMs: 1_000 }).open()
+    opened.catch(() => undefined)
+    await waitFor(async () => (await sql('SELECT 1 FROM pg_locks WHERE NOT granted')).length > 0)
+    await pause(3_000) // longer than any other statement may take
+    await client.end()
+    await opened
+  })
+
+  test('of another kind is refused', async () => {
+    const table = freshTable()
+    await sql(`CREATE TABLE ${table} (id int)`)
+    await expect(open({ table }).open()).rejects.toMatchObject({
+      code: 'GW_INVALID_ARGUMENT',
+      details: { field: 'table', value: table, reason: 'it has no column session_id' },
+    })
+  })
+
+  test('gets an index again whose making was broken off', async () => {
+    const table = freshTable()
+    await open({ table }).open()
+    await sql(`UPDATE pg_index SET indisvalid = false WHERE indexrelid = '${table}_order_idx'::regclass`)
+    await open({ table }).append('s', [{ role: 'user', content: 'x' }])
+    const rows = await sql(`SELECT indisvalid FROM pg_index WHERE indexrelid = '${table}_order_idx'::regclass`)
+    expect(rows).toEqual([{ indisvalid: true }])
+  })
+
+  test('needs no rights over it where nothing is missing', async () => {
+    const [table, account] = [freshTable(), freshTable()]
+    await open({ table }).open()
+    await sql(`CREATE ROLE ${account} LOGIN; GRANT SELECT, INSERT, UPDATE, DELETE ON ${table} TO ${account};
+      GRANT USAGE ON SEQUENCE ${table}_id_seq TO ${account}`)
+    const url = new URL(postgres.url)
+    url.username = account
+    const history = open({ table, connectionString: url.href })
+    await history.append('s', [{ role: 'user', content: 'x' }])
+    await history.clear('s')
+    expect(await history.list('s')).toEqual([])
+  })
+})
+
+describe('old messages', () => {
+  const age = (table: string, days: number) =>
+    sql(`UPDATE ${table} SET created_at = now() - $1::int * interval '1 day'`, [days])
+
+  test('go after so many days, by one process at a time', async () => {
+    const table = freshTable()
+    const [one, two] = [open({ table, retentionDays: 30 }), open({ table, retentionDays: 30 })]
+    const many = Array.from({ length: 6_000 }, (_, index) => ({ role: 'user', content: `${index}` }) as const)
+    await one.append('s', many)
+    await age(table, 31)
+    await one.append('s', [{ role: 'user', content: 'young' }])
+    const removed = await Promise.all([one.prune(), two.prune()])
+    expect(removed.reduce((sum, count) => sum + count, 0)).toBe(6_000)
+    expect(await two.list('s')).toMatchObject([{ content: 'young' }])
+    expect(await two.prune()).toBe(0)
+  })
+
+  test('go by themselves', async () => {
+    const table = freshTable()
+    const history = open({ table, retentionDays: 1, retentionCheckMs: 50 })
+    await history.append('s', [{ role: 'user', content: 'old' }])
+    await age(table, 2)
+    await waitFor(async () => (await history.list('s')).length === 0)
+  })
+
+  test('stay, if nothing is said', async () => {
+    const table = freshTable()
+    const history = open({ table })
+    await history.append('s', [{ role: 'user', content: 'old' }])
+    await age(table, 20_000)
+    expect(await history.prune()).toBe(0)
+    expect(await history.list('s')).toHaveLength(1)
+  })
+})
+
+describe('trouble', () => {
+  test('one message that the table refuses harms no other', async () => {
+    const table = freshTable()
+    const history = open({ table })
+    await history.open()
+    await sql(`ALTER TABLE ${table} ADD CHECK (content <> 'forbidden')`)
+    const append = (content: string) => history.append('s', [{ role: 'user', content }])
+    const outcomes = await Promise.allSettled(['a', 'forbidden', 'b', 'c'].map(append))
+    expect(outcomes.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled', 'fulfilled'])
+    await expect(append('forbidden')).rejects.toMatchObject({
+      code: 'GW_INVALID_ARGUMENT',
+      message: expect.stringContaining('23514'),
+    })
+    expect(await history.list('s')).toHaveLength(3)
+  })
+
+  test('a database that is not there is said in plain words', async () => {
+    const history = open({ connectionString: 'postgres://postgres@127.0.0.1:1/postgres' })
+    await expect(history.list('s')).rejects.toMatchObject({
+      code: 'GW_HISTORY_FAILED',
+      message: expect.stringContaining('127.0.0.1:1'),
+    })
+  })
+
+  test('a statement that takes too long is given up', async () => {
+    const table = freshTable()
+    const history = open({ table, statementTimeoutMs: 1_000 })
+    await history.open()
+    const client = new Client({ connectionString: postgres.url })
+    await client.connect()
+    await client.query(`BEGIN; LOCK TABLE ${table}`)
+    await expect(history.append('s', [{ role: 'user', content: 'x' }])).rejects.toMatchObject({
+      code: 'GW_HISTORY_FAILED',
+      message: expect.stringContaining('57014'),
+    })
+    await client.end()
+    await history.append('s', [{ role: 'user', content: 'y' }])
+    expect(await history.list('s')).toMatchObject([{ content: 'y' }])
+  })
+
+  test('a restart and a crash of the server are survived', { timeout: 60_000 }, async () => {
+    // What is committed must be on the disk here, which the tests' servers do not wait for otherwise.
+    const own = await startLocalPostgres({ fresh: true, args: ['-c', 'synchronous_commit=on'] })
+    onTestFinished(() => own.stop())
+    const history = open({ connectionString: own.url })
+    const append = (content: string) => history.append('s', [{ role: 'user', content }])
+    await append('before')
+    await own.restart()
+    await append('between')
+    own.kill('SIGQUIT') // at once, with all its processes, and without putting its house in order
+    await waitFor(() => own.pid === undefined)
+    await expect(append('away')).rejects.toMatchObject({ code: 'GW_HISTORY_FAILED' })
+    await own.restart()
+    await waitFor(
+      () =>
+        append('after').then(
+          () => true,
+          () => false,
+        ),
+      { timeoutMs: 20_000 },
+    )
+    expect((await history.list('s')).map(({ content }) => content)).toEqual(['before', 'between', 'after'])
+  })
+
+  test('a closed one says so', async () => {
+    const history = open()
+    await history.close()
+    await expect(history.list('s')).rejects.toMatchObject({ code: 'GW_CLOSED' })
+    await expect(history.append('s', [{ role: 'user', content: 'x' }])).rejects.toMatchObject({ code: 'GW_CLOSED' })
+  })
+})
+
+describe('options', () => {
+  test.each([
+    ['connectionString', {}],
+    ['table', { connectionString: 'postgres://x', table: 'a; DROP TABLE b' }],
+    ['table', { connectionString: 'postgres://x', table: 'a.b.c' }],
+    ['retentionDays', { connectionString: 'postgres://x', retentionDays: 0 }],
+    ['maxConnections', { connectionString: 'postgres://x', maxConnections: 0 }],
+    ['colour', { connectionString: 'postgres://x', colour: 'red' }],
+  ])('%s is refused by name: %j', (field, options) => {
+    expect(() => new PostgresHistory(options as PostgresHistoryOptions)).toThrow(
+      expect.objectContaining({ code: 'GW_INVALID_ARGUMENT', details: expect.objectContaining({ field }) }),
+    )
+  })
+
+  test('at most so many connections are opened', async () => {
+    const history = open({ maxConnections: 2, connectionString: `${postgres.url}?application_name=counted` })
+    await Promise.all(Array.from({ length: 50 }, () => history.list(freshSession())))
+    const [row] = await sql<{ count: string }>(
+      "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'counted'",
+    )
+    expect(Number(row?.count)).toBeLessThanOrEqual(2)
+    expect(Number(row?.count)).toBeGreaterThan(0)
+  })
+
+  test('a pool of one’s own serves, and stays open', async () => {
+    const { Pool } = (await import('pg')).default
+    const pool = new Pool({ connectionString: postgres.url })
+    onTestFinished(() => pool.end())
+    const { logger } = { logger: memoryLogger() }
+    const history = new PostgresHistory({ pool, table: freshTable(), prepare: false, logger })
+    await history.append('s', [{ role: 'user', content: 'x' }])
+    expect(await history.list('s')).toHaveLength(1)
+    await history.close()
+    expect((await pool.query('SELECT 1 AS one')).rows).toEqual([{ one: 1 }])
+  })
+})

@@ -1,0 +1,55 @@
+import { expect, onTestFinished, test } from 'vitest'
+import { RedisHistory, type RedisHistoryOptions } from '../../src/history/redis.ts'
+import { freshPrefix, testRedisUrl } from '../support/redis.ts'
+import { House } from '../worker/harness.ts'
+import { freshSession, historyContract } from './contract.ts'
+
+function open(options: RedisHistoryOptions = {}): RedisHistory {
+  const history = new RedisHistory({ redis: testRedisUrl(), keyPrefix: freshPrefix(), ...options })
+  onTestFinished(() => history.close())
+  return history
+}
+
+historyContract(async () => open())
+
+test('keeps so many messages of a session, and forgets of the others what it knew', async () => {
+  const house = new House()
+  const history = open({ keyPrefix: house.prefix, maxMessages: 3 })
+  for (const id of ['a', 'b', 'c', 'd', 'e']) {
+    await history.append('s', [
+      { role: 'user', messageId: id, content: id, fencingToken: 4 },
+      { role: 'assistant', messageId: id, content: id.toUpperCase(), fencingToken: 4 },
+    ])
+  }
+  expect((await history.list('s')).map(({ content }) => content)).toEqual(['D', 'e', 'E'])
+  const { messages } = house.keys.history('s')
+  expect((await house.redis.hkeys(messages)).sort()).toEqual(
+    ['#10', '#8', '#9', '=assistant d', '=assistant e', '=user e', '^d', '^e', 'n'].sort(),
+  )
+})
+
+test('goes a time after the last message', async () => {
+  const house = new House()
+  const history = open({ keyPrefix: house.prefix, ttlMs: 60_000 })
+  await history.append('s', [{ role: 'user', content: 'x' }])
+  for (const key of Object.values(house.keys.history('s'))) {
+    const ttl = await house.redis.pttl(key)
+    expect(ttl).toBeGreaterThan(0)
+    expect(ttl).toBeLessThanOrEqual(60_000)
+  }
+})
+
+test('carries many sessions at once, and many messages', async () => {
+  const history = open()
+  const sessions = Array.from({ length: 300 }, freshSession)
+  await Promise.all(sessions.map((session) => history.append(session, [{ role: 'user', content: session }])))
+  for (const session of [sessions[0], sessions[299]]) {
+    expect(await history.list(session as string)).toMatchObject([{ content: session }])
+  }
+  await history.append(
+    'many',
+    Array.from({ length: 700 }, (_, index) => ({ role: 'user', content: `${index}` }) as const),
+  )
+  const page = await history.list('many', { limit: 1_000 })
+  expect([page.length, page[0]?.content, page.at(-1)?.content]).toEqual([700, '0', '699'])
+})

@@ -1,0 +1,71 @@
+import type { Redis } from 'ioredis'
+import { beforeEach, expect, test } from 'vitest'
+import type { Keys } from '../../src/redis/keys.ts'
+import { ControlReader, lanesOf } from '../../src/store/control-streams.ts'
+import { Journals } from '../../src/store/journals.ts'
+import { TaskRecords } from '../../src/store/task-records.ts'
+import { openStore } from '../redis/harness.ts'
+
+let keys: Keys
+let bare: Redis
+let journals: Journals
+let records: TaskRecords
+let reader: (consumer?: string) => ControlReader
+const ref = { sessionId: 's', messageId: 'parent' }
+
+beforeEach(async () => {
+  const store = openStore()
+  ;({ keys, bare } = store)
+  journals = new Journals(store.redis, keys)
+  records = new TaskRecords(store.redis, keys)
+  reader = (consumer = 'w') =>
+    new ControlReader({
+      ...{ redis: store.redis, blocking: store.connections.client('blocking'), streams: lanesOf(['child'], keys) },
+      ...{ group: 'g', consumer, begins: { list: keys.calls(), version: '' } },
+    })
+  await records.admit([{ ...ref, agentType: 'parent', traceId: 't', parentMessageId: '', userCode: '' }])
+  await records.begin('caller', [{ ...ref, entryId: '1-0', turn: '' }])
+})
+
+const called = { agentType: 'child', traceId: 't', userCode: '', parentMessageId: 'parent', replies: true } as const
+
+function call(messageId: string) {
+  const child = { ...called, messageId, priority: 'normal', data: messageId } as const
+  return journals.open({ ...ref, fence: 'R:1:1-0:caller', op: messageId, entry: '{}', sum: '', called: child })
+}
+
+const fence = (messageId: string) => bare.hget(keys.task('s', messageId), 'fence')
+
+test('who waits gets a called task begun; a second begin by its entry bears that', async () => {
+  const own = reader()
+  await own.ensureGroups()
+  const waiting = own.block(5)
+  await call('child')
+  const [entry] = await waiting
+  expect(entry).toMatchObject({ maybeBegun: true, deliveries: 1, begun: ['1', '0', expect.any(String), '1', '', ''] })
+  expect(await fence('child')).toBe(`R:1:${entry?.id}:w`)
+  expect(await bare.exists(keys.calls())).toBe(0)
+  const request = { sessionId: 's', messageId: 'child', entryId: entry?.id ?? '', turn: '' }
+  expect((await records.begin('other', [request]))[0]).toMatchObject({ status: 'begun', epoch: 2, attempt: 1 })
+})
+
+test('one that was cancelled meanwhile, or that others have, is left to begin', async () => {
+  const [own, other] = [reader(), reader('other')]
+  await own.ensureGroups()
+  await call('first')
+  await call('second')
+  await bare.hset(keys.task('s', 'first'), 'cancel', '{}')
+  const [taken] = (await other.take({ budget: 1, streams: own.streams, steps: [{ first: 0, count: 3, most: 1 }] }))
+    .entries
+  expect(taken?.raw[1]).toContain('first')
+  const [entry] = await own.block(5)
+  expect(entry?.raw[1]).toContain('second')
+  expect(entry?.begun).toBeDefined()
+  expect(await fence('first')).toBe('Q:0::')
+})
+
+test('the list of the newest calls stays short, and goes by itself', async () => {
+  for (let index = 0; index < 20; index += 1) await call(`child-${index}`)
+  expect(await bare.llen(keys.calls())).toBe(8)
+  expect(await bare.pttl(keys.calls())).toBeGreaterThan(0)
+})
