@@ -111,9 +111,11 @@ async function waiting(scene: Scene, task: TaskFacts): Promise<ExplanationDetail
   const isHeld = await isHeldBack(tools, task)
   const { seat, isCutOff } = await findEntry(tools.survey, lanesOfTask(tools.keys, task), task)
   if (seat !== null) return seated(scene, task, seat)
-  if (status !== 'QUEUED' && isHeld) {
+  // A queued task goes to the agenda only if its one worker runs a version that does not go on with it.
+  const version = status === 'QUEUED' && task.lane !== null ? (task.laneVersion ?? undefined) : undefined
+  if (isHeld && (status !== 'QUEUED' || version !== undefined)) {
     const dueInMs = dueAt === null ? null : dueAt - now
-    return { ...ref, state: 'held-back', agentType, status, dueAt, dueInMs, attempt: task.attempt + 1, error }
+    return { ...ref, state: 'held-back', agentType, status, version, dueAt, dueInMs, attempt: task.attempt + 1, error }
   }
   return { ...ref, state: 'stranded', agentType, status, isGuess: isCutOff }
 }

@@ -67,7 +67,10 @@ function taken({ worker, idleMs, takeoverInMs, workers, agentType }: Of<'taken'>
   return `${who}; nothing was heard for ${span(idleMs)}. ${takeover(takeoverInMs, workers, agentType)}`
 }
 
-function heldBack({ status, dueInMs, dueAt, attempt, error }: Of<'held-back'>): string {
+function heldBack({ status, version, dueInMs, dueAt, attempt, error }: Of<'held-back'>): string {
+  if (version !== undefined) {
+    return `It is for one worker only, and version '${version}' ran it last: it waits until that worker runs that version, or one that declares it compatible; or cancel the task.`
+  }
   const due =
     dueInMs === null || dueAt === null
       ? 'until its time has come'

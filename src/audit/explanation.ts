@@ -59,7 +59,9 @@ export type ExplanationDetail = TaskRef &
     | {
         readonly state: 'held-back'
         readonly agentType: string
-        readonly status: 'DELAYED' | 'RETRYING'
+        readonly status: 'QUEUED' | 'DELAYED' | 'RETRYING'
+        /** Set if it is for one worker only, and begun by that version, with which that worker does not go on now. */
+        readonly version: string | undefined
         readonly dueAt: number | null
         readonly dueInMs: number | null
         readonly attempt: number

@@ -14,8 +14,8 @@
 --   {failed, epoch}  this very entry's attempt failed for good: see that its dead letter is written and that those who
 --                    wait for the end are told, then ack
 --   {elsewhere, version, epoch} the task's journal was written by a version that this worker does not go on with: put its
---                    envelope on the lane of that version, with the epoch as its turn, then ack. Asked again it answers so
---                    again; doing it twice does no harm
+--                    envelope on the lane of that version, or back on its own lane later if it has one, with the epoch as its
+--                    turn, then ack. Asked again it answers so again, or 'parked'; doing it twice does no harm
 --   {parked, due_in, epoch} this very entry's attempt failed and the next is due then: see that it is on the agenda, then ack
 -- Ownership hangs on the id of the one live entry, never on a state alone: a worker that dies between delivery and
 -- start leaves the state as it was, and the redelivered entry must still be the one that may run. A record without a
@@ -57,9 +57,11 @@ for i = 1, #KEYS do
     -- Whoever takes a cancelled task only ends it.
     local foreign = more and not held[4] and foreign_version(more[2], epoch)
     if foreign then
-      -- It waits for another entry now; this one stays known until that is written.
-      if state == 'R' then redis.call('HSET', KEYS[i], 'fence', 'Q:' .. epoch .. ':' .. entry_id .. ':') end
-      redis.call('HSET', KEYS[i], 'lane_version', foreign)
+      -- It waits for another entry now; this one stays known until that is written. Each time is a turn of its own, since
+      -- what goes by the agenda must not be taken for what leaves it just now.
+      epoch = string.format('%.0f', epoch + 1)
+      local fence = (state == 'T' and 'T:' or 'Q:') .. epoch .. ':' .. entry_id .. ':'
+      redis.call('HSET', KEYS[i], 'fence', fence, 'version', epoch .. ' ' .. foreign, 'lane_version', foreign)
       out[i] = { 'elsewhere', foreign, epoch }
     elseif may_run then
       local expired = not held[6] and held[5] and tonumber(held[5]) <= now_number

@@ -78,6 +78,36 @@ describe('a suspended task', () => {
     expect((await client.listWorkers()).find(({ workerId }) => workerId === 'w-1')?.agentVersions).toEqual(['v1'])
   })
 
+  test('of one worker stays its own: it waits for that worker to come back with the version', async () => {
+    const house = new House()
+    const client = house.client()
+    const old = await house.work(handle, { ...quick, workerId: 'w-1', version: 'v1' })
+    await client.sendMessage({ ...send, targetWorkerId: 'w-1' })
+    await waitFor(async () => (await client.getTask(ref))?.status === 'WAITING_AGENT')
+    await old.stop()
+    const agenda = async () => {
+      const keys = await house.redis.keys(`${house.prefix}:delayed:*`)
+      const items = keys.map(async (key) => (await house.redis.zrange(key, '0', '-1')).map((id) => ({ key, id })))
+      return (await Promise.all(items)).flat()
+    }
+    const changed = await house.work(handle, { ...quick, workerId: 'w-1', version: 'v2' })
+    await house.work(handle, { ...quick, workerId: 'w-2', version: 'v1' })
+    await child(house)
+    await waitFor(() => handedOver(house).length === 1)
+    await waitFor(async () => (await client.explain(ref)).state === 'held-back')
+    const explanation = await client.explain(ref)
+    expect(explanation).toMatchObject({ state: 'held-back', status: 'QUEUED', version: 'v1' })
+    expect(explanation.text).toContain("for one worker only, and version 'v1' ran it last")
+    const { findings } = await client.diagnose({ fix: true, intervalMs: 50 })
+    expect(findings.filter((finding) => JSON.stringify(finding).includes('"m"'))).toEqual([])
+    await changed.stop()
+    // Its time comes now rather than in half a minute.
+    for (const { key, id } of await agenda()) await house.redis.zadd(key, 'XX', 0, id)
+    await house.work(handle, { ...quick, workerId: 'w-1', version: 'v1' })
+    expect((await client.result(ref)).data).toBe('w-1 y')
+    expect(await house.dones('s', 'm')).toHaveLength(1)
+  })
+
   test('of a version is not run by a worker without one, and can be cancelled', async () => {
     const { house, client } = await left()
     await house.work(handle, { ...quick, workerId: 'w-2' })
