@@ -7,8 +7,8 @@ import type { Priority } from '../redis/keys.ts'
 import { Service } from '../service.ts'
 import { type ControlLeases, isGroupGone } from '../store/control-leases.ts'
 import type { ControlReader, ControlStream, Ends, TakenEntry } from '../store/control-streams.ts'
-import { type Deferred, deferred } from '../util/deferred.ts'
 import { sleep } from '../util/sleep.ts'
+import { untilAborted } from '../util/until-aborted.ts'
 import type { LeaseKeeper } from './lease-keeper.ts'
 import { Rota } from './rota.ts'
 import { Settlement } from './settlement.ts'
@@ -60,8 +60,6 @@ export class Intake extends Service {
   #draining = true
   /** Where the streams ended when they were last found empty, until somebody waits for more. */
   #ends: Ends | undefined
-  /** Until the handlers of what the last wait brought have been called. */
-  #begun: Deferred<void> | undefined
   #failures = 0
   #losses = 0
 
@@ -114,7 +112,6 @@ export class Intake extends Service {
   protected override async onStop(): Promise<void> {
     this.#stopping.abort()
     this.#slots.wake()
-    this.#begun?.resolve()
     const ended = this.#loop.then(() => true)
     while (!(await Promise.race([ended, sleep(UNBLOCK_EVERY_MS).then(() => false)]))) void this.#unblock()
   }
@@ -184,9 +181,7 @@ export class Intake extends Service {
     const accepted = this.accept(entries)
     if (this.#draining) return
     // A wait over many streams costs the server as much as a task. It goes out behind what these tasks say first.
-    this.#begun = deferred()
-    void accepted.then(this.#begun.resolve)
-    await this.#begun.promise
+    await untilAborted(accepted, this.#stopping.signal)
     await nextTurn()
   }
 
