@@ -10,17 +10,22 @@ import { contentOfResult, type Outcome } from './outcome.ts'
 import { decideRetry } from './retry-decision.ts'
 import type { TaskMemory } from './task-memory.ts'
 
+/** As much of an attempt's context as its conclusion needs. */
+interface Voice {
+  /** Made when it is asked for, because most tasks have nothing to log. */
+  readonly logger: Logger
+  /** Called before the emitter's text is used where that is only a part. */
+  completeText(): Promise<void>
+}
+
 /** An attempt that has come to its outcome, and what is needed to record it. */
 export interface Drawn {
   readonly outcome: Outcome
   readonly assignment: Assignment
   readonly emitter: Emitter
-  /** Called before the emitter's text is used. */
-  readonly completeText?: () => Promise<void>
   /** What it leaves in the session's history, if the handler has run and there is one. */
   readonly memory?: TaskMemory | undefined
-  /** Made when it is asked for, because most tasks have nothing to log. */
-  readonly logger: Logger
+  readonly context: Voice
 }
 
 type Failed = Outcome & { status: 'FAILED' }
@@ -53,24 +58,24 @@ export class Conclusion {
   async draw(drawn: Drawn): Promise<boolean> {
     const { outcome, assignment } = drawn
     if (outcome.status === 'SUSPENDED') {
-      drawn.logger.debug({}, 'task suspended until an answer comes')
+      drawn.context.logger.debug({}, 'task suspended until an answer comes')
       return true
     }
     if (outcome.status === 'RELINQUISHED') {
       const { reason } = outcome
-      drawn.logger.warn({ reason: reason.message, code: reason.code }, 'attempt given up')
+      drawn.context.logger.warn({ reason: reason.message, code: reason.code }, 'attempt given up')
       return false
     }
     try {
       if (outcome.status === 'FINISHED') {
-        drawn.logger.info({}, 'the task was ended from outside')
+        drawn.context.logger.info({}, 'the task was ended from outside')
         await drawn.memory?.settled() // once it is retired, nothing of it is written any more
         await this.#records.retire(assignment.header, outcome.fence)
       } else await this.#record(drawn, outcome)
       return true
     } catch (error) {
       // Nothing is lost: the entry stays pending, and whoever owns the task now, or takes it next, ends it.
-      drawn.logger.error({ err: error }, 'the outcome of the attempt was not recorded by this worker')
+      drawn.context.logger.error({ err: error }, 'the outcome of the attempt was not recorded by this worker')
       return false
     }
   }
@@ -86,20 +91,20 @@ export class Conclusion {
     switch (outcome.status) {
       case 'COMPLETED': {
         const { result, resultJson } = outcome
-        if (typeof result !== 'string') await drawn.completeText?.()
+        if (emitter.isTextPartial && typeof result !== 'string') await drawn.context.completeText()
         const content = contentOfResult(result, emitter.text)
         const isSaid = typeof result === 'string' || content === ''
         const fields: Record<string, string> = isSaid ? { result: resultJson } : { result: resultJson, content }
         return emitter.end({ type: 'done', status: 'COMPLETED', result }, fields)
       }
       case 'CANCELLED': {
-        drawn.logger.info({ reason: outcome.reason }, 'task cancelled')
+        drawn.context.logger.info({ reason: outcome.reason }, 'task cancelled')
         const done = cancelledDone(outcome.reason)
         return emitter.end(done, { error: JSON.stringify(done.error) })
       }
       case 'EXPIRED': {
         const done = expiredDone()
-        drawn.logger.info({}, done.error.message)
+        drawn.context.logger.info({}, done.error.message)
         return emitter.end(done, { error: JSON.stringify(done.error) })
       }
       case 'FAILED':
@@ -108,7 +113,8 @@ export class Conclusion {
   }
 
   async #fail(drawn: Drawn, outcome: Failed): Promise<void> {
-    const { assignment, logger } = drawn
+    const { assignment } = drawn
+    const { logger } = drawn.context
     const { agentType, header, ownership } = assignment
     const { attempt } = ownership
     const policy = resolveRetry(header.options?.retry, this.#retryOf(agentType))
@@ -120,7 +126,7 @@ export class Conclusion {
   }
 
   async #retry(
-    { assignment, emitter, logger }: Drawn,
+    { assignment, emitter, context: { logger } }: Drawn,
     { fault, cause }: Failed,
     { delayMs, fields }: { delayMs: number; fields: Record<string, string> },
   ): Promise<void> {
@@ -135,7 +141,11 @@ export class Conclusion {
     outcome: Failed,
     { history, fields }: { history: readonly AttemptFailure[]; fields: Record<string, string> },
   ): Promise<void> {
-    const { assignment, emitter, logger } = drawn
+    const {
+      assignment,
+      emitter,
+      context: { logger },
+    } = drawn
     const { fault, cause } = outcome
     logger.error({ err: cause, code: fault.code }, 'task failed')
     await drawn.memory?.answer(outcome)

@@ -149,10 +149,7 @@ export class Execution {
       assignment,
       emitter: this.#emitter,
       memory: this.#memory,
-      completeText: () => context.completeText(),
-      get logger() {
-        return context.logger
-      },
+      context,
     })
     if (this.#plugins !== undefined) tellEnd(this.#plugins, outcome, { closed, emitter: this.#emitter })
     if (context.hasWorkspace) await context.dispose()
@@ -170,12 +167,8 @@ export class Execution {
     const { maxPayloadBytes } = this.#resources
     const timeoutMs = this.assignment.header.options?.timeoutMs ?? this.#resources.taskTimeoutMs
     return new Promise((resolve) => {
-      const timer = timeoutMs === undefined ? undefined : this.#startTimer(timeoutMs)
-      this.#settle = (outcome) => {
-        clearTimeout(timer)
-        resolve(outcome)
-      }
-      const settle = this.#settle
+      const settle = timeoutMs === undefined ? resolve : this.#inTime(timeoutMs, resolve)
+      this.#settle = settle
       this.#process().then(
         (result) => settle(completed(result, maxPayloadBytes)),
         (error: unknown) => settle(failed(error)),
@@ -232,8 +225,12 @@ export class Execution {
     return { status: 'RELINQUISHED', reason: error }
   }
 
-  #startTimer(timeoutMs: number): NodeJS.Timeout {
-    return setTimeout(() => this.abort(new GatewayError('GW_TASK_TIMEOUT', { timeoutMs })), timeoutMs)
+  #inTime(timeoutMs: number, resolve: (outcome: Outcome) => void): (outcome: Outcome) => void {
+    const timer = setTimeout(() => this.abort(new GatewayError('GW_TASK_TIMEOUT', { timeoutMs })), timeoutMs)
+    return (outcome) => {
+      clearTimeout(timer)
+      resolve(outcome)
+    }
   }
 
   async #process(): Promise<unknown> {
