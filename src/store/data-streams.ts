@@ -93,7 +93,7 @@ export class DataWriter {
     const [streamTtl, indexTtl] = [streamTtlMs, resultTtlMs].map((ttlMs) => Math.ceil(ttlMs + periodMs))
     this.#header = [resultTtlMs, streamTtl as number, indexTtl as number, streamMaxLength, ...push]
     this.#batcher = new Batcher<() => Commit, CommitAnswer>({
-      maxItems: 64,
+      maxItems: 128,
       maxInFlight: 2,
       run: async (sources) => {
         const commits = sources.map((source) => source())
