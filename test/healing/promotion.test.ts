@@ -32,7 +32,10 @@ test('a replica that had not heard of the last writes takes over: lost ends are 
   const kept = [...ward.accepted]
   const waiting = { targetAgentType: 'later', sessionId: 's', content: 'quick' }
   await ward.client.sendMessage({ ...waiting, messageId: 'kept', delayMs: 1_000 })
-  await master.call('WAIT', 1, 10_000)
+  // WAIT is for the writes of its own connection: one of these comes behind all of theirs.
+  await master.set('last', 'one')
+  expect(await master.call('WAIT', 1, 10_000)).toBe(1)
+  expect(await replica.redis.get('last')).toBe('one')
 
   // From here on the replica hears nothing: a start, an end, sends and their ends are confirmed, and will be lost.
   await replica.redis.call('REPLICAOF', 'NO', 'ONE')
