@@ -7,6 +7,9 @@ import type { Patience } from './patience.ts'
 /** A script, by its file name in camelCase. */
 export type ScriptName = keyof typeof LUA
 
+/** So many bytes are not held back for what else a turn may bring. */
+const MOST_GATHERED = 65_536
+
 const ANYWHERE: ReadonlySet<string> = new Set(['CLIENT', 'PING'])
 
 export type RedisValue = string | number | Buffer
@@ -173,7 +176,13 @@ export class RedisClient {
 function gatherWrites(redis: Redis | Cluster): void {
   if (redis.status !== 'ready' || !('stream' in redis)) return
   const { stream } = redis
-  if (stream.writableCorked > 0) return
+  if (stream.writableCorked > 0) {
+    // The server is to work on what is there while more is put together.
+    if (stream.writableLength < MOST_GATHERED) return
+    stream.uncork()
+    stream.cork()
+    return
+  }
   stream.cork()
   process.nextTick(uncork, stream)
 }
