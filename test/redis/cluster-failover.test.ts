@@ -202,8 +202,9 @@ test('a master that holds control streams and sessions is killed under load: its
     const events = fleet.seen.get(task.sessionId)?.filter((event) => event.messageId === messageId) ?? []
     expect(events.filter(({ type }) => type === 'done')).toHaveLength(1)
     expect(foldText(events)).toBe(`${content} said`)
-    // Nobody takes what runs elsewhere because a master is away that has nothing to do with it.
-    if (!isStruck(task)) expect([messageId, fleet.starts.get(messageId)]).toEqual([messageId, 1])
+    // A lease that nobody could renew may have run out. All others were renewed, though a master was away.
+    if (!shard.holds(keys.control(task.targetAgentType)))
+      expect([messageId, fleet.starts.get(messageId)]).toEqual([messageId, 1])
   }
   for (const capability of CAPABILITIES)
     await waitFor(async () => (await fleet.bare.xlen(keys.control(capability))) === 0, PATIENT)
