@@ -27,6 +27,12 @@ export type ConnectionRole = 'patient' | 'pulse' | 'prompt' | 'blocking' | 'subs
 export const BLOCK_MS = SILENCE_MS / 2
 
 const PROMPT_TIMEOUT_MS = 10_000
+/**
+ * How often a command of somebody who waits is sent to where a Cluster says that its slot is: a node that is away costs
+ * up to two tries in 100 ms until its replica has taken over. Others begin anew when ioredis gives up after its default.
+ */
+const PROMPT_REDIRECTIONS = PROMPT_TIMEOUT_MS / 50
+const REDIRECTIONS = 16
 /** Longest pause between two attempts to connect: recovery is promised within 2 s of the server's return. */
 const RETRY_MOST_MS = 500
 /** What says that this server is not, or not yet, the one to ask: connect again, to whatever is the master then. */
@@ -211,6 +217,7 @@ function clusterBehaviour(role: ConnectionRole, own: RedisOptions, given: object
     lazyConnect: lazyConnect === true,
     clusterRetryStrategy: retryStrategy as (times: number) => number,
     shardedSubscribers: role === 'subscriber',
+    maxRedirections: role === 'prompt' ? PROMPT_REDIRECTIONS : REDIRECTIONS,
     redisOptions: { ...given, ...redisOptions },
   }
 }

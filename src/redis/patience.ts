@@ -8,6 +8,9 @@ import { sleep } from '../util/sleep.ts'
  */
 const FOR_NOW = /(?:^|: -)(?:OOM|MISCONF|NOREPLICAS|BUSY|LOADING|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|READONLY) /
 
+/** What ioredis says when a node of a Cluster is away for longer than it tries; a replica will have its slots. */
+const NODE_AWAY = /^Too many Cluster redirections\./
+
 const FIRST_MS = 50
 const MOST_MS = 500
 /** The refusals are over when there was none for this long. */
@@ -18,9 +21,13 @@ export function isRefusedForNow(error: unknown): boolean {
   return error instanceof Error && error.name === 'ReplyError' && FOR_NOW.test(error.message)
 }
 
+function isNodeAway(error: unknown): boolean {
+  return error instanceof Error && NODE_AWAY.test(error.message)
+}
+
 /**
- * Carries out what the server refuses for now again and again, with pauses, until it takes it. Says so once when it
- * begins and once when it is over, however many commands are concerned.
+ * Carries out what the server refuses for now, or a Cluster has no node for, again and again, with pauses, until it is
+ * taken. Says so once when it begins and once when it is over, however many commands are concerned.
  */
 export class Patience {
   readonly #logger: Logger
@@ -40,7 +47,7 @@ export class Patience {
       try {
         return await attempt()
       } catch (error) {
-        if (!isRefusedForNow(error)) throw error
+        if (!isRefusedForNow(error) && !isNodeAway(error)) throw error
         await this.#wait(refusals, errorMessage(error))
       }
     }
