@@ -48,6 +48,8 @@ export class HistoryKeeper extends Service {
   readonly #logger: Logger
   readonly #stopping = new AbortController()
   readonly #waiting = new Set<Waiting>()
+  /** Messages on their way to Redis. */
+  readonly #putting = new Set<Promise<void>>()
   #sweeper: NodeJS.Timeout | undefined
   #isDown = false
   #woken = new AbortController()
@@ -167,7 +169,13 @@ export class HistoryKeeper extends Service {
     this.#woken.abort()
   }
 
-  async #putBy(parcel: Parcel): Promise<void> {
+  #putBy(parcel: Parcel): Promise<void> {
+    const putting = this.#putByNow(parcel).finally(() => this.#putting.delete(putting))
+    this.#putting.add(putting)
+    return putting
+  }
+
+  async #putByNow(parcel: Parcel): Promise<void> {
     try {
       if (await this.#buffer.put(parcel)) this.#putByCount += 1
       else this.#lose(parcel, 'the history is down, and too many messages wait for it on Redis')
@@ -210,6 +218,8 @@ export class HistoryKeeper extends Service {
 
   /** True if the store takes a message that waits, or can be read where none does. */
   async #answers(): Promise<boolean> {
+    // What the store did not take is what it is to be tried with: reads may work where writes do not.
+    await Promise.all(this.#putting)
     const { parcels } = await this.#buffer.page()
     const [oldest] = parcels
     if (oldest !== undefined) return (await this.#tell([oldest])) === undefined

@@ -63,6 +63,7 @@ class Moody implements HistoryStore {
 describe('a history that is down', () => {
   test.each(['failing', 'silent'] as const)(
     '%s: holds up no task and loses nothing; one line says so, one that it is back',
+    { timeout: 60_000 },
     async (mood) => {
       const house = new House()
       const history = new Moody()
@@ -75,7 +76,8 @@ describe('a history that is down', () => {
       expect(await house.redis.pttl(house.keys.historyBuffer('moody').messages)).toBeGreaterThan(0)
 
       history.mood = 'well'
-      await waitFor(() => worker.history.status === 'UP', { timeoutMs: 15_000 })
+      // A write that is never answered is given up after ten seconds.
+      await waitFor(() => worker.history.status === 'UP', { timeoutMs: 30_000 })
       await waitFor(async () => (await waits(house, 'moody')) === 0, { timeoutMs: 15_000 })
       for (const index of [0, 7, 19]) {
         expect(said(await history.kept.list(`s-${index}`))).toEqual([
