@@ -9,6 +9,7 @@ import type { InboxWriter } from '../store/inbox.ts'
 import {
   type CancelRequest,
   epochOf,
+  isCancelled,
   isUnbound,
   ownerOf,
   type TaskKin,
@@ -97,10 +98,13 @@ export class Canceller {
   }
 
   async #cancelOne(ref: TaskRef, wish: CancelWish): Promise<CancelStatus> {
-    for (;;) {
+    for (let asked = false; ; asked = true) {
       const answer = await this.#ender.end(ref, cancelledDone(wish.reason), { force: wish.mode === 'force' })
       if (answer.status === 'missing') return 'NOT_FOUND'
-      if (answer.status === 'finished') return 'ALREADY_FINISHED'
+      if (answer.status === 'finished') {
+        // A request that was sent again after a lost reply comes too late for the end that its first copy has brought.
+        return asked && isCancelled(answer.outline.fence) ? 'CANCELLED' : 'ALREADY_FINISHED'
+      }
       if (answer.status === 'ended') {
         await this.#tidy(ref, answer.outline.fence, wish)
         return 'CANCELLED'

@@ -17,7 +17,7 @@ import { AskAgentCommand, type CommandContent, type GatewayCommand } from '../pr
 import type { TaskRef } from '../protocol/ids.ts'
 import { entryField } from '../redis/streams.ts'
 import type { DataWriter } from '../store/data-streams.ts'
-import { type CancelRequest, isEnded, suspendedFence } from '../store/task-records.ts'
+import { type CancelRequest, isCancelled, isEnded, suspendedFence } from '../store/task-records.ts'
 import type { Assignment } from './assignment.ts'
 import type { Conclusion } from './conclusion.ts'
 import { brokenOff, completed, failed, type Outcome } from './outcome.ts'
@@ -126,7 +126,7 @@ export class Execution {
       return
     }
     const cancel = this.#cancel ?? { reason: 'by force', requestedBy: '' }
-    this.#signal.abort(holder.startsWith('X:') ? cancelledError(cancel) : lost)
+    this.#signal.abort(isCancelled(holder) ? cancelledError(cancel) : lost)
     this.#settle?.({ status: 'FINISHED', fence: holder })
   }
 

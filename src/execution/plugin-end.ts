@@ -1,5 +1,6 @@
 import type { Emitter } from '../context/emitter.ts'
 import type { TaskPlugins } from '../plugins/task-plugins.ts'
+import { isCancelled } from '../store/task-records.ts'
 import type { Outcome } from './outcome.ts'
 
 /**
@@ -23,7 +24,7 @@ export function tellEnd(
   else if (status === 'SUSPENDED') plugins.ended('onTaskLeave', { reason: 'suspended' })
   else if (status === 'FINISHED') {
     // Cancelled by force, or given its end by an operator.
-    if (outcome.fence.startsWith('X:')) plugins.ended('onTaskCancel', { reason: 'by force' })
+    if (isCancelled(outcome.fence)) plugins.ended('onTaskCancel', { reason: 'by force' })
     else plugins.ended('onTaskLeave', { reason: 'handed-over' })
   }
 }

@@ -58,6 +58,11 @@ export function isEnded(fence: string): boolean {
   return /^[CFXE]:/.test(fence)
 }
 
+/** True for a task that was cancelled. */
+export function isCancelled(fence: string): boolean {
+  return fence.startsWith('X:')
+}
+
 /** The number of a fence; it grows with each begin. */
 export function epochOf(fence: string): string {
   return fence.split(':')[1] ?? '0'

@@ -1,17 +1,9 @@
-import { setFlagsFromString } from 'node:v8'
-import { runInNewContext } from 'node:vm'
 import { expect, test } from 'vitest'
+import { heapUsed } from '../support/heap.ts'
 import { House } from '../worker/harness.ts'
 
 const BATCH = 2_000
 const EVENTS = 20_000
-
-function heapUsed(): number {
-  setFlagsFromString('--expose-gc')
-  const collectGarbage: () => void = runInNewContext('gc')
-  collectGarbage()
-  return process.memoryUsage().heapUsed
-}
 
 test('a subscription that is followed for long holds no memory per event', { timeout: 60_000 }, async () => {
   const house = new House()

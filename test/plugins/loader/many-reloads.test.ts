@@ -1,7 +1,6 @@
-import { setFlagsFromString } from 'node:v8'
-import { runInNewContext } from 'node:vm'
 import { expect, test } from 'vitest'
 import { waitFor } from '../../../src/testing/wait-for.ts'
+import { heapUsed } from '../../support/heap.ts'
 import { PluginDir, PluginHouse, sayPlugin } from './support.ts'
 
 const RELOADS = 25
@@ -9,15 +8,6 @@ const IN_FLIGHT = 10
 /** Each version brings some 4 MB of its own: what is kept of it shows. */
 const BALLAST = "const ballast = Array.from({ length: 50_000 }, (_, i) => 'ballast ' + i + Math.random())"
 const MOST_GROWTH = 20e6
-
-setFlagsFromString('--expose-gc')
-const gc = runInNewContext('gc') as () => void
-
-function heapUsed(): number {
-  gc()
-  gc()
-  return process.memoryUsage().heapUsed
-}
 
 // The thousand are run by bench/plugin-reloads.mjs.
 test('reloads under load: no task fails or sees two versions, and nothing of the former ones is kept', {
