@@ -97,7 +97,10 @@ export class Dispatcher {
         // would wait for ever. On one Redis both go out in one write; on a Cluster, and where an entry may be refused,
         // one waits for the other.
         const entries = control.enqueue(
-          batch.map(({ task, data, priority, limit }) => ({ capability: task.agentType, data, priority, limit })),
+          batch.map(({ task, data, priority, limit }) => {
+            const entry = { capability: task.agentType, data, priority, limit }
+            return isCluster ? entry : { ...entry, task }
+          }),
         )
         const ids = isCluster || batch.some(({ limit }) => limit !== undefined) ? await entries : undefined
         const isTaken = batch.map((_, index) => ids?.[index] !== null)

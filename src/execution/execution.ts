@@ -18,6 +18,7 @@ import type { TaskRef } from '../protocol/ids.ts'
 import { entryField } from '../redis/streams.ts'
 import type { DataWriter } from '../store/data-streams.ts'
 import { type CancelRequest, isCancelled, isEnded, suspendedFence } from '../store/task-records.ts'
+import type { Placed } from '../util/bag.ts'
 import type { Assignment } from './assignment.ts'
 import type { Conclusion } from './conclusion.ts'
 import { brokenOff, completed, failed, type Outcome } from './outcome.ts'
@@ -47,8 +48,9 @@ export interface ExecutionResources extends ContextResources {
  * worker leaves, cancelled by force). A graceful cancel only aborts the signal; the handler then decides when it ends,
  * but not how.
  */
-export class Execution {
+export class Execution implements Placed {
   readonly assignment: Assignment
+  place = -1
   readonly #resources: ExecutionResources
   readonly #signal = new TaskSignal()
   readonly #emitter: Emitter

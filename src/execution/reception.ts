@@ -1,9 +1,9 @@
 import { GatewayError } from '../errors.ts'
 import type { Logger } from '../logger.ts'
-import { DATA_FIELD, type DecodedCommand, decodeCommand, TURN_FIELD } from '../protocol/codec.ts'
+import { DATA_FIELD, type DecodedCommand, decodeCommand, TASK_FIELD, TURN_FIELD } from '../protocol/codec.ts'
 import { CancelTaskCommand, type GatewayCommand } from '../protocol/command.ts'
 import type { MessageHeader } from '../protocol/header.ts'
-import { isShared, workerOfLane } from '../redis/keys.ts'
+import { isShared, taskTail, workerOfLane } from '../redis/keys.ts'
 import { entryField } from '../redis/streams.ts'
 import type { ControlWriter, TakenEntry } from '../store/control-streams.ts'
 import type { DeadLetters } from '../store/dead-letters.ts'
@@ -113,17 +113,29 @@ export class Reception {
     )
   }
 
-  /** Begins all tasks; those without a record (from a foreign writer) are admitted first. */
+  /** Begins those tasks that were not begun when they were handed out. */
   async #begin(named: readonly Named[]): Promise<readonly BeginAnswer[]> {
-    const requests = named.map(({ entry, header }) => ({
-      sessionId: header.sessionId,
-      messageId: header.messageId,
-      entryId: entry.id,
-      turn: entryField(entry.raw, TURN_FIELD) ?? '',
-    }))
-    // One that was begun when it was handed out needs no call.
-    const begun = named.length === 1 ? named[0]?.entry.begun : undefined
-    if (begun !== undefined) return [toBeginAnswer(begun, requests[0] as BeginRequest, this.#workerId)]
+    const answers = named.map((task) => this.#begun(task))
+    const open = named.filter((_, index) => answers[index] === undefined)
+    if (open.length === 0) return answers as BeginAnswer[]
+    const said = await this.#beginNow(open)
+    let next = 0
+    return answers.map((answer) => answer ?? (said[next++] as BeginAnswer))
+  }
+
+  #begun(task: Named): BeginAnswer | undefined {
+    const { begun, raw } = task.entry
+    if (begun === undefined) return undefined
+    const { sessionId, messageId } = task.header
+    // A foreign writer may have named another task than its envelope does; then nothing was begun for this one.
+    const name = typeof begun === 'number' ? entryField(raw, TASK_FIELD) : undefined
+    if (name !== undefined && name !== taskTail(sessionId, messageId)) return undefined
+    return toBeginAnswer(begun, toRequest(task), this.#workerId)
+  }
+
+  /** Begins tasks, all in one call; those without a record (from a foreign writer) are admitted first. */
+  async #beginNow(named: readonly Named[]): Promise<readonly BeginAnswer[]> {
+    const requests = named.map(toRequest)
     const answers = [...(await this.#records.begin(this.#workerId, requests))]
     if (answers.some(isElsewhere)) await this.#beginPoison(named, requests, answers)
     // A record goes before an entry with a turn. If it is gone, the task has ended long ago, or Redis has lost it.
@@ -220,6 +232,11 @@ export class Reception {
     const ownership = { epoch, fence, written, attempt }
     return { entry, assignment: { entry, header, agentType, command, ownership, createdAt, cancel, isExpired, replay } }
   }
+}
+
+function toRequest({ entry, header }: Named): BeginRequest {
+  const { sessionId, messageId } = header
+  return { sessionId, messageId, entryId: entry.id, turn: entryField(entry.raw, TURN_FIELD) ?? '' }
 }
 
 function isElsewhere({ status }: BeginAnswer): boolean {

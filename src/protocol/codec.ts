@@ -9,6 +9,9 @@ export const DATA_FIELD = 'data'
 /** The field of a control entry that says which of a task's starts it is for; only what was put back has one. */
 export const TURN_FIELD = 'turn'
 
+/** The field of a control entry that names the record of its task, so that whoever hands it out can begin it. */
+export const TASK_FIELD = 'task'
+
 /** Why an entry of a control stream cannot be processed. */
 export type PoisonReason =
   | 'no-data-field'

@@ -86,7 +86,12 @@ export class Keys {
 
   /** Hash: the record of one task. */
   task(sessionId: string, messageId: string): string {
-    return `${this.prefix}:task:{${sessionId}}:${messageId}`
+    return this.taskHead() + taskTail(sessionId, messageId)
+  }
+
+  /** What the keys of all records begin with; {@link taskTail} is the rest. */
+  taskHead(): string {
+    return `${this.prefix}:task:`
   }
 
   /** Glob over the records of all tasks, for operators' listings only. */
@@ -206,6 +211,11 @@ export class Keys {
   capability(capability: string): string {
     return `${this.prefix}:capability:${capability}`
   }
+}
+
+/** What the key of a task's record ends with. */
+export function taskTail(sessionId: string, messageId: string): string {
+  return `{${sessionId}}:${messageId}`
 }
 
 function escapeGlob(text: string): string {

@@ -1,6 +1,15 @@
+import type { TaskRef } from '../protocol/ids.ts'
 import type { RedisClient } from '../redis/client.ts'
 import { BLOCK_MS } from '../redis/connections.ts'
-import { type Keys, type LaneName, laneOfWorker, PRIORITIES, type Priority, workerOfLane } from '../redis/keys.ts'
+import {
+  type Keys,
+  type LaneName,
+  laneOfWorker,
+  PRIORITIES,
+  type Priority,
+  taskTail,
+  workerOfLane,
+} from '../redis/keys.ts'
 import type { RawEntry } from '../redis/streams.ts'
 import { InboxWriter } from './inbox.ts'
 
@@ -19,6 +28,8 @@ export interface Outgoing {
   readonly priority?: LaneName | undefined
   /** Which of the task's starts this is for; a first send has none. See begin.lua. */
   readonly turn?: string | undefined
+  /** Whose first send this is; only on a single Redis. It may then be begun as it is handed out. */
+  readonly task?: TaskRef | undefined
   /** Refused when its lane has so many entries already, waiting or running. Default 0: no limit. */
   readonly limit?: number | undefined
 }
@@ -58,7 +69,8 @@ export class ControlWriter {
   enqueue(items: readonly Outgoing[]): Promise<readonly (string | null)[]> {
     const keyOf = ({ capability, priority }: Outgoing) => this.#keys.control(capability, priority)
     const written = this.#redis.bySlot(items, keyOf, async (part) => {
-      const args = part.flatMap(({ data, turn = '', limit = 0 }) => [data, turn, limit])
+      const args: (string | number)[] = []
+      for (const { data, turn = '', limit = 0, task } of part) args.push(data, turn, limit, turn === '' ? nameOf(task) : '')
       const ids = await this.#redis.script<string[]>('enqueue', part.map(keyOf), args)
       return ids.map((id) => (id === '' ? null : id))
     })
@@ -88,6 +100,10 @@ export class ControlWriter {
     await this.#inboxes.wakeForLanes(new Set(workerIds))
     return written
   }
+}
+
+function nameOf(task: TaskRef | undefined): string {
+  return task === undefined ? '' : taskTail(task.sessionId, task.messageId)
 }
 
 type Addressed = Pick<Outgoing, 'priority'>
@@ -137,10 +153,10 @@ export interface TakenEntry {
   readonly raw: RawEntry
   /** How often it was handed to a worker, this time included; more than once if workers died with it. */
   readonly deliveries: number
-  /** It was handed out once, but whether its task was begun then is not known. */
+  /** It was handed out once, and its task was begun then, or may have been. */
   readonly maybeBegun?: boolean
-  /** It was begun when it was handed out: what `begin` would say; see begin-called.lua. */
-  readonly begun?: readonly string[]
+  /** It was begun when it was handed out: what `begin` would say; see take.lua and begin-called.lua. */
+  readonly begun?: number | readonly string[]
 }
 
 /** What a read may take: never more than `budget`, one step after the other. */
@@ -168,6 +184,16 @@ type StreamsReply = [key: string, entries: RawEntry[]][] | null
 /** Entries to ack and delete, by the key of their stream. */
 export type Settled = ReadonlyMap<string, readonly string[]>
 
+/** How tasks are begun as they are handed out. */
+export interface Begins {
+  /** The newest calls of agents by agents: see begin-called.lua. */
+  readonly calls: string
+  /** What the keys of records begin with. */
+  readonly taskHead: string
+  /** Version of the worker, or ''. */
+  readonly version: string
+}
+
 /** What a {@link ControlReader} reads, and how. */
 export interface ControlReaderOptions {
   readonly redis: RedisClient
@@ -175,8 +201,8 @@ export interface ControlReaderOptions {
   readonly streams: readonly ControlStream[]
   readonly group: string
   readonly consumer: string
-  /** Called tasks are begun as they are handed out; only on a single Redis. Default: they are not. */
-  readonly begins?: { readonly list: string; readonly version: string } | undefined
+  /** Tasks are begun as they are handed out; only on a single Redis. Default: they are not. */
+  readonly begins?: Begins | undefined
 }
 
 /**
@@ -192,7 +218,7 @@ export class ControlReader {
   readonly #byKey: ReadonlyMap<string, ControlStream>
   readonly #keys: string[]
   readonly #blockMs: number
-  readonly #begins: { readonly list: string; readonly version: string } | undefined
+  readonly #begins: Begins | undefined
   #blockingId: Promise<number | undefined> | undefined
 
   constructor(options: ControlReaderOptions) {
@@ -237,17 +263,21 @@ export class ControlReader {
   /** Takes what is there, without waiting, as the plan says. */
   async take({ budget, streams, steps }: TakePlan, wantsEnds = false): Promise<Taken> {
     const [only] = streams
-    if (only !== undefined && streams.length === 1 && !wantsEnds) return this.#takeFrom(only, budget)
-    const [reply, ids, fault] = await this.#redis.script<[NonNullable<StreamsReply>, string[], string]>(
+    const isPlain = this.#begins === undefined && streams.length === 1 && !wantsEnds
+    if (only !== undefined && isPlain) return this.#takeFrom(only, budget)
+    const { taskHead = '', version = '' } = this.#begins ?? {}
+    const [reply, ids, fault, begun] = await this.#redis.script<
+      [NonNullable<StreamsReply>, string[], string, number[]]
+    >(
       'take',
       streams.map(({ key }) => key),
       [
-        ...[this.#group, this.#consumer, budget, wantsEnds ? 1 : 0],
+        ...[this.#group, this.#consumer, budget, wantsEnds ? 1 : 0, taskHead, version],
         ...steps.flatMap(({ first, count, most }) => [first + 1, first + count, most]),
       ],
     )
     const ends = ids.length === 0 ? undefined : new Map(streams.map(({ key }, index) => [key, ids[index] ?? '0-0']))
-    return { entries: this.#taken(reply), ends, fault: fault === '' ? undefined : new Error(fault) }
+    return { entries: this.#taken(reply, begun), ends, fault: fault === '' ? undefined : new Error(fault) }
   }
 
   /** From one stream without a script, which would cost more than the read itself. */
@@ -287,9 +317,9 @@ export class ControlReader {
   /** What it begins without anybody hearing of it is begun again, by `begin`. */
   async #beginCalled(): Promise<readonly string[][]> {
     if (this.#begins === undefined) return []
-    const { list, version } = this.#begins
+    const { calls, version } = this.#begins
     try {
-      return await this.#blocking.script<string[][]>('beginCalled', [list], [this.#group, this.#consumer, version])
+      return await this.#blocking.script<string[][]>('beginCalled', [calls], [this.#group, this.#consumer, version])
     } catch {
       return [] // the read fails likewise, or all is begun as usual
     }
@@ -357,10 +387,16 @@ export class ControlReader {
     this.#blockingId = this.#blocking.call<number>('CLIENT', 'ID').catch(() => undefined) // the read fails likewise
   }
 
-  #taken(reply: StreamsReply): TakenEntry[] {
-    return (reply ?? []).flatMap(([key, entries]) => {
+  #taken(reply: StreamsReply, begun?: readonly number[]): TakenEntry[] {
+    const taken: TakenEntry[] = []
+    for (const [key, entries] of reply ?? []) {
       const stream = this.#byKey.get(key) as ControlStream
-      return entries.map((raw) => ({ stream, id: raw[0], raw, deliveries: 1 }))
-    })
+      for (const raw of entries) {
+        const entry = { stream, id: raw[0], raw, deliveries: 1 }
+        const createdAt = begun?.[taken.length]
+        taken.push(createdAt ? { ...entry, maybeBegun: true, begun: createdAt } : entry)
+      }
+    }
+    return taken
   }
 }

@@ -4,6 +4,7 @@ import { Execution, type ExecutionResources } from '../execution/execution.ts'
 import type { Logger } from '../logger.ts'
 import type { CancelTaskCommand } from '../protocol/command.ts'
 import { endedFence } from '../store/task-records.ts'
+import { Bag } from '../util/bag.ts'
 import type { Seat } from './slots.ts'
 
 /** The attempts that run in this worker. */
@@ -11,7 +12,7 @@ export class Executions {
   readonly #resources: ExecutionResources
   readonly #logger: Logger
   readonly #onGivenUp: (reason: GatewayError | undefined) => void
-  readonly #running = new Set<Execution>()
+  readonly #running = new Bag<Execution>()
 
   constructor(
     resources: ExecutionResources,
@@ -31,7 +32,7 @@ export class Executions {
   }
 
   [Symbol.iterator](): Iterator<Execution> {
-    return this.#running.values()
+    return this.#running.values().values()
   }
 
   /** Runs one attempt; see {@link Execution.run}. Never rejects. */
@@ -54,7 +55,7 @@ export class Executions {
 
   /** Breaks all off. */
   abortAll(reason: GatewayError): void {
-    for (const execution of this.#running) execution.abort(reason)
+    for (const execution of this.#running.values()) execution.abort(reason)
   }
 
   /**
@@ -62,7 +63,7 @@ export class Executions {
    * too late, or is not of our making: answers false, and the records know better.
    */
   cancel({ header, targetMessageId, targetExecutionId, reason, requestedBy, cancelMode }: CancelTaskCommand): boolean {
-    for (const execution of this.#running) {
+    for (const execution of this.#running.values()) {
       const { sessionId, messageId, fence } = execution.ref
       if (sessionId !== header.sessionId || messageId !== targetMessageId || fence !== targetExecutionId) continue
       execution.cancel({ reason, requestedBy })

@@ -168,8 +168,8 @@ export class WorkerParts {
       onGroupGone: () => this.watch.wake(),
       beforeTaking: () => this.#goFirst(),
     }
-    const calls = { list: keys.calls(), version: versionsOf(this.#options)[0] ?? '' }
-    const begins = redis.isCluster ? undefined : calls
+    const version = versionsOf(this.#options)[0] ?? ''
+    const begins = redis.isCluster ? undefined : { calls: keys.calls(), taskHead: keys.taskHead(), version }
     const turnstile = redis.isCluster ? new Turnstile() : undefined
     return slotGroups(redis.isCluster, this.streams, ({ key }) => key).map((streams) => {
       const reader = this.#readerOf(streams, { blocking: this.connections.client('blocking'), begins })

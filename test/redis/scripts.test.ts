@@ -21,7 +21,7 @@ const enqueue = (on: string[], data: string[]) =>
   run<string[]>(
     'enqueue',
     on,
-    data.flatMap((one) => [one, '', 0]),
+    data.flatMap((one) => [one, '', 0, '']),
   )
 const now = async () => {
   const [seconds, micros] = (await bare.time()).map(Number) as [number, number]
@@ -60,13 +60,19 @@ describe('enqueue', () => {
 
   test('keeps the turn beside the envelope', async () => {
     const a = keys.control('a')
-    const [id] = await run<string[]>('enqueue', [a], ['1', '7', 0])
+    const [id] = await run<string[]>('enqueue', [a], ['1', '7', 0, ''])
     expect(await bare.xrange(a, '-', '+')).toEqual([[id, ['data', '1', 'turn', '7']]])
+  })
+
+  test('keeps whose first send it is beside the envelope', async () => {
+    const a = keys.control('a')
+    const [id] = await run<string[]>('enqueue', [a], ['1', '', 0, '{s}:m'])
+    expect(await bare.xrange(a, '-', '+')).toEqual([[id, ['data', '1', 'task', '{s}:m']]])
   })
 
   test('refuses what is beyond the limit of its stream, and only that', async () => {
     const [a, b] = [keys.control('a'), keys.control('b')]
-    const one = (data: string, limit: number) => [data, '', limit]
+    const one = (data: string, limit: number) => [data, '', limit, '']
     const args = [one('1', 2), one('2', 2), one('3', 2), one('4', 2), one('5', 0), one('6', 3), one('7', 4)].flat()
     const ids = await run<string[]>('enqueue', [a, a, a, b, a, a, a], args)
     expect(ids.map((id) => id !== '')).toEqual([true, true, false, true, true, false, true])
@@ -228,9 +234,9 @@ describe('take', () => {
     all = ['a', 'b', 'c', 'd'].map((name) => keys.control(name))
     for (const key of all) await bare.xgroup('CREATE', key, GROUP, '0', 'MKSTREAM')
   })
-  type Taken = [streams: [string, [string, string[]][]][], ends: string[], error: string]
+  type Taken = [streams: [string, [string, string[]][]][], ends: string[], error: string, begun: number[]]
   const take = (budget: number, steps: number[][], on = all, wantsEnds = 1) =>
-    run<Taken>('take', on, [GROUP, 'w', budget, wantsEnds, ...steps.flat()])
+    run<Taken>('take', on, [GROUP, 'w', budget, wantsEnds, '', '', ...steps.flat()])
   const fill = async (index: number, ...data: string[]) => {
     for (const one of data) await bare.xadd(all[index] as string, '*', 'data', one)
   }
@@ -243,7 +249,7 @@ describe('take', () => {
     const taken = await take(6, [[1, 3, 4], [4, 4, 1], [1, 4, 6]]) // biome-ignore format: one step beside the other
     // b brings one of its two and c nothing, so a gets the rest of the room; then one of d; then what is there.
     expect(brief(taken)).toEqual(['a1', 'b1', 'a2', 'a3', 'd1', 'a4'])
-    expect(taken.slice(1)).toEqual([[], ''])
+    expect(taken.slice(1)).toEqual([[], '', []])
     const rest = await take(6, [[1, 4, 6]])
     expect(brief(rest)).toEqual(['a5', 'd2'])
     expect(rest[1]).toHaveLength(4)
@@ -286,7 +292,7 @@ test('a server that has become read-only is told as such by every script that ga
   const replica = bareRedis(server.url)
   await replica.xgroup('CREATE', 'a', 'g', '0', 'MKSTREAM')
   await replica.replicaof('127.0.0.1', 1)
-  const take = replica.eval(LUA.take.source, 1, 'a', 'g', 'w', 5, 1, 1, 1, 5)
+  const take = replica.eval(LUA.take.source, 1, 'a', 'g', 'w', 5, 1, '', '', 1, 1, 5)
   await expect(take).rejects.toThrow(/^READONLY/)
   const reclaim = replica.eval(LUA.reclaim.source, 1, 'a', 'g', 'w', 0, 5, 100, '0-0')
   await expect(reclaim).rejects.toThrow(/^READONLY/)

@@ -21,7 +21,7 @@ beforeEach(async () => {
   reader = (consumer = 'w') =>
     new ControlReader({
       ...{ redis: store.redis, blocking: store.connections.client('blocking'), streams: lanesOf(['child'], keys) },
-      ...{ group: 'g', consumer, begins: { list: keys.calls(), version: '' } },
+      ...{ group: 'g', consumer, begins: { calls: keys.calls(), taskHead: keys.taskHead(), version: '' } },
     })
   await records.admit([{ ...ref, agentType: 'parent', traceId: 't', parentMessageId: '', userCode: '' }])
   await records.begin('caller', [{ ...ref, entryId: '1-0', turn: '' }])

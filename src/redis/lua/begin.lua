@@ -1,4 +1,5 @@
 -- begin: takes ownership of tasks for one worker, or says why not.
+-- include start
 -- KEYS  per task: record
 -- ARGV  1: worker id; then per task: control entry id, followed by a blank and the turn of the entry if it has one;
 --       then, for a worker of a declared version, the versions whose tasks it goes on with, its own first: ` own other `;
@@ -24,7 +25,7 @@
 local time = redis.call('TIME')
 local now_number = time[1] * 1000 + math.floor(time[2] / 1000)
 local now = string.format('%.0f', now_number)
-local first_fence, owner = 'R:1:', ':' .. ARGV[1]
+local owner = ':' .. ARGV[1]
 local versions = ARGV[#KEYS + 2]
 local own_version = versions and versions ~= '*' and string.match(versions, '%S+')
 local out = {}
@@ -39,13 +40,16 @@ for i = 1, #KEYS do
   local entry_id, turn = ARGV[i + 1], ''
   local blank = string.find(entry_id, ' ', 1, true)
   if blank then entry_id, turn = string.sub(entry_id, 1, blank - 1), string.sub(entry_id, blank + 1) end
-  local first = redis.call('HMGET', KEYS[i], 'fence', 'cancel', 'expires_at', 'created_at')
-  if not first[1] then
+  local started, fence
+  if turn == '' or turn == '0' then
+    started, fence = start(KEYS[i], entry_id, owner, now, own_version)
+  else
+    fence = redis.call('HGET', KEYS[i], 'fence')
+  end
+  if not fence then
     out[i] = 'missing'
-  elseif first[1] == 'Q:0::' and not first[2] and not first[3] and (turn == '' or turn == '0') then
-    redis.call('HSET', KEYS[i], 'fence', first_fence .. entry_id .. owner, 'started_at', now, 'attempt', '1')
-    if own_version then redis.call('HSET', KEYS[i], 'version', '1 ' .. own_version) end
-    out[i] = tonumber(first[4] or now)
+  elseif started then
+    out[i] = started
   else
     local held = redis.call('HMGET', KEYS[i], 'fence', 'written', 'failures', 'cancel', 'expires_at', 'started_at',
       'journal', 'sum', 'created_at')

@@ -1,7 +1,10 @@
--- take: takes new entries for a consumer, never more than a budget, one step after the other.
+-- take: takes new entries for a consumer, never more than a budget, one step after the other, and on a single Redis begins
+-- their tasks where that is plain.
+-- include start
 -- KEYS  control streams of one slot
--- ARGV  1: group, 2: consumer, 3: budget, 4: 1 if ends are wanted; then per step: first key, last key, most entries
--- Answers {{{key, entries}…}, ends, error}. A step divides its room evenly among its streams; where there are more of
+-- ARGV  1: group, 2: consumer, which is the worker id, 3: budget, 4: 1 if ends are wanted, 5: what the keys of records begin
+--       with, '' if nothing is to be begun, 6: version of the worker or ''; then per step: first key, last key, most entries
+-- Answers {{{key, entries}…}, ends, error, begun}. A step divides its room evenly among its streams; where there are more of
 -- them than room, those go first that were not asked yet, then as they stand. What one does not use is left to the
 -- others, then to the next step. `ends` has, per key, the id of the last entry that the group was handed, if all streams
 -- were found empty: then whatever lies beyond is new. A stream that fails (its group may be gone) ends the walk; what
@@ -17,7 +20,7 @@ local function read(keys, count)
   return redis.pcall('XREADGROUP', unpack(args))
 end
 
-for step = 5, #ARGV, 3 do
+for step = 7, #ARGV, 3 do
   local room = math.min(left, tonumber(ARGV[step + 2]))
   local open, again = {}, {}
   for key = tonumber(ARGV[step]), tonumber(ARGV[step + 1]) do
@@ -62,4 +65,24 @@ if ARGV[4] == '1' and left > 0 and not failure then
     end
   end
 end
-return { taken, ends, failure and failure.err or '' }
+
+-- In the order of the entries what `begin` would say, or 0 where it has to be asked. An entry names the record of its task
+-- in its second field; whoever wrote another one there is found out by the worker. What is taken is taken: no error of a
+-- record may hide that.
+local begun = {}
+if ARGV[5] ~= '' and #taken > 0 then
+  local time = redis.call('TIME')
+  local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
+  local owner = ':' .. consumer
+  for _, stream in ipairs(taken) do
+    for _, entry in ipairs(stream[2]) do
+      local fields = entry[2]
+      local ok, made = false, nil
+      if fields[3] == 'task' and not fields[5] then
+        ok, made = pcall(start, ARGV[5] .. fields[4], entry[1], owner, now, ARGV[6])
+      end
+      begun[#begun + 1] = ok and made or 0
+    end
+  end
+end
+return { taken, ends, failure and failure.err or '', begun }

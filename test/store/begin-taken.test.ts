@@ -1,0 +1,64 @@
+import type { Redis } from 'ioredis'
+import { beforeEach, expect, test } from 'vitest'
+import type { Keys } from '../../src/redis/keys.ts'
+import { ControlReader, ControlWriter, lanesOf, type TakenEntry } from '../../src/store/control-streams.ts'
+import { TaskRecords } from '../../src/store/task-records.ts'
+import { openStore } from '../redis/harness.ts'
+import { atMost } from './read-plan.ts'
+
+let keys: Keys
+let bare: Redis
+let writer: ControlWriter
+let records: TaskRecords
+let reader: ControlReader
+
+const ref = (messageId: string) => ({ sessionId: 's', messageId })
+const task = (messageId: string) => ({
+  ...{ ...ref(messageId), agentType: 'a', traceId: 't', parentMessageId: '', userCode: '' },
+})
+
+beforeEach(async () => {
+  const store = openStore()
+  ;({ keys, bare } = store)
+  writer = new ControlWriter(store.redis, keys)
+  records = new TaskRecords(store.redis, keys)
+  reader = new ControlReader({
+    ...{ redis: store.redis, blocking: store.connections.client('blocking'), streams: lanesOf(['a'], keys) },
+    ...{ group: 'g', consumer: 'w', begins: { calls: keys.calls(), taskHead: keys.taskHead(), version: '2' } },
+  })
+  await reader.ensureGroups()
+})
+
+const put = (...messageIds: string[]) =>
+  writer.enqueue(messageIds.map((messageId) => ({ capability: 'a', data: messageId, task: ref(messageId) })))
+const take = async (): Promise<TakenEntry[]> => (await reader.take(atMost(10, reader.streams))).entries
+const held = (messageId: string, ...names: string[]) => bare.hmget(keys.task('s', messageId), ...names)
+
+test('a first start needs no further call; a second begin by its entry bears that', async () => {
+  await records.admit([task('m')])
+  await put('m')
+  const [entry] = await take()
+  const [fence, attempt, version, createdAt] = await held('m', 'fence', 'attempt', 'version', 'created_at')
+  expect([fence, attempt, version]).toEqual([`R:1:${entry?.id}:w`, '1', '1 2'])
+  expect(entry).toMatchObject({ deliveries: 1, maybeBegun: true, begun: Number(createdAt) })
+  const request = { ...ref('m'), entryId: entry?.id ?? '', turn: '' }
+  expect((await records.begin('other', [request]))[0]).toMatchObject({ status: 'begun', epoch: 2, attempt: 1 })
+})
+
+test('all that is not plain is left to begin, each in its place', async () => {
+  await records.admit([task('cancelled'), { ...task('expiring'), expiresInMs: 60_000 }, task('running'), task('m')])
+  await bare.hset(keys.task('s', 'cancelled'), 'cancel', '{}')
+  await records.begin('other', [{ ...ref('running'), entryId: '1-0', turn: '' }])
+  await bare.set(keys.task('s', 'no-hash'), 'text')
+  const before = await held('running', 'fence')
+  await put('cancelled', 'expiring', 'running', 'no-record', 'no-hash', 'm')
+  await writer.enqueue([{ capability: 'a', data: 'a later one', turn: '0' }])
+  await bare.xadd(keys.control('a'), '*', 'data', 'of another program')
+  const entries = await take()
+  expect(entries).toHaveLength(8)
+  expect(entries.map(({ begun, maybeBegun }) => [typeof begun, maybeBegun])).toEqual(
+    entries.map(({ raw }) => (raw[1]?.[1] === 'm' ? ['number', true] : ['undefined', undefined])),
+  )
+  expect(await held('running', 'fence')).toEqual(before)
+  expect(await held('cancelled', 'fence')).toEqual(['Q:0::'])
+})
