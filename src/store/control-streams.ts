@@ -70,7 +70,8 @@ export class ControlWriter {
     const keyOf = ({ capability, priority }: Outgoing) => this.#keys.control(capability, priority)
     const written = this.#redis.bySlot(items, keyOf, async (part) => {
       const args: (string | number)[] = []
-      for (const { data, turn = '', limit = 0, task } of part) args.push(data, turn, limit, turn === '' ? nameOf(task) : '')
+      for (const { data, turn = '', limit = 0, task } of part)
+        args.push(data, turn, limit, turn === '' ? nameOf(task) : '')
       const ids = await this.#redis.script<string[]>('enqueue', part.map(keyOf), args)
       return ids.map((id) => (id === '' ? null : id))
     })
@@ -156,7 +157,7 @@ export interface TakenEntry {
   /** It was handed out once, and its task was begun then, or may have been. */
   readonly maybeBegun?: boolean
   /** It was begun when it was handed out: what `begin` would say; see take.lua and begin-called.lua. */
-  readonly begun?: number | readonly string[]
+  readonly begun?: number | readonly string[] | undefined
 }
 
 /** What a read may take: never more than `budget`, one step after the other. */
@@ -392,9 +393,9 @@ export class ControlReader {
     for (const [key, entries] of reply ?? []) {
       const stream = this.#byKey.get(key) as ControlStream
       for (const raw of entries) {
-        const entry = { stream, id: raw[0], raw, deliveries: 1 }
-        const createdAt = begun?.[taken.length]
-        taken.push(createdAt ? { ...entry, maybeBegun: true, begun: createdAt } : entry)
+        // 0: `begin` has to be asked.
+        const createdAt = begun?.[taken.length] || undefined
+        taken.push({ stream, id: raw[0], raw, deliveries: 1, maybeBegun: createdAt !== undefined, begun: createdAt })
       }
     }
     return taken

@@ -216,6 +216,8 @@ export class Intake extends Service {
     if (accepted.length === 0) return
     this.#slots.take(accepted.length)
     for (const entry of accepted) this.#keeper.hold(entry)
+    // The next read leaves first: the server works on it while these run here.
+    await nextTick()
     await this.#process(accepted)
   }
 
@@ -298,4 +300,9 @@ export class Intake extends Service {
     this.#logger.warn({ reason }, 'a consumer group was gone (Redis was flushed or lost data); it is made again')
     this.#onGroupGone()
   }
+}
+
+/** Resolves when what was put together in this turn has left; see `RedisClient`. */
+function nextTick(): Promise<void> {
+  return new Promise((resolve) => process.nextTick(resolve))
 }

@@ -57,7 +57,7 @@ test('all that is not plain is left to begin, each in its place', async () => {
   const entries = await take()
   expect(entries).toHaveLength(8)
   expect(entries.map(({ begun, maybeBegun }) => [typeof begun, maybeBegun])).toEqual(
-    entries.map(({ raw }) => (raw[1]?.[1] === 'm' ? ['number', true] : ['undefined', undefined])),
+    entries.map(({ raw }) => (raw[1]?.[1] === 'm' ? ['number', true] : ['undefined', false])),
   )
   expect(await held('running', 'fence')).toEqual(before)
   expect(await held('cancelled', 'fence')).toEqual(['Q:0::'])
