@@ -366,11 +366,12 @@ export class ControlReader {
     return (await this.#redis.call<number>('CLIENT', 'UNBLOCK', id)) === 1
   }
 
-  /** Gives entries back that were taken and never begun, for any worker to take. */
+  /** Gives entries back that were taken and never run, for any worker to take; what `take` has begun is undone. */
   async release(entries: readonly TakenEntry[]): Promise<void> {
     const byKey = new Map<string, string[]>()
     for (const { stream, id } of entries) byKey.set(stream.key, [...(byKey.get(stream.key) ?? []), id])
-    await Promise.all([...byKey].map(([key, ids]) => this.#redis.script('release', [key], [this.#group, ...ids])))
+    const about = [this.#group, this.#consumer, this.#begins?.taskHead ?? '']
+    await Promise.all([...byKey].map(([key, ids]) => this.#redis.script('release', [key], [...about, ...ids])))
   }
 
   async #blocked([command, ...args]: readonly [string, ...(string | number)[]]): Promise<StreamsReply> {

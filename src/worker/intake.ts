@@ -252,9 +252,10 @@ export class Intake extends Service {
     } else void this.#surrender([entry]).then(() => this.#slots.close())
   }
 
-  /** Gives back what was never begun: new entries to the stream, entries of the dead to the next who looks. */
+  /** Gives back what was never run: new entries to the stream, entries of the dead to the next who looks. */
   async #giveBack(entries: readonly TakenEntry[]): Promise<void> {
-    const isNew = ({ deliveries, maybeBegun }: TakenEntry) => deliveries === 1 && !maybeBegun
+    const isNew = ({ deliveries, maybeBegun, begun }: TakenEntry) =>
+      deliveries === 1 && (!maybeBegun || typeof begun === 'number')
     await this.#surrender(entries.filter((entry) => !isNew(entry)))
     try {
       await this.#reader.release(entries.filter(isNew))

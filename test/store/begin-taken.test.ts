@@ -62,3 +62,24 @@ test('all that is not plain is left to begin, each in its place', async () => {
   expect(await held('running', 'fence')).toEqual(before)
   expect(await held('cancelled', 'fence')).toEqual(['Q:0::'])
 })
+
+test('what is given back unrun is as if it was never begun; what somebody else has begun or ended stays so', async () => {
+  await records.admit([task('m'), task('cancelled'), task('forced')])
+  await put('m', 'cancelled', 'forced')
+  const entries = await take()
+  await records.requestCancel(ref('cancelled'), { reason: '', requestedBy: '' })
+  await bare.hset(keys.task('s', 'forced'), 'fence', `X:1:${entries[2]?.id}:w`)
+  await reader.release(entries)
+  await reader.release(entries) // its reply was lost
+  expect(await held('m', 'fence', 'started_at', 'attempt', 'version')).toEqual(['Q:0::', null, null, null])
+  expect(await held('forced', 'fence')).toEqual([`X:1:${entries[2]?.id}:w`])
+  const again = await take()
+  expect(again.map(({ raw, begun }) => [raw[1]?.[1], typeof begun])).toEqual([
+    ['m', 'number'],
+    ['cancelled', 'undefined'],
+    ['forced', 'undefined'],
+  ])
+  const requests = again.map(({ id, raw }) => ({ ...ref(raw[1]?.[1] ?? ''), entryId: id, turn: '' }))
+  const answers = await records.begin('other', requests.slice(1))
+  expect(answers).toMatchObject([{ status: 'begun', cancel: { reason: '' } }, { status: 'ended' }])
+})
