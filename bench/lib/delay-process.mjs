@@ -17,7 +17,7 @@ const deliverDue = () => {
   const now = performance.now()
   let due = 0
   while (due < underWay.length && underWay[due].dueMs <= now) due += 1
-  for (const { to, bytes } of underWay.splice(0, due)) to.write(bytes)
+  for (const { handOn } of underWay.splice(0, due)) handOn()
   isWaiting = underWay.length > 0
   if (isWaiting) wait(underWay[0].dueMs - now)
 }
@@ -28,29 +28,27 @@ const wait = (ms) => {
   else setImmediate(deliverDue)
 }
 
-const later = (to, bytes) => {
-  underWay.push({ to, bytes, dueMs: performance.now() + delayMs })
+const later = (handOn) => {
+  if (delayMs === 0) return handOn()
+  underWay.push({ handOn, dueMs: performance.now() + delayMs })
   if (isWaiting) return
   isWaiting = true
   wait(delayMs)
 }
 
-const handOn = (from, to) => {
-  from.on('data', (bytes) => {
-    if (delayMs === 0) to.write(bytes)
-    else later(to, bytes)
-  })
-  from.on('close', () => to.destroy())
-  // A broken connection is closed at both ends; there is nothing else to do about it.
+/** The end of a connection comes behind what was under way; a broken one breaks at once. */
+const join = (from, to) => {
+  from.on('data', (bytes) => later(() => to.write(bytes)))
+  from.on('end', () => later(() => to.end()))
   from.on('error', () => to.destroy())
 }
 
 serveParent({
   start: async ({ targetPort }) => {
-    server = createServer({ noDelay: true }, (client) => {
-      const target = connect({ port: targetPort, host: '127.0.0.1', noDelay: true })
-      handOn(client, target)
-      handOn(target, client)
+    server = createServer({ noDelay: true, allowHalfOpen: true }, (client) => {
+      const target = connect({ port: targetPort, host: '127.0.0.1', noDelay: true, allowHalfOpen: true })
+      join(client, target)
+      join(target, client)
     })
     server.listen(0, '127.0.0.1')
     await once(server, 'listening')

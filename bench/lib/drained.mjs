@@ -26,7 +26,10 @@ export const settledEnds = async (client, row, worker, options) => {
     const report = await worker.report()
     const ends = await row.contender.countEnds(client, { ...options, variant: row.variant, report })
     if (ends.ended >= options.tasks || Date.now() > deadline) {
-      return { report, lost: options.tasks - ends.ended, repeated: ends.repeated + report.startedTwice }
+      const lost = options.tasks - ends.ended
+      const repeated = ends.repeated + report.startedTwice
+      const fault = `lost ${lost}, ended more than once ${ends.repeated}, started more than once ${report.startedTwice}`
+      return { report, lost, repeated, fault: lost + repeated > 0 ? fault : undefined }
     }
     await sleep(50)
   }

@@ -34,11 +34,13 @@ export const startPostgresServer = async () => {
   const client = new pg.Client({ connectionString: server.url })
   await client.connect()
   const one = async (sql) => Number((await client.query(sql)).rows[0].value)
+  const size = () => one('SELECT pg_database_size(current_database()) AS value')
   return {
     port: server.port,
+    emptyBytes: await size(),
     client,
     empty: () => client.query('DROP SCHEMA IF EXISTS pgboss CASCADE'),
-    memory: async () => ({ bytes: await one('SELECT pg_database_size(current_database()) AS value') }),
+    memory: async () => ({ bytes: await size() }),
     startMeter: async () => {
       const before = await cpuMicrosOf(server)
       return async () => ({ cpuMicros: (await cpuMicrosOf(server)) - before })

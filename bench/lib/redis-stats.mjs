@@ -40,10 +40,9 @@ export const commandsPerTask = (commands, tasks) =>
     .filter(([name]) => !/^(info|config|slowlog|ping)(\||$)/.test(name))
     .reduce((sum, [, { calls }]) => sum + calls, 0) / tasks
 
-/** Without the buffers of connections, which are no part of what is kept. */
 export const memoryOf = async (redis) => {
   const info = parseInfo(await redis.info('memory'))
-  return { bytes: Number(info.used_memory) - Number(info.mem_clients_normal), keys: await redis.dbsize() }
+  return { bytes: Number(info.used_memory), keys: await redis.dbsize() }
 }
 
 export const versionOf = async (redis) => parseInfo(await redis.info('server')).redis_version

@@ -12,9 +12,12 @@ const startRedisServer = async (args) => {
   const { startLocalRedis } = await importSdk('/testing')
   const server = await startLocalRedis({ fresh: true, args })
   const redis = new Redis(server.port, '127.0.0.1', { maxRetriesPerRequest: null })
+  const { bytes: emptyBytes } = await memoryOf(redis)
   return {
     port: server.port,
     redis,
+    /** What it takes when it holds nothing: later on, an emptied one still has the buffers of connections that are gone. */
+    emptyBytes,
     client: redis,
     empty: () => redis.flushall(),
     memory: () => memoryOf(redis),

@@ -68,7 +68,6 @@ const measure = async (row, { server }) => {
   const { tasks } = row
   try {
     await warmUp(server, row, remote, { worker, client })
-    const empty = await server.memory()
     await client.call('openProducer', { ...remote, queue: QUEUE })
     const filled = await fill(server, client, tasks)
     await client.call('closeProducer')
@@ -79,7 +78,7 @@ const measure = async (row, { server }) => {
     await untilDrained(server.client, row.contender, QUEUE, { pauseMs: LOOK_EVERY_MS, onLook: marks.onLook })
     const used = await stopMeter()
     const connections = await server.connections()
-    const { report, lost, repeated } = await settledEnds(server.client, row, worker, { queue: QUEUE, tasks })
+    const { report, lost, repeated, fault } = await settledEnds(server.client, row, worker, { queue: QUEUE, tasks })
     await worker.stop()
     const drained = marks.slices()
     return {
@@ -87,9 +86,9 @@ const measure = async (row, { server }) => {
       ...ends(drained, 'drain'),
       workerCpu: report.cpuMicros / tasks,
       commands: commandsPerTask(used.commands, tasks),
-      queuedBytes: (queued.bytes - empty.bytes) / tasks,
+      queuedBytes: (queued.bytes - server.emptyBytes) / tasks,
       ...{ connections, lost, repeated },
-      void: lost + repeated > 0 ? `lost ${lost}, repeated ${repeated}` : undefined,
+      void: fault,
       details: { filled, drained },
     }
   } finally {

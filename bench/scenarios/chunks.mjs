@@ -44,7 +44,6 @@ const measure = async (row, { server }) => {
     await stream(row, { ...sides, queue: WARM_QUEUE, count: row.warmCount })
     await worker.stop()
     await server.empty()
-    const empty = await server.memory()
     const around = async (work) => {
       const stopMeter = await server.startMeter()
       await work()
@@ -63,7 +62,7 @@ const measure = async (row, { server }) => {
       workerCpu: report.cpuMicros / chunks,
       readerCpu: cpuMicros / chunks,
       commands: commandsPerTask(used.commands, chunks),
-      bytes: (after.bytes - empty.bytes) / chunks,
+      bytes: (after.bytes - server.emptyBytes) / chunks,
       connections,
       repeated,
       void: heard.lost + repeated > 0 ? `lost ${heard.lost}, repeated ${repeated}` : undefined,

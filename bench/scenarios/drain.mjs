@@ -55,24 +55,30 @@ const warmUp = async (server, row, remote, { client, worker }) => {
 
 const drain = async (server, row, remote, worker) => {
   const allStarted = worker.allStarted()
+  const begin = nowMs()
   await worker.start(crewOf(row, remote, QUEUE, row.tasks))
+  const startMs = nowMs() - begin
   // Redis is left alone until the last task has started: a look at it would be paid by the contender.
   await within(LIMIT_MS, `drain by ${row.id}`, allStarted)
   await untilDrained(server.client, row.contender, QUEUE, { pauseMs: row.processes > 1 ? LOOK_EVERY_MS : 0 })
-  return nowMs()
+  return { endMs: nowMs(), startMs }
 }
 
-const outcomeOf = ({ tasks }, { report, lost, repeated }, { endMs, used, scripts, empty, queued, after }) => ({
+const outcomeOf = (
+  { tasks },
+  { report, lost, repeated, fault },
+  { endMs, used, scripts, emptyBytes, queued, after },
+) => ({
   rate: tasks / ((endMs - report.firstStartMs) / 1000),
   redisCpu: used.cpuMicros / tasks,
   commands: commandsPerTask(used.commands, tasks),
   workerCpu: report.cpuMicros / tasks,
   loopBusy: report.loopBusy,
-  queuedBytes: (queued.bytes - empty.bytes) / tasks,
-  afterBytes: (after.bytes - empty.bytes) / tasks,
+  queuedBytes: (queued.bytes - emptyBytes) / tasks,
+  afterBytes: (after.bytes - emptyBytes) / tasks,
   lost,
   repeated,
-  void: lost + repeated > 0 ? `lost ${lost}, repeated ${repeated}` : undefined,
+  void: fault,
   details: { commands: used.commands, scripts, tasks },
 })
 
@@ -87,16 +93,15 @@ export const measureDrain = async (row, { server, port = server.port, probe }) =
   const worker = startCrew(row.processes)
   const client = startChild('client-process')
   try {
-    await warmUp(server, row, remote, { client, worker })
+    if (row.warmTasks !== 0) await warmUp(server, row, remote, { client, worker })
     await server.empty()
-    const empty = await server.memory()
     await enqueue(client, row, { remote: direct, queue: QUEUE, tasks: row.tasks })
     await client.close()
     const queued = await server.memory()
     if (probe === 'cpu') await worker.startProfile()
     const stopScriptLog = probe === 'scripts' ? await startScriptLog(server.redis) : undefined
     const stopMeter = await server.startMeter()
-    const endMs = await drain(server, row, remote, worker)
+    const { endMs, startMs } = await drain(server, row, remote, worker)
     const used = await stopMeter()
     if (probe === 'cpu') await worker.stopProfile({ name: `drain-${row.concurrency}-${row.id.replace('/', '-')}` })
     const scripts = await stopScriptLog?.()
@@ -104,7 +109,8 @@ export const measureDrain = async (row, { server, port = server.port, probe }) =
     const connections = await server.connections()
     const ends = await settledEnds(server.client, row, worker, { queue: QUEUE, tasks: row.tasks })
     await worker.stop()
-    return { ...outcomeOf(row, ends, { endMs, used, scripts, empty, queued, after }), connections }
+    const { emptyBytes } = server
+    return { ...outcomeOf(row, ends, { endMs, used, scripts, emptyBytes, queued, after }), connections, startMs }
   } finally {
     await Promise.all([client.close(), worker.close()])
   }
