@@ -16,6 +16,10 @@ export const speak = async ({ count, window }, emit) => {
   await Promise.all(answers)
 }
 
+/** Fine enough to see a bend, wide enough that the bursts in which chunks arrive do not show. */
+const SLICES = 20
+const sliceAt = (heard, slice) => Math.floor((heard * slice) / SLICES)
+
 const rateOf = (times, from, to) => ((to - from) / (times[to - 1] - times[from])) * 1_000
 
 /** Checks what the readers of all sessions hear: each chunk once, in order, then one end. */
@@ -57,8 +61,8 @@ export const newHearing = (sessions, count) => {
         rate: rateOf(all, 0, heard),
         firstRate: rateOf(all, 0, tenth),
         lastRate: rateOf(all, heard - tenth, heard),
-        rates: Array.from({ length: Math.floor(heard / 1_000) }, (_, at) =>
-          rateOf(all, at * 1_000, at * 1_000 + 1_000),
+        rates: Array.from({ length: SLICES }, (_, slice) =>
+          rateOf(all, sliceAt(heard, slice), sliceAt(heard, slice + 1)),
         ),
         ...{ p50: percentile(sorted, 50), p99: percentile(sorted, 99), p999: percentile(sorted, 99.9) },
         lost: sessions * count - heard + ends.filter((count) => count === 0).length,
