@@ -22,11 +22,11 @@ const judge = (threshold, rowOf) => {
   return undefined
 }
 
-/** The thresholds broken by these groups, as `{ group, sentence }`. Groups which were not measured are left out. */
+/** The thresholds broken by these groups, as `{ group, threshold, sentence }`. Groups which were not measured are left out. */
 export const brokenBudgets = (groups, thresholds) =>
   thresholds.flatMap((threshold) => {
     const group = groups.find(({ id }) => id === threshold.group)
     if (group === undefined) return []
     const fault = judge(threshold, (wanted) => group.summaries.find(({ id }) => id === wanted))
-    return fault === undefined ? [] : [{ group, sentence: `${threshold.group} ${threshold.row}: ${fault}` }]
+    return fault === undefined ? [] : [{ group, threshold, sentence: `${threshold.group} ${threshold.row}: ${fault}` }]
   })

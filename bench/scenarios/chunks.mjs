@@ -86,7 +86,6 @@ export const scenario = {
   groups: (contenders, { quick }) =>
     cases(quick).map(({ id, ...parameters }) => ({
       id,
-      maxRounds: quick ? 1 : undefined,
       title: titleOf(parameters),
       rows: rowsOf(quick ? contenders.filter(({ id }) => id !== BASELINE) : contenders, 'chunks', parameters, {
         quick,

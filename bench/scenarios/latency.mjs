@@ -74,7 +74,6 @@ export const scenario = {
   groups: (contenders, { quick }) =>
     (quick ? [1] : [1, 20]).map((capabilities) => ({
       id: `latency-${capabilities}`,
-      maxRounds: quick ? 1 : undefined,
       title: `${capabilities} ${capabilities === 1 ? 'capability' : 'capabilities'} on the worker, ${whole(quick ? QUICK_SENDS : SENDS)} sends`,
       rows: rowsOf(
         contenders,
