@@ -8,6 +8,7 @@ import { parseArgs } from 'node:util'
 import { startChild } from './lib/child.mjs'
 import { nowMs, within } from './lib/clock.mjs'
 import { contenderById } from './lib/contenders.mjs'
+import { startCrew } from './lib/crew.mjs'
 import { untilDrained } from './lib/drained.mjs'
 import { describeMachine } from './lib/machine.mjs'
 import { startNeighbourMeter } from './lib/neighbours.mjs'
@@ -70,7 +71,7 @@ async function enqueue(queue, tasks) {
 async function drainOnce(history) {
   await server.redis.flushall()
   const remote = { contender: 'byclaw', port: server.port, variant: { history } }
-  const worker = startChild('worker-process')
+  const worker = startCrew()
   try {
     let cpu
     let rate
@@ -79,14 +80,14 @@ async function drainOnce(history) {
       ['drain', TASKS],
     ]) {
       await enqueue(queue, tasks)
-      const allStarted = worker.event('all-started')
-      await worker.call('start', { ...remote, queues: [queue], concurrency: CONCURRENCY, tasks })
+      const allStarted = worker.allStarted()
+      await worker.start({ ...remote, queues: [queue], concurrency: CONCURRENCY, tasks })
       await within(LIMIT_MS, `drain with ${history}`, allStarted)
       await untilDrained(server.redis, contender, queue)
-      const report = await worker.call('report')
+      const report = await worker.report()
       cpu = report.cpuMicros / tasks
       rate = tasks / ((nowMs() - report.firstStartMs) / 1_000)
-      await worker.call('stop')
+      await worker.stop()
     }
     return { cpu, rate }
   } finally {
@@ -114,13 +115,13 @@ async function drain() {
 async function pace() {
   await server.redis.flushall()
   await db.query(`TRUNCATE ${TABLE}`).catch(() => undefined)
-  const worker = startChild('worker-process')
+  const worker = startCrew()
   const client = new GatewayClient({ redis: `redis://127.0.0.1:${server.port}/0` })
   const tasks = PACE_TASKS_PER_S * PACE_SECONDS
   try {
     const variant = { history: postgres.url }
     const remote = { contender: 'byclaw', port: server.port, variant }
-    await worker.call('start', { ...remote, queues: ['pace'], concurrency: CONCURRENCY, tasks })
+    await worker.start({ ...remote, queues: ['pace'], concurrency: CONCURRENCY, tasks })
     const startedAt = nowMs()
     let sent = 0
     while (sent < tasks) {
@@ -141,8 +142,8 @@ async function pace() {
     const sentMs = nowMs() - startedAt
     await untilDrained(server.redis, contender, 'pace')
     const tookMs = nowMs() - startedAt
-    const report = await worker.call('report')
-    await worker.call('stop')
+    const report = await worker.report()
+    await worker.stop()
     const { rows } = await db.query(`SELECT count(*)::int AS count FROM ${TABLE}`)
     const perSecond = Math.round(rows[0].count / (tookMs / 1_000))
     console.log(
@@ -198,7 +199,7 @@ async function read() {
     [`the ${PAGE} before them`, true],
   ]) {
     for (let round = 0; round < ROUNDS; round += 1) {
-      const stopMeter = await startNeighbourMeter(server.redis)
+      const stopMeter = await startNeighbourMeter([server])
       const sorted = await readSome(history, isEarlier)
       const [p50, p99] = [50, 99].map((share) => percentile(sorted, share).toFixed(2))
       const others = `${Math.round((await stopMeter()) * 100)} %`
@@ -209,7 +210,7 @@ async function read() {
 }
 
 try {
-  console.log(await describeMachine(server.redis))
+  console.log(await describeMachine(server))
   if (PARTS.includes('drain')) await drain()
   if (PARTS.includes('pace')) await pace()
   if (PARTS.includes('read')) await read()

@@ -1,16 +1,17 @@
 import { createRequire } from 'node:module'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { Redis } from 'ioredis'
 import { withResolvers } from '../lib/child.mjs'
+import { speak } from '../lib/chunks.mjs'
 import { nowMs } from '../lib/clock.mjs'
 import { indexOf } from '../lib/payload.mjs'
 
 const GROUP = 'group'
-const CONSUMER = 'consumer'
 const OUT = 'out'
 const BULK = 500
 const BLOCK_MS = 250
 
-const connect = (port) => new Redis(port, '127.0.0.1', { maxRetriesPerRequest: null })
+const connect = (port, options) => new Redis(port, '127.0.0.1', { maxRetriesPerRequest: null, ...options })
 
 const openProducer = async ({ port, queue }) => {
   const redis = connect(port)
@@ -28,24 +29,35 @@ const openProducer = async ({ port, queue }) => {
   }
 }
 
+/** The task's own stream, which its reader reads. */
+const outOf = (session) => `${OUT}:${session}`
+const ONE_READ = 1_000
+const PAUSE_MS = 3
+
+const say = async (commands, speech, session) => {
+  await speak(speech, (text) => commands.xadd(outOf(session), '*', 'chunk', text))
+  await commands.xadd(outOf(session), '*', 'done', '')
+}
+
 const newIds = (queues) => queues.map(() => '>')
 
 // While there is work: [XACK, XDEL of the last batch + the next read] in one write. When there is none: one blocking read over all
 // streams on a connection of its own.
-const startWorker = async ({ port, queues, concurrency, chunk, onStart, onEnd }) => {
-  const commands = connect(port)
+const startWorker = async ({ port, name, queues, concurrency, chunk, speech, onStart, onEnd }) => {
+  const commands = connect(port, { enableAutoPipelining: speech !== undefined })
   const blocking = connect(port)
   for (const queue of queues) {
     await commands.xgroup('CREATE', queue, GROUP, '0', 'MKSTREAM').catch((error) => {
       if (!error.message.startsWith('BUSYGROUP')) throw error
     })
   }
-  const read = ['GROUP', GROUP, CONSUMER, 'COUNT', concurrency]
+  const read = ['GROUP', GROUP, name, 'COUNT', concurrency]
   const streams = ['STREAMS', ...queues, ...newIds(queues)]
 
   const handle = async ([, [, payload]]) => {
     onStart(indexOf(payload))
     if (chunk) await commands.xadd(OUT, 'MAXLEN', '~', 1000, '*', 'type', 'chunk', 'data', payload)
+    if (speech) await say(commands, speech, indexOf(payload))
     return { ok: 1 }
   }
   const run = async (batches) => {
@@ -77,6 +89,40 @@ const startWorker = async ({ port, queues, concurrency, chunk, onStart, onEnd })
       await running
       commands.disconnect()
       blocking.disconnect()
+    },
+  }
+}
+
+const openReaders = async ({ port, queue, sessions, onChunk, onDone }) => {
+  const [commands, reader] = [connect(port, { enableAutoPipelining: true }), connect(port)]
+  await commands.del(...Array.from({ length: sessions }, (_, session) => outOf(session)))
+  const places = new Map(Array.from({ length: sessions }, (_, session) => [outOf(session), { session, last: '0' }]))
+  const hear = (stream, entries) => {
+    const place = places.get(stream)
+    for (const [, [type, text]] of entries) {
+      if (type === 'chunk') onChunk(place.session, text)
+      else {
+        places.delete(stream)
+        onDone(place.session)
+      }
+    }
+    place.last = entries.at(-1)[0]
+  }
+  const follow = async () => {
+    while (places.size > 0) {
+      const lasts = [...places.values()].map(({ last }) => last)
+      const options = ['COUNT', ONE_READ, 'BLOCK', BLOCK_MS, 'STREAMS']
+      const answer = await reader.xread(...options, ...places.keys(), ...lasts)
+      for (const [stream, entries] of answer ?? []) hear(stream, entries)
+      if (sessions > 1) await sleep(PAUSE_MS)
+    }
+  }
+  const following = follow()
+  return {
+    send: (_session, payload) => commands.xadd(queue, '*', 'data', payload),
+    close: async () => {
+      await following
+      for (const each of [commands, reader]) each.disconnect()
     },
   }
 }
@@ -125,6 +171,7 @@ export const contender = {
   openProducer,
   startWorker,
   openAsker,
+  openReaders,
   remaining: (redis, queue) => redis.xlen(queue),
   countEnds: async (_redis, { report }) => ({ ended: report.ended - report.endedTwice, repeated: report.endedTwice }),
 }

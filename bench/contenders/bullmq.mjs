@@ -2,6 +2,7 @@ import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import { Queue, QueueEvents, Worker } from 'bullmq'
 import { withResolvers } from '../lib/child.mjs'
+import { speak } from '../lib/chunks.mjs'
 import { nowMs } from '../lib/clock.mjs'
 import { indexOf } from '../lib/payload.mjs'
 import { shaNames } from '../lib/scripts.mjs'
@@ -33,10 +34,11 @@ const openProducer = async ({ port, queue }) => {
 }
 
 // A BullMQ worker serves one queue, so several capabilities are several workers in one process.
-const startWorker = async ({ port, queues, concurrency, variant, chunk, onStart, onEnd }) => {
+const startWorker = async ({ port, queues, concurrency, variant, chunk, speech, onStart, onEnd }) => {
   const process = async (job) => {
     onStart(indexOf(job.data.content))
     if (chunk) await job.updateProgress('chunk')
+    if (speech) await speak(speech, (text) => job.updateProgress(text))
     return { ok: 1 }
   }
   const workers = queues.map((queue) => {
@@ -74,6 +76,22 @@ const openAsker = async ({ port, queues }) => {
   }
 }
 
+/** No event of a measurement may be trimmed before it is read. */
+const LONG_STREAM = { events: { maxLen: 1_000_000 } }
+
+const openReaders = async ({ port, queue, onChunk, onDone }) => {
+  const target = new Queue(queue, { connection: connectionOf(port), streams: LONG_STREAM })
+  const reader = new QueueEvents(queue, { connection: connectionOf(port) })
+  await Promise.all([target, reader].map((each) => each.waitUntilReady()))
+  const sessionOf = (jobId) => Number(jobId.slice('session-'.length))
+  reader.on('progress', ({ jobId, data }) => onChunk(sessionOf(jobId), data))
+  reader.on('completed', ({ jobId }) => onDone(sessionOf(jobId)))
+  return {
+    send: (session, payload) => target.add('task', { content: payload }, { jobId: `session-${session}` }),
+    close: () => Promise.all([target, reader].map((each) => each.close())),
+  }
+}
+
 /** Its scripts by their SHA, to name them in a profile. */
 const scriptNames = () => {
   const scripts = require(join(dirname(require.resolve('bullmq')), 'scripts', 'index.js'))
@@ -91,6 +109,7 @@ export const contender = {
   openProducer,
   startWorker,
   openAsker,
+  openReaders,
   scriptNames,
   remaining: async (redis, queue) => {
     const counts = await Promise.all([redis.llen(`bull:${queue}:wait`), redis.llen(`bull:${queue}:active`)])

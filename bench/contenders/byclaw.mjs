@@ -1,5 +1,6 @@
 import { createRequire } from 'node:module'
 import { withResolvers } from '../lib/child.mjs'
+import { speak } from '../lib/chunks.mjs'
 import { nowMs } from '../lib/clock.mjs'
 import { indexOf } from '../lib/payload.mjs'
 import { importSdk } from '../lib/sdk.mjs'
@@ -60,7 +61,7 @@ const openHistory = async (kind, port) => {
   return history
 }
 
-const startWorker = async ({ port, queues, concurrency, variant, chunk, onStart }) => {
+const startWorker = async ({ port, queues, concurrency, variant, chunk, speech, onStart }) => {
   const history = await openHistory(variant.history, port)
   class BenchAgent extends GatewayWorker {
     getCapabilities() {
@@ -70,6 +71,7 @@ const startWorker = async ({ port, queues, concurrency, variant, chunk, onStart 
     async processCommand(command, context) {
       onStart(indexOf(command.content))
       if (chunk) await context.emitChunk('chunk')
+      if (speech) await speak(speech, (text) => context.emitChunk(text))
       return { ok: 1 }
     }
   }
@@ -120,6 +122,30 @@ const openAsker = async ({ port, queues }) => {
   }
 }
 
+const openReaders = async ({ port, queue, sessions, onChunk, onDone }) => {
+  const client = new GatewayClient({ redis: urlOf(port) })
+  const idOf = (session) => `${queue}-${session}`
+  const follow = async (session) => {
+    for await (const event of client.subscribe(idOf(session), { messageId: idOf(session), after: '0' })) {
+      if (event.type === 'chunk') onChunk(session, event.content)
+      else if (event.type === 'done') onDone(session)
+    }
+  }
+  const following = Promise.all(Array.from({ length: sessions }, (_, session) => follow(session)))
+  return {
+    send: async (session, payload) =>
+      mustBeSent(
+        await client.sendMessage({
+          ...{ targetAgentType: queue, sessionId: idOf(session), messageId: idOf(session), content: payload },
+        }),
+      ),
+    close: async () => {
+      await following
+      await client.close()
+    },
+  }
+}
+
 /** Every `done` event in Redis by message, read from the streams themselves rather than through the SDK. */
 const doneEvents = async (redis, sessions) => {
   const counts = new Map()
@@ -155,6 +181,7 @@ export const contender = {
   openProducer,
   startWorker,
   openAsker,
+  openReaders,
   scriptNames,
   remaining: (redis, queue) => redis.xlen(`queue:ctrl:${queue}`),
   countEnds: async (redis, { from = 0, tasks, variant }) => {

@@ -2,14 +2,17 @@ import { parseArgs } from 'node:util'
 
 const help = `node bench/run.mjs [options]
 
-  --quick               smaller sizes, under a minute; fails (exit 1) when a budget of thresholds.mjs is broken
-  --only <scenario>     drain, enqueue, latency, growth, call-agent or waiting; several with commas
+  --quick               smaller sizes of the scenarios with a limit, under a minute; fails (exit 1) when a limit of
+                        thresholds.mjs is broken twice
+  --only <scenario>     drain, enqueue, latency, chunks, herd, delay, growth, call-agent, waiting, startup
+                        or backlog (this one only if it is named); several with commas
   --case <id>           drain-100, latency-20, …: only these cases of the scenarios; several with commas
-  --contender <id>      byclaw, bullmq or bare-streams; several with commas (default: all)
-  --rounds <n>          rounds per case, contenders interleaved within each (default: 5, quick: 2)
+  --contender <id>      byclaw, bullmq, bare-streams, groupmq, bee-queue or pg-boss; several with commas
+                        (default: all, quick: the first three)
+  --rounds <n>          rounds per case, contenders interleaved within each (default: 5, quick: 1)
   --json <file>         write every sample as JSON
   --profile             extra drains: a cpu profile of each worker into bench/out, and Redis time by script
-  --write-readme        replace the table in bench/README.md
+  --write-readme        replace the tables in bench/README.md and draw its plots
 `
 
 const list = (text) =>
@@ -35,7 +38,7 @@ export const readArgs = (argv) => {
     },
   })
   if (values.help) return { help }
-  const rounds = Number(values.rounds ?? (values.quick ? 2 : 5))
+  const rounds = Number(values.rounds ?? (values.quick ? 1 : 5))
   if (!Number.isInteger(rounds) || rounds < 1)
     throw new Error(`--rounds must be a whole number above 0, not ${values.rounds}`)
   return {

@@ -1,27 +1,32 @@
-import { FLOOR } from './contenders.mjs'
+const better = ({ atLeast }, { min, max }) => (atLeast === undefined ? min : max)
 
-const figureOf = ({ ratio, figures }, name) => (name === 'ratio' ? ratio : figures[name]?.median)
+/** Noise only ever makes a figure worse, so the best round of both sides is what a limit is held against. */
+const heldOf = (threshold, row, other) => {
+  const figure = row.figures[threshold.figure]
+  if (figure === undefined) return undefined
+  if (threshold.times === undefined) return better(threshold, figure)
+  const base = other?.figures[threshold.figure]
+  return base && better(threshold, figure) / better(threshold, base)
+}
 
-const judge = (row, floor, { figure, atLeast, atMost, orTimesFloor }) => {
+const judge = (threshold, rowOf) => {
+  const { figure, atLeast, atMost, times } = threshold
+  const row = rowOf(threshold.row)
   if (row === undefined) return 'not measured'
   if (row.voided.length > 0) return `void (${row.voided[0]})`
-  const value = figureOf(row, figure)
-  if (value === undefined) return 'no figure'
-  if (atLeast !== undefined && value < atLeast) return `${figure} ${value.toFixed(2)} is below ${atLeast}`
-  // A busy machine slows everybody: what stays near the bare loop is not the SDK's fault.
-  if (orTimesFloor !== undefined && floor !== undefined && value <= orTimesFloor * figureOf(floor, figure))
-    return undefined
-  if (atMost !== undefined && value > atMost) return `${figure} ${value.toFixed(2)} is above ${atMost}`
+  const value = heldOf(threshold, row, rowOf(times))
+  if (value === undefined) return `no ${figure}${times ? ` of it or of ${times}` : ''}`
+  const text = `${figure} is ${value.toFixed(2)}${times ? ` × that of ${times}` : ''}`
+  if (value < atLeast) return `${text}, at least ${atLeast} is asked for`
+  if (value > atMost) return `${text}, at most ${atMost} is allowed`
   return undefined
 }
 
-/** The thresholds broken by this run, each as a sentence. Groups which were not asked for are left out. */
+/** The thresholds broken by these groups, as `{ group, threshold, sentence }`. Groups which were not measured are left out. */
 export const brokenBudgets = (groups, thresholds) =>
-  thresholds
-    .filter(({ group }) => groups.some(({ id }) => id === group))
-    .flatMap((threshold) => {
-      const { summaries } = groups.find(({ id }) => id === threshold.group)
-      const rowOf = (wanted) => summaries.find(({ id }) => id === wanted)
-      const fault = judge(rowOf(threshold.row), rowOf(FLOOR), threshold)
-      return fault === undefined ? [] : [`${threshold.group} ${threshold.row}: ${fault}`]
-    })
+  thresholds.flatMap((threshold) => {
+    const group = groups.find(({ id }) => id === threshold.group)
+    if (group === undefined) return []
+    const fault = judge(threshold, (wanted) => group.summaries.find(({ id }) => id === wanted))
+    return fault === undefined ? [] : [{ group, threshold, sentence: `${threshold.group} ${threshold.row}: ${fault}` }]
+  })

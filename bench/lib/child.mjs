@@ -10,6 +10,7 @@ export const startChild = (name, { execArgv = [] } = {}) => {
   const child = fork(fileURLToPath(new URL(`${name}.mjs`, import.meta.url)), {
     execArgv,
     stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+    serialization: 'advanced',
   })
   const waiting = new Map()
   let last = 0

@@ -1,12 +1,14 @@
 import { spawnSync } from 'node:child_process'
-import { existsSync } from 'node:fs'
+import { statSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 
 const folder = fileURLToPath(new URL('..', import.meta.url))
 
-/** Installs the rivals from the lock file when that was never done. The SDK itself never depends on them. */
+const changedMs = (path) => statSync(new URL(path, import.meta.url), { throwIfNoEntry: false })?.mtimeMs ?? 0
+
+/** Installs the rivals when the lock file is newer than what is installed. The SDK itself never depends on them. */
 export const ensureInstalled = () => {
-  if (existsSync(new URL('../node_modules/.package-lock.json', import.meta.url))) return
+  if (changedMs('../node_modules/.package-lock.json') >= changedMs('../package-lock.json')) return
   console.log('bench: installing the rivals (npm ci)')
   const { status } = spawnSync('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error'], {
     cwd: folder,

@@ -17,29 +17,25 @@ const ownTicks = async () => {
   return fields.slice(11, 15).reduce((sum, ticks) => sum + Number(ticks), 0)
 }
 
-const redisTicks = async (redis) => {
-  const info = await redis.info('cpu')
-  const seconds = [...info.matchAll(/^used_cpu_(?:user|sys):([\d.]+)/gm)].reduce(
-    (sum, [, text]) => sum + Number(text),
-    0,
-  )
-  return seconds * TICKS_PER_SECOND
+const serverTicks = async (servers) => {
+  const micros = await Promise.all(servers.map((server) => server.cpuMicros()))
+  return (micros.reduce((sum, each) => sum + each, 0) / 1e6) * TICKS_PER_SECOND
 }
 
-const look = async (redis) => {
-  const [machine, own, server] = await Promise.all([machineTicks(), ownTicks(), redisTicks(redis)])
-  return { ...machine, ours: own + server }
+const look = async (servers) => {
+  const [machine, own, theirs] = await Promise.all([machineTicks(), ownTicks(), serverTicks(servers)])
+  return { ...machine, ours: own + theirs }
 }
 
 /**
  * Measures how much of the machine others used meanwhile, from 0 to 1; undefined where the system does not tell. Children
  * must have ended before the returned function is called.
  */
-export const startNeighbourMeter = async (redis) => {
+export const startNeighbourMeter = async (servers) => {
   if (process.platform !== 'linux') return async () => undefined
-  const before = await look(redis)
+  const before = await look(servers)
   return async () => {
-    const after = await look(redis)
+    const after = await look(servers)
     const foreign = after.busy - before.busy - (after.ours - before.ours)
     return Math.max(0, foreign / (after.total - before.total))
   }

@@ -11,6 +11,13 @@ const cpuMicros = (info) => {
   return (Number(info[`used_cpu_user${main}`]) + Number(info[`used_cpu_sys${main}`])) * 1e6
 }
 
+/** CPU time of the whole server so far, all of its threads and processes. */
+export const cpuMicrosOf = async (redis) => {
+  const info = parseInfo(await redis.info('cpu'))
+  const parts = ['user', 'sys', 'user_children', 'sys_children']
+  return parts.reduce((sum, part) => sum + Number(info[`used_cpu_${part}`]), 0) * 1e6
+}
+
 /** Sets the server's counters to zero and notes its CPU time; the returned function tells what was used since. */
 export const startRedisMeter = async (redis) => {
   await redis.config('RESETSTAT')
@@ -26,8 +33,9 @@ export const startRedisMeter = async (redis) => {
   }
 }
 
-/** Calls per task; what a script calls inside counts too, the meter's own commands do not. */
+/** Calls per task, of a server which counts them; what a script calls inside counts too, the meter's own commands do not. */
 export const commandsPerTask = (commands, tasks) =>
+  commands &&
   Object.entries(commands)
     .filter(([name]) => !/^(info|config|slowlog|ping)(\||$)/.test(name))
     .reduce((sum, [, { calls }]) => sum + calls, 0) / tasks

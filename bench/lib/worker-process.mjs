@@ -1,23 +1,13 @@
-// A worker in a process of its own: runs one contender's worker, counts starts and ends by task, reports its own CPU and heap.
+// Workers in a process of their own: runs one contender's, counts starts and ends by task, reports its own CPU and heap.
 
 import { sendEvent, serveParent } from './child.mjs'
 import { nowMs } from './clock.mjs'
 import { contenderById } from './contenders.mjs'
 import { startProfile, stopProfile } from './profile.mjs'
+import { newTally } from './tally.mjs'
 
-let worker
+let running = []
 let tally
-
-const newTally = (tasks) => ({
-  tasks,
-  starts: new Uint8Array(tasks),
-  ends: new Uint8Array(tasks),
-  started: 0,
-  ended: 0,
-  firstStartMs: 0,
-  cpu: undefined,
-  loop: undefined,
-})
 
 const onStart = (index) => {
   if (tally.started === 0) {
@@ -32,26 +22,24 @@ const onStart = (index) => {
 
 const onEnd = (index) => {
   tally.ends[index] += 1
-  tally.ended += 1
 }
 
-const countOf = (counts, test) => counts.reduce((sum, count) => sum + (test(count) ? 1 : 0), 0)
-
 serveParent({
-  start: async ({ contender, tasks = 0, ...options }) => {
+  start: async ({ contender, tasks = 0, workers = 1, ...options }) => {
     tally = newTally(tasks)
-    worker = await (await contenderById(contender)).startWorker({ ...options, onStart, onEnd })
+    const { startWorker } = await contenderById(contender)
+    running = await Promise.all(
+      Array.from({ length: workers }, (_, number) =>
+        startWorker({ ...options, name: `${process.pid}-${number}`, onStart, onEnd }),
+      ),
+    )
   },
   report: () => {
+    const { starts, ends, firstStartMs } = tally
     const cpu = process.cpuUsage(tally.cpu)
     return {
-      firstStartMs: tally.firstStartMs,
-      started: tally.started,
-      ended: tally.ended,
-      neverStarted: countOf(tally.starts, (count) => count === 0),
-      startedTwice: countOf(tally.starts, (count) => count > 1),
-      endedTwice: countOf(tally.ends, (count) => count > 1),
-      cpuMicros: cpu.user + cpu.system,
+      ...{ starts, ends, firstStartMs },
+      cpuMicros: tally.cpu === undefined ? 0 : cpu.user + cpu.system,
       loopBusy: tally.loop && performance.eventLoopUtilization(tally.loop).utilization,
     }
   },
@@ -63,6 +51,6 @@ serveParent({
   startProfile,
   stopProfile,
   stop: async () => {
-    await worker.stop()
+    await Promise.all(running.map((worker) => worker.stop()))
   },
 })

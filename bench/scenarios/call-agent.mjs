@@ -2,6 +2,7 @@ import { startChild } from '../lib/child.mjs'
 import { within } from '../lib/clock.mjs'
 import { decimal, whole } from '../lib/format.mjs'
 import { startRedisMeter } from '../lib/redis-stats.mjs'
+import { ownRows } from '../lib/row.mjs'
 import { importSdk } from '../lib/sdk.mjs'
 import { ascending, percentile } from '../lib/stats.mjs'
 
@@ -61,13 +62,12 @@ export const scenario = {
     'Caller and called worker are processes of their own. The bare round trip, made in turn with each call by the same two processes, is XADD ' +
     'to a stream, a blocking XREADGROUP there, XADD of the answer and a blocking XREAD back, with nothing around it.',
   groups: (contenders, { quick }) => {
-    const contender = contenders.find(({ id }) => id === 'byclaw')
     const rows = CASES.map(({ share, ...each }) => {
       const calls = Math.max(WIDTH, Math.round((quick ? QUICK_CALLS : CALLS) * share))
       const warm = quick ? QUICK_CALLS : Math.max(WIDTH, Math.round(WARM_CALLS * share))
-      return { ...each, title: `${each.title}, ${whole(calls)} times`, calls, warm, contender, variant: {} }
+      return { ...each, title: `${each.title}, ${whole(calls)} times`, calls, warm }
     })
-    return [{ id: 'call-agent', title: 'byclaw-gateway-sdk', rows: contender === undefined ? [] : rows }]
+    return [{ id: 'call-agent', title: 'byclaw-gateway-sdk', rows: ownRows(contenders, rows) }]
   },
   measure,
   columns: [

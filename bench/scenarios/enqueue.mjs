@@ -1,42 +1,55 @@
 import { startChild } from '../lib/child.mjs'
 import { decimal, whole } from '../lib/format.mjs'
-import { commandsPerTask, memoryOf, startRedisMeter } from '../lib/redis-stats.mjs'
+import { PAYLOAD_BYTES } from '../lib/payload.mjs'
+import { commandsPerTask } from '../lib/redis-stats.mjs'
 import { remoteOf, rowsOf } from '../lib/row.mjs'
 
 const QUEUE = 'enqueue'
 const WARM_TASKS = 2000
+const LARGE_BYTES = 4096
 
-const cases = (quick) => [
-  { inFlight: 1, tasks: quick ? 1500 : 5000 },
-  { inFlight: 100, tasks: quick ? 15_000 : 50_000 },
-]
+const cases = (quick) =>
+  quick
+    ? [{ inFlight: 100, tasks: 15_000 }]
+    : [
+        { inFlight: 1, tasks: 5000 },
+        { inFlight: 100, tasks: 50_000 },
+        { inFlight: 1, tasks: 5000, payload: LARGE_BYTES, suffix: '-4k' },
+        { inFlight: 100, tasks: 20_000, payload: LARGE_BYTES, suffix: '-4k' },
+      ]
 
-const measure = async (row, { server: { port, redis } }) => {
-  await redis.flushall()
+/** Sends the tasks of a row, by way of another port where it has to be. */
+export const measureEnqueue = async (row, { server, port = server.port }) => {
+  await server.empty()
   const remote = remoteOf(row, port)
+  const { inFlight, payload, tasks } = row
   const client = startChild('client-process')
   try {
     await client.call('openProducer', { ...remote, queue: 'warm' })
-    await client.call('send', { from: 0, to: WARM_TASKS, inFlight: row.inFlight })
+    await client.call('send', { from: 0, to: WARM_TASKS, inFlight, payload })
     await client.call('closeProducer')
     await client.call('openProducer', { ...remote, queue: QUEUE })
-    await client.call('send', { from: 0, to: 1, inFlight: 1 })
-    const empty = await memoryOf(redis)
-    const stopMeter = await startRedisMeter(redis)
-    const { tookMs, cpuMicros } = await client.call('send', { from: 1, to: row.tasks + 1, inFlight: row.inFlight })
+    await client.call('send', { from: 0, to: 1, inFlight: 1, payload })
+    const empty = await server.memory()
+    const stopMeter = await server.startMeter()
+    const { tookMs, cpuMicros, ...latencies } = await client.call('send', { from: 1, to: tasks + 1, inFlight, payload })
     const used = await stopMeter()
-    const queued = await memoryOf(redis)
-    const lost = row.tasks + 1 - (await row.contender.remaining(redis, QUEUE))
+    const connections = await server.connections()
+    const queued = await server.memory()
+    const lost = tasks + 1 - (await row.contender.remaining(server.client, QUEUE))
     await client.call('closeProducer')
     return {
-      rate: row.tasks / (tookMs / 1000),
-      redisCpu: used.cpuMicros / row.tasks,
-      clientCpu: cpuMicros / row.tasks,
-      commands: commandsPerTask(used.commands, row.tasks),
-      queuedBytes: (queued.bytes - empty.bytes) / row.tasks,
-      lost,
-      void: lost !== 0 ? `${lost} sends of ${row.tasks} are not in the queue` : undefined,
-      details: { commands: used.commands, tasks: row.tasks },
+      rate: tasks / (tookMs / 1000),
+      ...latencies,
+      redisCpu: used.cpuMicros / tasks,
+      clientCpu: cpuMicros / tasks,
+      commands: commandsPerTask(used.commands, tasks),
+      queuedBytes: (queued.bytes - empty.bytes) / tasks,
+      connections,
+      lost: Math.max(0, lost),
+      repeated: Math.max(0, -lost),
+      void: lost !== 0 ? `${lost} sends of ${tasks} are not in the queue` : undefined,
+      details: { commands: used.commands, tasks },
     }
   } finally {
     await client.close()
@@ -47,22 +60,26 @@ const measure = async (row, { server: { port, redis } }) => {
 export const scenario = {
   id: 'enqueue',
   title: 'Enqueue: single sends, each awaited, no worker',
-  note: 'Each task is a send of its own (no bulk call); every one must be found in the queue afterwards.',
+  note: 'Each task is a send of its own (no bulk call); every one must be found in the queue afterwards. The times are those from a send to its answer.',
   groups: (contenders, { quick }) =>
-    cases(quick).map(({ inFlight, tasks }) => ({
-      id: `enqueue-${inFlight}`,
-      maxRounds: quick && inFlight === 1 ? 1 : undefined,
-      title: `${inFlight === 1 ? 'one by one' : `${inFlight} in flight`}, ${whole(tasks)} tasks of 200 B`,
-      rows: rowsOf(contenders, 'enqueue', { inFlight, tasks }),
+    cases(quick).map(({ suffix = '', payload = PAYLOAD_BYTES, ...parameters }) => ({
+      id: `enqueue-${parameters.inFlight}${suffix}`,
+      title: `${parameters.inFlight === 1 ? 'one by one' : `${parameters.inFlight} in flight`}, ${whole(parameters.tasks)} tasks of ${whole(payload)} B`,
+      rows: rowsOf(contenders, 'enqueue', { ...parameters, payload }, { quick }),
     })),
-  measure,
+  measure: measureEnqueue,
   headline: { key: 'rate', better: 'higher' },
   columns: [
     { key: 'rate', title: 'sends/s', format: whole, range: true },
+    { key: 'p50', title: 'p50 ms', format: decimal(2) },
+    { key: 'p99', title: 'p99 ms', format: decimal(2) },
+    { key: 'p999', title: 'p99.9 ms', format: decimal(2) },
     { key: 'redisCpu', title: 'Redis µs/send', format: decimal(1) },
     { key: 'clientCpu', title: 'client µs/send', format: decimal(1) },
     { key: 'commands', title: 'commands/send', format: decimal(2) },
     { key: 'queuedBytes', title: 'B/task queued', format: whole },
+    { key: 'connections', title: 'connections', format: whole },
     { key: 'lost', title: 'lost', format: whole },
+    { key: 'repeated', title: 'repeated', format: whole },
   ],
 }

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { startChild } from '../lib/child.mjs'
+import { startCrew } from '../lib/crew.mjs'
 import { settledEnds, untilDrained } from '../lib/drained.mjs'
 import { megabytes, whole } from '../lib/format.mjs'
 import { memoryOf } from '../lib/redis-stats.mjs'
@@ -35,10 +36,10 @@ const runSlice = async (redis, row, { worker, client, from }) => {
 const measure = async (row, { server: { port, redis } }) => {
   await redis.flushall()
   const remote = remoteOf(row, port)
-  const worker = startChild('worker-process', { execArgv: ['--expose-gc'] })
+  const worker = startCrew(1, { execArgv: ['--expose-gc'] })
   const client = startChild('client-process')
   try {
-    await worker.call('start', { ...remote, queues: [QUEUE], concurrency: CONCURRENCY, tasks: row.tasks })
+    await worker.start({ ...remote, queues: [QUEUE], concurrency: CONCURRENCY, tasks: row.tasks })
     await client.call('openProducer', { ...remote, queue: QUEUE })
     const samples = []
     let lost = 0
@@ -50,10 +51,10 @@ const measure = async (row, { server: { port, redis } }) => {
       if ((from + SLICE) % (row.tasks / FIFTHS) !== 0) continue
       const peak = await memoryOf(redis)
       await untilExpired(redis, row.variant.ttlMs)
-      samples.push({ tasks: from + SLICE, peak, rest: await memoryOf(redis), worker: await worker.call('memory') })
+      samples.push({ tasks: from + SLICE, peak, rest: await memoryOf(redis), worker: await worker.memory() })
     }
     await client.call('closeProducer')
-    await worker.call('stop')
+    await worker.stop()
     const [first] = samples
     const last = samples.at(-1)
     const between = last.tasks - first.tasks

@@ -1,6 +1,7 @@
 import { startChild } from '../lib/child.mjs'
 import { nowMs, within } from '../lib/clock.mjs'
 import { decimal, whole } from '../lib/format.mjs'
+import { ownRows } from '../lib/row.mjs'
 import { importSdk } from '../lib/sdk.mjs'
 import { ascending, percentile } from '../lib/stats.mjs'
 
@@ -139,10 +140,9 @@ export const scenario = {
     'when it is suspended. A resume counts from the call of `client.reply` to the line behind the await, in another process, where the ' +
     'handler has run again from its top.',
   groups: (contenders, { quick }) => {
-    const contender = contenders.find(({ id }) => id === 'byclaw')
     const tasks = quick ? QUICK_TASKS : TASKS
-    const row = { id: 'waiting', title: `${whole(tasks)} tasks`, tasks, contender, variant: {} }
-    return [{ id: 'waiting', title: 'byclaw-gateway-sdk', rows: contender === undefined ? [] : [row] }]
+    const row = { id: 'waiting', title: `${whole(tasks)} tasks`, tasks }
+    return [{ id: 'waiting', title: 'byclaw-gateway-sdk', rows: ownRows(contenders, [row]) }]
   },
   measure,
   columns: [
