@@ -2,11 +2,11 @@ import type { HistoryMessage, HistoryPage, HistoryStore } from '../agent/history
 import { errorMessage, GatewayError } from '../errors.ts'
 import type { Logger } from '../logger.ts'
 import { Service } from '../service.ts'
-import { type Deferred, deferred } from '../util/deferred.ts'
 import { sleep } from '../util/sleep.ts'
 import type { HistoryBuffer, SessionMessage, StoredMessage } from './buffer.ts'
 import { Parcel } from './parcel.ts'
 import type { ServerClock } from './server-clock.ts'
+import { Turns } from './turns.ts'
 
 /** How a worker's history is. */
 export interface HistoryState {
@@ -26,16 +26,10 @@ const LOOK_MS = 10_000
 /** A session in which nobody ever says anything. */
 const PROBE = 'byclaw-probe'
 
-/** What was said in one turn of the event loop, by all tasks. */
-interface Turn {
-  readonly parcels: Parcel[]
-  readonly kept: Deferred<void>
-}
-
 /**
- * Stands between the tasks of a worker and their history. What is said in a turn of the event loop goes to the store at its
- * end, unless the store keeps all at once; what is not kept in time, or not at all, is put by on Redis, so that the task
- * goes on and nothing is lost.
+ * Stands between the tasks of a worker and their history. What is said at about the same time goes to the store together,
+ * unless the store keeps it at once; what is not kept in time, or not at all, is put by on Redis, so that the task goes on
+ * and nothing is lost.
  *
  * States: `up` (the store is asked) → `down` with the first message that it did not take: from then on all go to Redis at
  * once. Once a second the store is told the first of what waits there, or, when other workers have told it all, is read;
@@ -50,7 +44,7 @@ export class HistoryKeeper extends Service {
   readonly #stopping = new AbortController()
   /** Messages on their way to Redis. */
   readonly #putting = new Set<Promise<void>>()
-  #turn: Turn | undefined
+  readonly #turns = new Turns((parcels) => this.#send(parcels))
   /** The store has answered nothing so far: it needs no turn of the event loop. */
   #isPrompt = true
   #isDown = false
@@ -81,7 +75,7 @@ export class HistoryKeeper extends Service {
    * rejects.
    */
   keep(parcel: Parcel): Promise<void> | undefined {
-    if (!this.#isDown && !this.#isPrompt) return this.#gather(parcel)
+    if (!this.#isDown && !this.#isPrompt) return this.#turns.add(parcel)
     parcel.close()
     return this.#isDown ? this.#putBy(parcel) : this.#keepNow(parcel)
   }
@@ -131,21 +125,6 @@ export class HistoryKeeper extends Service {
     }
   }
 
-  #gather(parcel: Parcel): Promise<void> {
-    this.#turn ??= this.#newTurn()
-    this.#turn.parcels.push(parcel)
-    return this.#turn.kept.promise
-  }
-
-  #newTurn(): Turn {
-    const turn = { parcels: [], kept: deferred() }
-    setImmediate(() => {
-      this.#turn = undefined
-      void this.#send(turn.parcels).then(turn.kept.resolve)
-    })
-    return turn
-  }
-
   async #send(parcels: readonly Parcel[]): Promise<void> {
     for (const parcel of parcels) parcel.close()
     if (this.#isDown) await Promise.all(parcels.map((parcel) => this.#putBy(parcel)))
@@ -160,11 +139,10 @@ export class HistoryKeeper extends Service {
   async #watch(parcels: readonly Parcel[], tries: readonly Promise<void>[]): Promise<void> {
     try {
       const outcomes = await inTime(Promise.allSettled(tries), KEEP_MS)
-      await Promise.all(
-        outcomes.map((outcome, index) => {
-          if (outcome.status === 'rejected') return this.#failedToKeep(parcels[index] as Parcel, outcome.reason)
-        }),
+      const failures = outcomes.map((outcome, index) =>
+        outcome.status === 'rejected' ? this.#failedToKeep(parcels[index] as Parcel, outcome.reason) : undefined,
       )
+      await Promise.all(failures)
     } catch (late) {
       await Promise.all(parcels.map((parcel) => this.#failedToKeep(parcel, late)))
     }

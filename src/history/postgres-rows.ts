@@ -7,11 +7,12 @@ export interface NewRow {
   readonly session_id: string
   readonly role: HistoryRole
   readonly content: string
-  readonly rich: HistoryContent | null
+  /** Undefined for a text. */
+  readonly rich: HistoryContent | undefined
   readonly metadata: Readonly<Record<string, unknown>>
-  /** Unix ms. */
-  readonly time: number | null
-  readonly message_id: string | null
+  /** Unix ms; undefined: when the server takes it. */
+  readonly time: number | undefined
+  readonly message_id: string | undefined
   readonly token: number
 }
 
@@ -40,10 +41,10 @@ export function toRow(sessionId: string, message: NewHistoryMessage): NewRow {
     session_id: sessionId,
     role,
     content: isText ? content : plainText(content),
-    rich: isText ? null : content,
+    rich: isText ? undefined : content,
     metadata,
-    time: createdAt === undefined ? null : Math.floor(createdAt),
-    message_id: messageId === '' ? null : messageId,
+    time: createdAt === undefined ? undefined : Math.floor(createdAt),
+    message_id: messageId === '' ? undefined : messageId,
     token: fencingToken,
   }
 }
@@ -76,9 +77,9 @@ export function withoutStale(rows: readonly NewRow[]): readonly NewRow[] {
   /** By message id, where its rows stand; those of other sessions may be among them. */
   const places = new Map<string, number[]>()
   for (const row of rows) {
-    const known = row.message_id === null ? undefined : places.get(row.message_id)
+    const known = row.message_id === undefined ? undefined : places.get(row.message_id)
     if (known === undefined) {
-      if (row.message_id !== null) places.set(row.message_id, [kept.length])
+      if (row.message_id !== undefined) places.set(row.message_id, [kept.length])
       kept.push(row)
       continue
     }

@@ -79,9 +79,9 @@ export class RedisHistory implements HistoryStore, AsyncDisposable {
   async append(sessionId: string, messages: readonly NewHistoryMessage[]): Promise<void> {
     checkId('sessionId', sessionId)
     checkMessages(messages)
+    const keys = this.#keys.history(sessionId)
     for (let from = 0; from < messages.length; from += MESSAGES_PER_CALL) {
-      const some = messages.slice(from, from + MESSAGES_PER_CALL)
-      await this.#batcher.add({ ...this.#keys.history(sessionId), ...toArguments(some) })
+      await this.#batcher.add(toAppend(keys, messages.slice(from, from + MESSAGES_PER_CALL)))
     }
   }
 
@@ -124,7 +124,7 @@ export class RedisHistory implements HistoryStore, AsyncDisposable {
   }
 }
 
-function toArguments(messages: readonly NewHistoryMessage[]): Pick<Append, 'args' | 'length'> {
+function toAppend(keys: Pick<Append, 'order' | 'messages'>, messages: readonly NewHistoryMessage[]): Append {
   let length = 0
   const args: (string | number)[] = [messages.length]
   for (const { role, content, messageId = '', fencingToken = 0, createdAt, metadata = {} } of messages) {
@@ -133,7 +133,7 @@ function toArguments(messages: readonly NewHistoryMessage[]): Pick<Append, 'args
     length += json.length
     args.push(createdAt === undefined ? '' : Math.floor(createdAt), `${role} ${messageId} ${fencingToken} ${json}`)
   }
-  return { args, length }
+  return { order: keys.order, messages: keys.messages, args, length }
 }
 
 function toMessage(sessionId: string, [number, time, text]: RawMessage): HistoryMessage {
