@@ -1,5 +1,6 @@
 import type { TaskContext } from '../context/task-context.ts'
 import type { HistoryKeeper } from '../history/keeper.ts'
+import { Parcel } from '../history/parcel.ts'
 import { AskAgentCommand } from '../protocol/command.ts'
 import type { Assignment } from './assignment.ts'
 import { type Outcome, spokenContent } from './outcome.ts'
@@ -15,8 +16,10 @@ export class TaskMemory {
   readonly #keeper: HistoryKeeper
   readonly #assignment: Assignment
   readonly #context: TaskContext
-  /** What was asked is being kept. */
-  #asked: Promise<void> | undefined
+  /** What was asked. */
+  readonly #question: Parcel
+  /** It is being kept. */
+  readonly #asked: Promise<void> | undefined
 
   /** For a task that {@link isWanted}. */
   constructor(keeper: HistoryKeeper, assignment: Assignment, context: TaskContext) {
@@ -34,7 +37,8 @@ export class TaskMemory {
       createdAt,
       fencingToken,
     } as const
-    this.#asked = keeper.keep({ sessionId: header.sessionId, message })
+    this.#question = new Parcel(header.sessionId, message)
+    this.#asked = keeper.keep(this.#question)
     if (this.#asked !== undefined) context.awaitHistory(this.#asked)
   }
 
@@ -47,7 +51,7 @@ export class TaskMemory {
   answer(outcome: Outcome): Promise<void> | undefined {
     if (this.#context.isTextWhole) {
       const kept = this.#keep(outcome, this.#context.text)
-      if (kept === undefined) return this.#asked
+      if (kept === undefined || kept === this.#asked) return this.#asked
       return this.#asked === undefined ? kept : both(this.#asked, kept)
     }
     return this.#answerFromStream(outcome)
@@ -73,7 +77,9 @@ export class TaskMemory {
     const metadata = status === 'COMPLETED' ? { agentType, attempt } : { agentType, attempt, status }
     const at = Math.max(this.#keeper.now(), createdAt + 1) // clocks may differ, but an answer follows its question
     const ids = { messageId: header.messageId, metadata, createdAt: at, fencingToken: epoch }
-    return this.#keeper.keep({ sessionId: header.sessionId, message: { role: 'assistant', content, ...ids } })
+    const message = { role: 'assistant', content, ...ids } as const
+    if (this.#question.add(message)) return this.#asked
+    return this.#keeper.keep(new Parcel(header.sessionId, message))
   }
 }
 

@@ -6,14 +6,14 @@ import type { Keys } from '../redis/keys.ts'
 import { entryField, type RawEntry } from '../redis/streams.ts'
 import { Batcher } from '../util/batcher.ts'
 
-/** A message and its session, on the way to a history. */
-export interface Parcel {
+/** A message and its session. */
+export interface SessionMessage {
   readonly sessionId: string
   readonly message: NewHistoryMessage
 }
 
-/** A parcel that was put by. */
-export interface StoredParcel extends Parcel {
+/** A message that was put by. */
+export interface StoredMessage extends SessionMessage {
   readonly entryId: string
 }
 
@@ -48,7 +48,7 @@ export class HistoryBuffer {
   }
 
   /** Puts a message by; false when there is no room for it. */
-  put({ sessionId, message }: Parcel): Promise<boolean> {
+  put({ sessionId, message }: SessionMessage): Promise<boolean> {
     return this.#batcher.add(JSON.stringify({ session_id: sessionId, message }))
   }
 
@@ -57,11 +57,11 @@ export class HistoryBuffer {
   }
 
   /** The oldest messages after an entry. */
-  async page(after = '-'): Promise<{ readonly parcels: readonly StoredParcel[]; readonly lastId: string | undefined }> {
+  async page(after = '-'): Promise<{ readonly stored: readonly StoredMessage[]; readonly lastId: string | undefined }> {
     const from = after === '-' ? after : `(${after}`
     const entries = await this.#redis.call<RawEntry[]>('XRANGE', this.#key, from, '+', 'COUNT', PAGE)
-    const parcels = entries.map((entry) => ({ ...parse(entryField(entry, DATA_FIELD) ?? ''), entryId: entry[0] }))
-    return { parcels, lastId: entries.at(-1)?.[0] }
+    const stored = entries.map((entry) => ({ ...parse(entryField(entry, DATA_FIELD) ?? ''), entryId: entry[0] }))
+    return { stored, lastId: entries.at(-1)?.[0] }
   }
 
   async remove(entryIds: readonly string[]): Promise<void> {
@@ -72,8 +72,8 @@ export class HistoryBuffer {
   async removeSession(sessionId: string): Promise<number> {
     let removed = 0
     for (let after: string | undefined = '-'; after !== undefined; ) {
-      const { parcels, lastId } = await this.page(after)
-      const own = parcels.filter((parcel) => parcel.sessionId === sessionId)
+      const { stored, lastId } = await this.page(after)
+      const own = stored.filter((one) => one.sessionId === sessionId)
       await this.remove(own.map(({ entryId }) => entryId))
       removed += own.length
       after = lastId
@@ -103,7 +103,7 @@ export class HistoryBuffer {
   }
 }
 
-function parse(text: string): Parcel {
+function parse(text: string): SessionMessage {
   const json = parseJson(text)
   const { session_id: sessionId, message } = (json.ok ? json.value : {}) as {
     session_id: string

@@ -3,8 +3,10 @@ import { errorMessage, GatewayError } from '../errors.ts'
 import type { Logger } from '../logger.ts'
 import { Service } from '../service.ts'
 import { sleep } from '../util/sleep.ts'
-import type { HistoryBuffer, Parcel, StoredParcel } from './buffer.ts'
+import type { HistoryBuffer, SessionMessage, StoredMessage } from './buffer.ts'
+import { Parcel } from './parcel.ts'
 import type { ServerClock } from './server-clock.ts'
+import { Turns } from './turns.ts'
 
 /** How a worker's history is. */
 export interface HistoryState {
@@ -19,22 +21,15 @@ export interface HistoryState {
 /** A message that is not kept within this time is put by. */
 const KEEP_MS = 2_000
 const READ_MS = 10_000
-/** How often the waiting ones are looked over. */
-const SWEEP_MS = 250
 const LOOK_WHEN_DOWN_MS = 1_000
 const LOOK_MS = 10_000
 /** A session in which nobody ever says anything. */
 const PROBE = 'byclaw-probe'
 
-interface Waiting {
-  readonly parcel: Parcel
-  readonly since: number
-  readonly resolve: () => void
-}
-
 /**
- * Stands between the tasks of a worker and their history. A message goes to the store; one that is not kept in time, or
- * not at all, is put by on Redis, so that the task goes on and nothing is lost.
+ * Stands between the tasks of a worker and their history. What is said at about the same time goes to the store together,
+ * unless the store keeps it at once; what is not kept in time, or not at all, is put by on Redis, so that the task goes on
+ * and nothing is lost.
  *
  * States: `up` (the store is asked) → `down` with the first message that it did not take: from then on all go to Redis at
  * once. Once a second the store is told the first of what waits there, or, when other workers have told it all, is read;
@@ -47,10 +42,11 @@ export class HistoryKeeper extends Service {
   readonly #clock: ServerClock
   readonly #logger: Logger
   readonly #stopping = new AbortController()
-  readonly #waiting = new Set<Waiting>()
   /** Messages on their way to Redis. */
   readonly #putting = new Set<Promise<void>>()
-  #sweeper: NodeJS.Timeout | undefined
+  readonly #turns = new Turns((parcels) => this.#send(parcels))
+  /** The store has answered nothing so far: it needs no turn of the event loop. */
+  #isPrompt = true
   #isDown = false
   #woken = new AbortController()
   #loop: Promise<void> = Promise.resolve()
@@ -75,17 +71,13 @@ export class HistoryKeeper extends Service {
   }
 
   /**
-   * Keeps a message, or puts it by. Resolves when one of both is done, and answers nothing if it is done already. Never
+   * Keeps a parcel, or puts it by. Resolves when one of both is done, and answers nothing if it is done already. Never
    * rejects.
    */
   keep(parcel: Parcel): Promise<void> | undefined {
-    if (this.#isDown) return this.#putBy(parcel)
-    try {
-      const kept = this.#store.append(parcel.sessionId, [parcel.message])
-      return kept === undefined ? undefined : this.#watch(kept, parcel)
-    } catch (error) {
-      return this.#failedToKeep(parcel, error)
-    }
+    if (!this.#isDown && !this.#isPrompt) return this.#turns.add(parcel)
+    parcel.close()
+    return this.#isDown ? this.#putBy(parcel) : this.#keepNow(parcel)
   }
 
   /** @throws GatewayError `GW_HISTORY_FAILED` when the store does not answer, `GW_INVALID_ARGUMENT` for a bad page. */
@@ -120,45 +112,52 @@ export class HistoryKeeper extends Service {
     this.#woken.abort()
     // A store that does not answer is not waited for: what it was told waits on Redis still.
     if (!this.#isDown) await this.#loop
-    clearInterval(this.#sweeper)
   }
 
-  #watch(kept: Promise<void>, parcel: Parcel): Promise<void> {
-    return new Promise((resolve) => {
-      const waiting = { parcel, since: performance.now(), resolve }
-      this.#waiting.add(waiting)
-      this.#sweeper ??= setInterval(() => this.#sweep(), SWEEP_MS)
-      kept.then(
-        () => {
-          if (this.#waiting.delete(waiting)) resolve()
-        },
-        (error: unknown) => {
-          if (this.#waiting.delete(waiting)) void this.#failedToKeep(parcel, error).then(resolve)
-        },
-      )
-    })
-  }
-
-  /** One timer for all that wait. */
-  #sweep(): void {
-    const overdue = performance.now() - KEEP_MS
-    for (const waiting of this.#waiting) {
-      if (waiting.since > overdue) break
-      this.#waiting.delete(waiting)
-      void this.#failedToKeep(waiting.parcel, new Error(`no answer within ${KEEP_MS} ms`)).then(waiting.resolve)
+  #keepNow(parcel: Parcel): Promise<void> | undefined {
+    try {
+      const kept = this.#store.append(parcel.sessionId, parcel.messages)
+      if (kept === undefined) return undefined
+      this.#isPrompt = false
+      return this.#watch([parcel], [kept])
+    } catch (error) {
+      return this.#failedToKeep(parcel, error)
     }
-    if (this.#waiting.size > 0) return
-    clearInterval(this.#sweeper)
-    this.#sweeper = undefined
+  }
+
+  async #send(parcels: readonly Parcel[]): Promise<void> {
+    for (const parcel of parcels) parcel.close()
+    if (this.#isDown) await Promise.all(parcels.map((parcel) => this.#putBy(parcel)))
+    else
+      await this.#watch(
+        parcels,
+        parcels.map(async (parcel) => this.#store.append(parcel.sessionId, parcel.messages)),
+      )
+  }
+
+  /** Resolves when each is kept, or put by because the store did not take it in time. */
+  async #watch(parcels: readonly Parcel[], tries: readonly Promise<void>[]): Promise<void> {
+    try {
+      const outcomes = await inTime(Promise.allSettled(tries), KEEP_MS)
+      const failures = outcomes.map((outcome, index) =>
+        outcome.status === 'rejected' ? this.#failedToKeep(parcels[index] as Parcel, outcome.reason) : undefined,
+      )
+      await Promise.all(failures)
+    } catch (late) {
+      await Promise.all(parcels.map((parcel) => this.#failedToKeep(parcel, late)))
+    }
   }
 
   async #failedToKeep(parcel: Parcel, error: unknown): Promise<void> {
-    if (isRefusal(error)) {
-      this.#lose(parcel, errorMessage(error))
-      return
-    }
-    this.#goDown(error)
-    await this.#putBy(parcel)
+    const { sessionId, messages } = parcel
+    const [message] = messages
+    if (message === undefined) return
+    if (!isRefusal(error)) {
+      this.#goDown(error)
+      await this.#putBy(parcel)
+    } else if (messages.length === 1) this.#lose({ sessionId, message }, errorMessage(error))
+    // One of them is at fault, and the others are not to suffer for it.
+    else await this.#send(messages.map((one) => new Parcel(sessionId, one)))
   }
 
   #goDown(error: unknown): void {
@@ -169,22 +168,24 @@ export class HistoryKeeper extends Service {
     this.#woken.abort()
   }
 
-  #putBy(parcel: Parcel): Promise<void> {
-    const putting = this.#putByNow(parcel).finally(() => this.#putting.delete(putting))
+  #putBy({ sessionId, messages }: Parcel): Promise<void> {
+    const tries = messages.map((message) => this.#putByOne({ sessionId, message }))
+    const putting = Promise.all(tries).then(() => void this.#putting.delete(putting))
     this.#putting.add(putting)
     return putting
   }
 
-  async #putByNow(parcel: Parcel): Promise<void> {
+  /** Never rejects. */
+  async #putByOne(one: SessionMessage): Promise<void> {
     try {
-      if (await this.#buffer.put(parcel)) this.#putByCount += 1
-      else this.#lose(parcel, 'the history is down, and too many messages wait for it on Redis')
+      if (await this.#buffer.put(one)) this.#putByCount += 1
+      else this.#lose(one, 'the history is down, and too many messages wait for it on Redis')
     } catch (error) {
-      this.#lose(parcel, errorMessage(error))
+      this.#lose(one, errorMessage(error))
     }
   }
 
-  #lose({ sessionId, message: { messageId, role } }: Parcel, reason: string): void {
+  #lose({ sessionId, message: { messageId, role } }: SessionMessage, reason: string): void {
     this.#lostCount += 1
     this.#logger.error({ sessionId, messageId, role, reason }, 'a message is not in the history')
   }
@@ -220,8 +221,8 @@ export class HistoryKeeper extends Service {
   async #answers(): Promise<boolean> {
     // What the store did not take is what it is to be tried with: reads may work where writes do not.
     await Promise.all(this.#putting)
-    const { parcels } = await this.#buffer.page()
-    const [oldest] = parcels
+    const { stored } = await this.#buffer.page()
+    const [oldest] = stored
     if (oldest !== undefined) return (await this.#tell([oldest])) === undefined
     return inTime(this.#store.list(PROBE, { limit: 1 }), READ_MS).then(
       () => true,
@@ -235,14 +236,14 @@ export class HistoryKeeper extends Service {
     let told = 0
     try {
       while (!this.#stopping.signal.aborted && (await this.#buffer.take())) {
-        const { parcels } = await this.#buffer.page()
-        if (parcels.length === 0) break
-        const trouble = await this.#tell(parcels)
+        const { stored } = await this.#buffer.page()
+        if (stored.length === 0) break
+        const trouble = await this.#tell(stored)
         if (trouble !== undefined) {
           this.#goDown(trouble.reason)
           break
         }
-        told += parcels.length
+        told += stored.length
       }
     } finally {
       await this.#buffer.leave()
@@ -254,18 +255,18 @@ export class HistoryKeeper extends Service {
    * Answers why the store does not take them now, or nothing: it has them, or will never take them, and they wait on Redis
    * no more.
    */
-  async #tell(parcels: readonly StoredParcel[]): Promise<{ readonly reason: unknown } | undefined> {
-    const tries = parcels.map(async ({ sessionId, message }) => this.#store.append(sessionId, [message]))
+  async #tell(stored: readonly StoredMessage[]): Promise<{ readonly reason: unknown } | undefined> {
+    const tries = stored.map(async ({ sessionId, message }) => this.#store.append(sessionId, [message]))
     try {
       const outcomes = await inTime(Promise.allSettled(tries), READ_MS)
-      const refused: { readonly parcel: Parcel; readonly reason: unknown }[] = []
+      const refused: { readonly one: SessionMessage; readonly reason: unknown }[] = []
       for (const [index, outcome] of outcomes.entries()) {
         if (outcome.status === 'fulfilled') continue
         if (!isRefusal(outcome.reason)) return outcome
-        refused.push({ parcel: parcels[index] as Parcel, reason: outcome.reason })
+        refused.push({ one: stored[index] as SessionMessage, reason: outcome.reason })
       }
-      for (const { parcel, reason } of refused) this.#lose(parcel, errorMessage(reason))
-      await this.#buffer.remove(parcels.map(({ entryId }) => entryId))
+      for (const { one, reason } of refused) this.#lose(one, errorMessage(reason))
+      await this.#buffer.remove(stored.map(({ entryId }) => entryId))
       return undefined
     } catch (reason) {
       return { reason }

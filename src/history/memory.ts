@@ -39,10 +39,9 @@ interface Kept extends Omit<HistoryMessage, 'id' | 'sessionId'> {
 }
 
 /** All that was said for one task, and the newest attempt that has spoken. */
-interface TaskMessages {
+interface TaskMessages extends Record<HistoryRole, Kept | undefined> {
   token: number
   count: number
-  readonly byRole: Record<HistoryRole, Kept | undefined>
 }
 
 interface Session {
@@ -120,7 +119,7 @@ export class MemoryHistory implements HistoryStore {
       if (task.token > fencingToken) return
       task.token = fencingToken
     }
-    const old = task?.byRole[role]
+    const old = task?.[role]
     if (content === '') {
       if (old !== undefined) this.#remove(session, old)
       return
@@ -143,7 +142,7 @@ export class MemoryHistory implements HistoryStore {
     this.#count(session, -message.length)
     const task = session.tasks.get(message.messageId)
     if (task === undefined) return
-    task.byRole[message.role] = undefined
+    task[message.role] = undefined
     task.count -= 1
     if (task.count === 0) session.tasks.delete(message.messageId)
   }
@@ -194,11 +193,10 @@ function lengthOf(content: HistoryContent): number {
 /** Notes a message with what else was said for its task. */
 function note(session: Session, known: TaskMessages | undefined, kept: Kept): void {
   const { role, messageId, fencingToken: token } = kept
-  const nothing = { user: undefined, assistant: undefined, system: undefined, tool: undefined }
-  const task = known ?? { token, count: 0, byRole: nothing }
+  const task = known ?? { token, count: 0, user: undefined, assistant: undefined, system: undefined, tool: undefined }
   if (known === undefined) session.tasks.set(messageId, task)
-  if (task.byRole[role] === undefined) task.count += 1
-  task.byRole[role] = kept
+  if (task[role] === undefined) task.count += 1
+  task[role] = kept
 }
 
 function toMessage(sessionId: string, { number, length: _, ...message }: Kept): HistoryMessage {

@@ -2,15 +2,17 @@ import type { HistoryContent, HistoryMessage, HistoryRole, NewHistoryMessage } f
 import { placeId } from './check.ts'
 import { plainText } from './plain-text.ts'
 
-/** A message as a row of the table. */
+/** A message as the statement takes it, in JSON: with the names of the columns. */
 export interface NewRow {
-  readonly sessionId: string
+  readonly session_id: string
   readonly role: HistoryRole
   readonly content: string
-  readonly rich: string | null
-  readonly metadata: string
-  readonly time: number | null
-  readonly messageId: string | null
+  /** Undefined for a text. */
+  readonly rich: HistoryContent | undefined
+  readonly metadata: Readonly<Record<string, unknown>>
+  /** Unix ms; undefined: when the server takes it. */
+  readonly time: number | undefined
+  readonly message_id: string | undefined
   readonly token: number
 }
 
@@ -27,21 +29,30 @@ export interface StoredRow {
   readonly time: string
 }
 
+const NONE: NewRow['metadata'] = Object.freeze({})
 const REPLACEMENT = '\ufffd'
 /** In JSON text: the zero byte, and halves of surrogate pairs; a backslash that is itself escaped stands before none. */
 const UNSTORABLE = /(?<=(?:^|[^\\])(?:\\\\)*)\\u(?:0000|d[89a-f][0-9a-f]{2})/g
 
 export function toRow(sessionId: string, message: NewHistoryMessage): NewRow {
-  const { role, content, messageId = '', fencingToken = 0, createdAt, metadata } = message
+  const { role, content, messageId = '', fencingToken = 0, createdAt, metadata = NONE } = message
   const isText = typeof content === 'string'
   return {
-    ...{ sessionId, role, content: storable(isText ? content : plainText(content)) },
-    rich: isText ? null : toJson(content),
-    metadata: metadata === undefined ? '{}' : toJson(metadata),
-    time: createdAt === undefined ? null : Math.floor(createdAt),
-    messageId: messageId === '' ? null : messageId,
+    session_id: sessionId,
+    role,
+    content: isText ? content : plainText(content),
+    rich: isText ? undefined : content,
+    metadata,
+    time: createdAt === undefined ? undefined : Math.floor(createdAt),
+    message_id: messageId === '' ? undefined : messageId,
     token: fencingToken,
   }
+}
+
+/** Rows as one JSON text, without what Postgres cannot hold. */
+export function toJson(rows: readonly NewRow[]): string {
+  const text = JSON.stringify(rows)
+  return text.includes('\\u') ? text.replace(UNSTORABLE, REPLACEMENT) : text
 }
 
 export function toMessage(sessionId: string, row: StoredRow): HistoryMessage {
@@ -62,38 +73,21 @@ export function toMessage(sessionId: string, row: StoredRow): HistoryMessage {
  * that comes after a later one, and of each message the last, at the time of the first.
  */
 export function withoutStale(rows: readonly NewRow[]): readonly NewRow[] {
-  const tokens = new Map<string, number>()
-  const kept = new Map<string | number, NewRow>()
-  rows.forEach((row, index) => {
-    if (row.messageId === null) {
-      kept.set(index, row)
-      return
+  const kept: NewRow[] = []
+  /** By message id, where its rows stand; those of other sessions may be among them. */
+  const places = new Map<string, number[]>()
+  for (const row of rows) {
+    const known = row.message_id === undefined ? undefined : places.get(row.message_id)
+    if (known === undefined) {
+      if (row.message_id !== undefined) places.set(row.message_id, [kept.length])
+      kept.push(row)
+      continue
     }
-    const task = `${row.sessionId} ${row.messageId}`
-    if (row.token < (tokens.get(task) ?? 0)) return
-    tokens.set(task, row.token)
-    const key = `${task} ${row.role}`
-    const first = kept.get(key)
-    kept.set(key, first === undefined ? row : { ...row, time: first.time })
-  })
-  return [...kept.values()]
-}
-
-/** One array per column, as the statement takes them. */
-export function toColumns(rows: readonly NewRow[]): unknown[][] {
-  return [
-    ...[rows.map((row) => row.sessionId), rows.map((row) => row.role), rows.map((row) => row.content)],
-    ...[rows.map((row) => row.rich), rows.map((row) => row.metadata), rows.map((row) => row.time)],
-    ...[rows.map((row) => row.messageId), rows.map((row) => row.token)],
-  ]
-}
-
-/** Postgres has no zero byte in a text. */
-function storable(text: string): string {
-  return text.includes('\0') ? text.replaceAll('\0', REPLACEMENT) : text
-}
-
-function toJson(value: unknown): string {
-  const text = JSON.stringify(value)
-  return text.includes('\\u') ? text.replace(UNSTORABLE, REPLACEMENT) : text
+    const own = known.filter((place) => kept[place]?.session_id === row.session_id)
+    if (own.some((place) => (kept[place] as NewRow).token > row.token)) continue
+    const place = own.find((place) => kept[place]?.role === row.role)
+    if (place !== undefined) kept[place] = { ...row, time: (kept[place] as NewRow).time }
+    else known.push(kept.push(row) - 1)
+  }
+  return kept
 }

@@ -10,7 +10,7 @@ export function quoted(table: string): string {
 
 /** The statements over one table. */
 export interface HistoryStatements {
-  /** Arrays of session, role, content, rich content, metadata, time (Unix ms), message id and token. */
+  /** Rows in JSON. */
   readonly insert: Statement
   /** Session and limit; `earlier` also time (Unix µs) and number of the message before which to look. */
   readonly newest: Statement
@@ -63,10 +63,10 @@ export function statementsFor(table: string): HistoryStatements {
  */
 function insertText(name: string): string {
   return `INSERT INTO ${name} AS kept (session_id, role, content, rich, metadata, created_at, message_id, fencing_token)
-    SELECT session_id, role, content, rich::jsonb, metadata::jsonb,
+    SELECT session_id, role, content, rich, metadata,
       coalesce(to_timestamp(time / 1000.0), clock_timestamp()), message_id, token
-    FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::text[], $8::bigint[])
-      AS new (session_id, role, content, rich, metadata, time, message_id, token)
+    FROM json_to_recordset($1::json) AS new (session_id text, role text, content text, rich jsonb, metadata jsonb,
+      time bigint, message_id text, token bigint)
     WHERE coalesce((
       SELECT max(old.fencing_token) FROM ${name} AS old
       WHERE old.session_id = new.session_id AND old.message_id = new.message_id

@@ -9,7 +9,7 @@ import {
   resolvePostgresOptions,
 } from './postgres-options.ts'
 import { PostgresPool } from './postgres-pool.ts'
-import { type NewRow, type StoredRow, toColumns, toMessage, toRow, withoutStale } from './postgres-rows.ts'
+import { type NewRow, type StoredRow, toJson, toMessage, toRow, withoutStale } from './postgres-rows.ts'
 import { ensureSchema, tryLock } from './postgres-schema.ts'
 import { type HistoryStatements, ROWS_PER_DELETE, statementsFor } from './postgres-sql.ts'
 
@@ -20,9 +20,6 @@ const APPENDS_PER_STATEMENT = 256
 const LENGTH_PER_STATEMENT = 4 * 1_048_576
 /** Why an append was refused, if it was. */
 type Answer = GatewayError | undefined
-
-/** Statements under way at once: while one waits for the disk, the next one is worked on. */
-const STATEMENTS_IN_FLIGHT = 2
 
 /**
  * A history in Postgres: for all workers and clients, for as long as one likes. What is appended at the same time goes
@@ -45,8 +42,9 @@ export class PostgresHistory implements HistoryStore, AsyncDisposable {
     this.#pool = new PostgresPool(this.#options)
     this.#statements = statementsFor(this.#options.table)
     this.#batcher = new Batcher<readonly NewRow[], Answer>({
-      ...{ maxItems: APPENDS_PER_STATEMENT, maxWeight: LENGTH_PER_STATEMENT, maxInFlight: STATEMENTS_IN_FLIGHT },
-      weigh: (rows) => rows.reduce((sum, { content, rich, metadata }) => sum + lengthOf(content, rich, metadata), 0),
+      maxItems: APPENDS_PER_STATEMENT,
+      maxWeight: LENGTH_PER_STATEMENT,
+      weigh: (rows) => rows.reduce((sum, { content }) => sum + content.length, 0),
       run: (appends) => this.#insert(appends),
     })
   }
@@ -136,7 +134,7 @@ export class PostgresHistory implements HistoryStore, AsyncDisposable {
     await this.open()
     const rows = withoutStale(appends.flat())
     try {
-      if (rows.length > 0) await this.#pool.run('a write', this.#statements.insert, toColumns(rows))
+      if (rows.length > 0) await this.#pool.run('a write', this.#statements.insert, [toJson(rows)])
       return appends.map(() => undefined)
     } catch (error) {
       if (!(error instanceof GatewayError) || error.code !== 'GW_INVALID_ARGUMENT') throw error
@@ -147,8 +145,4 @@ export class PostgresHistory implements HistoryStore, AsyncDisposable {
       return answers
     }
   }
-}
-
-function lengthOf(content: string, rich: string | null, metadata: string): number {
-  return content.length + (rich?.length ?? 0) + metadata.length
 }

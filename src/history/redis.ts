@@ -43,8 +43,9 @@ const MESSAGES_PER_CALL = 256
 const LENGTH_PER_CALL = 1_048_576
 
 interface Append {
-  readonly sessionId: string
-  readonly count: number
+  readonly order: string
+  readonly messages: string
+  /** How many messages, then of each its time and its text. */
   readonly args: readonly (string | number)[]
   readonly length: number
 }
@@ -78,8 +79,9 @@ export class RedisHistory implements HistoryStore, AsyncDisposable {
   async append(sessionId: string, messages: readonly NewHistoryMessage[]): Promise<void> {
     checkId('sessionId', sessionId)
     checkMessages(messages)
+    const keys = this.#keys.history(sessionId)
     for (let from = 0; from < messages.length; from += MESSAGES_PER_CALL) {
-      await this.#batcher.add(toAppend(sessionId, messages.slice(from, from + MESSAGES_PER_CALL)))
+      await this.#batcher.add(toAppend(keys, messages.slice(from, from + MESSAGES_PER_CALL)))
     }
   }
 
@@ -106,11 +108,15 @@ export class RedisHistory implements HistoryStore, AsyncDisposable {
   async #send(appends: readonly Append[]): Promise<undefined[]> {
     const answers = await this.#redis.bySlot(
       appends,
-      ({ sessionId }) => this.#keys.history(sessionId).order,
+      ({ order }) => order,
       async (part) => {
-        const keys = part.flatMap(({ sessionId }) => Object.values(this.#keys.history(sessionId)))
-        const args = part.flatMap(({ count, args }) => [count, ...args])
-        await this.#redis.script('historyAppend', keys, [...this.#limits, ...args])
+        const keys: string[] = []
+        const args: (string | number)[] = [...this.#limits]
+        for (const append of part) {
+          keys.push(append.order, append.messages)
+          args.push(...append.args)
+        }
+        await this.#redis.script('historyAppend', keys, args)
         return part.map(() => undefined)
       },
     )
@@ -118,16 +124,16 @@ export class RedisHistory implements HistoryStore, AsyncDisposable {
   }
 }
 
-function toAppend(sessionId: string, messages: readonly NewHistoryMessage[]): Append {
+function toAppend(keys: Pick<Append, 'order' | 'messages'>, messages: readonly NewHistoryMessage[]): Append {
   let length = 0
-  const args: (string | number)[] = []
+  const args: (string | number)[] = [messages.length]
   for (const { role, content, messageId = '', fencingToken = 0, createdAt, metadata = {} } of messages) {
     if (messageId !== '') checkId('messageId', messageId)
     const json = content === '' ? '' : JSON.stringify([content, metadata])
     length += json.length
-    args.push(role, messageId, fencingToken, createdAt === undefined ? '' : Math.floor(createdAt), json)
+    args.push(createdAt === undefined ? '' : Math.floor(createdAt), `${role} ${messageId} ${fencingToken} ${json}`)
   }
-  return { sessionId, count: messages.length, args, length }
+  return { order: keys.order, messages: keys.messages, args, length }
 }
 
 function toMessage(sessionId: string, [number, time, text]: RawMessage): HistoryMessage {

@@ -155,6 +155,26 @@ describe('a history that is down', () => {
     ])
   })
 
+  test('an answer that it refuses for good takes the question not with it', async () => {
+    const house = new House()
+    const history = new Moody()
+    const worker = await house.work(() => 'answer', { history })
+    await ask(house, 's', 'first')
+    history.append = async (sessionId, messages) => {
+      if (messages.some(({ role }) => role === 'assistant')) {
+        throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'content', reason: 'rude' })
+      }
+      history.kept.append(sessionId, messages)
+    }
+    await ask(house, 's', 'second')
+    expect(said(await history.kept.list('s'))).toEqual([
+      ['user', 'first'],
+      ['assistant', 'answer'],
+      ['user', 'second'],
+    ])
+    expect(worker.history).toEqual({ status: 'UP', putBy: 0, lost: 1 })
+  })
+
   test('what waits for it goes with a session that is deleted', async () => {
     const house = new House()
     const history = new Moody()

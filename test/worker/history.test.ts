@@ -238,6 +238,36 @@ test('is told before the end of the task', async () => {
   expect((await answer).status).toBe('COMPLETED')
 })
 
+test('is told question and answer of a task that ends at once together, of one that goes on the question first', async () => {
+  const house = new House()
+  const goOn = deferred()
+  const memory = new MemoryHistory()
+  const appends: string[][] = []
+  const history: HistoryStore = {
+    append: async (sessionId, messages) => {
+      appends.push(messages.map(({ role }) => role))
+      memory.append(sessionId, messages)
+    },
+    list: (...args) => memory.list(...args),
+    clear: (...args) => memory.clear(...args),
+    close: async () => undefined,
+  }
+  await house.work(({ content }) => (content === 'long' ? goOn.promise.then(() => 'answer') : 'answer'), { history })
+  await ask(house, 'first') // before that, nobody knows whether the history keeps at once
+  appends.length = 0
+  await ask(house, 'short')
+  expect(appends).toEqual([['user', 'assistant']])
+  const answer = ask(house, 'long')
+  await waitFor(() => appends.length === 2)
+  goOn.resolve()
+  await answer
+  expect(appends.slice(1)).toEqual([['user'], ['assistant']])
+  expect(said(await memory.list('s', { limit: 2 }))).toEqual([
+    ['user', 'long'],
+    ['assistant', 'answer'],
+  ])
+})
+
 test.each([
   [{}, 'has no method append'],
   [null, 'has no method append'],

@@ -1,11 +1,11 @@
 -- history-append: keeps messages of sessions, each once per task and role.
 -- KEYS  per session: order (zset), messages (hash)
--- ARGV  1: most messages of a session, 2: their TTL (ms); then per session: count of messages; then per message: role,
---       message id or '', fencing token, created at (Unix ms) or '' for now, content and metadata as one JSON or '' for a
---       message that is taken back
--- Answers how many were kept. The hash has `n`, the number of the last message; per number `#<n>`: `<role> <message id>
--- <token> <json>` (ids hold no spaces); `=<role> <message id>`: its number; `^<message id>`: the newest token. Members of
--- the order are numbers with leading zeros, their scores the times: so equal times stand in the order of arrival.
+-- ARGV  1: most messages of a session, 2: their TTL (ms); then per session: count of messages; then per message: created
+--       at (Unix ms) or '' for now, and the message: `<role> <message id or ''> <fencing token> <content and metadata as
+--       one JSON, or '' for a message that is taken back>` (ids hold no spaces)
+-- Answers how many were kept. The hash has `n`, the number of the last message; per number `#<n>`: the message;
+-- `=<role> <message id>`: its number; `^<message id>`: the newest token; the latter two not for a message without an id.
+-- Members of the order are numbers with leading zeros, their scores the times: so equal times stand in the order of arrival.
 local now
 local function clock()
   if not now then
@@ -33,27 +33,34 @@ for i = 1, #KEYS / 2 do
   local order, messages = KEYS[2 * i - 1], KEYS[2 * i]
   local count = tonumber(ARGV[at])
   at = at + 1
+  local last = 0
   for _ = 1, count do
-    local role, id, token, created, json = unpack(ARGV, at, at + 4)
-    at = at + 5
-    local newest = id ~= '' and redis.call('HGET', messages, '^' .. id)
+    local created, message = ARGV[at], ARGV[at + 1]
+    at = at + 2
+    local role, id, token, json = string.match(message, '^(%S+) (%S*) (%d+) ()')
+    local place, fence = '=' .. role .. ' ' .. id, '^' .. id
+    local n, number, newest = unpack(redis.call('HMGET', messages, 'n', place, fence))
     if not newest or tonumber(newest) <= tonumber(token) then
-      local number = id ~= '' and redis.call('HGET', messages, '=' .. role .. ' ' .. id)
-      if newest and newest ~= token then redis.call('HSET', messages, '^' .. id, token) end
-      if json == '' then
+      if json > #message then
+        if newest and newest ~= token then redis.call('HSET', messages, fence, token) end
         if number then forget(order, messages, number) end
       else
-        if not number then
-          number = redis.call('HINCRBY', messages, 'n', 1)
-          redis.call('ZADD', order, created == '' and clock() or created, member(number))
-          if id ~= '' then redis.call('HSET', messages, '=' .. role .. ' ' .. id, number, '^' .. id, token) end
+        if number then
+          redis.call('HSET', messages, '#' .. number, message, fence, token)
+        else
+          last = (n or 0) + 1
+          redis.call('ZADD', order, created == '' and clock() or created, member(last))
+          if id == '' then
+            redis.call('HSET', messages, 'n', last, '#' .. last, message)
+          else
+            redis.call('HSET', messages, 'n', last, '#' .. last, message, place, last, fence, token)
+          end
         end
-        redis.call('HSET', messages, '#' .. number, role .. ' ' .. id .. ' ' .. token .. ' ' .. json)
         kept = kept + 1
       end
     end
   end
-  local excess = redis.call('ZCARD', order) - most
+  local excess = last > most and redis.call('ZCARD', order) - most or 0
   if excess > 0 then
     for _, oldest in ipairs(redis.call('ZRANGE', order, 0, excess - 1)) do forget(order, messages, tonumber(oldest)) end
   end
