@@ -2,7 +2,7 @@ import { GatewayError } from '../errors.ts'
 import type { TaskRef } from '../protocol/ids.ts'
 import { parseJson } from '../protocol/json.ts'
 import type { RedisClient } from '../redis/client.ts'
-import type { Keys, LaneName, Priority } from '../redis/keys.ts'
+import { isShared, type Keys, type LaneName, type Priority } from '../redis/keys.ts'
 import { Batcher } from '../util/batcher.ts'
 import { Answers, type RawTell, toTells } from './answers.ts'
 import { ControlWriter } from './control-streams.ts'
@@ -84,7 +84,16 @@ export type NoteAnswer = { readonly status: 'noted'; readonly text: string } | R
 
 export type ParkAnswer = { readonly status: 'parked' } | { readonly status: 'ready' } | Refusal
 
-/** What became of a result that somebody else than the owner gives. */
+/** A result that somebody else than the owner gives. */
+interface Answering extends TaskRef {
+  readonly op: string
+  /** JSON. */
+  readonly result: string
+  /** What of the result a replay must know before it reads it; JSON. */
+  readonly short: string
+}
+
+/** What became of it. */
 export type GivenAnswer = 'accepted' | 'known' | 'refused'
 
 /** Both ends of the journals. */
@@ -97,6 +106,7 @@ export class Journals {
   readonly #opens: Batcher<Opening, NoteAnswer>
   readonly #closes: Batcher<Closing, NoteAnswer>
   readonly #parks: Batcher<Parking, ParkAnswer>
+  readonly #answerings: Batcher<Answering, GivenAnswer>
 
   constructor(redis: RedisClient, keys: Keys) {
     this.#redis = redis
@@ -124,6 +134,10 @@ export class Journals {
       ({ data, ops }) => data.length + ops.length * 100,
       (items) => this.#park(items),
     )
+    this.#answerings = batched(
+      ({ result }) => result.length,
+      (items) => this.#answer(items),
+    )
   }
 
   /** Notes an operation and, if it calls a task, puts that on its control stream. */
@@ -150,16 +164,8 @@ export class Journals {
   }
 
   /** Gives a task the result of an operation from outside, and tells it. */
-  async answer(ref: TaskRef, op: string, result: string, short = 'null'): Promise<GivenAnswer> {
-    const keys = [this.#record(ref), this.#journal(ref)]
-    const [isNew, ...tells] = await this.#redis.script<[number, ...RawTell[]]>('journalAnswer', keys, [
-      op,
-      result,
-      short,
-    ])
-    await this.#answers.tell(toTells(this.#keys, tells))
-    if (isNew === 1) return 'accepted'
-    return tells.length === 0 ? 'refused' : 'known'
+  answer({ sessionId, messageId }: TaskRef, op: string, result: string, short = 'null'): Promise<GivenAnswer> {
+    return this.#answerings.add({ sessionId, messageId, op, result, short })
   }
 
   /** Tells those who wait for the end of an ended task, once more. */
@@ -249,6 +255,21 @@ export class Journals {
     return items.map(({ fence }, index) => toNoteAnswer(reply[index] ?? [], fence))
   }
 
+  async #answer(items: readonly Answering[]): Promise<GivenAnswer[]> {
+    const reply = await this.#redis.script<[number, ...RawTell[]][]>(
+      'journalAnswer',
+      items.flatMap((item) => [this.#record(item), this.#journal(item)]),
+      items.flatMap(({ op, result, short }) => [op, result, short]),
+    )
+    await this.#answers.tell(
+      toTells(
+        this.#keys,
+        reply.flatMap(([, ...tells]) => tells),
+      ),
+    )
+    return reply.map(([isNew, tell]) => (isNew === 1 ? 'accepted' : tell === undefined ? 'refused' : 'known'))
+  }
+
   async #park(items: readonly Parking[]): Promise<ParkAnswer[]> {
     const reply = await this.#redis.script<('' | 'ready' | string[])[]>(
       'suspend',
@@ -257,7 +278,7 @@ export class Journals {
         return [this.#record(item), this.#journal(item), session, data]
       }),
       items.flatMap(({ fence, waitsFor, capability, priority, data, ops }) => [
-        ...[fence, waitsFor, `${capability} ${priority}`, data, ops.length],
+        ...[fence, waitsFor, this.#home(capability, priority), data, ops.length],
         ...ops,
       ]),
     )
@@ -266,6 +287,13 @@ export class Journals {
       if (typeof answer === 'string') return answer === '' ? { status: 'parked' } : { status: 'ready' }
       return toRefusal(answer, fence)
     })
+  }
+
+  /** Where a suspended task goes on; with its control stream where a script may write to that. See lua/include/answers.lua. */
+  #home(capability: string, priority: LaneName): string {
+    // Who reads lanes of his own has to be woken for them.
+    const isOpen = !this.#redis.isCluster && isShared(priority)
+    return `${capability} ${priority}${isOpen ? ` ${this.#keys.control(capability, priority)}` : ''}`
   }
 
   #lane({ agentType, priority }: CalledTask): string {

@@ -164,7 +164,7 @@ export class AgentCalls {
   }
 
   #derivedId(op: string): string {
-    return `sub-${digest(this.#task.header.messageId, op).toString('hex').slice(0, 32)}`
+    return `sub-${digest(this.#task.header.messageId, op).slice(0, 32)}`
   }
 
   #toTask(call: CheckedCall, messageId: string): CalledTask {
