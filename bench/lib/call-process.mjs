@@ -20,14 +20,31 @@ const resumed = []
 
 const connect = (port) => new Redis(port, '127.0.0.1', { maxRetriesPerRequest: null })
 
-/** One bare round trip: an entry for a worker's stream, read there by a blocking read of its group, and an answer back. */
-const bareTrip = async () => {
-  await Promise.all([bare.commands.xadd('bare:ask', '*', 'data', '{"ask":1}'), heard()])
+/**
+ * Bare round trips, so many at once: entries for a worker's stream, read there by a blocking read of its group, and answers
+ * back. Answers how long each took.
+ */
+const bareTrips = async (width) => {
+  const begin = performance.now()
+  const samples = []
+  const asking = addAll(bare.commands, 'bare:ask', width)
+  while (samples.length < width) {
+    const reply = await bare.blocked.xread('COUNT', 100, 'BLOCK', BLOCK_MS, 'STREAMS', 'bare:answer', bare.last)
+    const answers = reply?.[0][1] ?? []
+    const took = performance.now() - begin
+    for (const _ of answers) samples.push(took)
+    bare.last = answers.at(-1)?.[0] ?? bare.last
+  }
+  await asking
+  return samples
 }
 
-const heard = async () => {
-  const answer = await bare.blocked.xread('COUNT', 1, 'BLOCK', BLOCK_MS, 'STREAMS', 'bare:answer', bare.last)
-  bare.last = answer[0][1][0][0]
+/** Many go in one write, as they would in a program that cares. */
+const addAll = (redis, key, count) => {
+  if (count === 1) return redis.xadd(key, '*', 'data', '{"bare":1}')
+  const pipeline = redis.pipeline()
+  for (let number = 0; number < count; number += 1) pipeline.xadd(key, '*', 'data', '{"bare":1}')
+  return pipeline.exec()
 }
 
 const echo = async (port) => {
@@ -36,9 +53,9 @@ const echo = async (port) => {
   await commands.xgroup('CREATE', 'bare:ask', GROUP, '0', 'MKSTREAM')
   const loop = async () => {
     for (;;) {
-      const read = ['GROUP', GROUP, 'w', 'COUNT', 10, 'BLOCK', BLOCK_MS, 'STREAMS', 'bare:ask', '>']
+      const read = ['GROUP', GROUP, 'w', 'COUNT', 100, 'BLOCK', BLOCK_MS, 'STREAMS', 'bare:ask', '>']
       const reply = await blocked.xreadgroup(...read)
-      for (const _ of reply?.[0][1] ?? []) await commands.xadd('bare:answer', '*', 'data', '{"answer":1}')
+      if (reply !== null) await addAll(commands, 'bare:answer', reply[0][1].length)
     }
   }
   loop().catch(() => undefined) // it ends with its connection
@@ -57,27 +74,31 @@ const timed = async (samples, work) => {
 
 /** What the caller does; the content of its message says it. */
 const acts = {
-  /** Calls and bare round trips in turn. */
-  pairs: async (context, { warm, count, target }) => {
+  /** Calls and bare round trips in turn; as many of these in a row as a call makes hops. */
+  pairs: async (context, { warm, count, target, hops }) => {
     const calls = []
     const trips = []
     const call = () => context.callAgent({ targetAgentType: target, content: 'x' })
     for (let turn = 0; turn < warm + count; turn += 1) {
       if (turn === warm) for (const samples of [calls, trips]) samples.length = 0
       await timed(calls, call)
-      await timed(trips, bareTrip)
+      await timed(trips, async () => {
+        for (let hop = 0; hop < hops; hop += 1) await bareTrips(1)
+      })
     }
     return { calls, trips }
   },
-  /** So many calls at once, again and again. */
+  /** So many calls at once, then as many bare round trips, again and again. */
   crowd: async (context, { warm, count, target, width }) => {
     const calls = []
+    const trips = []
     for (let turn = 0; turn < warm + count; turn += width) {
-      if (turn === warm) calls.length = 0
+      if (turn === warm) for (const samples of [calls, trips]) samples.length = 0
       const call = () => timed(calls, () => context.callAgent({ targetAgentType: target, content: 'x' }))
       await Promise.all(Array.from({ length: width }, call))
+      trips.push(...(await bareTrips(width)))
     }
-    return { calls, trips: [] }
+    return { calls, trips }
   },
 }
 

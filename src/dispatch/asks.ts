@@ -3,7 +3,7 @@ import { errorMessage } from '../errors.ts'
 import type { TaskRef } from '../protocol/ids.ts'
 import { isObject, parseJson } from '../protocol/json.ts'
 import type { Journals } from '../store/journals.ts'
-import type { TaskRecords } from '../store/task-records.ts'
+import { isEnded, type TaskRecords } from '../store/task-records.ts'
 
 /** A question that waits for an answer. */
 export interface PendingAsk extends TaskRef {
@@ -54,14 +54,12 @@ export class Asks {
     askId: string,
     content: unknown,
   ): Promise<{ readonly status: ReplyStatus; readonly reason?: string }> {
-    const [task, asks] = await Promise.all([this.#records.get(ref), this.#load(ref)])
-    if (task === null) return { status: 'NOT_FOUND' }
-    if (task.finishedAt !== null) return { status: 'CLOSED' }
+    const [state, asks] = await Promise.all([this.#stateOf(ref), this.#load(ref)])
+    if (state !== 'open') return { status: state }
     const ask = asks.find((candidate) => candidate.askId === askId)
     if (ask === undefined) {
       // The task may have come to its end between the two looks, and its questions with it.
-      const later = await this.#records.get(ref)
-      return { status: later !== null && later.finishedAt === null ? 'NOT_FOUND' : 'CLOSED' }
+      return { status: (await this.#stateOf(ref)) === 'open' ? 'NOT_FOUND' : 'CLOSED' }
     }
     const reason = ask.result === undefined ? this.#fault(ask, content) : null
     if (reason !== null) return { status: 'INVALID', reason }
@@ -90,8 +88,14 @@ export class Asks {
     return bytes > this.#maxBytes ? `has ${bytes} bytes, the limit is ${this.#maxBytes}` : null
   }
 
+  async #stateOf(ref: TaskRef): Promise<'open' | 'NOT_FOUND' | 'CLOSED'> {
+    const task = await this.#records.peek(ref)
+    if (task === null) return 'NOT_FOUND'
+    return isEnded(task.fence) ? 'CLOSED' : 'open'
+  }
+
   async #load(ref: TaskRef): Promise<Ask[]> {
-    const { fields } = await this.#journals.load(ref)
+    const fields = await this.#journals.fields(ref)
     return [...fields].flatMap(([op, text]): Ask[] => {
       const json = op === 'n' || op.startsWith('=') ? undefined : parseJson(text.slice(text.indexOf(' ') + 1))
       if (!json?.ok || !isObject(json.value) || typeof json.value.i !== 'string') return []

@@ -7,11 +7,12 @@ import { entryField, type RawEntry } from '../redis/streams.ts'
 
 /*
  * A worker's own control stream. Each message in it is only a wake-up for something durable that lies elsewhere, so the
- * stream is capped, goes when nobody writes to it for an hour, and is read from its present end on.
+ * stream is capped, goes an hour after its reader has gone, and is read from its present end on.
  */
 
 const MAX_LENGTH = 10_000
 const TTL_MS = 3_600_000
+const RENEW_EVERY_MS = TTL_MS / 4
 const WAKE_FIELD = 'wake'
 const RESULT_FIELD = 'result'
 const AGENDA = 'agenda'
@@ -107,6 +108,7 @@ export class InboxReader {
   readonly #blocking: RedisClient
   readonly #key: string
   #last: string | undefined
+  #renewedAt = Number.NEGATIVE_INFINITY
 
   constructor(options: { redis: RedisClient; blocking: RedisClient; keys: Keys; workerId: string }) {
     this.#redis = options.redis
@@ -122,6 +124,7 @@ export class InboxReader {
 
   /** Waits a while for messages; answers none when none came. */
   async read(): Promise<InboxMessage[]> {
+    await this.#renew()
     const reply = await this.#blocking.call<[string, RawEntry[]][] | null>(
       'XREAD',
       ...['COUNT', 100, 'BLOCK', BLOCK_MS, 'STREAMS', this.#key, this.#last ?? '$'],
@@ -139,6 +142,13 @@ export class InboxReader {
       if (what !== undefined) return { kind: what === LANES ? 'lanes' : 'agenda' }
       return { kind: 'command', data: entryField(entry, DATA_FIELD) ?? '' }
     })
+  }
+
+  /** Who writes gives a time to live only to a stream that is new. */
+  async #renew(): Promise<void> {
+    if (performance.now() - this.#renewedAt < RENEW_EVERY_MS) return
+    await this.#redis.call('PEXPIRE', this.#key, TTL_MS)
+    this.#renewedAt = performance.now()
   }
 
   /** Removes the inbox of a worker that leaves. */

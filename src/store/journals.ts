@@ -1,91 +1,32 @@
 import { GatewayError } from '../errors.ts'
 import type { TaskRef } from '../protocol/ids.ts'
-import { parseJson } from '../protocol/json.ts'
 import type { RedisClient } from '../redis/client.ts'
-import type { Keys, LaneName, Priority } from '../redis/keys.ts'
+import { isShared, type Keys, type LaneName } from '../redis/keys.ts'
 import { Batcher } from '../util/batcher.ts'
 import { Answers, type RawTell, toTells } from './answers.ts'
 import { ControlWriter } from './control-streams.ts'
 import { InboxWriter, inboxForm } from './inbox.ts'
-import { type RawJournal, toRawJournal } from './raw-journal.ts'
-import { type CancelRequest, parseCancel } from './task-records.ts'
+import type {
+  Answering,
+  CalledTask,
+  Closing,
+  GivenAnswer,
+  NoteAnswer,
+  Opening,
+  ParkAnswer,
+  Parking,
+  Question,
+  Refusal,
+} from './journal-notes.ts'
+import { type RawJournal, toFields, toRawJournal } from './raw-journal.ts'
+import { isElsewhere } from './recorded-result.ts'
+import { parseCancel } from './task-records.ts'
 
 /*
  * A task's journal is a hash. Its field `<operation>` is `<opened at, Unix ms> <entry as JSON>`, its field `=<operation>`
  * is `<order of completion> <attempt in which it came> <result as JSON>`, each written once; `n` counts the results. A result
  * of more than 32 KiB lies in a hash beside it, by its operation; the journal then keeps `@` and a short form of it.
  */
-
-/** The task that an operation calls. */
-export interface CalledTask {
-  readonly messageId: string
-  readonly agentType: string
-  readonly traceId: string
-  readonly userCode: string
-  readonly parentMessageId: string
-  /** The caller waits for its end. */
-  readonly replies: boolean
-  readonly priority: Priority
-  /** The envelope. */
-  readonly data: string
-}
-
-/** An operation that a task begins. */
-export interface Opening extends TaskRef {
-  readonly fence: string
-  readonly op: string
-  /** JSON. */
-  readonly entry: string
-  /** What the emitter has said until now; see `Emitter.sum`. */
-  readonly sum: string
-  readonly called?: CalledTask | undefined
-  /** A step: its entry keeps where the data stream ends. */
-  readonly isStep?: boolean
-}
-
-/** A result of the owner's own. */
-export interface Closing extends TaskRef {
-  readonly fence: string
-  readonly op: string
-  /** JSON if the operation was not opened before, else ''. */
-  readonly entry: string
-  readonly result: string
-  /** What of the result a replay must know before it reads it; JSON. */
-  readonly short?: string
-  readonly sum: string
-}
-
-/** A question to a person. */
-export interface Question extends Opening {
-  /** The `ask_user` event as JSON. */
-  readonly event: string
-  readonly streamTtlMs: number
-  readonly streamMaxLength: number
-}
-
-/** A task that is to be parked. */
-export interface Parking extends TaskRef {
-  readonly fence: string
-  readonly waitsFor: 'agent' | 'user' | 'timer'
-  readonly capability: string
-  readonly priority: LaneName
-  /** The envelope. */
-  readonly data: string
-  readonly ops: readonly string[]
-}
-
-/** Why an owner's call was refused. */
-export type Refusal =
-  | { readonly status: 'lost'; readonly holder: string }
-  | { readonly status: 'cancelled'; readonly cancel: CancelRequest }
-
-/** What was noted: `text` is the recorded result, or '' if there is none yet. */
-export type NoteAnswer = { readonly status: 'noted'; readonly text: string } | Refusal
-
-export type ParkAnswer = { readonly status: 'parked' } | { readonly status: 'ready' } | Refusal
-
-/** What became of a result that somebody else than the owner gives. */
-export type GivenAnswer = 'accepted' | 'known' | 'refused'
 
 /** Both ends of the journals. */
 export class Journals {
@@ -97,6 +38,7 @@ export class Journals {
   readonly #opens: Batcher<Opening, NoteAnswer>
   readonly #closes: Batcher<Closing, NoteAnswer>
   readonly #parks: Batcher<Parking, ParkAnswer>
+  readonly #answerings: Batcher<Answering, GivenAnswer>
 
   constructor(redis: RedisClient, keys: Keys) {
     this.#redis = redis
@@ -124,6 +66,10 @@ export class Journals {
       ({ data, ops }) => data.length + ops.length * 100,
       (items) => this.#park(items),
     )
+    this.#answerings = batched(
+      ({ result }) => result.length,
+      (items) => this.#answer(items),
+    )
   }
 
   /** Notes an operation and, if it calls a task, puts that on its control stream. */
@@ -150,16 +96,8 @@ export class Journals {
   }
 
   /** Gives a task the result of an operation from outside, and tells it. */
-  async answer(ref: TaskRef, op: string, result: string, short = 'null'): Promise<GivenAnswer> {
-    const keys = [this.#record(ref), this.#journal(ref)]
-    const [isNew, ...tells] = await this.#redis.script<[number, ...RawTell[]]>('journalAnswer', keys, [
-      op,
-      result,
-      short,
-    ])
-    await this.#answers.tell(toTells(this.#keys, tells))
-    if (isNew === 1) return 'accepted'
-    return tells.length === 0 ? 'refused' : 'known'
+  answer({ sessionId, messageId }: TaskRef, op: string, result: string, short = 'null'): Promise<GivenAnswer> {
+    return this.#answerings.add({ sessionId, messageId, op, result, short })
   }
 
   /** Tells those who wait for the end of an ended task, once more. */
@@ -174,6 +112,11 @@ export class Journals {
       string[],
     ]
     return toRawJournal(Number(time[0]) * 1_000 + Math.floor(Number(time[1]) / 1_000), flat)
+  }
+
+  /** A journal as it lies in Redis, without the time. */
+  async fields(ref: TaskRef): Promise<RawJournal['fields']> {
+    return toFields(await this.#redis.call<string[]>('HGETALL', this.#journal(ref)))
   }
 
   /** The results of operations that have come, by operation. */
@@ -249,6 +192,21 @@ export class Journals {
     return items.map(({ fence }, index) => toNoteAnswer(reply[index] ?? [], fence))
   }
 
+  async #answer(items: readonly Answering[]): Promise<GivenAnswer[]> {
+    const reply = await this.#redis.script<[number, ...RawTell[]][]>(
+      'journalAnswer',
+      items.flatMap((item) => [this.#record(item), this.#journal(item)]),
+      items.flatMap(({ op, result, short }) => [op, result, short]),
+    )
+    await this.#answers.tell(
+      toTells(
+        this.#keys,
+        reply.flatMap(([, ...tells]) => tells),
+      ),
+    )
+    return reply.map(([isNew, tell]) => (isNew === 1 ? 'accepted' : tell === undefined ? 'refused' : 'known'))
+  }
+
   async #park(items: readonly Parking[]): Promise<ParkAnswer[]> {
     const reply = await this.#redis.script<('' | 'ready' | string[])[]>(
       'suspend',
@@ -257,7 +215,7 @@ export class Journals {
         return [this.#record(item), this.#journal(item), session, data]
       }),
       items.flatMap(({ fence, waitsFor, capability, priority, data, ops }) => [
-        ...[fence, waitsFor, `${capability} ${priority}`, data, ops.length],
+        ...[fence, waitsFor, this.#home(capability, priority), data, ops.length],
         ...ops,
       ]),
     )
@@ -266,6 +224,13 @@ export class Journals {
       if (typeof answer === 'string') return answer === '' ? { status: 'parked' } : { status: 'ready' }
       return toRefusal(answer, fence)
     })
+  }
+
+  /** Where a suspended task goes on; with its control stream where a script may write to that. See lua/include/answers.lua. */
+  #home(capability: string, priority: LaneName): string {
+    // Who reads lanes of his own has to be woken for them.
+    const isOpen = !this.#redis.isCluster && isShared(priority)
+    return `${capability} ${priority}${isOpen ? ` ${this.#keys.control(capability, priority)}` : ''}`
   }
 
   #lane({ agentType, priority }: CalledTask): string {
@@ -292,28 +257,4 @@ function toNoteAnswer(answer: readonly string[], fence: string): NoteAnswer {
 function toRefusal([holder = '', cancel]: readonly string[], fence: string): Refusal {
   if (holder === fence && cancel !== undefined) return { status: 'cancelled', cancel: parseCancel(cancel) }
   return { status: 'lost', holder }
-}
-
-/** A recorded result, taken apart. */
-export interface RecordedResult {
-  /** Results come in this order. */
-  readonly order: number
-  /** The attempt during which it came. */
-  readonly attempt: number
-  /** Its short form only, if it is elsewhere. */
-  readonly value: unknown
-  /** It is large, and still to be read: see {@link Journals.results}. */
-  readonly isElsewhere: boolean
-}
-
-/** True for a recorded result that is large and must be read from elsewhere. */
-export function isElsewhere(text: string): boolean {
-  return /^\d+ \d+ @/.test(text)
-}
-
-export function parseResult(text: string): RecordedResult {
-  const [order = '0', attempt = '0'] = text.split(' ', 2)
-  const isShort = isElsewhere(text)
-  const json = parseJson(text.slice(order.length + attempt.length + (isShort ? 3 : 2)))
-  return { order: Number(order), attempt: Number(attempt), value: json.ok ? json.value : null, isElsewhere: isShort }
 }

@@ -19,9 +19,9 @@ interface Waiting<Item, Result> {
 }
 
 /**
- * Collects single items into batches: all that is added within one turn of the event loop goes out together, and what
- * arrives while `maxInFlight` batches are under way forms the next one. So an idle caller waits for nobody, and load
- * makes its own batches.
+ * Collects single items into batches: what arrives while `maxInFlight` batches are under way forms the next one, and all
+ * that is added within one turn of the event loop goes out together. With no batch under way that turn is only what runs
+ * now, the callback and the promises that follow from it: an idle caller waits for nobody, and load makes its own batches.
  */
 export class Batcher<Item, Result> {
   readonly #options: Required<BatcherOptions<Item, Result>>
@@ -49,10 +49,12 @@ export class Batcher<Item, Result> {
   #schedule(): void {
     if (this.#scheduled || this.#inFlight >= this.#options.maxInFlight) return
     this.#scheduled = true
-    setImmediate(() => {
+    const flush = () => {
       this.#scheduled = false
       this.#flush()
-    })
+    }
+    if (this.#inFlight === 0) process.nextTick(flush)
+    else setImmediate(flush)
   }
 
   #flush(): void {

@@ -3,7 +3,8 @@ import { beforeEach, describe, expect, test } from 'vitest'
 import { Asks } from '../../src/dispatch/asks.ts'
 import type { Keys } from '../../src/redis/keys.ts'
 import { DataWriter, DEFAULT_RETENTION } from '../../src/store/data-streams.ts'
-import { Journals, parseResult } from '../../src/store/journals.ts'
+import { Journals } from '../../src/store/journals.ts'
+import { parseResult } from '../../src/store/recorded-result.ts'
 import { endedFence, TaskRecords } from '../../src/store/task-records.ts'
 import { connect, openStore } from '../redis/harness.ts'
 
@@ -147,8 +148,8 @@ describe('an answer', () => {
     await journals.ask({ ...asked, streamTtlMs: 1_000, streamMaxLength: 10 })
     /** Ends the task right after it was looked at. */
     class Ending extends TaskRecords {
-      override async get(task: typeof ref) {
-        const found = await super.get(task)
+      override async peek(task: typeof ref) {
+        const found = await super.peek(task)
         const end = { fence: endedFence(FENCE, 'CANCELLED'), fields: {} }
         await writer.commit(() => ({ ...ref, fence: FENCE, first: 1, events: ['{}'], end }))
         return found

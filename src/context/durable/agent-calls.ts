@@ -13,7 +13,7 @@ import { AskAgentCommand } from '../../protocol/command.ts'
 import type { TaskFault } from '../../protocol/event.ts'
 import { MessageHeader } from '../../protocol/header.ts'
 import { isObject, parseJson } from '../../protocol/json.ts'
-import type { CalledTask, NoteAnswer } from '../../store/journals.ts'
+import type { CalledTask, NoteAnswer } from '../../store/journal-notes.ts'
 import { digest } from './args.ts'
 import { type CheckedCall, checkCall, checkContent } from './call-request.ts'
 import { dropDeadline, startDeadline } from './deadline.ts'
@@ -164,7 +164,7 @@ export class AgentCalls {
   }
 
   #derivedId(op: string): string {
-    return `sub-${digest(this.#task.header.messageId, op).toString('hex').slice(0, 32)}`
+    return `sub-${digest(this.#task.header.messageId, op).slice(0, 32)}`
   }
 
   #toTask(call: CheckedCall, messageId: string): CalledTask {

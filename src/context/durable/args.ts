@@ -1,15 +1,30 @@
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
+import { isObject } from '../../protocol/json.ts'
 
 const MOST_SHOWN = 300
 
 /** JSON whose text does not depend on the order of an object's keys. */
 function stableJson(value: unknown): string {
+  if (isStable(value)) return JSON.stringify(value) ?? 'null'
   return (
     JSON.stringify(value, (_, part: unknown) => {
       if (typeof part !== 'object' || part === null || Array.isArray(part)) return part
       return Object.fromEntries(Object.entries(part).sort(([a], [b]) => (a < b ? -1 : 1)))
     }) ?? 'null'
   )
+}
+
+/** True for what `JSON.stringify` writes in a stable order by itself, as it does for most. */
+function isStable(value: unknown): boolean {
+  if (Array.isArray(value)) return value.every(isStable)
+  if (!isObject(value)) return true
+  if ('toJSON' in value) return false
+  let last = ''
+  for (const key of Object.keys(value)) {
+    if (key < last || !isStable(value[key])) return false
+    last = key
+  }
+  return true
 }
 
 /** Arguments of an operation, for telling equal from different, and for people. */
@@ -22,10 +37,10 @@ export interface Fingerprint {
 export function fingerprint(args: unknown): Fingerprint {
   const text = stableJson(args)
   const shown = text.length > MOST_SHOWN ? `${text.slice(0, MOST_SHOWN)}…` : text
-  return { hash: digest(text).toString('base64url').slice(0, 16), shown }
+  return { hash: hash('sha256', text, 'base64url').slice(0, 16), shown }
 }
 
-/** Bytes that depend on all parts, the same in every process. */
-export function digest(...parts: readonly string[]): Buffer {
-  return createHash('sha256').update(parts.join('\n')).digest()
+/** Hexadecimal digits that depend on all parts, the same in every process. */
+export function digest(...parts: readonly string[]): string {
+  return hash('sha256', parts.join('\n'), 'hex')
 }

@@ -25,7 +25,7 @@ export async function askUser(task: DurableTask, question: string | Question): P
   const { prompt, schema, options, timeoutMs } = checkQuestion(given)
   const op = task.claim('ask', '', { prompt, schema, options })
   const { resources, ref, emitter, header } = task
-  const askId = `ask-${digest(ref.messageId, op.key).toString('hex').slice(0, 24)}`
+  const askId = `ask-${digest(ref.messageId, op.key).slice(0, 24)}`
   const open = async () => {
     // What was said before is to stand before the question.
     await emitter.flushed()

@@ -10,14 +10,9 @@ import type { LaneName } from '../../redis/keys.ts'
 import type { Agenda } from '../../store/agenda.ts'
 import type { DataReader } from '../../store/data-streams.ts'
 import type { InboxWriter } from '../../store/inbox.ts'
-import {
-  isElsewhere,
-  type Journals,
-  type NoteAnswer,
-  parseResult,
-  type RecordedResult,
-  type Refusal,
-} from '../../store/journals.ts'
+import type { NoteAnswer, Refusal } from '../../store/journal-notes.ts'
+import type { Journals } from '../../store/journals.ts'
+import { isElsewhere, parseResult, type RecordedResult } from '../../store/recorded-result.ts'
 import type { CancelRequest } from '../../store/task-records.ts'
 import { sleep } from '../../util/sleep.ts'
 import type { Emitter, Ownership } from '../emitter.ts'

@@ -1,7 +1,7 @@
 import { GatewayError, NonDeterminismError } from '../../errors.ts'
 import { isObject, parseJson } from '../../protocol/json.ts'
-import { parseResult, type RecordedResult } from '../../store/journals.ts'
 import type { RawJournal } from '../../store/raw-journal.ts'
+import { parseResult, type RecordedResult } from '../../store/recorded-result.ts'
 import type { Fingerprint } from './args.ts'
 
 /** What a journal keeps of an operation. */

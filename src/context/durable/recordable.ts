@@ -1,6 +1,6 @@
 import { errorMessage, GatewayError } from '../../errors.ts'
 import { isObject } from '../../protocol/json.ts'
-import type { RecordedResult } from '../../store/journals.ts'
+import type { RecordedResult } from '../../store/recorded-result.ts'
 
 const MOST_BYTES = 1_048_576
 

@@ -1,6 +1,6 @@
 import { GatewayError } from '../../errors.ts'
 import { isObject } from '../../protocol/json.ts'
-import type { RecordedResult } from '../../store/journals.ts'
+import type { RecordedResult } from '../../store/recorded-result.ts'
 import type { Said } from '../hold-back.ts'
 import type { DurableTask } from './durable-task.ts'
 import type { Operation } from './journal.ts'

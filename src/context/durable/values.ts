@@ -13,7 +13,7 @@ export async function now(task: DurableTask): Promise<number> {
 function bytes(task: DurableTask, kind: string): Buffer {
   const { scope, ref } = task
   const key = operationKey(scope.key, kind, '', scope.next(kind, ''))
-  return digest(ref.sessionId, ref.messageId, key)
+  return Buffer.from(digest(ref.sessionId, ref.messageId, key), 'hex')
 }
 
 /** See `AgentContext.random`. */

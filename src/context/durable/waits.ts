@@ -1,4 +1,4 @@
-import { parseResult, type RecordedResult } from '../../store/journals.ts'
+import { parseResult, type RecordedResult } from '../../store/recorded-result.ts'
 import { type Deferred, deferred } from '../../util/deferred.ts'
 import type { Seat } from './seat.ts'
 

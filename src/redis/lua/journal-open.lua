@@ -27,25 +27,27 @@ for i = 1, #KEYS / 5 do
   elseif held[2] then
     out[i] = { fence, held[2] }
   else
+    local inbox = ARGV[at + 12] ~= '' and not held[4] and { 'inbox', ARGV[at + 12] } or {}
     if not held[3] then
-      redis.call('HSET', record, 'journal', journal, 'blobs', KEYS[5 * i])
+      redis.call('HSET', record, 'journal', journal, 'blobs', KEYS[5 * i], unpack(inbox))
       if sum ~= '' then redis.call('HSET', record, 'sum', sum) end
+    elseif inbox[1] then
+      redis.call('HSET', record, unpack(inbox))
     end
-    if ARGV[at + 12] ~= '' and not held[4] then redis.call('HSET', record, 'inbox', ARGV[at + 12]) end
     local state = ''
     local opened = now
     if ARGV[at + 9] == '2' then
       local newest = redis.call('XREVRANGE', index, '+', '-', 'COUNT', 1)
       opened = now .. '@' .. (newest[1] and newest[1][1] or '0-0')
     end
-    redis.call('HSETNX', journal, op, opened .. ' ' .. ARGV[at + 2])
+    -- There is a result only if the operation was noted before, or the called task has its end.
+    local may_have_result = redis.call('HSETNX', journal, op, opened .. ' ' .. ARGV[at + 2]) == 0
     if child_id ~= '' then
       local below = redis.call('HMGET', child, 'fence', 'reply_to')
       local waits = ARGV[at + 9] == '1' and record .. ' ' .. journal .. ' ' .. op
       if not below[1] then
-        redis.call('HSET', child, 'fence', 'Q:0::', 'agent_type', ARGV[at + 5], 'trace_id', ARGV[at + 6],
-          'user_code', ARGV[at + 7], 'parent_message_id', ARGV[at + 8], 'created_at', now)
-        if waits then redis.call('HSET', child, 'reply_to', waits) end
+        redis.call('HSET', child, 'fence', 'Q:0::', 'agent_type', ARGV[at + 5], 'trace_id', ARGV[at + 6], 'user_code',
+          ARGV[at + 7], 'parent_message_id', ARGV[at + 8], 'created_at', now, unpack(waits and { 'reply_to', waits } or {}))
         redis.call('ZADD', index, now, child_id)
         state = 'unbound'
       else
@@ -55,17 +57,18 @@ for i = 1, #KEYS / 5 do
         state = below[1] == 'Q:0::' and 'unbound' or 'bound'
         if waits and string.find('CFXE', string.sub(below[1], 1, 1), 1, true) then
           deliver(record, journal, op, outcome(child))
+          may_have_result = true
         end
       end
     end
     if state == 'unbound' and ARGV[at + 10] ~= '' then
       local id = redis.call('XADD', ARGV[at + 10], '*', 'data', ARGV[at + 11])
-      redis.call('RPUSH', ARGV[at + 13], ARGV[at + 10] .. ' ' .. id .. ' ' .. child)
-      redis.call('LTRIM', ARGV[at + 13], -MOST_NEWEST, -1)
-      redis.call('PEXPIRE', ARGV[at + 13], NEWEST_MS)
+      local newest = redis.call('RPUSH', ARGV[at + 13], ARGV[at + 10] .. ' ' .. id .. ' ' .. child)
+      if newest == 1 then redis.call('PEXPIRE', ARGV[at + 13], NEWEST_MS) end
+      if newest > MOST_NEWEST then redis.call('LTRIM', ARGV[at + 13], -MOST_NEWEST, -1) end
       state = 'bound'
     end
-    out[i] = { '', state, redis.call('HGET', journal, '=' .. op) or '' }
+    out[i] = { '', state, may_have_result and redis.call('HGET', journal, '=' .. op) or '' }
   end
 end
 return out

@@ -4,7 +4,8 @@
 -- {'wake', owner, result} while the task runs, unless its `inbox`, `<stem of the key> <length> <time to live>`, lets the
 -- owner be woken here and now; {'resume', epoch, home, envelope} when it is suspended, or was and has not
 -- been taken again yet: then an envelope is to be put on the control stream of `home` with the epoch as its turn, and
--- doing so twice does no harm; {'none'} while it waits for its next attempt. Nothing is answered (nil) when the task has
+-- doing so twice does no harm, unless `home`, `<capability> <lane> <control stream>`, lets that be done here and now;
+-- {'none'} where there is nobody to tell, or nobody any more. Nothing is answered (nil) when the task has
 -- its end or does not know the operation. The second answer is true if the result is this one. A result is kept as
 -- `<order> <attempt> <json>`; one that is large lies among the record's `blobs`, and what is to be known without it, `short`,
 -- is kept as `<order> <attempt> @<json>`. Those who are woken have to read a large one.
@@ -18,20 +19,27 @@ end
 local function wake(inbox, owner, record, op, text)
   local stem, length, ttl = string.match(inbox, '^(.*) (%d+) (%d+)$')
   local session_id, message_id = string.match(record, '{([^{}]*)}:([^{}]*)$')
-  redis.call('XADD', stem .. owner, 'MAXLEN', '~', length, '*', 'data', '{}',
-    'wake', 'reply ' .. session_id .. ' ' .. message_id .. ' ' .. op, 'result', text)
-  redis.call('PEXPIRE', stem .. owner, ttl)
+  local what = 'reply ' .. session_id .. ' ' .. message_id .. ' ' .. op
+  local key = stem .. owner
+  -- Its reader keeps it alive.
+  if redis.call('XADD', key, 'NOMKSTREAM', 'MAXLEN', '~', length, '*', 'data', '{}', 'wake', what, 'result', text) then
+    return
+  end
+  redis.call('XADD', key, '*', 'data', '{}', 'wake', what, 'result', text)
+  redis.call('PEXPIRE', key, ttl)
 end
 
 local function deliver(record, journal, op, result, short)
   local held = redis.call('HMGET', record, 'fence', 'attempt', 'home', 'envelope', 'inbox')
   if not held[1] or string.find('CFXE', string.sub(held[1], 1, 1), 1, true) then return nil, false end
-  local text = redis.call('HGET', journal, '=' .. op)
+  local noted = redis.call('HMGET', journal, '=' .. op, op, 'n')
+  local text = noted[1]
   local is_new = not text
   if is_new then
-    if redis.call('HEXISTS', journal, op) == 0 then return nil, false end
-    text = redis.call('HINCRBY', journal, 'n', 1) .. ' ' .. (held[2] or '0') .. ' ' .. kept(record, op, result, short)
-    redis.call('HSET', journal, '=' .. op, text)
+    if not noted[2] then return nil, false end
+    local order = string.format('%.0f', (noted[3] or 0) + 1)
+    text = order .. ' ' .. (held[2] or '0') .. ' ' .. kept(record, op, result, short)
+    redis.call('HSET', journal, 'n', order, '=' .. op, text)
   end
   local state, epoch, owner = string.match(held[1], '^(%u):(%d+):[^:]*:(.*)$')
   local is_large = #text > 32768 or string.find(text, '^%d+ %d+ @')
@@ -42,7 +50,11 @@ local function deliver(record, journal, op, result, short)
     redis.call('HDEL', record, 'waits_for')
     state = 'Q'
   end
-  if state == 'Q' and held[4] then return { 'resume', epoch, held[3], held[4] }, is_new end
+  if state == 'Q' and held[4] then
+    local stream = string.match(held[3], '^%S+ %S+ (%S+)$')
+    if not stream then return { 'resume', epoch, held[3], held[4] }, is_new end
+    redis.call('XADD', stream, '*', 'data', held[4], 'turn', epoch)
+  end
   return { 'none' }, is_new
 end
 
