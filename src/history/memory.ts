@@ -9,6 +9,7 @@ import type {
 } from '../agent/history.ts'
 import { checkId } from '../protocol/ids.ts'
 import { parseOptions } from '../util/parse-options.ts'
+import { Recent } from '../util/recent.ts'
 import { checkMessages, checkPage, placeId } from './check.ts'
 
 /** How much a {@link MemoryHistory} keeps. */
@@ -36,17 +37,19 @@ const OVERHEAD = 100
 interface Kept extends Omit<HistoryMessage, 'id' | 'sessionId'> {
   readonly number: number
   readonly length: number
+  /** Undefined for what belongs to no task. */
+  readonly task: TaskMessages | undefined
 }
 
 /** All that was said for one task, and the newest attempt that has spoken. */
 interface TaskMessages extends Record<HistoryRole, Kept | undefined> {
   token: number
-  count: number
 }
 
 interface Session {
   readonly messages: Kept[]
-  readonly tasks: Map<string, TaskMessages>
+  /** Of all tasks whose messages are kept. */
+  readonly tasks: Recent<TaskMessages>
   length: number
 }
 
@@ -105,7 +108,7 @@ export class MemoryHistory implements HistoryStore {
     if (known !== undefined && known === this.#newest) return known
     if (known !== undefined) this.#sessions.delete(sessionId)
     else checkId('sessionId', sessionId)
-    const session = known ?? { messages: [], tasks: new Map(), length: 0 }
+    const session = known ?? { messages: [], tasks: new Recent(this.#limits.maxMessages), length: 0 }
     this.#sessions.set(sessionId, session)
     this.#newest = session
     return session
@@ -114,7 +117,7 @@ export class MemoryHistory implements HistoryStore {
   /** On the way of each task: what can be left for `list` to do, such as the `id`, is left. */
   #keep(session: Session, message: NewHistoryMessage): void {
     const { role, content, messageId = '', fencingToken = 0, metadata = NONE } = message
-    const task = messageId === '' ? undefined : session.tasks.get(messageId)
+    const task = messageId === '' ? undefined : taskOf(session, messageId)
     if (task !== undefined) {
       if (task.token > fencingToken) return
       task.token = fencingToken
@@ -128,11 +131,11 @@ export class MemoryHistory implements HistoryStore {
     const number = old?.number ?? this.#number
     const createdAt = old?.createdAt ?? Math.floor(message.createdAt ?? Date.now())
     const length = lengthOf(content) + OVERHEAD
-    const kept: Kept = { role, content, messageId, metadata, createdAt, fencingToken, number, length }
+    const kept: Kept = { role, content, messageId, metadata, createdAt, fencingToken, number, length, task }
     this.#count(session, length - (old?.length ?? 0))
     if (old !== undefined) session.messages[session.messages.indexOf(old)] = kept
     else insert(session.messages, kept)
-    if (messageId !== '') note(session, task, kept)
+    if (task !== undefined) task[role] = kept
     if (session.messages.length > this.#limits.maxMessages) this.#remove(session, session.messages[0] as Kept)
   }
 
@@ -140,11 +143,7 @@ export class MemoryHistory implements HistoryStore {
     if (message === session.messages[0]) session.messages.shift()
     else session.messages.splice(session.messages.indexOf(message), 1)
     this.#count(session, -message.length)
-    const task = session.tasks.get(message.messageId)
-    if (task === undefined) return
-    task[message.role] = undefined
-    task.count -= 1
-    if (task.count === 0) session.tasks.delete(message.messageId)
+    if (message.task !== undefined) message.task[message.role] = undefined
   }
 
   get #isFull(): boolean {
@@ -175,11 +174,20 @@ export class MemoryHistory implements HistoryStore {
   }
 }
 
+/** Behind all that are no younger. Where many tasks had waited, what they ask is older than what others have answered. */
 function insert(messages: Kept[], message: Kept): void {
-  let at = messages.length
-  while (at > 0 && (messages[at - 1] as Kept).createdAt > message.createdAt) at -= 1
-  if (at === messages.length) messages.push(message)
-  else messages.splice(at, 0, message)
+  const { createdAt } = message
+  if (messages.length === 0 || (messages[messages.length - 1] as Kept).createdAt <= createdAt) {
+    messages.push(message)
+    return
+  }
+  let [from, to] = [0, messages.length - 1]
+  while (from < to) {
+    const middle = (from + to) >> 1
+    if ((messages[middle] as Kept).createdAt <= createdAt) from = middle + 1
+    else to = middle
+  }
+  messages.splice(from, 0, message)
 }
 
 function isBefore({ createdAt, number }: Kept, time: number, before: number): boolean {
@@ -190,15 +198,14 @@ function lengthOf(content: HistoryContent): number {
   return typeof content === 'string' ? content.length : JSON.stringify(content).length
 }
 
-/** Notes a message with what else was said for its task. */
-function note(session: Session, known: TaskMessages | undefined, kept: Kept): void {
-  const { role, messageId, fencingToken: token } = kept
-  const task = known ?? { token, count: 0, user: undefined, assistant: undefined, system: undefined, tool: undefined }
-  if (known === undefined) session.tasks.set(messageId, task)
-  if (task[role] === undefined) task.count += 1
-  task[role] = kept
+function taskOf({ tasks }: Session, messageId: string): TaskMessages {
+  const known = tasks.get(messageId)
+  if (known !== undefined) return known
+  const task = { token: 0, user: undefined, assistant: undefined, system: undefined, tool: undefined }
+  tasks.set(messageId, task)
+  return task
 }
 
-function toMessage(sessionId: string, { number, length: _, ...message }: Kept): HistoryMessage {
+function toMessage(sessionId: string, { number, length: _, task: __, ...message }: Kept): HistoryMessage {
   return { id: placeId(message.createdAt, number), sessionId, ...message }
 }
