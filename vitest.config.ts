@@ -15,8 +15,8 @@ export default defineConfig({
     // A process per file: what one file leaves behind can neither help nor hurt the next one.
     pool: 'forks',
     maxWorkers: 2,
-    testTimeout: 20_000,
-    hookTimeout: 30_000,
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
     globalSetup: ['test/support/global-setup.ts'],
     setupFiles: ['test/support/leak-guard.ts'],
   },

@@ -43,7 +43,7 @@ export function workerOfLane(lane: LaneName): string | undefined {
 /**
  * Every key and channel this library uses, spelled here and nowhere else. `{…}` is the hash tag of Redis Cluster: all
  * that belongs to one session lies in one slot, so that one script may touch it together; control streams lie
- * elsewhere, and no script touches both kinds.
+ * elsewhere, and on a Cluster no script touches both kinds.
  */
 export class Keys {
   readonly prefix: string

@@ -33,7 +33,8 @@ describe('a send', () => {
     expect(sent.timestamp).toBeGreaterThanOrEqual(before)
     const [[, fields] = ['', []]] = await house.redis.xrange(house.keys.control('agent'), '-', '+')
     expect(fields[0]).toBe('data')
-    expect(fields).toHaveLength(2)
+    // What is ours alone stands beside it: whose task it is.
+    expect(fields.slice(2)).toEqual(['task', `{s}:${sent.messageId}`])
     expect(JSON.parse(fields[1] as string)).toEqual({
       action_type: 'ASK_AGENT',
       header: {
