@@ -128,8 +128,8 @@ export class Reception {
     if (begun === undefined) return undefined
     const { sessionId, messageId } = task.header
     // A foreign writer may have named another task than its envelope does; then nothing was begun for this one.
-    const name = typeof begun === 'number' ? entryField(raw, TASK_FIELD) : undefined
-    if (name !== undefined && name !== taskTail(sessionId, messageId)) return undefined
+    const isOther = typeof begun === 'number' && entryField(raw, TASK_FIELD) !== taskTail(sessionId, messageId)
+    if (isOther) return undefined
     return toBeginAnswer(begun, toRequest(task), this.#workerId)
   }
 

@@ -310,8 +310,8 @@ export class ControlReader {
     const begun = entries.length === 0 ? [] : await beginning
     if (begun.length === 0) return entries
     return entries.map((entry) => {
-      const found = begun.find(([id]) => id === entry.id)
-      return found === undefined ? entry : { ...entry, maybeBegun: true, begun: found.slice(1) }
+      const found = begun.find(([key, id]) => key === entry.stream.key && id === entry.id)
+      return found === undefined ? entry : { ...entry, maybeBegun: true, begun: found.slice(2) }
     })
   }
 

@@ -69,3 +69,18 @@ test('the list of the newest calls stays short, and goes by itself', async () =>
   expect(await bare.llen(keys.calls())).toBe(8)
   expect(await bare.pttl(keys.calls())).toBeGreaterThan(0)
 })
+
+test('an entry of another lane that has the same id is not taken for it', async () => {
+  const own = reader()
+  await own.ensureGroups()
+  await call('child')
+  const [[id] = ['']] = await bare.xrange(keys.control('child'), '-', '+')
+  await bare.xadd(keys.control('child', 'high'), id, 'data', 'another')
+  const entries = await own.block(5)
+  expect(
+    entries.map(({ id: of, stream, begun }) => [of, stream.priority, typeof begun === 'object' ? begun[0] : begun]),
+  ).toEqual([
+    [id, 'high', undefined],
+    [id, 'normal', '1'],
+  ])
+})

@@ -83,3 +83,15 @@ test('what is given back unrun is as if it was never begun; what somebody else h
   const answers = await records.begin('other', requests.slice(1))
   expect(answers).toMatchObject([{ status: 'begun', cancel: { reason: '' } }, { status: 'ended' }])
 })
+
+test('what somebody has taken over meanwhile is not given back', async () => {
+  await records.admit([task('m')])
+  await put('m')
+  const [entry] = await take()
+  const id = entry?.id ?? ''
+  await bare.xclaim(keys.control('a'), 'g', 'other', 0, id)
+  await records.begin('other', [{ ...ref('m'), entryId: id, turn: '' }])
+  await reader.release(entry === undefined ? [] : [entry])
+  expect(await held('m', 'fence')).toEqual([`R:2:${id}:other`])
+  expect(await bare.xpending(keys.control('a'), 'g')).toMatchObject([1, id, id, [['other', '1']]])
+})
