@@ -69,6 +69,11 @@ export class Keys {
     return `${this.prefix}:calls`
   }
 
+  /** List in the slot of a control stream: envelopes that will be due on it in a moment. */
+  stage(control: string, id: string): string {
+    return `${this.prefix}:stage:{${control}}:${id}`
+  }
+
   /** Stream of what could not be processed. */
   dead(capability: string): string {
     return `${this.prefix}:dead:${capability}`

@@ -64,7 +64,7 @@ const AGAIN_MS = 5_000
 /** How long before its time a task is handed to the keeper, in ms. */
 const AHEAD_MS = 500
 /** Such a task is due again so long after its time, in ms: no later than its keeper's time would have run out. */
-const AHEAD_AGAIN_MS = KEEPER_MS
+export const AHEAD_AGAIN_MS = KEEPER_MS
 /** Most items of one take. */
 const MOST_ITEMS = 1_000
 /** About the most that the payloads of one take weigh. */

@@ -5,6 +5,7 @@ import { Service } from '../service.ts'
 import type { Agenda, AgendaItem, ReadyItem, TakenItem } from '../store/agenda.ts'
 import type { ControlWriter } from '../store/control-streams.ts'
 import type { Journals } from '../store/journals.ts'
+import type { Stage, Stages } from '../store/stages.ts'
 import { Patrol } from './patrol.ts'
 import { Upcoming } from './upcoming.ts'
 
@@ -31,6 +32,7 @@ interface Held {
  */
 export class Promoter extends Service {
   readonly #agenda: Agenda
+  readonly #stages: Stages
   readonly #control: ControlWriter
   readonly #ender: TaskEnder
   readonly #journals: Journals
@@ -40,9 +42,12 @@ export class Promoter extends Service {
   readonly #patrols: readonly Patrol[]
   readonly #striking = new Set<Promise<unknown>>()
   readonly #held: ReadonlyMap<number, Held>
+  /** The stages that tasks were laid down on. */
+  readonly #stageOf = new WeakMap<AgendaItem, Stage>()
 
   constructor(options: {
     agenda: Agenda
+    stages: Stages
     control: ControlWriter
     ender: TaskEnder
     journals: Journals
@@ -51,6 +56,7 @@ export class Promoter extends Service {
   }) {
     super()
     this.#agenda = options.agenda
+    this.#stages = options.stages
     this.#control = options.control
     this.#ender = options.ender
     this.#journals = options.journals
@@ -115,11 +121,31 @@ export class Promoter extends Service {
     const { isKeeper, pauseMs, items } = await this.#agenda.take(shard, this.#workerId, upcoming.hasRoom)
     if (!isKeeper) return lookedAt + pauseMs + Math.random() * STANDBY_JITTER_MS
     if (items.length > 0) {
-      // From the answer on, and not from the question: a little late rather than early.
-      upcoming.add(items, performance.now())
+      const answeredAt = performance.now()
+      await this.#layDown(items)
+      // From the answer on, and not from the question: a little late rather than early. But what lies on a stage does not
+      // leave it too early, so that it may be asked for as early as can be.
+      upcoming.add(
+        items.filter(({ item }) => !this.#stageOf.has(item)),
+        answeredAt,
+      )
+      upcoming.add(
+        items.filter(({ item }) => this.#stageOf.has(item)),
+        lookedAt,
+      )
       await this.#do(shard, items)
     }
     return lookedAt + pauseMs
+  }
+
+  async #layDown(taken: readonly TakenItem[]): Promise<void> {
+    try {
+      for (const stage of await this.#stages.layDown(taken)) {
+        for (const item of stage.items) this.#stageOf.set(item, stage)
+      }
+    } catch (error) {
+      this.#logger.debug({ err: error }, 'delayed tasks go to their streams one by one')
+    }
   }
 
   async #do(shard: number, taken: readonly TakenItem[]): Promise<void> {
@@ -144,12 +170,24 @@ export class Promoter extends Service {
       this.#logger.error(about, 'a task on the agenda has lost its envelope and cannot be started')
     }
     const whole = items.filter(({ capability }) => capability !== '')
+    const stages = new Set(whole.flatMap((item) => this.#stageOf.get(item) ?? []))
+    await Promise.all([
+      ...[...stages].map((stage) => this.#open(stage)),
+      this.#write(whole.filter((item) => !this.#stageOf.has(item))),
+    ])
+    this.#strikeOut(shard, items)
+  }
+
+  async #open(stage: Stage): Promise<void> {
+    if (!(await this.#stages.open(stage))) await this.#write(stage.items)
+  }
+
+  async #write(items: readonly ReadyItem[]): Promise<void> {
     const writes: Promise<unknown>[] = []
-    for (let from = 0; from < whole.length; from += WRITE_ITEMS) {
-      writes.push(this.#control.enqueue(whole.slice(from, from + WRITE_ITEMS)))
+    for (let from = 0; from < items.length; from += WRITE_ITEMS) {
+      writes.push(this.#control.enqueue(items.slice(from, from + WRITE_ITEMS)))
     }
     await Promise.all(writes)
-    this.#strikeOut(shard, items)
   }
 
   /** Goes on behind the next look, which does not see these items: what is not struck out is due again only after a while. */

@@ -9,6 +9,7 @@ import { DeadLetters } from '../store/dead-letters.ts'
 import { InboxWriter } from '../store/inbox.ts'
 import { Journals } from '../store/journals.ts'
 import { Presence } from '../store/presence.ts'
+import { Stages } from '../store/stages.ts'
 import { TaskRecords } from '../store/task-records.ts'
 import { type ResolvedWorkerOptions, versionsOf } from './options.ts'
 
@@ -21,6 +22,7 @@ export interface WorkerStores {
   readonly control: ControlWriter
   readonly leases: ControlLeases
   readonly agenda: Agenda
+  readonly stages: Stages
   readonly inboxes: InboxWriter
   readonly deadLetters: DeadLetters
   readonly presence: Presence
@@ -38,6 +40,7 @@ export function openStores(redis: RedisClient, options: ResolvedWorkerOptions): 
     control: new ControlWriter(redis, keys),
     leases: new ControlLeases(redis, options.consumerGroup, options.workerId),
     agenda: new Agenda(redis, keys),
+    stages: new Stages(redis, keys),
     inboxes: new InboxWriter(redis, keys),
     deadLetters: new DeadLetters(redis, keys),
     presence: new Presence(redis, keys),
