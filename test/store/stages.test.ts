@@ -28,7 +28,8 @@ describe('a stage', () => {
     expect(laid.map(({ items }) => items.length)).toEqual([500, 500, 200])
     expect(await bare.exists(stream)).toBe(0)
     for (const { key } of laid) expect(await bare.pttl(key)).toBeGreaterThan(0)
-    expect(await Promise.all(laid.map((stage) => stages.open(stage)))).toEqual([true, true, true])
+    // Opened side by side they come as their servers let them; each by itself is in order.
+    for (const stage of laid) expect(await stages.open(stage)).toBe(true)
     const entries = await bare.xrange(stream, '-', '+')
     expect(entries.map(([, fields]) => fields)).toEqual(taken.map((_, i) => ['data', `{"n":${i}}`, 'turn', '0']))
     expect(Number(entries[0]?.[0].split('-')[0])).toBeGreaterThanOrEqual(taken[0]?.dueAt ?? Number.NaN)
