@@ -28,6 +28,7 @@ export class OwnLanes extends Service {
   /** Lanes that were seen in this life. */
   readonly #known = new Set<string>()
   #isDue = false
+  #taking: Promise<unknown> = Promise.resolve()
 
   constructor(options: {
     /** Of the worker's own lanes. */
@@ -63,8 +64,13 @@ export class OwnLanes extends Service {
     this.#patrol.wake()
   }
 
+  /** Takes as long as it is due and there are slots; slots may become free meanwhile. Never rejects: the rounds complain. */
   async goFirst(): Promise<void> {
-    if (this.#isDue && this.isRunning) await this.#take(await this.#reader.dropEmpty())
+    try {
+      while (this.#isDue && this.isRunning && this.#slots.free > 0) await this.#look()
+    } catch {
+      // No reason to take nothing else.
+    }
   }
 
   protected override onStart(): Promise<void> {
@@ -81,12 +87,22 @@ export class OwnLanes extends Service {
   }
 
   async #round(): Promise<number> {
-    const lanes = await this.#reader.dropEmpty()
-    if (lanes.length > 0) await this.#take(lanes)
+    await this.#look()
     return this.#isDue ? DUE_EVERY_MS : LOOK_EVERY_MS
   }
 
-  async #take(lanes: readonly ControlStream[]): Promise<void> {
+  /** One look after the other: two would take for the same slots, and what one gives back the other would not find. */
+  #look(): Promise<void> {
+    const look = this.#taking.then(() => this.#take())
+    this.#taking = look.catch(() => undefined) // whoever looked is told
+    return look
+  }
+
+  async #take(): Promise<void> {
+    const lanes = await this.#reader.dropEmpty()
+    // From here on, what others may run waits for this look.
+    this.#isDue = lanes.length > 0
+    if (lanes.length === 0) return
     await this.#open(lanes)
     // Old things first; a walk over them may be cut short, and what is new has more where there is no room for more.
     const old = await this.#takeUpTo(this.#slots.free, (budget) => this.#takeBack(lanes, budget))
@@ -98,8 +114,11 @@ export class OwnLanes extends Service {
   async #takeUpTo(budget: number, take: (budget: number) => Promise<readonly TakenEntry[]>): Promise<number> {
     if (budget <= 0 || !this.isRunning) return 0
     const entries = await take(budget)
-    if (entries.length > 0) this.#accept(entries)
-    return entries.length
+    if (entries.length === 0) return 0
+    const { free } = this.#slots
+    this.#accept(entries)
+    // Slots that were used meanwhile: what is too much goes back, and has to be taken again.
+    return entries.length > free ? budget : entries.length
   }
 
   /** What was left behind: by a former life, by an attempt that was not begun, by a read whose answer was lost. */

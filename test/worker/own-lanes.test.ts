@@ -45,7 +45,9 @@ describe('a task for one worker', () => {
     await waitFor(async () => (await groups()).length === 1)
     gate.open()
     await Promise.all([...first, ...others, ...own])
-    expect(order.slice(2, 7).toSorted()).toEqual(['own 0', 'own 1', 'own 2', 'own 3', 'own 4'])
+    expect(order.slice(2, 6).toSorted()).toEqual(['own 0', 'own 1', 'own 2', 'own 3'])
+    // The last of them has the second slot to itself beside others, and either may be called first.
+    expect(order.indexOf('own 4')).toBeLessThanOrEqual(7)
   })
 
   test('waits for a worker that is away, which is said where one asks, and harms nobody', async () => {
