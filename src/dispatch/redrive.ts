@@ -1,5 +1,5 @@
 import { decodeCommand } from '../protocol/codec.ts'
-import type { ControlWriter, ReturningEntry } from '../store/control-streams.ts'
+import type { ControlWriter, ReturningEntry } from '../store/control-writer.ts'
 import { type HeldLetter, returnedFields } from '../store/dead-letter.ts'
 import type { DeadLetters } from '../store/dead-letters.ts'
 import type { Birth, RevivalAnswer, RevivalRequest, TaskRevivals } from '../store/task-revivals.ts'

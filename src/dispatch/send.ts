@@ -5,9 +5,9 @@ import { decodeCommand, encodeCommand } from '../protocol/codec.ts'
 import { AskAgentCommand, type GatewayCommand } from '../protocol/command.ts'
 import { cancelledDone } from '../protocol/endings.ts'
 import { checkCapability } from '../protocol/ids.ts'
-import { type LaneName, laneOfWorker, type Priority } from '../redis/keys.ts'
+import { laneOfWorker, type Priority } from '../redis/keys.ts'
 import type { Agenda, AgendaItem } from '../store/agenda.ts'
-import type { ControlWriter } from '../store/control-streams.ts'
+import type { ControlWriter, Departure } from '../store/control-writer.ts'
 import type { InboxWriter } from '../store/inbox.ts'
 import type { Presence } from '../store/presence.ts'
 import type { AdmitAnswer, CancelRequest, TaskAdmission, TaskRecords } from '../store/task-records.ts'
@@ -41,15 +41,6 @@ export type SendAnswer =
       readonly error: { readonly code: GatewayErrorCode; readonly message: string }
     }
 
-/** A task on its way to a control stream, at once or later. */
-interface Departure {
-  readonly task: TaskAdmission
-  readonly data: string
-  readonly priority: LaneName
-  /** Most tasks in its lane. */
-  readonly limit?: number | undefined
-}
-
 /** How a command is sent. A task that is held back (`delayMs`) takes its place later, whatever the queue's length is. */
 export interface DispatchOptions extends QueueLimit {
   /** Default `normal`. */
@@ -66,7 +57,7 @@ export interface DispatchOptions extends QueueLimit {
   readonly isChecked?: boolean
 }
 
-/** The one door to the control streams: checks a command, writes its entry and then its record. */
+/** The one door to the control streams: checks a command, writes its entry and its record. */
 export class Dispatcher {
   readonly #presence: Presence
   readonly #maxPayloadBytes: number
@@ -93,21 +84,9 @@ export class Dispatcher {
       maxInFlight: 4,
       weigh: ({ data }) => data.length,
       run: async (batch) => {
-        // The entry first: without a record it is still a task (`begin` admits it), whereas a record without an entry
-        // would wait for ever. On one Redis both go out in one write; on a Cluster, and where an entry may be refused,
-        // one waits for the other.
-        const entries = control.enqueue(
-          batch.map(({ task, data, priority, limit }) => {
-            const entry = { capability: task.agentType, data, priority, limit }
-            return isCluster ? entry : { ...entry, task }
-          }),
-        )
-        const ids = isCluster || batch.some(({ limit }) => limit !== undefined) ? await entries : undefined
-        const isTaken = batch.map((_, index) => ids?.[index] !== null)
-        const tasks = batch.flatMap(({ task }, index) => (isTaken[index] ? [task] : []))
-        const [admitted] = await Promise.all([tasks.length > 0 ? records.admit(tasks) : [], entries])
-        if (admitted.some(isCancelled)) await endCancelled(ender, tasks, admitted)
-        return isTaken
+        const answers = await (isCluster ? inTwoSteps(batch, control, records) : control.send(batch))
+        await endCancelled(ender, batch, answers)
+        return answers.map((answer) => answer !== null)
       },
     })
     const { agenda, inboxes } = options
@@ -118,9 +97,8 @@ export class Dispatcher {
       run: async (batch) => {
         // The record first: what is due without one would be struck out. Without its appointment a record waits for the
         // sender, who was not told that it is accepted, to send again.
-        const tasks = batch.map(({ task }) => task)
-        const admitted = await records.admit(tasks)
-        await endCancelled(ender, tasks, admitted)
+        const admitted = await records.admit(batch.map(({ task }) => task))
+        await endCancelled(ender, batch, admitted)
         const expected = batch.filter((_, index) => !isCancelled(admitted[index]))
         if (expected.length > 0) await inboxes.wakeKeepers(await agenda.add(expected.flatMap(appointments)))
         return batch.map(() => undefined)
@@ -220,20 +198,37 @@ function requireReadable(data: string): void {
   if (!decoded.ok) throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'the command', reason: decoded.detail })
 }
 
-function isCancelled(answer: AdmitAnswer | undefined): answer is CancelRequest {
-  return typeof answer === 'object'
+/**
+ * The entry first: without a record it is still a task (`begin` admits it), whereas a record without an entry would wait
+ * for ever.
+ */
+async function inTwoSteps(
+  batch: readonly Departure[],
+  control: ControlWriter,
+  records: TaskRecords,
+): Promise<readonly (AdmitAnswer | null)[]> {
+  const ids = await control.enqueue(batch.map(({ task, ...entry }) => ({ capability: task.agentType, ...entry })))
+  const taken = batch.filter((_, index) => ids[index] !== null)
+  if (taken.length === 0) return batch.map(() => null)
+  const admitted = (await records.admit(taken.map(({ task }) => task))).values()
+  return ids.map((id) => (id === null ? null : (admitted.next().value ?? null)))
+}
+
+function isCancelled(answer: AdmitAnswer | null | undefined): answer is CancelRequest {
+  return typeof answer === 'object' && answer !== null
 }
 
 /** What is sent on behalf of a cancelled task has its end at once, whether somebody offers its capability or not. */
 async function endCancelled(
   ender: TaskEnder,
-  tasks: readonly TaskAdmission[],
-  answers: readonly AdmitAnswer[],
+  batch: readonly Departure[],
+  answers: readonly (AdmitAnswer | null)[],
 ): Promise<void> {
+  if (!answers.some(isCancelled)) return
   await Promise.all(
     answers.map((answer, index) => {
       if (!isCancelled(answer)) return undefined
-      const { sessionId, messageId } = tasks[index] as TaskAdmission
+      const { sessionId, messageId } = (batch[index] as Departure).task
       return ender.end({ sessionId, messageId }, cancelledDone(answer.reason))
     }),
   )

@@ -64,9 +64,9 @@ export class Keys {
     return `${shared}${version === undefined ? '' : `@${version}`}${lane === 'normal' ? '' : `:${lane}`}`
   }
 
-  /** List: the newest calls of agents by agents, for workers that wait for one. On a single Redis only. */
-  calls(): string {
-    return `${this.prefix}:calls`
+  /** List: the newest sends, for workers that wait for one. On a single Redis only. */
+  newest(): string {
+    return `${this.prefix}:newest`
   }
 
   /** List in the slot of a control stream: envelopes that will be due on it in a moment. */
@@ -97,6 +97,11 @@ export class Keys {
   /** What the keys of all records begin with; {@link taskTail} is the rest. */
   taskHead(): string {
     return `${this.prefix}:task:`
+  }
+
+  /** What the keys of all session indexes begin with; `{<session id>}` is the rest. */
+  sessionHead(): string {
+    return `${this.prefix}:session:`
   }
 
   /** Glob over the records of all tasks, for operators' listings only. */
@@ -155,7 +160,7 @@ export class Keys {
 
   /** Sorted set: the tasks of a session, by the time at which their records were made. */
   session(sessionId: string): string {
-    return `${this.prefix}:session:{${sessionId}}`
+    return `${this.sessionHead()}{${sessionId}}`
   }
 
   /** Stream of what the agents say in a session; also the name of the session's push channel. */

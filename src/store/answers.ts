@@ -1,7 +1,7 @@
 import type { TaskRef } from '../protocol/ids.ts'
 import type { Keys, LaneName } from '../redis/keys.ts'
 import { Batcher } from '../util/batcher.ts'
-import type { ControlWriter } from './control-streams.ts'
+import type { ControlWriter } from './control-writer.ts'
 import type { InboxWriter } from './inbox.ts'
 
 /** Who must be told that a result has come: see lua/include/answers.lua. */

@@ -7,7 +7,7 @@ import { entryField, type RawEntry } from '../redis/streams.ts'
 import { Batcher } from '../util/batcher.ts'
 import { Answers, type RawTell, type Tell, toTells } from './answers.ts'
 import { Armings } from './armings.ts'
-import { ControlWriter } from './control-streams.ts'
+import { ControlWriter } from './control-writer.ts'
 import { InboxWriter } from './inbox.ts'
 import { type CancelRequest, parseCancel } from './task-records.ts'
 

@@ -4,7 +4,7 @@ import type { RedisClient } from '../redis/client.ts'
 import { isShared, type Keys, type LaneName } from '../redis/keys.ts'
 import { Batcher } from '../util/batcher.ts'
 import { Answers, type RawTell, toTells } from './answers.ts'
-import { ControlWriter } from './control-streams.ts'
+import { ControlWriter } from './control-writer.ts'
 import { InboxWriter, inboxForm } from './inbox.ts'
 import type {
   Answering,
@@ -168,7 +168,7 @@ export class Journals {
       ...[fence, op, entry, sum, called?.messageId ?? '', called?.agentType ?? '', called?.traceId ?? ''],
       ...[called?.userCode ?? '', called?.parentMessageId ?? '', isStep ? '2' : called?.replies ? '1' : ''],
       ...(isSingle && called !== undefined
-        ? [this.#lane(called), called.data, this.#inbox, this.#keys.calls()]
+        ? [this.#lane(called), called.data, this.#inbox, this.#keys.newest()]
         : ['', '', '', '']),
     ])
     const reply = await this.#redis.script<string[][]>('journalOpen', keys, args)

@@ -388,18 +388,26 @@ export class TaskRecords {
     const args: string[] = []
     for (const task of tasks) {
       keys.push(this.#key(task), this.#keys.session(task.sessionId))
-      const [delay, expiry] = [task.delayMs, task.expiresInMs].map((ms) => (ms === undefined ? '' : Math.ceil(ms)))
-      const lane = task.lane === undefined ? '' : `:${task.lane}`
-      const timing = delay === '' && expiry === '' && lane === '' ? '' : `${delay}:${expiry}${lane}`
-      args.push(task.messageId, task.agentType, task.traceId, task.parentMessageId, task.userCode, timing)
+      args.push(task.messageId, task.agentType, task.traceId, task.parentMessageId, task.userCode, timingOf(task))
     }
-    const made = await this.#redis.script<(0 | 1 | string)[]>('admit', keys, args)
-    return made.map((answer) => (typeof answer === 'string' ? parseCancel(answer) : answer === 1))
+    return (await this.#redis.script<(0 | 1 | string)[]>('admit', keys, args)).map(toAdmitAnswer)
   }
 
   #key(ref: TaskRef): string {
     return this.#keys.task(ref.sessionId, ref.messageId)
   }
+}
+
+/** How the script `make` is told of a task's times and lane. */
+export function timingOf({ delayMs, expiresInMs, lane }: TaskAdmission): string {
+  if (delayMs === undefined && expiresInMs === undefined && lane === undefined) return ''
+  const [delay, expiry] = [delayMs, expiresInMs].map((ms) => (ms === undefined ? '' : Math.ceil(ms)))
+  return `${delay}:${expiry}${lane === undefined ? '' : `:${lane}`}`
+}
+
+/** @param answer - Of the script `make`. */
+export function toAdmitAnswer(answer: 0 | 1 | string): AdmitAnswer {
+  return typeof answer === 'string' ? parseCancel(answer) : answer === 1
 }
 
 function toReplay(sum: string, restarts: number, [readAt, ...flat]: readonly string[]): Replay {

@@ -11,14 +11,8 @@ import type { Logger } from '../logger.ts'
 import { PluginRegistry } from '../plugins/registry.ts'
 import { type RedisClient, slotGroups } from '../redis/client.ts'
 import { RedisConnections } from '../redis/connections.ts'
-import {
-  ControlReader,
-  type ControlReaderOptions,
-  type ControlStream,
-  lanesOf,
-  ownLanesOf,
-  type TakenEntry,
-} from '../store/control-streams.ts'
+import { ControlReader, type ControlReaderOptions } from '../store/control-reader.ts'
+import { type ControlStream, lanesOf, ownLanesOf, type TakenEntry } from '../store/control-streams.ts'
 import { InboxReader } from '../store/inbox.ts'
 import { PluginBoard } from '../store/plugin-board.ts'
 import type { WorkerIdentity } from '../store/presence.ts'
@@ -169,7 +163,7 @@ export class WorkerParts {
       beforeTaking: () => this.#goFirst(),
     }
     const version = versionsOf(this.#options)[0] ?? ''
-    const begins = redis.isCluster ? undefined : { calls: keys.calls(), taskHead: keys.taskHead(), version }
+    const begins = redis.isCluster ? undefined : { newest: keys.newest(), taskHead: keys.taskHead(), version }
     const turnstile = redis.isCluster ? new Turnstile() : undefined
     return slotGroups(redis.isCluster, this.streams, ({ key }) => key).map((streams) => {
       const reader = this.#readerOf(streams, { blocking: this.connections.client('blocking'), begins })

@@ -1,5 +1,6 @@
 import { PRIORITIES, type Priority } from '../redis/keys.ts'
-import type { ControlStream, TakenEntry, TakePlan } from '../store/control-streams.ts'
+import type { TakePlan } from '../store/control-reader.ts'
+import type { ControlStream, TakenEntry } from '../store/control-streams.ts'
 
 /** While only one stream is in use, large reads look at the others every so many times. */
 const FULL_READ_EVERY = 4

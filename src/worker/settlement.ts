@@ -1,5 +1,6 @@
 import type { Logger } from '../logger.ts'
-import type { ControlReader, TakenEntry } from '../store/control-streams.ts'
+import type { ControlReader } from '../store/control-reader.ts'
+import type { TakenEntry } from '../store/control-streams.ts'
 import { sleep } from '../util/sleep.ts'
 
 const RETRY_MS = 200

@@ -1,7 +1,9 @@
 import type { Redis } from 'ioredis'
 import { beforeEach, expect, test } from 'vitest'
 import type { Keys } from '../../src/redis/keys.ts'
-import { ControlReader, ControlWriter, lanesOf, type TakenEntry } from '../../src/store/control-streams.ts'
+import { ControlReader } from '../../src/store/control-reader.ts'
+import { lanesOf, type TakenEntry } from '../../src/store/control-streams.ts'
+import { ControlWriter } from '../../src/store/control-writer.ts'
 import { TaskRecords } from '../../src/store/task-records.ts'
 import { openStore } from '../redis/harness.ts'
 import { atMost } from './read-plan.ts'
@@ -24,13 +26,14 @@ beforeEach(async () => {
   records = new TaskRecords(store.redis, keys)
   reader = new ControlReader({
     ...{ redis: store.redis, blocking: store.connections.client('blocking'), streams: lanesOf(['a'], keys) },
-    ...{ group: 'g', consumer: 'w', begins: { calls: keys.calls(), taskHead: keys.taskHead(), version: '2' } },
+    ...{ group: 'g', consumer: 'w', begins: { newest: keys.newest(), taskHead: keys.taskHead(), version: '2' } },
   })
   await reader.ensureGroups()
 })
 
-const put = (...messageIds: string[]) =>
-  writer.enqueue(messageIds.map((messageId) => ({ capability: 'a', data: messageId, task: ref(messageId) })))
+const put = async (...messageIds: string[]) => {
+  for (const id of messageIds) await bare.xadd(keys.control('a'), '*', 'data', id, 'task', `{s}:${id}`)
+}
 const take = async (): Promise<TakenEntry[]> => (await reader.take(atMost(10, reader.streams))).entries
 const held = (messageId: string, ...names: string[]) => bare.hmget(keys.task('s', messageId), ...names)
 

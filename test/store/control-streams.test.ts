@@ -1,7 +1,9 @@
 import type { Redis } from 'ioredis'
 import { beforeEach, expect, test } from 'vitest'
 import type { Keys } from '../../src/redis/keys.ts'
-import { ControlReader, type ControlStream, ControlWriter, lanesOf } from '../../src/store/control-streams.ts'
+import { ControlReader } from '../../src/store/control-reader.ts'
+import { type ControlStream, lanesOf } from '../../src/store/control-streams.ts'
+import { ControlWriter } from '../../src/store/control-writer.ts'
 import { openStore } from '../redis/harness.ts'
 import { atMost } from './read-plan.ts'
 

@@ -1,4 +1,5 @@
-import type { ControlStream, TakePlan } from '../../src/store/control-streams.ts'
+import type { TakePlan } from '../../src/store/control-reader.ts'
+import type { ControlStream } from '../../src/store/control-streams.ts'
 
 /** A read of at most `budget` entries, the streams sharing it evenly. */
 export const atMost = (budget: number, streams: readonly ControlStream[]): TakePlan => ({

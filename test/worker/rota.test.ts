@@ -1,7 +1,8 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { Keys, type Priority } from '../../src/redis/keys.ts'
-import { type ControlStream, lanesOf, type TakenEntry, type TakePlan } from '../../src/store/control-streams.ts'
+import type { TakePlan } from '../../src/store/control-reader.ts'
+import { type ControlStream, lanesOf, type TakenEntry } from '../../src/store/control-streams.ts'
 import { Rota } from '../../src/worker/rota.ts'
 
 /** Streams in memory, read as the script `take` reads them. */

@@ -1,19 +1,18 @@
 -- journal-open: notes that tasks begin operations, and makes the records of the tasks that those call.
 -- include answers
+-- include newest
 -- KEYS  per operation: record, journal, record of the called task (where none is called: the record again), session index
 --       (for a step: the data stream), blobs
 -- ARGV  per operation: fence, operation, entry (JSON), the emitter's sum or '', id of the called task or '', its agent
 --       type, trace id, user code, id of the calling task, 1 if the caller waits for the end,
 --       2 for a step: the entry then keeps where the data stream ends; on a single Redis, else '': the control stream of
---       the called task, its envelope, how inboxes are written (see `deliver`), and the list of the newest calls (see
---       `begin-called`)
+--       the called task, its envelope, how inboxes are written (see `deliver`), and the list of the newest sends (see
+--       `begin-newest`)
 -- Answers per operation {'', state of the called task, result}: the state is 'unbound' if its envelope must be put on its
 -- control stream (for it may never have been: a duplicate does no harm), else 'bound' or ''; the result is '' while there
 -- is none. On a single Redis the envelope is put there at once, and who waits is woken by whoever writes the result; on a
 -- Cluster those streams lie in other slots, which no script touches. Or {fence that holds} if that is not the one given, or {fence, cancel} if the task is cancelled: nothing was
 -- written then. An operation that was noted before stays as it is.
--- More of the newest calls are not kept: where so many wait, nobody is idle.
-local MOST_NEWEST, NEWEST_MS = 8, 10000
 local time = redis.call('TIME')
 local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
 local out = {}
@@ -63,9 +62,7 @@ for i = 1, #KEYS / 5 do
     end
     if state == 'unbound' and ARGV[at + 10] ~= '' then
       local id = redis.call('XADD', ARGV[at + 10], '*', 'data', ARGV[at + 11])
-      local newest = redis.call('RPUSH', ARGV[at + 13], ARGV[at + 10] .. ' ' .. id .. ' ' .. child)
-      if newest == 1 then redis.call('PEXPIRE', ARGV[at + 13], NEWEST_MS) end
-      if newest > MOST_NEWEST then redis.call('LTRIM', ARGV[at + 13], -MOST_NEWEST, -1) end
+      note_newest(ARGV[at + 13], ARGV[at + 10], id, child)
       state = 'bound'
     end
     out[i] = { '', state, may_have_result and redis.call('HGET', journal, '=' .. op) or '' }

@@ -1,7 +1,9 @@
 import type { Redis } from 'ioredis'
 import { beforeEach, expect, test } from 'vitest'
 import type { Keys } from '../../src/redis/keys.ts'
-import { ControlReader, lanesOf } from '../../src/store/control-streams.ts'
+import { ControlReader } from '../../src/store/control-reader.ts'
+import { lanesOf } from '../../src/store/control-streams.ts'
+import { ControlWriter } from '../../src/store/control-writer.ts'
 import { Journals } from '../../src/store/journals.ts'
 import { TaskRecords } from '../../src/store/task-records.ts'
 import { openStore } from '../redis/harness.ts'
@@ -9,6 +11,7 @@ import { openStore } from '../redis/harness.ts'
 let keys: Keys
 let bare: Redis
 let journals: Journals
+let writer: ControlWriter
 let records: TaskRecords
 let reader: (consumer?: string) => ControlReader
 const ref = { sessionId: 's', messageId: 'parent' }
@@ -17,11 +20,12 @@ beforeEach(async () => {
   const store = openStore()
   ;({ keys, bare } = store)
   journals = new Journals(store.redis, keys)
+  writer = new ControlWriter(store.redis, keys)
   records = new TaskRecords(store.redis, keys)
   reader = (consumer = 'w') =>
     new ControlReader({
       ...{ redis: store.redis, blocking: store.connections.client('blocking'), streams: lanesOf(['child'], keys) },
-      ...{ group: 'g', consumer, begins: { calls: keys.calls(), taskHead: keys.taskHead(), version: '' } },
+      ...{ group: 'g', consumer, begins: { newest: keys.newest(), taskHead: keys.taskHead(), version: '' } },
     })
   await records.admit([{ ...ref, agentType: 'parent', traceId: 't', parentMessageId: '', userCode: '' }])
   await records.begin('caller', [{ ...ref, entryId: '1-0', turn: '' }])
@@ -44,7 +48,7 @@ test('who waits gets a called task begun; a second begin by its entry bears that
   const [entry] = await waiting
   expect(entry).toMatchObject({ maybeBegun: true, deliveries: 1, begun: ['1', '0', expect.any(String), '1', '', ''] })
   expect(await fence('child')).toBe(`R:1:${entry?.id}:w`)
-  expect(await bare.exists(keys.calls())).toBe(0)
+  expect(await bare.exists(keys.newest())).toBe(0)
   const request = { sessionId: 's', messageId: 'child', entryId: entry?.id ?? '', turn: '' }
   expect((await records.begin('other', [request]))[0]).toMatchObject({ status: 'begun', epoch: 2, attempt: 1 })
 })
@@ -66,8 +70,8 @@ test('one that was cancelled meanwhile, or that others have, is left to begin', 
 
 test('the list of the newest calls stays short, and goes by itself', async () => {
   for (let index = 0; index < 20; index += 1) await call(`child-${index}`)
-  expect(await bare.llen(keys.calls())).toBe(8)
-  expect(await bare.pttl(keys.calls())).toBeGreaterThan(0)
+  expect(await bare.llen(keys.newest())).toBe(8)
+  expect(await bare.pttl(keys.newest())).toBeGreaterThan(0)
 })
 
 test('an entry of another lane that has the same id is not taken for it', async () => {
@@ -83,4 +87,23 @@ test('an entry of another lane that has the same id is not taken for it', async 
     [id, 'high', undefined],
     [id, 'normal', '1'],
   ])
+})
+
+test('a send that leaves alone is begun so, too; of several nothing is noted, nor of one that was sent before', async () => {
+  const own = reader()
+  await own.ensureGroups()
+  const departure = (messageId: string) => ({
+    task: { sessionId: 's', messageId, agentType: 'child', traceId: 't', parentMessageId: '', userCode: '' },
+    ...{ data: messageId, priority: 'normal' as const },
+  })
+  const waiting = own.block(5)
+  expect(await writer.send([departure('one')])).toEqual([true])
+  const [entry] = await waiting
+  expect(entry?.begun).toEqual(['1', '0', await bare.hget(keys.task('s', 'one'), 'created_at'), '1', '', ''])
+  expect(await writer.send([departure('one')])).toEqual([false])
+  expect(await writer.send([departure('two'), { ...departure('three'), limit: 2 }])).toEqual([true, null])
+  expect(await bare.llen(keys.newest())).toBe(0)
+  expect(await fence('three')).toBeNull()
+  const [again, two] = await own.block(5)
+  expect([again?.begun, two?.begun]).toEqual([undefined, undefined])
 })
