@@ -1,10 +1,10 @@
-import { Worker } from 'node:worker_threads'
 import { errorMessage } from '../errors.ts'
 import type { Logger } from '../logger.ts'
 import { Service } from '../service.ts'
 import type { TakenEntry } from '../store/control-streams.ts'
 import { deferred } from '../util/deferred.ts'
 import { sleep } from '../util/sleep.ts'
+import { LeaseHost, type LoopPlace } from './lease-host.ts'
 import { type LeaseLoopData, runLeaseLoop } from './lease-loop.ts'
 import { LeaseTable } from './lease-table.ts'
 import type { LeaseMessage } from './lease-thread.ts'
@@ -12,8 +12,11 @@ import type { LeaseMessage } from './lease-thread.ts'
 const PULSE_MS = 250
 const STOP_MS = 1_000
 
+/** Of this process. */
+const host = new LeaseHost()
+
 /**
- * Keeps the leases of what this worker runs, from a thread of its own. Where no thread can be had (a bundle without its
+ * Keeps the leases of what this worker runs, from another thread. Where no thread can be had (a bundle without its
  * file, a Redis client of the caller's whose options cannot be copied) the same loop runs here; it then stands still
  * while a handler blocks the event loop, and says so.
  */
@@ -28,10 +31,15 @@ export class LeaseKeeper extends Service {
   /** Per stream's key the rows of the table by the ids of their entries. */
   readonly #rows: ReadonlyMap<string, Map<string, number>>
   readonly #stopping = new AbortController()
+  readonly #here = deferred()
   readonly #ready = deferred()
-  #thread: Worker | undefined
+  readonly #ended = deferred()
+  #place: LoopPlace | undefined
+  /** Why there is no thread. */
+  #fault = ''
   #local: Promise<void> | undefined
   #pulse: NodeJS.Timeout | undefined
+  #isKeeping = false
 
   constructor(options: {
     /** Most entries at a time. */
@@ -76,12 +84,31 @@ export class LeaseKeeper extends Service {
     this.#table.remove(row)
   }
 
-  /** Resolves when the loop runs, so that no task is taken whose lease nobody would renew. */
+  /** Resolves when all is there that {@link keep} needs. */
   protected override async onStart(): Promise<void> {
+    try {
+      this.#place = host.join({
+        onMessage: (message) => this.#onMessage(message),
+        onError: (error) => this.#onError(error),
+      })
+    } catch (error) {
+      this.#fault = errorMessage(error)
+      return
+    }
+    await this.#here.promise
+  }
+
+  /**
+   * Gives signs of life and keeps leases from now on; to be called when the worker's id is its own. Resolves when the loop
+   * runs, so that no task is taken whose lease nobody would renew.
+   */
+  async keep(): Promise<void> {
     this.#table.beat(0)
     this.#pulse = setInterval(() => this.#table.beat(this.#running()), PULSE_MS)
     try {
-      this.#startThread(this.#data())
+      this.#isKeeping = true
+      if (this.#place === undefined) this.#runHere(this.#fault)
+      else this.#place.run(this.#data())
     } catch (error) {
       this.#runHere(errorMessage(error))
     }
@@ -91,54 +118,48 @@ export class LeaseKeeper extends Service {
   protected override async onStop(): Promise<void> {
     clearInterval(this.#pulse)
     this.#stopping.abort()
-    const thread = this.#thread
-    if (thread !== undefined) {
-      const ended = new Promise<void>((resolve) => thread.once('exit', () => resolve()))
-      thread.postMessage('stop')
-      await Promise.race([ended, sleep(STOP_MS, this.#stopped(ended))])
-      await thread.terminate()
+    const place = this.#place
+    if (place !== undefined) {
+      if (this.#isKeeping) {
+        place.stop()
+        const waiting = new AbortController()
+        await Promise.race([this.#ended.promise, sleep(STOP_MS, waiting.signal)])
+        waiting.abort()
+      }
+      place.leave()
     }
     await this.#local
   }
 
-  #stopped(ended: Promise<void>): AbortSignal {
-    const controller = new AbortController()
-    void ended.then(() => controller.abort())
-    return controller.signal
-  }
-
-  #startThread(data: LeaseLoopData): void {
-    const thread = openThread(data)
-    thread.on('message', (message: LeaseMessage) => this.#onMessage(message))
-    thread.on('error', (error) => {
-      this.#thread = undefined
-      if (this.#stopping.signal.aborted) this.#ready.resolve()
-      else this.#runHere(errorMessage(error))
-    })
-    this.#thread = thread
+  #onError(error: Error): void {
+    this.#place = undefined
+    this.#fault = errorMessage(error)
+    this.#here.resolve()
+    this.#ended.resolve()
+    if (!this.#isKeeping) return
+    if (this.#stopping.signal.aborted) this.#ready.resolve()
+    else this.#runHere(this.#fault)
   }
 
   #onMessage(message: LeaseMessage): void {
-    if (message.kind === 'ready') this.#ready.resolve()
+    if (message.kind === 'here') this.#here.resolve()
+    else if (message.kind === 'ready') this.#ready.resolve()
     else if (message.kind === 'log') this.#logger[message.level](message.fields, message.message)
     else if (message.kind === 'lost') this.#onLost()
-    else if (message.code === 'GW_WORKER_ID_TAKEN') this.#onReplaced(message.message)
-    else this.#runHere(message.message)
+    else if (message.kind === 'ended') this.#ended.resolve()
+    else {
+      this.#ended.resolve()
+      if (message.code === 'GW_WORKER_ID_TAKEN') this.#onReplaced(message.message)
+      else this.#runHere(message.message)
+    }
   }
 
   #runHere(reason: string): void {
+    this.#ended.resolve()
     this.#ready.resolve()
     this.#logger.warn({ reason }, 'leases are renewed from the main thread: a handler that blocks it can lose its task')
     this.#local = runLeaseLoop(this.#data(), this.#logger, this.#stopping.signal, this.#onLost).catch(
       (error: unknown) => this.#onReplaced(errorMessage(error)),
     )
   }
-}
-
-function openThread(workerData: LeaseLoopData): Worker {
-  if (import.meta.url.endsWith('.js')) return new Worker(new URL('./lease-thread.js', import.meta.url), { workerData })
-  // Source that runs without a build step (tests, development) needs its loader in the thread, too.
-  const file = new URL('./lease-thread.ts', import.meta.url).href
-  const load = `import('tsx/esm/api').then(({ tsImport }) => tsImport(${JSON.stringify(file)}, ${JSON.stringify(file)}))`
-  return new Worker(load, { eval: true, workerData })
 }

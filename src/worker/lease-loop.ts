@@ -50,9 +50,7 @@ export async function runLeaseLoop(
   const isLost = lossWatch()
   let failing = false
   try {
-    for (;;) {
-      await sleep(data.leaseMs / BEATS_PER_LEASE, signal)
-      if (signal.aborted) return
+    for (; !signal.aborted; await sleep(data.leaseMs / BEATS_PER_LEASE, signal)) {
       if (isBlocked()) continue
       try {
         const [, ...lost] = await Promise.all([

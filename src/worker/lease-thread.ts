@@ -1,11 +1,22 @@
-import { parentPort, workerData } from 'node:worker_threads'
+import { parentPort } from 'node:worker_threads'
 import { errorMessage } from '../errors.ts'
 import type { Logger } from '../logger.ts'
 import { type LeaseLoopData, runLeaseLoop } from './lease-loop.ts'
 
-/** What the thread tells the main thread. */
-export type LeaseMessage =
-  /** The loop runs: tasks can be taken. */
+/** What the main thread asks for. */
+export type LeaseOrder =
+  /** Say `here`. */
+  | { readonly kind: 'join'; readonly loop: number }
+  | { readonly kind: 'run'; readonly loop: number; readonly data: LeaseLoopData }
+  | { readonly kind: 'stop'; readonly loop: number }
+
+/** What the thread tells the main thread of a loop. */
+export type LeaseMessage = { readonly loop: number } & LeaseNews
+
+type LeaseNews =
+  /** The thread can run it. */
+  | { readonly kind: 'here' }
+  /** It runs: tasks can be taken. */
   | { readonly kind: 'ready' }
   | {
       readonly kind: 'log'
@@ -16,33 +27,45 @@ export type LeaseMessage =
   /** Leases are gone of what still runs. */
   | { readonly kind: 'lost' }
   | { readonly kind: 'failed'; readonly code: string | undefined; readonly message: string }
+  /** It was asked to stop and has. */
+  | { readonly kind: 'ended' }
 
 /*
- * The thread that renews leases while the main thread's event loop is busy with somebody's computation. It has its own
- * connection and shares nothing with the main thread but the lease table. Any message to it means: stop.
+ * The thread that renews leases while the main thread's event loop is busy with somebody's computation. A loop has its
+ * own connection and shares nothing with the main thread but the lease table.
  */
 
-const tell = (message: LeaseMessage) => parentPort?.postMessage(message)
-const log =
-  (level: 'info' | 'warn' | 'error') =>
-  (fields: object, message = '') => {
-    tell({ kind: 'log', level, fields, message })
+const loops = new Map<number, AbortController>()
+
+parentPort?.on('message', (order: LeaseOrder) => {
+  const tell = (news: LeaseNews) => parentPort?.postMessage({ loop: order.loop, ...news } satisfies LeaseMessage)
+  if (order.kind === 'join') tell({ kind: 'here' })
+  else if (order.kind === 'stop') loops.get(order.loop)?.abort()
+  else void run(order.loop, order.data, tell)
+})
+
+async function run(loop: number, data: LeaseLoopData, tell: (news: LeaseNews) => void): Promise<void> {
+  const stopping = new AbortController()
+  loops.set(loop, stopping)
+  tell({ kind: 'ready' })
+  try {
+    await runLeaseLoop(data, loggerOf(tell), stopping.signal, () => tell({ kind: 'lost' }))
+    tell({ kind: 'ended' })
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? String(error.code) : undefined
+    tell({ kind: 'failed', code, message: errorMessage(error) })
   }
-const logger: Logger = {
-  debug: () => undefined,
-  info: log('info'),
-  warn: log('warn'),
-  error: log('error'),
-  child: () => logger,
+  loops.delete(loop)
 }
 
-const stopping = new AbortController()
-parentPort?.once('message', () => stopping.abort())
-tell({ kind: 'ready' })
-try {
-  await runLeaseLoop(workerData as LeaseLoopData, logger, stopping.signal, () => tell({ kind: 'lost' }))
-} catch (error) {
-  const code = error instanceof Error && 'code' in error ? String(error.code) : undefined
-  tell({ kind: 'failed', code, message: errorMessage(error) })
+function loggerOf(tell: (news: LeaseNews) => void): Logger {
+  const log =
+    (level: 'info' | 'warn' | 'error') =>
+    (fields: object, message = '') =>
+      tell({ kind: 'log', level, fields, message })
+  const logger: Logger = {
+    ...{ debug: () => undefined, info: log('info'), warn: log('warn'), error: log('error') },
+    child: () => logger,
+  }
+  return logger
 }
-parentPort?.close()

@@ -8,7 +8,7 @@ const PASSING = /Req$|Req[A-Z]|^ConnectWrap$|^WriteWrap$|^ShutdownWrap$|^Immedia
 /**
  * Watches what keeps a process busy. Sockets, servers, pipes, ports, watchers and timers are counted by what Node itself
  * reports as active; child processes and worker threads are followed from birth to end, since Node reports neither
- * the unref'ed ones nor any thread.
+ * the unref'ed ones nor any thread. A thread that was let go (`unref`) ends with the process, so it counts as ended.
  */
 export class OpenResources {
   readonly #before = countActive()
@@ -47,6 +47,15 @@ export class OpenResources {
   readonly #onThread = (thread: Worker): void => {
     this.#threads.add(thread)
     thread.once('exit', () => this.#threads.delete(thread))
+    const { ref, unref } = thread
+    thread.ref = () => {
+      this.#threads.add(thread)
+      ref.call(thread)
+    }
+    thread.unref = () => {
+      this.#threads.delete(thread)
+      unref.call(thread)
+    }
   }
 }
 
