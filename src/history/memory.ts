@@ -9,7 +9,6 @@ import type {
 } from '../agent/history.ts'
 import { checkId } from '../protocol/ids.ts'
 import { parseOptions } from '../util/parse-options.ts'
-import { Recent } from '../util/recent.ts'
 import { checkMessages, checkPage, placeId } from './check.ts'
 
 /** How much a {@link MemoryHistory} keeps. */
@@ -18,7 +17,7 @@ export interface MemoryHistoryOptions {
   readonly maxMessages?: number
   /** Most sessions; the one in which nothing was said for the longest time goes first. Default 1,000. */
   readonly maxSessions?: number
-  /** About how many characters are kept in all. Default 4,194,304. */
+  /** About how many characters are kept at most, in all. Default 4,194,304. */
   readonly maxLength?: number
 }
 
@@ -31,25 +30,27 @@ const schema = z.strictObject({
 
 const NONE: HistoryMessage['metadata'] = Object.freeze({})
 
+/** So much of the most is kept when there was too much: trimming is not for each message. */
+const TRIMMED_SHARE = 7 / 8
+
 /** What a message takes besides its text, counted in characters. */
 const OVERHEAD = 100
 
+/** A message as it came, or in its place. One without content takes back what was said. */
 interface Kept extends Omit<HistoryMessage, 'id' | 'sessionId'> {
   readonly number: number
   readonly length: number
-  /** Undefined for what belongs to no task. */
-  readonly task: TaskMessages | undefined
 }
 
 /** All that was said for one task, and the newest attempt that has spoken. */
-interface TaskMessages extends Record<HistoryRole, Kept | undefined> {
+interface TaskMessages extends Partial<Record<HistoryRole, Kept>> {
   token: number
 }
 
 interface Session {
-  readonly messages: Kept[]
-  /** Of all tasks whose messages are kept. */
-  readonly tasks: Recent<TaskMessages>
+  /** First `tidy` messages in their order, one for each task and role; then, as they came, what was appended since. */
+  messages: Kept[]
+  tidy: number
   length: number
 }
 
@@ -77,12 +78,15 @@ export class MemoryHistory implements HistoryStore {
     checkMessages(messages)
     const session = this.#touch(sessionId)
     for (const message of messages) this.#keep(session, message)
+    if (session.messages.length > 2 * this.#limits.maxMessages) this.#tidy(session)
     this.#trim()
   }
 
   async list(sessionId: string, page?: HistoryPage): Promise<readonly HistoryMessage[]> {
     const { limit, before } = checkPage(sessionId, page)
-    const messages = this.#sessions.get(sessionId)?.messages ?? []
+    const session = this.#sessions.get(sessionId)
+    if (session !== undefined) this.#tidy(session)
+    const messages = (session?.messages ?? []).filter(isSaid)
     let end = messages.length
     if (before !== undefined) {
       const [time, number] = [Number(before.time), Number(before.number)]
@@ -108,58 +112,63 @@ export class MemoryHistory implements HistoryStore {
     if (known !== undefined && known === this.#newest) return known
     if (known !== undefined) this.#sessions.delete(sessionId)
     else checkId('sessionId', sessionId)
-    const session = known ?? { messages: [], tasks: new Recent(this.#limits.maxMessages), length: 0 }
+    const session = known ?? { messages: [], tidy: 0, length: 0 }
     this.#sessions.set(sessionId, session)
     this.#newest = session
     return session
   }
 
-  /** On the way of each task: what can be left for `list` to do, such as the `id`, is left. */
+  /** On the way of each task: what can be left for later, is left. */
   #keep(session: Session, message: NewHistoryMessage): void {
     const { role, content, messageId = '', fencingToken = 0, metadata = NONE } = message
-    const task = messageId === '' ? undefined : taskOf(session, messageId)
-    if (task !== undefined) {
-      if (task.token > fencingToken) return
-      task.token = fencingToken
-    }
-    const old = task?.[role]
-    if (content === '') {
-      if (old !== undefined) this.#remove(session, old)
-      return
-    }
-    if (old === undefined) this.#number += 1
-    const number = old?.number ?? this.#number
-    const createdAt = old?.createdAt ?? Math.floor(message.createdAt ?? Date.now())
+    this.#number += 1
+    const createdAt = Math.floor(message.createdAt ?? Date.now())
     const length = lengthOf(content) + OVERHEAD
-    const kept: Kept = { role, content, messageId, metadata, createdAt, fencingToken, number, length, task }
-    this.#count(session, length - (old?.length ?? 0))
-    if (old !== undefined) session.messages[session.messages.indexOf(old)] = kept
-    else insert(session.messages, kept)
-    if (task !== undefined) task[role] = kept
-    if (session.messages.length > this.#limits.maxMessages) this.#remove(session, session.messages[0] as Kept)
+    session.messages.push({ role, content, messageId, metadata, createdAt, fencingToken, number: this.#number, length })
+    session.length += length
+    this.#length += length
   }
 
-  #remove(session: Session, message: Kept): void {
-    if (message === session.messages[0]) session.messages.shift()
-    else session.messages.splice(session.messages.indexOf(message), 1)
-    this.#count(session, -message.length)
-    if (message.task !== undefined) message.task[message.role] = undefined
-  }
-
-  get #isFull(): boolean {
-    return this.#sessions.size > this.#limits.maxSessions || this.#length > this.#limits.maxLength
+  /** Puts what came since the last time in its place, in the place of what it replaces, or nowhere. */
+  #tidy(session: Session): void {
+    if (session.tidy === session.messages.length) return
+    const inOrder = tidied(session).sort(byPlace)
+    let surplus = inOrder.filter(isSaid).length - this.#limits.maxMessages
+    let from = 0
+    while (surplus > 0) if (isSaid(inOrder[from++] as Kept)) surplus -= 1
+    session.messages = from === 0 ? inOrder : inOrder.slice(from)
+    session.tidy = session.messages.length
+    const length = session.messages.reduce((sum, message) => sum + message.length, 0)
+    this.#length += length - session.length
+    session.length = length
   }
 
   #trim(): void {
-    if (!this.#isFull) return
-    for (const [sessionId, session] of this.#sessions) {
-      if (!this.#isFull || this.#sessions.size === 1) break
-      this.#drop(sessionId, session)
-    }
+    const { maxSessions, maxLength } = this.#limits
+    if (this.#sessions.size > maxSessions) this.#dropOldest()
+    if (this.#length <= maxLength) return
+    // What was replaced does not count.
+    for (const session of this.#sessions.values()) this.#tidy(session)
+    if (this.#length <= maxLength) return
+    const most = maxLength * TRIMMED_SHARE
+    while (this.#length > most && this.#sessions.size > 1) this.#dropOldest()
     const [session] = this.#sessions.values()
-    while (session !== undefined && session.messages.length > 1 && this.#isFull) {
-      this.#remove(session, session.messages[0] as Kept)
-    }
+    if (session !== undefined && this.#length > most) this.#shorten(session, most)
+  }
+
+  /** Leaves the newest messages of the only session, at least one. */
+  #shorten(session: Session, most: number): void {
+    const { messages } = session
+    let from = 0
+    while (from < messages.length - 1 && session.length > most) session.length -= (messages[from++] as Kept).length
+    session.messages = messages.slice(from)
+    session.tidy = session.messages.length
+    this.#length = session.length
+  }
+
+  #dropOldest(): void {
+    const [oldest] = this.#sessions
+    if (oldest !== undefined) this.#drop(...oldest)
   }
 
   #drop(sessionId: string, session: Session): void {
@@ -167,27 +176,35 @@ export class MemoryHistory implements HistoryStore {
     this.#length -= session.length
     if (session === this.#newest) this.#newest = undefined
   }
-
-  #count(session: Session, by: number): void {
-    session.length += by
-    this.#length += by
-  }
 }
 
-/** Behind all that are no younger. Where many tasks had waited, what they ask is older than what others have answered. */
-function insert(messages: Kept[], message: Kept): void {
-  const { createdAt } = message
-  if (messages.length === 0 || (messages[messages.length - 1] as Kept).createdAt <= createdAt) {
-    messages.push(message)
-    return
-  }
-  let [from, to] = [0, messages.length - 1]
-  while (from < to) {
-    const middle = (from + to) >> 1
-    if ((messages[middle] as Kept).createdAt <= createdAt) from = middle + 1
-    else to = middle
-  }
-  messages.splice(from, 0, message)
+/** What is left of a session's messages when each has met those of its task; in no order. */
+function tidied({ messages, tidy }: Session): Kept[] {
+  const tasks = new Map<string, TaskMessages>()
+  const others: Kept[] = []
+  messages.forEach((message, index) => {
+    const { messageId, role, fencingToken } = message
+    if (messageId === '') {
+      if (isSaid(message)) others.push(message)
+      return
+    }
+    const task: TaskMessages = tasks.get(messageId) ?? { token: 0 }
+    tasks.set(messageId, task)
+    if (index >= tidy && task.token > fencingToken) return
+    task.token = Math.max(task.token, fencingToken)
+    const old = task[role]
+    const keepsPlace = old !== undefined && isSaid(old)
+    task[role] = keepsPlace ? { ...message, createdAt: old.createdAt, number: old.number } : message
+  })
+  return [...others, ...[...tasks.values()].flatMap(({ token: _, ...said }) => Object.values(said))]
+}
+
+function isSaid({ content }: Kept): boolean {
+  return content !== ''
+}
+
+function byPlace(a: Kept, b: Kept): number {
+  return a.createdAt - b.createdAt || a.number - b.number
 }
 
 function isBefore({ createdAt, number }: Kept, time: number, before: number): boolean {
@@ -198,14 +215,6 @@ function lengthOf(content: HistoryContent): number {
   return typeof content === 'string' ? content.length : JSON.stringify(content).length
 }
 
-function taskOf({ tasks }: Session, messageId: string): TaskMessages {
-  const known = tasks.get(messageId)
-  if (known !== undefined) return known
-  const task = { token: 0, user: undefined, assistant: undefined, system: undefined, tool: undefined }
-  tasks.set(messageId, task)
-  return task
-}
-
-function toMessage(sessionId: string, { number, length: _, task: __, ...message }: Kept): HistoryMessage {
+function toMessage(sessionId: string, { number, length: _, ...message }: Kept): HistoryMessage {
   return { id: placeId(message.createdAt, number), sessionId, ...message }
 }
