@@ -32,6 +32,14 @@ end
 local function id_of(record)
   return string.match(record, '}:([^}]*)$')
 end
+-- A new stream takes 4 KB, whatever is in it. A copy takes what is in it, and the next new stream gets those 4 KB: a session
+-- of one short task, which is what many are, takes a third, and all stay in the caches. A server that knows no COPY or
+-- forbids it does without.
+local MOST_COMPACTED = 16
+local function compact(stream)
+  local copy = stream .. ':copy'
+  if redis.pcall('COPY', stream, copy) == 1 and redis.pcall('RENAME', copy, stream).err then redis.call('DEL', copy) end
+end
 local record_ttl, stream_ttl, index_ttl, max_length, publish = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local streams = {}
 for i = 1, #KEYS / 3 do streams[i] = KEYS[3 * i - 1] end
@@ -118,6 +126,9 @@ for i = 1, #KEYS / 3 do
         redis.call('HSET', record, 'keep_ms', record_ttl)
       else
         redis.call('PEXPIRE', record, record_ttl)
+      end
+      if last <= MOST_COMPACTED and (arm ~= '' or last > count) and redis.call('XLEN', stream) == last then
+        compact(stream)
       end
       if held[4] then
         -- A suspension has taken the time to live from the session's keys, and has marked its task in the index.
