@@ -1,15 +1,9 @@
 import { z } from 'zod'
-import type {
-  HistoryContent,
-  HistoryMessage,
-  HistoryPage,
-  HistoryRole,
-  HistoryStore,
-  NewHistoryMessage,
-} from '../agent/history.ts'
+import type { HistoryMessage, HistoryPage, HistoryRole, HistoryStore, NewHistoryMessage } from '../agent/history.ts'
 import { checkId } from '../protocol/ids.ts'
 import { parseOptions } from '../util/parse-options.ts'
 import { checkMessages, checkPage, placeId } from './check.ts'
+import { type LogRecord, MemoryLog, NOWHERE } from './memory-log.ts'
 
 /** How much a {@link MemoryHistory} keeps. */
 export interface MemoryHistoryOptions {
@@ -17,7 +11,10 @@ export interface MemoryHistoryOptions {
   readonly maxMessages?: number
   /** Most sessions; the one in which nothing was said for the longest time goes first. Default 1,000. */
   readonly maxSessions?: number
-  /** About how many characters are kept at most, in all. Default 4,194,304. */
+  /**
+   * How many bytes are kept at most, in all; the oldest messages go first, and one that is larger is kept alone. A message
+   * takes about 100 besides its text, and a message that was replaced takes its place until then. Default 4,194,304.
+   */
   readonly maxLength?: number
 }
 
@@ -30,191 +27,161 @@ const schema = z.strictObject({
 
 const NONE: HistoryMessage['metadata'] = Object.freeze({})
 
-/** So much of the most is kept when there was too much: trimming is not for each message. */
-const TRIMMED_SHARE = 7 / 8
-
-/** What a message takes besides its text, counted in characters. */
-const OVERHEAD = 100
-
-/** A message as it came, or in its place. One without content takes back what was said. */
-interface Kept extends Omit<HistoryMessage, 'id' | 'sessionId'> {
+interface Session {
+  readonly id: string
+  /** Its number among all. */
   readonly number: number
-  readonly length: number
+  /** Where its newest message is in the log, or nowhere. */
+  newest: number
 }
 
 /** All that was said for one task, and the newest attempt that has spoken. */
-interface TaskMessages extends Partial<Record<HistoryRole, Kept>> {
+interface TaskMessages extends Partial<Record<HistoryRole, LogRecord>> {
   token: number
-}
-
-interface Session {
-  /** First `tidy` messages in their order, one for each task and role; then, as they came, what was appended since. */
-  messages: Kept[]
-  tidy: number
-  length: number
 }
 
 /**
  * A history in the memory of this process: the default of a worker. Bounded, gone with the process, and seen by nobody
  * else; a fleet of workers that is to share what was said needs another one.
+ *
+ * A message is logged as it comes; what it replaces, and where it stands, is found out when somebody reads.
  */
 export class MemoryHistory implements HistoryStore {
   readonly name = 'memory'
   readonly isLocal = true
   readonly #limits: Readonly<Required<MemoryHistoryOptions>>
-  /** The one in which something was said last comes last. */
   readonly #sessions = new Map<string, Session>()
-  /** The session in which something was said last. */
-  #newest: Session | undefined
-  #length = 0
-  #number = 0
+  readonly #numbered: (Session | undefined)[] = []
+  readonly #freeNumbers: number[] = []
+  #log: MemoryLog
+  /** Before this position no session has its newest message. */
+  #quietUntil = 0
+  /** The session to which something is being appended. */
+  #speaking: Session | undefined
 
   /** @throws GatewayError `GW_INVALID_ARGUMENT` that names the option. */
   constructor(options: MemoryHistoryOptions = {}) {
     this.#limits = parseOptions(schema, options)
+    this.#log = this.#openLog()
   }
 
   append(sessionId: string, messages: readonly NewHistoryMessage[]): void {
     checkMessages(messages)
-    const session = this.#touch(sessionId)
-    for (const message of messages) this.#keep(session, message)
-    if (session.messages.length > 2 * this.#limits.maxMessages) this.#tidy(session)
-    this.#trim()
+    const session = this.#sessions.get(sessionId) ?? this.#open(sessionId)
+    this.#speaking = session
+    for (const { role, content, messageId = '', metadata = NONE, createdAt, fencingToken = 0 } of messages) {
+      const at = Math.floor(createdAt ?? Date.now())
+      const message = { role, content, messageId, metadata, createdAt: at, fencingToken }
+      session.newest = this.#log.append(session.number, session.newest, message)
+    }
+    if (this.#sessions.size > this.#limits.maxSessions) this.#dropQuietest()
   }
 
   async list(sessionId: string, page?: HistoryPage): Promise<readonly HistoryMessage[]> {
     const { limit, before } = checkPage(sessionId, page)
     const session = this.#sessions.get(sessionId)
-    if (session !== undefined) this.#tidy(session)
-    const messages = (session?.messages ?? []).filter(isSaid)
-    let end = messages.length
+    if (session === undefined) return []
+    const said = inOrder(this.#recordsOf(session)).slice(-this.#limits.maxMessages)
+    let end = said.length
     if (before !== undefined) {
       const [time, number] = [Number(before.time), Number(before.number)]
-      while (end > 0 && !isBefore(messages[end - 1] as Kept, time, number)) end -= 1
+      while (end > 0 && !isBefore(said[end - 1] as LogRecord, time, number)) end -= 1
     }
-    return messages.slice(Math.max(0, end - limit), end).map((message) => toMessage(sessionId, message))
+    return said.slice(Math.max(0, end - limit), end).map((record) => toMessage(sessionId, record))
   }
 
   async clear(sessionId: string): Promise<void> {
     checkId('sessionId', sessionId)
     const session = this.#sessions.get(sessionId)
-    if (session !== undefined) this.#drop(sessionId, session)
+    if (session !== undefined) this.#drop(session)
   }
 
   async close(): Promise<void> {
-    this.#sessions.clear()
-    this.#newest = undefined
-    this.#length = 0
+    for (const session of this.#sessions.values()) this.#drop(session)
+    this.#log = this.#openLog()
+    this.#quietUntil = 0
   }
 
-  #touch(sessionId: string): Session {
-    const known = this.#sessions.get(sessionId)
-    if (known !== undefined && known === this.#newest) return known
-    if (known !== undefined) this.#sessions.delete(sessionId)
-    else checkId('sessionId', sessionId)
-    const session = known ?? { messages: [], tidy: 0, length: 0 }
-    this.#sessions.set(sessionId, session)
-    this.#newest = session
+  #openLog(): MemoryLog {
+    return new MemoryLog(this.#limits.maxLength, (number, position) => {
+      const session = this.#numbered[number]
+      if (session?.newest !== position) return
+      if (session === this.#speaking) session.newest = NOWHERE
+      else this.#drop(session)
+    })
+  }
+
+  #open(id: string): Session {
+    checkId('sessionId', id)
+    const session: Session = { id, number: this.#freeNumbers.pop() ?? this.#numbered.length, newest: NOWHERE }
+    this.#numbered[session.number] = session
+    this.#sessions.set(id, session)
     return session
   }
 
-  /** On the way of each task: what can be left for later, is left. */
-  #keep(session: Session, message: NewHistoryMessage): void {
-    const { role, content, messageId = '', fencingToken = 0, metadata = NONE } = message
-    this.#number += 1
-    const createdAt = Math.floor(message.createdAt ?? Date.now())
-    const length = lengthOf(content) + OVERHEAD
-    session.messages.push({ role, content, messageId, metadata, createdAt, fencingToken, number: this.#number, length })
-    session.length += length
-    this.#length += length
+  #drop({ id, number }: Session): void {
+    this.#sessions.delete(id)
+    this.#numbered[number] = undefined
+    this.#freeNumbers.push(number)
   }
 
-  /** Puts what came since the last time in its place, in the place of what it replaces, or nowhere. */
-  #tidy(session: Session): void {
-    if (session.tidy === session.messages.length) return
-    const inOrder = tidied(session).sort(byPlace)
-    let surplus = inOrder.filter(isSaid).length - this.#limits.maxMessages
-    let from = 0
-    while (surplus > 0) if (isSaid(inOrder[from++] as Kept)) surplus -= 1
-    session.messages = from === 0 ? inOrder : inOrder.slice(from)
-    session.tidy = session.messages.length
-    const length = session.messages.reduce((sum, message) => sum + message.length, 0)
-    this.#length += length - session.length
-    session.length = length
-  }
-
-  #trim(): void {
-    const { maxSessions, maxLength } = this.#limits
-    if (this.#sessions.size > maxSessions) this.#dropOldest()
-    if (this.#length <= maxLength) return
-    // What was replaced does not count.
-    for (const session of this.#sessions.values()) this.#tidy(session)
-    if (this.#length <= maxLength) return
-    const most = maxLength * TRIMMED_SHARE
-    while (this.#length > most && this.#sessions.size > 1) this.#dropOldest()
-    const [session] = this.#sessions.values()
-    if (session !== undefined && this.#length > most) this.#shorten(session, most)
-  }
-
-  /** Leaves the newest messages of the only session, at least one. */
-  #shorten(session: Session, most: number): void {
-    const { messages } = session
-    let from = 0
-    while (from < messages.length - 1 && session.length > most) session.length -= (messages[from++] as Kept).length
-    session.messages = messages.slice(from)
-    session.tidy = session.messages.length
-    this.#length = session.length
-  }
-
-  #dropOldest(): void {
-    const [oldest] = this.#sessions
-    if (oldest !== undefined) this.#drop(...oldest)
-  }
-
-  #drop(sessionId: string, session: Session): void {
-    this.#sessions.delete(sessionId)
-    this.#length -= session.length
-    if (session === this.#newest) this.#newest = undefined
-  }
-}
-
-/** What is left of a session's messages when each has met those of its task; in no order. */
-function tidied({ messages, tidy }: Session): Kept[] {
-  const tasks = new Map<string, TaskMessages>()
-  const others: Kept[] = []
-  messages.forEach((message, index) => {
-    const { messageId, role, fencingToken } = message
-    if (messageId === '') {
-      if (isSaid(message)) others.push(message)
+  /** The first message in the log that is the newest of its session is that of the quietest one. */
+  #dropQuietest(): void {
+    let position = Math.max(this.#quietUntil, this.#log.tail)
+    for (;;) {
+      const record = this.#log.owner(position)
+      if (record === undefined) return
+      position = record.next
+      this.#quietUntil = position
+      const session = this.#numbered[record.owner]
+      if (session?.newest !== record.position) continue
+      this.#drop(session)
       return
     }
-    const task: TaskMessages = tasks.get(messageId) ?? { token: 0 }
-    tasks.set(messageId, task)
-    if (index >= tidy && task.token > fencingToken) return
-    task.token = Math.max(task.token, fencingToken)
-    const old = task[role]
-    const keepsPlace = old !== undefined && isSaid(old)
-    task[role] = keepsPlace ? { ...message, createdAt: old.createdAt, number: old.number } : message
-  })
-  return [...others, ...[...tasks.values()].flatMap(({ token: _, ...said }) => Object.values(said))]
+  }
+
+  /** As they came, up to twice as many as are kept: some may have replaced others. */
+  #recordsOf({ newest }: Session): LogRecord[] {
+    const records: LogRecord[] = []
+    for (let position = newest; position >= this.#log.tail && records.length < 2 * this.#limits.maxMessages; ) {
+      const record = this.#log.read(position)
+      records.push(record)
+      position = record.previous
+    }
+    return records.reverse()
+  }
 }
 
-function isSaid({ content }: Kept): boolean {
+/** What is left of a session's messages when each has met those of its task, in the order of the session. */
+function inOrder(records: readonly LogRecord[]): LogRecord[] {
+  const tasks = new Map<string, TaskMessages>()
+  const said: LogRecord[] = []
+  for (const record of records) {
+    const { messageId, role, fencingToken } = record
+    if (messageId === '') said.push(record)
+    else {
+      const task: TaskMessages = tasks.get(messageId) ?? { token: 0 }
+      tasks.set(messageId, task)
+      if (task.token > fencingToken) continue
+      task.token = fencingToken
+      const old = task[role]
+      const keepsPlace = old !== undefined && isSaid(old)
+      task[role] = keepsPlace ? { ...record, createdAt: old.createdAt, position: old.position } : record
+    }
+  }
+  for (const { token: _, ...messages } of tasks.values()) said.push(...Object.values(messages))
+  return said.filter(isSaid).sort((a, b) => a.createdAt - b.createdAt || a.position - b.position)
+}
+
+/** One without content takes back what was said. */
+function isSaid({ content }: LogRecord): boolean {
   return content !== ''
 }
 
-function byPlace(a: Kept, b: Kept): number {
-  return a.createdAt - b.createdAt || a.number - b.number
+function isBefore({ createdAt, position }: LogRecord, time: number, before: number): boolean {
+  return createdAt < time || (createdAt === time && position < before)
 }
 
-function isBefore({ createdAt, number }: Kept, time: number, before: number): boolean {
-  return createdAt < time || (createdAt === time && number < before)
-}
-
-function lengthOf(content: HistoryContent): number {
-  return typeof content === 'string' ? content.length : JSON.stringify(content).length
-}
-
-function toMessage(sessionId: string, { number, length: _, ...message }: Kept): HistoryMessage {
-  return { id: placeId(message.createdAt, number), sessionId, ...message }
+function toMessage(sessionId: string, { position, previous: _, ...message }: LogRecord): HistoryMessage {
+  return { id: placeId(message.createdAt, position), sessionId, ...message }
 }

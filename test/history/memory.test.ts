@@ -37,15 +37,24 @@ describe('is bounded', () => {
     expect((await read(history, 's-2')).map((text) => String(text).length)).toEqual([1_900])
   })
 
-  test('what was replaced or forgotten counts no more', async () => {
+  test('a message that is larger than all may be is kept alone', async () => {
     const history = new MemoryHistory({ maxLength: 2_000 })
-    say(history, 's-1', 'a', 'x'.repeat(500))
-    for (let turn = 0; turn < 20; turn += 1) say(history, 's-2', 'b', 'x'.repeat(500))
-    for (let turn = 0; turn < 20; turn += 1) {
-      say(history, 's-3', 'c', 'x'.repeat(500))
+    say(history, 's-1', 'a')
+    say(history, 's-2', 'b', 'x'.repeat(9_000))
+    expect([await read(history, 's-1'), (await read(history, 's-2'))[0]]).toEqual([[], 'x'.repeat(9_000)])
+    say(history, 's-1', 'c')
+    expect([await read(history, 's-1'), await read(history, 's-2')]).toEqual([['c'], []])
+  })
+
+  test('a session that is dropped or forgotten begins anew', async () => {
+    const history = new MemoryHistory({ maxSessions: 2 })
+    for (let turn = 0; turn < 50; turn += 1) {
+      for (const session of ['s-1', 's-2', 's-3']) say(history, session, `${session}-${turn}`)
+      expect(await read(history, 's-1')).toEqual([])
+      expect(await read(history, 's-3')).toEqual([`s-3-${turn}`])
       await history.clear('s-3')
+      expect(await read(history, 's-3')).toEqual([])
     }
-    expect([await read(history, 's-1'), await read(history, 's-2')].map(({ length }) => length)).toEqual([1, 1])
   })
 
   test.each([{ maxMessages: 0 }, { maxSessions: 1.5 }, { maxLength: -1 }])(
