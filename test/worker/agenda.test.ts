@@ -138,6 +138,28 @@ describe('a delayed task in the hands of the keeper', () => {
     }
   })
 
+  test('comes once, and not too soon, by another when the keeper is killed with a crowd laid down beside its stream', async () => {
+    const house = new House()
+    const { child } = await startChild(house, 'keeper', 1_000)
+    const client = house.client()
+    const ids = Array.from({ length: 400 }, (_, i) => `m-${i}`)
+    await Promise.all(ids.map((messageId) => client.sendMessage({ ...send, messageId, delayMs: 2_500 })))
+    const stages = () => house.redis.keys(`${house.prefix}:stage:*`)
+    await waitFor(async () => (await stages()).length > 0, { timeoutMs: 10_000, message: 'a stage to be laid down' })
+    child.kill('SIGKILL')
+    await once(child, 'exit')
+    expect(await house.waiting()).toBe(0)
+    const runs: string[] = []
+    await house.work(({ header }) => runs.push(header.messageId), { leaseMs: 1_000 })
+    for (const messageId of ids) await client.result({ sessionId: 's', messageId })
+    expect(runs.toSorted()).toEqual(ids.toSorted())
+    for (const messageId of ids) {
+      const task = await client.getTask({ sessionId: 's', messageId })
+      expect(Number(task?.startedAt)).toBeGreaterThanOrEqual(Number(task?.dueAt))
+    }
+    await waitFor(async () => (await stages()).length + (await agendaOf(house)).length === 0, { timeoutMs: 30_000 })
+  })
+
   test('that is cancelled meanwhile never starts, and has one end', async () => {
     const house = new House()
     let runs = 0
