@@ -13,8 +13,8 @@ export interface Statement {
 /** How much longer than the server's own limit a statement may take before its connection is given up. */
 const GRACE_MS = 1_000
 
-/** Class 22 are values that do not fit, class 23 are rules of the table that refuse them. */
-const REFUSED = /^2[23]/
+/** Class 22 are values that do not fit, 23 rules of the table that refuse them, 54 what is too large or too deep for Postgres. */
+const REFUSED = /^(22|23|54)/
 /** Two writers in each other's way: the same again works. */
 const AGAIN = /^40(001|P01)$/
 const MOST_TRIES = 5

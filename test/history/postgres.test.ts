@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import { setTimeout as pause } from 'node:timers/promises'
 import { Client } from 'pg'
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
@@ -208,6 +209,20 @@ describe('trouble', () => {
       message: expect.stringContaining('23514'),
     })
     expect(await history.list('s')).toHaveLength(3)
+  })
+
+  test('nor does one that is too large for what somebody has built on the table', async () => {
+    const table = freshTable()
+    const history = open({ table })
+    await history.open()
+    await sql(`CREATE INDEX ON ${table} (content)`)
+    const append = (content: string) => history.append('s', [{ role: 'user', content }])
+    const large = randomBytes(20_000).toString('hex')
+    const [small, refused] = await Promise.allSettled([append('a'), append(large)])
+    expect(small.status).toBe('fulfilled')
+    expect(refused).toMatchObject({
+      reason: { code: 'GW_INVALID_ARGUMENT', message: expect.stringContaining('54000') },
+    })
   })
 
   test('a database that is not there is said in plain words', async () => {
