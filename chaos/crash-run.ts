@@ -10,13 +10,14 @@ import { ChaosAgent } from './agent.ts'
 import { audit } from './auditor.ts'
 import { sendPoison } from './conduct.ts'
 import { CRASH_VARIABLE, type CrashPoint } from './crash-switch.ts'
+import type { Act } from './durable/program.ts'
 import type { Finding } from './evidence.ts'
 import { Journal } from './journal.ts'
 import { Load } from './load.ts'
 import type { TaskPlan } from './plan.ts'
 import { allEnded, allRead } from './rest.ts'
 import { takeSnapshot } from './snapshot.ts'
-import { CAPABILITY, MAX_ATTEMPTS } from './work.ts'
+import { CAPABILITY, type DurableWork, MAX_ATTEMPTS } from './work.ts'
 import type { WorkerSettings } from './worker.ts'
 
 const PROGRAM = fileURLToPath(new URL('./worker.ts', import.meta.url))
@@ -38,7 +39,13 @@ export interface CrashRunOptions {
   readonly folder: string
   readonly call: number
   readonly when: CrashPoint['when']
+  readonly load: CrashLoad
 }
+
+/** Tasks without durable calls; tasks that call, ask and wait in memory; the same with every wait outside of it. */
+export const CRASH_LOADS = ['plain', 'durable', 'suspended'] as const
+
+export type CrashLoad = (typeof CRASH_LOADS)[number]
 
 /** One crash point: a small workload, a worker that dies there, another one that finishes, and an audit. */
 export class CrashRun {
@@ -53,14 +60,14 @@ export class CrashRun {
 
   constructor(options: CrashRunOptions) {
     this.#options = options
-    this.#prefix = `crash-${options.when}-${options.call}`
+    this.#prefix = `crash-${options.load}-${options.when}-${options.call}`
     this.#journalPath = join(options.folder, `${this.#prefix}.jsonl`)
     this.#journal = new Journal(this.#journalPath)
     this.#redis = new Redis(options.redisPort, '127.0.0.1', { protocol: 2 })
     const logger = createLogger('silent')
     this.#client = new GatewayClient({ redis: this.#url, keyPrefix: this.#prefix, logger })
     this.#load = new Load(this.#client, this.#journal)
-    this.#tasks = workload()
+    this.#tasks = options.load === 'plain' ? plainTasks() : durableTasks()
   }
 
   async run(): Promise<CrashOutcome> {
@@ -138,6 +145,7 @@ export class CrashRun {
   #workerOptions(workerId: string): WorkerSettings['options'] {
     return {
       ...{ workerId, redis: this.#url, keyPrefix: this.#prefix, leaseMs: LEASE_MS, maxConcurrency: 2 },
+      ...(this.#options.load === 'plain' ? {} : { suspendAfterMs: this.#options.load === 'suspended' ? 0 : 60_000 }),
       ...{ shutdownTimeoutMs: 1_000, workspaceDir: join(this.#options.folder, 'workspace') },
       retry: { maxAttempts: MAX_ATTEMPTS, backoff: { type: 'fixed', delayMs: 50 } },
     }
@@ -152,8 +160,8 @@ export class CrashRun {
 }
 
 /** One task of each sort, so few that every call of the loop is about few of them. */
-function workload(): TaskPlan[] {
-  const sorts: Omit<TaskPlan, 'task' | 'session' | 'atMs' | 'persistent'>[] = [
+function plainTasks(): TaskPlan[] {
+  return planned([
     { work: { kind: 'quick' } },
     { work: { kind: 'chunks', count: 3, pauseMs: 5 } },
     { work: { kind: 'fail', count: 2 } },
@@ -163,7 +171,44 @@ function workload(): TaskPlan[] {
     { work: { kind: 'long', count: 20, pauseMs: 500 }, cancelMode: 'graceful' },
     { work: { kind: 'quick' }, delayMs: 1_000 },
     { work: { kind: 'quick' }, expiresInMs: 1 },
-  ]
+  ])
+}
+
+/** Each sort of durable operation once or twice; one fails on the way, one is cancelled while it waits. */
+function durableTasks(): TaskPlan[] {
+  const child = durable({ do: 'say', count: 2, pauseMs: 0 })
+  const failing = durable({ do: 'say', count: 1, pauseMs: 0 }, { do: 'fail' })
+  return planned([
+    {
+      work: durable(
+        { do: 'say', count: 2, pauseMs: 0 },
+        { do: 'call', work: durable({ do: 'step', count: 2, pauseMs: 0 }, { do: 'call', work: child }) },
+        { do: 'call', work: failing },
+        { do: 'sleep', ms: 100 },
+        { do: 'say', count: 1, pauseMs: 0 },
+      ),
+    },
+    {
+      work: durable(
+        { do: 'step', count: 2, pauseMs: 0 },
+        { do: 'all', works: [child, child] },
+        { do: 'group', works: [child, failing], failFast: false },
+        { do: 'race', works: [child, child], waitsForAll: true },
+        { do: 'values' },
+      ),
+    },
+    {
+      work: durable({ do: 'ask' }, { do: 'trip', times: 1 }, { do: 'call', work: child }, { do: 'send', work: child }),
+    },
+    { work: durable({ do: 'call', work: durable({ do: 'sleep', ms: 10_000 }) }), cancelMode: 'graceful' },
+  ])
+}
+
+function durable(...acts: Act[]): DurableWork {
+  return { kind: 'durable', acts }
+}
+
+function planned(sorts: readonly Omit<TaskPlan, 'task' | 'session' | 'atMs' | 'persistent'>[]): TaskPlan[] {
   return sorts.map((each, index) => ({
     ...{ task: `t${index}`, session: SESSION, atMs: 0, persistent: true },
     ...each,
