@@ -1,5 +1,5 @@
 import type { Redis } from 'ioredis'
-import { beforeEach, describe, expect, test } from 'vitest'
+import { beforeEach, describe, expect, onTestFinished, test } from 'vitest'
 import type { TerminalStatus } from '../../src/protocol/status.ts'
 import type { RedisClient } from '../../src/redis/client.ts'
 import type { Keys } from '../../src/redis/keys.ts'
@@ -326,4 +326,56 @@ test('a text result is its own content', async () => {
   await beginOne('w', 'm')
   await commit({ fence: 'R:1:1-0:w', events: ['done'], end: 'COMPLETED', fields: { result: '"hello"' } })
   expect(await records.getEnd(ref('m'))).toMatchObject({ result: 'hello', content: 'hello' })
+})
+
+describe('the stream of a session', () => {
+  const info = async () => {
+    const flat = (await bare.xinfo('STREAM', keys.data('s'))) as unknown[]
+    return new Map(Array.from({ length: flat.length / 2 }, (_, i) => [flat[2 * i], flat[2 * i + 1]]))
+  }
+  const bytes = async () => Number(await bare.call('MEMORY', 'USAGE', keys.data('s')))
+
+  test('takes what is in it when a short task has ended, and whoever waits at it has missed nothing', async () => {
+    await admit('m')
+    await beginOne('w', 'm')
+    await bare.xgroup('CREATE', keys.data('s'), 'foreign', '0', 'MKSTREAM')
+    const waiter = bare.duplicate()
+    onTestFinished(() => waiter.disconnect())
+    const heard = async (from: string) =>
+      (await waiter.xread('BLOCK', 5_000, 'STREAMS', keys.data('s'), from))?.[0]?.[1]
+    const first = heard('0')
+    await commit({ fence: 'R:1:1-0:w', events: ['a'] })
+    const [entry] = (await first) ?? []
+    expect(entry?.[1]).toEqual(['data', 'a'])
+    const large = await bytes()
+    const second = heard(entry?.[0] ?? '')
+    await commit({ fence: 'R:1:1-0:w', first: 2, events: ['done'], end: 'COMPLETED' })
+    expect((await second)?.map(([, fields]) => fields[1])).toEqual(['done'])
+    expect(await bytes()).toBeLessThan(large / 3)
+    expect(await stream()).toEqual(['a', 'done'])
+    const now = await info()
+    expect([now.get('groups'), now.get('length')]).toEqual([1, 2])
+    expect(await bare.pttl(keys.data('s'))).toBeGreaterThan(0)
+    // And it goes on.
+    await admit('n')
+    await beginOne('w', 'n', '2-0')
+    await commit({ id: 'n', fence: 'R:1:2-0:w', events: ['b', 'done'], end: 'COMPLETED' })
+    expect(await stream()).toEqual(['a', 'done', 'b', 'done'])
+    expect(await bare.keys(`${keys.data('s')}*`)).toEqual([keys.data('s')])
+  })
+
+  test('is left as it is where the user may not copy', async () => {
+    const name = `user-${crypto.randomUUID()}`
+    await bare.acl('SETUSER', name, 'on', 'nopass', '~*', '&*', '+@all', '-copy', '-rename')
+    onTestFinished(async () => void (await bare.acl('DELUSER', name)))
+    const own = openStore()
+    await own.redis.call('AUTH', name, 'none')
+    const limited = new DataWriter(own.redis, keys, RETENTION)
+    await admit('m')
+    await beginOne('w', 'm')
+    const end = { fence: endedFence('R:1:1-0:w', 'COMPLETED'), fields: {} }
+    const answer = await limited.commit(() => ({ ...ref('m'), fence: 'R:1:1-0:w', first: 1, events: ['done'], end }))
+    expect(answer.ok).toBe(true)
+    expect(await stream()).toEqual(['done'])
+  })
 })
