@@ -86,6 +86,12 @@ const TIMES = {
     'number',
     'a task that waits this long for an agent or a person leaves memory until the answer comes',
   ],
+  coalesceMs: [
+    '--coalesce-ms <ms>',
+    'BYAI_WORKER_COALESCE_MS',
+    'number',
+    'chunks that a task emits within so many ms become one event',
+  ],
   resultTtlMs: ['--result-ttl-ms <ms>', 'BYAI_WORKER_RESULT_TTL_MS', 'number', 'how long results are kept'],
   streamTtlMs: [
     '--stream-ttl-ms <ms>',

@@ -6,6 +6,7 @@ import type { Commit, CommitAnswer, CommitEnd, DataWriter } from '../store/data-
 import { type CancelRequest, endedFence, parkedFence, type Replay } from '../store/task-records.ts'
 import { type Deferred, deferred } from '../util/deferred.ts'
 import { type Held, HoldBack, type Said } from './hold-back.ts'
+import { JoinedChunks, type Pending } from './pending.ts'
 import { Sum } from './sum.ts'
 
 /** Ownership of a task by one attempt, as far as writing needs it. */
@@ -17,14 +18,6 @@ export interface Ownership {
 }
 
 type Done = EventBody & { type: 'done' }
-
-interface Pending {
-  readonly json: string
-  /** What counts for the sum, or undefined. */
-  readonly counted: string | undefined
-  readonly end: CommitEnd | undefined
-  readonly settled: Deferred<void>
-}
 
 /** A sum that no other is equal to. */
 const UNKNOWN = '-'
@@ -50,6 +43,9 @@ export class Emitter {
   readonly #ownership: Ownership
   readonly #encode: ReturnType<typeof eventEncoder>
   readonly #onLost: (holder: string) => void
+  readonly #coalesceMs: number
+  /** Runs while chunks wait for others to be joined with. */
+  #joining: NodeJS.Timeout | undefined
   #queue: Pending[] = []
   #sending = false
   #next: number
@@ -85,11 +81,14 @@ export class Emitter {
     ownership: Ownership
     /** Told once when a write was refused because the attempt does not own its task any more. */
     onLost: (holder: string) => void
+    /** Chunks that are said within so many ms become one event. Default 0: each is one. */
+    coalesceMs?: number
   }) {
     this.#writer = options.writer
     this.#header = options.header
     this.#ownership = options.ownership
     this.#onLost = options.onLost
+    this.#coalesceMs = options.coalesceMs ?? 0
     this.#encode = eventEncoder(options.header, options.agentType)
     this.#next = options.ownership.written + 1
   }
@@ -321,6 +320,8 @@ export class Emitter {
   #say(body: EventBody, metadata?: Record<string, unknown>, step?: string, end?: CommitEnd): Promise<void> {
     if (this.#hasEnded) this.#closed ??= new GatewayError('GW_CLOSED', { what: `task ${this.#header.messageId}` })
     if (this.#closed !== undefined) return rejected(this.#closed)
+    const isPlain = body.type === 'chunk' && metadata === undefined && this.#rewrites === 0
+    if (isPlain && this.#coalesceMs > 0) return this.#join(body, step)
     let pending: Pending
     try {
       pending = this.#pend({ body, metadata, step }, end)
@@ -336,6 +337,22 @@ export class Emitter {
     return pending.settled.promise
   }
 
+  /** Says a chunk together with others of its sort that wait, or soon, so that others may come. */
+  #join(body: EventBody & { type: 'chunk' }, step: string | undefined): Promise<void> {
+    const { role, content } = body
+    const sort = JSON.stringify([step, role])
+    const last = this.#queue.at(-1)
+    if (last instanceof JoinedChunks && last.add(sort, content)) return last.settled.promise
+    const about = step === undefined ? undefined : { step }
+    const encode = (text: string) => this.#encode({ ...body, content: text }, this.#ownership.attempt, about)
+    const joined = new JoinedChunks(sort, step === undefined, encode)
+    joined.settled.promise.catch(ignore) // see `#pend`
+    joined.add(sort, content)
+    this.#queue.push(joined)
+    if (!this.#sending) this.#joining ??= setTimeout(() => this.#send(), this.#coalesceMs)
+    return joined.settled.promise
+  }
+
   #pend({ body, metadata, step, isAgain }: Said, end?: CommitEnd): Pending {
     const settled = deferred()
     // A handler need not await each emit; the refusal reaches it by its signal, and the executor by `end`.
@@ -343,7 +360,8 @@ export class Emitter {
     const about = step === undefined ? metadata : { ...metadata, step }
     const counts = step === undefined && !isAgain && HANDLERS.has(body.type)
     const counted = counts ? countedText(body) : undefined
-    return { json: this.#encode(body, this.#ownership.attempt, about), counted, end, settled }
+    const json = this.#encode(body, this.#ownership.attempt, about)
+    return { json, length: json.length, counted, end, settled }
   }
 
   /** Cycles and BigInts, which JSON cannot carry. */
@@ -369,6 +387,9 @@ export class Emitter {
   }
 
   #send(): void {
+    clearTimeout(this.#joining)
+    this.#joining = undefined
+    if (this.#sending || this.#queue.length === 0) return
     this.#sending = true
     let batch: readonly Pending[] = []
     const source = () => {
@@ -386,7 +407,7 @@ export class Emitter {
     let size = 0
     let length = 0
     while (size < this.#queue.length && size < MAX_EVENTS_PER_COMMIT) {
-      length += (this.#queue[size] as Pending).json.length
+      length += (this.#queue[size] as Pending).length
       if (size > 0 && length > MAX_LENGTH_PER_COMMIT) break
       size += 1
     }
@@ -401,7 +422,7 @@ export class Emitter {
     this.#next += batch.length
     const end = batch.at(-1)?.end
     this.#unwritten = Math.max(this.#unwritten - batch.length, 0)
-    for (const { counted } of batch) if (counted !== undefined) this.#sum.add(counted)
+    for (const { counted } of batch) this.#count(counted)
     return {
       sessionId: this.#header.sessionId,
       messageId: this.#header.messageId,
@@ -411,6 +432,11 @@ export class Emitter {
       ...(end === undefined ? {} : { end }),
       sum: this.#isSummed ? this.#sumAt(this.#next - 1) : undefined,
     }
+  }
+
+  #count(counted: Pending['counted']): void {
+    if (typeof counted === 'string') this.#sum.add(counted)
+    else if (counted !== undefined) for (const text of counted) this.#sum.add(text)
   }
 
   #settle(batch: readonly Pending[], answer: CommitAnswer): void {
@@ -459,7 +485,9 @@ export class Emitter {
     this.#wasCancelled = true
     this.#cancelReason = reason
     this.#next -= batch.length
-    this.#queue.unshift(...batch.slice(0, -1), { json, counted: undefined, end, settled: last.settled })
+    const { settled } = last
+    this.#queue.unshift(...batch.slice(0, -1), { json, length: json.length, counted: undefined, end, settled })
+    this.#sending = false
     this.#send()
   }
 

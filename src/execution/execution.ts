@@ -36,6 +36,8 @@ export interface ExecutionResources extends ContextResources {
   readonly conclusion: Conclusion
   readonly maxPayloadBytes: number
   readonly taskTimeoutMs: number | undefined
+  /** See `Emitter`. */
+  readonly coalesceMs?: number
   readonly durable: DurableResources
   readonly onNonDeterminism: 'fail' | 'restart'
   /** Undefined where there are none. */
@@ -72,9 +74,9 @@ export class Execution implements Placed {
     this.#cancel = assignment.cancel
     this.#seat = seat
     const { header, agentType, ownership } = assignment
-    const { writer } = resources
+    const { writer, coalesceMs } = resources
     const onLost = (holder: string) => this.lose(holder)
-    this.#emitter = new Emitter({ writer, header, agentType, ownership, onLost })
+    this.#emitter = new Emitter({ writer, header, agentType, ownership, onLost, coalesceMs })
     const emitter = this.#emitter
     const makeDurable = (journal: Journal) => this.#makeDurable(journal)
     const signal = this.#signal

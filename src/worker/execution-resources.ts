@@ -29,12 +29,13 @@ export interface ExecutionParts {
 
 export function executionResources(parts: ExecutionParts): ExecutionResources {
   const { options, stores, contracts, aftercare, toolbox, plugins, history, logger } = parts
-  const { workerId, worker, workspaceDir, maxPayloadBytes, taskTimeoutMs, retry, onNonDeterminism } = options
+  const { workerId, worker, workspaceDir, maxPayloadBytes, taskTimeoutMs, coalesceMs, retry, onNonDeterminism } =
+    options
   const { presence, writer, records } = stores
   const retryOf = (agentType: string) => ({ ...retry, ...retry?.capabilities?.[agentType] })
   return {
     ...{ workerId, worker, workspaceDir, maxPayloadBytes, taskTimeoutMs, contracts, presence, writer, logger },
-    ...{ durable: durableResources(parts), onNonDeterminism },
+    ...{ durable: durableResources(parts), onNonDeterminism, coalesceMs },
     toolbox,
     plugins,
     history,

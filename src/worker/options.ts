@@ -57,6 +57,7 @@ const schema = z.strictObject({
   retry: retryPolicy.extend({ capabilities: z.record(z.string(), retryPolicy).optional() }).optional(),
   taskTimeoutMs: timerMs.optional(),
   suspendAfterMs: timer.min(0).default(30_000),
+  coalesceMs: z.number().int().min(0).max(1_000).default(0),
   onNonDeterminism: z.enum(['fail', 'restart']).default('fail'),
   version: version.optional(),
   compatibleVersions: z.array(version).max(16).default([]),
@@ -120,6 +121,11 @@ export interface RunWorkerOptions {
    * top when the answer comes. Default 30,000.
    */
   readonly suspendAfterMs?: number
+  /**
+   * Chunks that a task emits within so many ms become one event, at most 1,000: tokens of a model cost a third so, and come
+   * so much later. Chunks with metadata stay by themselves. Default 0: each chunk is an event.
+   */
+  readonly coalesceMs?: number
   /**
    * What becomes of a task whose handler, running again, calls something else than before: `fail` (default) ends it,
    * `restart` forgets what was recorded and starts it afresh.

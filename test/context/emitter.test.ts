@@ -26,13 +26,14 @@ beforeEach(async () => {
 })
 
 /** The emitter of the next attempt. */
-async function attempt(worker = 'w') {
+async function attempt(worker = 'w', coalesceMs = 0) {
   const [answer] = await records.begin(worker, [{ sessionId: 's', messageId: 'm', entryId: '1-0', turn: '' }])
   const { epoch, fence, written } = answer as BeginAnswer & { status: 'begun' }
   const lost: string[] = []
   const emitter = new Emitter({
     ...{ writer, header, agentType: 'agent', ownership: { fence, written, attempt: epoch } },
     onLost: (holder) => lost.push(holder),
+    coalesceMs,
   })
   emitter.rewind()
   return { emitter, lost }
@@ -92,6 +93,46 @@ describe('order', () => {
     void emitter.emit({ type: 'chunk', content: 'a' })
     await emitter.emit({ type: 'chunk', content: 'b' })
     expect(await said()).toEqual(['1 a', '1 b'])
+  })
+})
+
+describe('chunks that may be joined', () => {
+  const chunk = (content: string) => ({ type: 'chunk', content }) as const
+
+  test('become one event, until something else is said; each emit resolves with it', async () => {
+    const { emitter } = await attempt('w', 5)
+    const emits = ['a', 'b'].map((content) => emitter.emit(chunk(content)))
+    emits.push(emitter.emit({ type: 'state', state: 'on' }), emitter.emit(chunk('c')))
+    emits.push(emitter.emit(chunk('d'), { by: 'itself' }), emitter.emit(chunk('e'), undefined, 'step'))
+    emits.push(emitter.emit(chunk('f'), undefined, 'step'), emitter.emit({ ...chunk('g'), role: 'assistant' }))
+    await Promise.all(emits)
+    const expected = ['1 ab', '1 state', '1 c', '1 d', '1 ef', '1 g']
+    expect(await said()).toEqual(expected)
+    expect(emitter.text).toBe('abcdefg')
+    const late = emitter.emit(chunk('h'))
+    await emitter.end({ type: 'done', status: 'COMPLETED', result: null }, { result: 'null' })
+    await late
+    expect(await said()).toEqual([...expected, '1 h', '1 done'])
+  })
+
+  test('wait for others, but not longer than they may; a thousand at once are few events', async () => {
+    const { emitter } = await attempt('w', 50)
+    const first = emitter.emit(chunk('a'))
+    await turns()
+    expect(await said()).toEqual([])
+    await first
+    await Promise.all(Array.from({ length: 1_000 }, (_, i) => emitter.emit(chunk(`${i % 10}`))))
+    const events = await said()
+    expect(events.map((text) => text.slice(2)).join('')).toBe(`a${'0123456789'.repeat(100)}`)
+    expect(events.length).toBeLessThan(5)
+  })
+
+  test('are refused when the task has another owner, and do not speak after the end', async () => {
+    const { emitter, lost } = await attempt('w', 5)
+    await attempt('other')
+    await expect(emitter.emit(chunk('a'))).rejects.toMatchObject({ code: 'GW_LEASE_LOST' })
+    await expect(emitter.emit(chunk('b'))).rejects.toMatchObject({ code: 'GW_LEASE_LOST' })
+    expect([await said(), lost.length]).toEqual([[], 1])
   })
 })
 

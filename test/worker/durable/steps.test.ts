@@ -39,6 +39,38 @@ describe('step', () => {
     expect(content).toBe(text)
   })
 
+  test.each([
+    { first: 0, second: 3 },
+    { first: 3, second: 0 },
+  ])('and a replay bear that chunks are joined in one run and not in the other: %j', async ({ first, second }) => {
+    const house = new House()
+    const gate = new Gate()
+    let runs = 0
+    const handle = async (_: unknown, context: Parameters<Parameters<House['work']>[0]>[1]) => {
+      runs += 1
+      for (const text of 'once upon') void context.emitChunk(text)
+      await context.step('step', () => {
+        for (const text of ' a ') void context.emitChunk(text)
+        return null
+      })
+      for (const text of 'time') void context.emitChunk(text)
+      const answer = await context.askUser('which?')
+      void context.emitChunk(` ${answer}`)
+      if (runs === 1) await gate.pass()
+      return null
+    }
+    const one = await house.work(handle, { coalesceMs: first, suspendAfterMs: 0 })
+    const client = house.client()
+    await client.sendMessage(send)
+    const asked = await waitFor(async () => (await client.pendingAsks('s'))[0])
+    await waitFor(async () => (await client.getTask({ sessionId: 's', messageId: 'm' }))?.status === 'WAITING_USER')
+    await one.stop()
+    await house.work(handle, { coalesceMs: second })
+    await client.reply({ sessionId: 's', messageId: 'm', askId: asked.askId, content: 'then' })
+    await client.result({ sessionId: 's', messageId: 'm' })
+    expect([runs, await view(house)]).toEqual([2, { text: 'once upon a time then', rewinds: 0 }])
+  })
+
   test('that is interrupted runs again, and what it had said is taken back, what was said before stays', async () => {
     const house = new House()
     const gate = new Gate()

@@ -1,0 +1,56 @@
+import type { CommitEnd } from '../store/data-streams.ts'
+import { type Deferred, deferred } from '../util/deferred.ts'
+
+/** An event that waits to be written. */
+export interface Pending {
+  readonly json: string
+  /** About how long the JSON is. */
+  readonly length: number
+  /** What counts for the sum, if anything does. */
+  readonly counted: string | readonly string[] | undefined
+  readonly end: CommitEnd | undefined
+  readonly settled: Deferred<void>
+}
+
+/** Chunks that become one event, as long as that is not on its way. */
+export class JoinedChunks implements Pending {
+  readonly end = undefined
+  readonly settled = deferred()
+  readonly #texts: string[] = []
+  readonly #encode: (text: string) => string
+  readonly #sort: string
+  readonly #counts: boolean
+  #length = 0
+  #json: string | undefined
+
+  /**
+   * @param sort - Chunks of other sorts are other events.
+   * @param counts - They count for the sum, each by itself: how they are joined is other in each run.
+   */
+  constructor(sort: string, counts: boolean, encode: (text: string) => string) {
+    this.#sort = sort
+    this.#counts = counts
+    this.#encode = encode
+  }
+
+  /** False if the chunk is of another sort, or the event on its way. */
+  add(sort: string, text: string): boolean {
+    if (sort !== this.#sort || this.#json !== undefined) return false
+    this.#texts.push(text)
+    this.#length += text.length
+    return true
+  }
+
+  get length(): number {
+    return this.#length
+  }
+
+  get counted(): readonly string[] | undefined {
+    return this.#counts ? this.#texts : undefined
+  }
+
+  get json(): string {
+    this.#json ??= this.#encode(this.#texts.join(''))
+    return this.#json
+  }
+}
