@@ -1,6 +1,6 @@
 import { createRequire } from 'node:module'
 import { withResolvers } from '../lib/child.mjs'
-import { speak } from '../lib/chunks.mjs'
+import { speak, tokensOf } from '../lib/chunks.mjs'
 import { nowMs } from '../lib/clock.mjs'
 import { indexOf } from '../lib/payload.mjs'
 import { importSdk } from '../lib/sdk.mjs'
@@ -16,6 +16,8 @@ const SHORT_LIVED = {
   ttlMs: SHORT_TTL_MS,
   workerOptions: { resultTtlMs: SHORT_TTL_MS, streamTtlMs: SHORT_TTL_MS },
 }
+const EACH = { id: '', title: '' }
+const JOINED = { id: 'joined', title: 'chunks of 2 ms joined', workerOptions: { coalesceMs: 2 }, full: true }
 const IN_FLIGHT = 500
 const SCAN_BATCH = 500
 const ASK_SESSION = 'asking'
@@ -122,12 +124,14 @@ const openAsker = async ({ port, queues }) => {
   }
 }
 
-const openReaders = async ({ port, queue, sessions, onChunk, onDone }) => {
+const openReaders = async ({ port, queue, sessions, variant, onChunk, onDone }) => {
   const client = new GatewayClient({ redis: urlOf(port) })
   const idOf = (session) => `${queue}-${session}`
   const follow = async (session) => {
     for await (const event of client.subscribe(idOf(session), { messageId: idOf(session), after: '0' })) {
-      if (event.type === 'chunk') onChunk(session, event.content)
+      if (event.type === 'chunk' && variant.workerOptions?.coalesceMs) {
+        for (const token of tokensOf(event.content)) onChunk(session, token)
+      } else if (event.type === 'chunk') onChunk(session, event.content)
       else if (event.type === 'done') onDone(session)
     }
   }
@@ -177,7 +181,7 @@ export const contender = {
   promises:
     'record with state, epoch and result kept until its TTL, every write fenced by epoch, exactly one `done` event in the session’s data ' +
     'stream, entry acked and deleted together; recovery after a crash within 5 s',
-  variants: { drain: [SHARED, OWN], growth: [SHORT_LIVED] },
+  variants: { drain: [SHARED, OWN], growth: [SHORT_LIVED], chunks: [EACH, JOINED] },
   openProducer,
   startWorker,
   openAsker,

@@ -6,6 +6,9 @@ const TOKEN = ' token'
 /** What a task says: its chunk's number, when it said it, and a word. */
 const chunkOf = (number) => `${number} ${nowMs().toFixed(3)}${TOKEN}`
 
+/** What was said, token by token, where several came as one chunk. */
+export const tokensOf = (text) => text.split(/(?<= token)/)
+
 /** Says `count` chunks by `emit(text)`, so many at a time without an answer. */
 export const speak = async ({ count, window }, emit) => {
   const answers = []

@@ -82,7 +82,7 @@ export const scenario = {
     'Times are from the handler’s call to the reader’s hands. `last ÷ first` is the rate of the last tenth of the chunks beside that of the first. ' +
     'Every chunk must come once, in order, and then one end, else the row is void. BullMQ: `updateProgress`, heard by one QueueEvents on an event stream ' +
     'that is long enough for all. The bare loop adds to a stream per session, and reads all of them by one XREAD every few ms. ' +
-    'No row coalesces: the SDK has no such option, each chunk is an event.',
+    'One row joins what is said within 2 ms to one event (`coalesceMs`); a token is counted as a chunk there, and its commands and bytes are shared.',
   groups: (contenders, { quick }) =>
     cases(quick).map(({ id, ...parameters }) => ({
       id,
