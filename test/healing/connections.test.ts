@@ -7,11 +7,11 @@ import { Ward } from './ward.ts'
 
 /** The six connections of a worker and a client, by what they have sent. */
 const USES: Record<string, (connection: ProxiedConnection) => boolean> = {
-  "the worker's commands": (connection) => connection.hasRun(LUA.begin.sha),
+  "the worker's commands": (connection) => connection.hasRun(LUA.commit.sha),
   "the worker's blocking read": ({ use, commands }) => use === 'blocking' && commands.has('XREADGROUP'),
   "the worker's inbox": ({ use, commands }) => use === 'blocking' && !commands.has('XREADGROUP'),
   "the worker's lease thread": (connection) => connection.hasRun(LUA.beat.sha),
-  "the client's commands": (connection) => connection.hasRun(LUA.enqueue.sha),
+  "the client's commands": (connection) => connection.hasRun(LUA.send.sha),
   "the client's pushes": ({ use }) => use === 'subscriber',
 }
 

@@ -46,7 +46,7 @@ test('writes whose answers were lost are written once', { timeout: 40_000 }, asy
 test('a send whose answer was lost is sent again, and its task runs once', { timeout: 40_000 }, async () => {
   const ward = await Ward.open({ work: { leaseMs: LONG_LEASE_MS } })
   await ward.backAtWork()
-  const isSending = (connection: { hasRun(sha: string): boolean }) => connection.hasRun(LUA.enqueue.sha)
+  const isSending = (connection: { hasRun(sha: string): boolean }) => connection.hasRun(LUA.send.sha)
   expect(ward.proxy.blackHole(isSending, 'down')).toBe(1)
   const sent = await ward.client.sendMessage({
     ...{ targetAgentType: 'agent', sessionId: 's', messageId: 'twice', content: 'quick' },

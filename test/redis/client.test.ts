@@ -36,7 +36,7 @@ test('bytes come as bytes', async () => {
 test('an error of a script is its own, not taken for an unknown script', async () => {
   const { redis, keys } = openStore()
   await redis.call('SET', keys.control('c'), 'no stream')
-  await expect(redis.script('enqueue', [keys.control('c')], ['x', '', 0, ''])).rejects.toThrow(/WRONGTYPE/)
+  await expect(redis.script('enqueue', [keys.control('c')], ['x', '', 0])).rejects.toThrow(/WRONGTYPE/)
 })
 
 test('on one Redis all items go together; on a Cluster one call per slot, and the results in the items’ order', async () => {

@@ -21,7 +21,7 @@ const enqueue = (on: string[], data: string[]) =>
   run<string[]>(
     'enqueue',
     on,
-    data.flatMap((one) => [one, '', 0, '']),
+    data.flatMap((one) => [one, '', 0]),
   )
 const now = async () => {
   const [seconds, micros] = (await bare.time()).map(Number) as [number, number]
@@ -60,24 +60,48 @@ describe('enqueue', () => {
 
   test('keeps the turn beside the envelope', async () => {
     const a = keys.control('a')
-    const [id] = await run<string[]>('enqueue', [a], ['1', '7', 0, ''])
+    const [id] = await run<string[]>('enqueue', [a], ['1', '7', 0])
     expect(await bare.xrange(a, '-', '+')).toEqual([[id, ['data', '1', 'turn', '7']]])
-  })
-
-  test('keeps whose first send it is beside the envelope', async () => {
-    const a = keys.control('a')
-    const [id] = await run<string[]>('enqueue', [a], ['1', '', 0, '{s}:m'])
-    expect(await bare.xrange(a, '-', '+')).toEqual([[id, ['data', '1', 'task', '{s}:m']]])
   })
 
   test('refuses what is beyond the limit of its stream, and only that', async () => {
     const [a, b] = [keys.control('a'), keys.control('b')]
-    const one = (data: string, limit: number) => [data, '', limit, '']
+    const one = (data: string, limit: number) => [data, '', limit]
     const args = [one('1', 2), one('2', 2), one('3', 2), one('4', 2), one('5', 0), one('6', 3), one('7', 4)].flat()
     const ids = await run<string[]>('enqueue', [a, a, a, b, a, a, a], args)
     expect(ids.map((id) => id !== '')).toEqual([true, true, false, true, true, false, true])
     expect((await bare.xrange(a, '-', '+')).map(([, fields]) => fields[1])).toEqual(['1', '2', '5', '7'])
     expect(await bare.xlen(b)).toBe(1)
+  })
+})
+
+describe('send', () => {
+  const send = (...tasks: [tail: string, terms: string][]) =>
+    run<(number | string)[]>(
+      'send',
+      tasks.map(() => keys.control('a')),
+      [keys.taskHead(), keys.sessionHead(), ''].concat(
+        tasks.flatMap(([tail, terms]) => ['1', terms, tail, 'a', 'trace', '', 'user']),
+      ),
+    )
+
+  test('makes entry and record; the same again is another entry, and no other record', async () => {
+    expect(await send(['{s}:m', ''], ['{s}:m', ''])).toEqual([1, 0])
+    const entries = await bare.xrange(keys.control('a'), '-', '+')
+    expect(entries.map(([, fields]) => fields)).toEqual(Array(2).fill(['data', '1', 'task', '{s}:m']))
+    expect(await bare.hgetall(keys.task('s', 'm'))).toEqual({
+      ...{ fence: 'Q:0::', agent_type: 'a', trace_id: 'trace', parent_message_id: '', user_code: 'user' },
+      created_at: expect.stringMatching(/^\d{13}$/),
+    })
+    expect(await bare.zrange(keys.session('s'), '0', '-1')).toEqual(['m'])
+  })
+
+  test('makes neither where its stream is full; keeps times and lane', async () => {
+    expect(await send(['{s}:m', '1 :500:@w'], ['{s}:n', '1 '], ['{s:2}:o:p', '2 '])).toEqual([1, '', 1])
+    const expires = await bare.hmget(keys.task('s', 'm'), 'expires_at', 'created_at', 'lane')
+    expect([Number(expires[0]) - Number(expires[1]), expires[2]]).toEqual([500, '@w'])
+    expect(await bare.exists(keys.task('s', 'n'))).toBe(0)
+    expect(await bare.zrange(keys.session('s:2'), '0', '-1')).toEqual(['o:p'])
   })
 })
 
