@@ -48,8 +48,9 @@ describe('a send', () => {
       status: 'QUEUED',
       userCode: 'u',
     })
+    const { keys } = house
     expect([...(await snapshot(house)).keys()]).toEqual(
-      [house.keys.control('agent'), house.keys.session('s'), house.keys.task('s', sent.messageId)].sort(),
+      [keys.control('agent'), keys.newest(), keys.session('s'), keys.task('s', sent.messageId)].sort(),
     )
   })
 
