@@ -28,9 +28,10 @@ export class ControlLeases {
     this.#consumer = consumer
   }
 
-  /** Resolves when Redis answers. */
-  async reach(): Promise<void> {
-    await this.#redis.call('PING')
+  /** Resolves when Redis answers, with its time in Unix ms; on a Cluster, whose nodes have several, with nothing. */
+  async reach(): Promise<number | undefined> {
+    const now = await this.#redis.now()
+    return this.#redis.isCluster ? undefined : now
   }
 
   /**
@@ -53,12 +54,14 @@ export class ControlLeases {
    * (on one Redis: all) in one call.
    *
    * @param cursors - Per stream's key, where its last walk ended; moved on to where this one did.
+   * @param until - Nothing is taken after this time, in Unix ms by Redis' clock. Default: no such time.
    */
   async reclaim(
     streams: readonly ControlStream[],
     idleMs: number,
     count: number,
     cursors: Map<string, string>,
+    until?: number,
   ): Promise<{ entries: readonly TakenEntry[]; fault: Error | undefined }> {
     const entries: TakenEntry[] = []
     let fault: Error | undefined
@@ -66,7 +69,7 @@ export class ControlLeases {
     for (const part of slotGroups(this.#redis.isCluster, streams, ({ key }) => key)) {
       const left = count - entries.length
       if (left <= 0) break
-      const limits = [this.#group, this.#consumer, idleMs, left, MOST_RECLAIMED]
+      const limits = [this.#group, this.#consumer, idleMs, left, MOST_RECLAIMED, until ?? '']
       const [walked, error] = await this.#redis.script<[ReclaimReply[], string]>(
         'reclaim',
         part.map(({ key }) => key),

@@ -33,6 +33,8 @@ export class Reclaimer extends Service {
   readonly #patrol: Patrol
   #cleanedAt = performance.now()
   #reachedAt = 0
+  /** The same by Redis' clock, if there is one. */
+  #reachedTime: number | undefined
   /** It is time to look, but there was no room. */
   #isDue = false
 
@@ -65,7 +67,8 @@ export class Reclaimer extends Service {
    * room for what the dead have left.
    */
   async goFirst(): Promise<void> {
-    if (!this.#isDue) return
+    // It stays due while it cannot be told who lives.
+    if (!this.#isDue || this.#isAway) return
     this.#isDue = false
     await this.#walk()
   }
@@ -96,11 +99,21 @@ export class Reclaimer extends Service {
   }
 
   async #meetRedis(signal: AbortSignal): Promise<void> {
-    await this.#leases.reach()
-    const awayMs = performance.now() - this.#reachedAt
-    if (awayMs < Math.max(this.#leaseMs * AWAY_SHARE, AWAY_LEAST_MS)) return
+    const time = await this.#leases.reach()
+    if (!this.#isAway) {
+      this.#reachedTime = time
+      return
+    }
     await sleep(this.#leaseMs * IDLE_SHARE + GRACE_MS, signal)
-    await this.#leases.reach()
+    this.#reachedTime = await this.#leases.reach()
+  }
+
+  get #isAway(): boolean {
+    return performance.now() - this.#reachedAt >= this.#awayMs
+  }
+
+  get #awayMs(): number {
+    return Math.max(this.#leaseMs * AWAY_SHARE, AWAY_LEAST_MS)
   }
 
   /** Walks over all streams, lane after lane, in one call: an idle worker's walk costs one however many there are. */
@@ -108,7 +121,9 @@ export class Reclaimer extends Service {
     const count = this.#slots.free
     if (count <= 0 || !this.isRunning) return
     const idleMs = this.#leaseMs * IDLE_SHARE
-    const { entries, fault } = await this.#leases.reclaim(this.#streams, idleMs, count, this.#cursors)
+    // Should Redis go away between meeting it and this call, the call is carried out when it is back.
+    const until = this.#reachedTime === undefined ? undefined : this.#reachedTime + this.#awayMs
+    const { entries, fault } = await this.#leases.reclaim(this.#streams, idleMs, count, this.#cursors, until)
     if (entries.length > 0) {
       const taken = entries.map(({ stream, id }) => `${stream.key} ${id}`)
       this.#logger.info({ entries: taken }, 'took over tasks whose worker was silent')

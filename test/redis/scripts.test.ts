@@ -184,7 +184,7 @@ describe('settle, release, reclaim, renew, surrender, remove-consumers', () => {
 
   type Reclaimed = [[cursor: string, taken: [string, string[], number][]][], error: string]
   const reclaim = (on: string[], most: number, ...cursors: string[]) =>
-    run<Reclaimed>('reclaim', on, [GROUP, 'w-2', 30_000, most, 100, ...cursors])
+    run<Reclaimed>('reclaim', on, [GROUP, 'w-2', 30_000, most, 100, '', ...cursors])
 
   test('reclaim takes over what has been silent, in place, counts deliveries, and goes on from its cursor', async () => {
     await take('w', 3)
@@ -195,6 +195,20 @@ describe('settle, release, reclaim, renew, surrender, remove-consumers', () => {
     expect((await pending()).map(({ consumer }) => consumer)).toEqual(['w-2', 'w-2', 'w'])
     expect(await data()).toEqual(['1', '2', '3'])
     expect(await reclaim([a], 10, '0-0')).toEqual([[['0-0', []]], ''])
+  })
+
+  test('reclaim takes nothing after the time until which it is meant', async () => {
+    await take('w', 1)
+    await makeIdle('w', ids[0] as string, 60_000)
+    const until = async (ms: number) => {
+      const args = [GROUP, 'w-2', 30_000, 10, 100, (await now()) + ms, '5-5']
+      return (await run<Reclaimed>('reclaim', [a], args))[0][0]
+    }
+    expect(await until(-1)).toEqual(['5-5', []])
+    expect((await pending()).map(({ consumer }) => consumer)).toEqual(['w'])
+    expect(await run<Reclaimed>('reclaim', [a], [GROUP, 'w-2', 30_000, 10, 100, (await now()) + 5_000, '0-0'])).toEqual(
+      [[['0-0', [[ids[0], ['data', '1'], 2]]]], ''],
+    )
   })
 
   test('reclaim passes over what was deleted while it was pending', async () => {
@@ -221,7 +235,7 @@ describe('settle, release, reclaim, renew, surrender, remove-consumers', () => {
       ['0-0', []],
       [first[2]?.[0], []],
     ])
-    const limited = await run<Reclaimed>('reclaim', [b, a], [GROUP, 'w-3', 30_000, 100, 1, '0-0', '0-0'])
+    const limited = await run<Reclaimed>('reclaim', [b, a], [GROUP, 'w-3', 30_000, 100, 1, '', '0-0', '0-0'])
     expect(limited[0].map(([, taken]) => taken.map(([id]) => id))).toEqual([[], [ids[1]]])
   })
 
@@ -318,7 +332,7 @@ test('a server that has become read-only is told as such by every script that ga
   await replica.replicaof('127.0.0.1', 1)
   const take = replica.eval(LUA.take.source, 1, 'a', 'g', 'w', 5, 1, '', '', 1, 1, 5)
   await expect(take).rejects.toThrow(/^READONLY/)
-  const reclaim = replica.eval(LUA.reclaim.source, 1, 'a', 'g', 'w', 0, 5, 100, '0-0')
+  const reclaim = replica.eval(LUA.reclaim.source, 1, 'a', 'g', 'w', 0, 5, 100, '', '0-0')
   await expect(reclaim).rejects.toThrow(/^READONLY/)
 })
 
