@@ -80,8 +80,9 @@ export class Dispatcher {
     this.#presence = options.presence
     this.#maxPayloadBytes = options.maxPayloadBytes
     this.#batcher = new Batcher({
-      maxItems: 100,
-      maxInFlight: 4,
+      // Measured with 100 sends in flight: in batches of 100 client and server wait for each other, and a third less goes out.
+      maxItems: 16,
+      maxInFlight: 8,
       weigh: ({ data }) => data.length,
       run: async (batch) => {
         const answers = await (isCluster ? inTwoSteps(batch, control, records) : control.send(batch))
