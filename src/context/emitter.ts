@@ -6,7 +6,7 @@ import type { Commit, CommitAnswer, CommitEnd, DataWriter } from '../store/data-
 import { type CancelRequest, endedFence, parkedFence, type Replay } from '../store/task-records.ts'
 import { type Deferred, deferred } from '../util/deferred.ts'
 import { type Held, HoldBack, type Said } from './hold-back.ts'
-import { JoinedChunks, type Pending } from './pending.ts'
+import { JoinedChunks, type Pending, takeBatch } from './pending.ts'
 import { Sum } from './sum.ts'
 
 /** Ownership of a task by one attempt, as far as writing needs it. */
@@ -21,8 +21,6 @@ type Done = EventBody & { type: 'done' }
 
 /** A sum that no other is equal to. */
 const UNKNOWN = '-'
-const MAX_EVENTS_PER_COMMIT = 256
-const MAX_LENGTH_PER_COMMIT = 262_144
 /** Text beyond this is not kept as the task's content; whoever wants it reads the stream. */
 const MAX_TEXT_LENGTH = 262_144
 
@@ -393,28 +391,13 @@ export class Emitter {
     this.#sending = true
     let batch: readonly Pending[] = []
     const source = () => {
-      batch = this.#takeBatch()
+      batch = takeBatch(this.#queue)
       return this.#toCommit(batch)
     }
     this.#writer.put(source, {
       resolve: (answer) => this.#settle(batch, answer),
       reject: (error) => this.#fail(batch, error),
     })
-  }
-
-  /** What goes out together: as much as one call of the server should carry for one task. */
-  #takeBatch(): readonly Pending[] {
-    let size = 0
-    let length = 0
-    while (size < this.#queue.length && size < MAX_EVENTS_PER_COMMIT) {
-      length += (this.#queue[size] as Pending).length
-      if (size > 0 && length > MAX_LENGTH_PER_COMMIT) break
-      size += 1
-    }
-    if (size < this.#queue.length) return this.#queue.splice(0, size)
-    const all = this.#queue
-    this.#queue = []
-    return all
   }
 
   #toCommit(batch: readonly Pending[]): Commit {

@@ -1,6 +1,9 @@
 import type { CommitEnd } from '../store/data-streams.ts'
 import { type Deferred, deferred } from '../util/deferred.ts'
 
+const MAX_EVENTS_PER_COMMIT = 256
+const MAX_LENGTH_PER_COMMIT = 262_144
+
 /** An event that waits to be written. */
 export interface Pending {
   readonly json: string
@@ -53,4 +56,16 @@ export class JoinedChunks implements Pending {
     this.#json ??= this.#encode(this.#texts.join(''))
     return this.#json
   }
+}
+
+/** Takes from a queue what goes out together: as much as one call of the server should carry for one task. */
+export function takeBatch(queue: Pending[]): readonly Pending[] {
+  let size = 0
+  let length = 0
+  while (size < queue.length && size < MAX_EVENTS_PER_COMMIT) {
+    length += (queue[size] as Pending).length
+    if (size > 0 && length > MAX_LENGTH_PER_COMMIT) break
+    size += 1
+  }
+  return queue.splice(0, size)
 }

@@ -1,14 +1,7 @@
-import { HISTORY_ROLES, type HistoryContent, type HistoryRole } from '../agent/history.ts'
+import { HISTORY_ROLES, type HistoryMessage, type HistoryRole } from '../agent/history.ts'
 
 /** A message as the log takes it and gives it back. */
-export interface LogMessage {
-  readonly role: HistoryRole
-  readonly content: HistoryContent
-  readonly messageId: string
-  readonly metadata: Readonly<Record<string, unknown>>
-  readonly createdAt: number
-  readonly fencingToken: number
-}
+export type LogMessage = Omit<HistoryMessage, 'id' | 'sessionId'>
 
 /** A message with its position, which only grows, and that of the one before it of the same owner. */
 export interface LogRecord extends LogMessage {

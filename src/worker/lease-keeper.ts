@@ -105,8 +105,8 @@ export class LeaseKeeper extends Service {
   async keep(): Promise<void> {
     this.#table.beat(0)
     this.#pulse = setInterval(() => this.#table.beat(this.#running()), PULSE_MS)
+    this.#isKeeping = true
     try {
-      this.#isKeeping = true
       if (this.#place === undefined) this.#runHere(this.#fault)
       else this.#place.run(this.#data())
     } catch (error) {
@@ -147,10 +147,10 @@ export class LeaseKeeper extends Service {
     else if (message.kind === 'log') this.#logger[message.level](message.fields, message.message)
     else if (message.kind === 'lost') this.#onLost()
     else if (message.kind === 'ended') this.#ended.resolve()
+    else if (message.code !== 'GW_WORKER_ID_TAKEN') this.#runHere(message.message)
     else {
       this.#ended.resolve()
-      if (message.code === 'GW_WORKER_ID_TAKEN') this.#onReplaced(message.message)
-      else this.#runHere(message.message)
+      this.#onReplaced(message.message)
     }
   }
 

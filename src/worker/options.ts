@@ -122,8 +122,9 @@ export interface RunWorkerOptions {
    */
   readonly suspendAfterMs?: number
   /**
-   * Chunks that a task emits within so many ms become one event, at most 1,000: tokens of a model cost a third so, and come
-   * so much later. Chunks with metadata stay by themselves. Default 0: each chunk is an event.
+   * Chunks that a task emits within so many ms become one event, at most 1,000: tokens of a model cost a seventh of
+   * Redis' time so, and come so much later. A handler that awaits each has none to join it with, and chunks with metadata stay
+   * by themselves. Default 0: each chunk is an event.
    */
   readonly coalesceMs?: number
   /**
