@@ -105,13 +105,20 @@ describe('byclaw-worker', { timeout: 120_000 }, () => {
     expect((await program.end()).code).toBe(0)
   })
 
-  test('what a plugin throws shows its own file and line', async () => {
+  test('what a plugin throws shows its own file and line, long after it was loaded', async () => {
     const folder = await project({
       'agent.ts': [
+        "import { setFlagsFromString } from 'node:v8'",
+        "import { runInNewContext } from 'node:vm'",
         "import { GatewayWorker } from 'byclaw-gateway-sdk'",
+        "setFlagsFromString('--expose-gc')",
         'export class Agent extends GatewayWorker {',
         "  getCapabilities() { return ['agent'] }",
-        "  processCommand(_: unknown, context: any) { return context.callTool('sayer_say', {}).catch((e: Error) => e.stack) }",
+        '  processCommand(_: unknown, context: any) {',
+        '    // What nobody holds any more is gone by then, as it is in a worker that has run for a while.',
+        "    runInNewContext('gc')()",
+        "    return context.callTool('sayer_say', {}).catch((e: Error) => e.stack)",
+        '  }',
         '}',
       ].join('\n'),
       'plugins/sayer/index.ts': sayPlugin('fail()', { head: "import { fail } from './fail.ts'" }),

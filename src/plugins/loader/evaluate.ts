@@ -14,6 +14,12 @@ interface CommonJsModule {
 }
 
 /**
+ * Node forgets a source map when the module record it came with is collected. A closure that names the record makes every
+ * function of the bundle hold it, called or not.
+ */
+const KEEPS_ITS_MAP = '\n;() => module'
+
+/**
  * Runs a bundle and answers what it exports. The module is in no cache: when nobody uses what it exports any more, all of it
  * is collected. With source maps switched on in the process (`--enable-source-maps`), stacks show the files as written.
  */
@@ -24,7 +30,7 @@ export function evaluate({ file, code, map }: Bundle, hosts: ReadonlyMap<string,
   module.paths = (Module as unknown as { _nodeModulePaths(from: string): string[] })._nodeModulePaths(folder)
   module.hosts = hosts
   const inline = Buffer.from(map).toString('base64')
-  module._compile(`${code}\n//# sourceMappingURL=data:application/json;base64,${inline}`, file)
+  module._compile(`${code}${KEEPS_ITS_MAP}\n//# sourceMappingURL=data:application/json;base64,${inline}`, file)
   return module.exports
 }
 
