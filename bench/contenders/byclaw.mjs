@@ -1,3 +1,4 @@
+import { readFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import { withResolvers } from '../lib/child.mjs'
 import { speak, tokensOf } from '../lib/chunks.mjs'
@@ -170,8 +171,8 @@ const doneEvents = async (redis, sessions) => {
 
 /** Its scripts by their SHA, to name them in a profile. */
 const scriptNames = async () => {
-  const { LUA } = await import('../../dist/redis/lua.generated.js')
-  return Object.fromEntries(Object.entries(LUA).map(([name, { sha }]) => [sha, name]))
+  const baked = await readFile(new URL('../../src/redis/lua.generated.ts', import.meta.url), 'utf8')
+  return Object.fromEntries(Array.from(baked.matchAll(/^ +(\w+): \{ sha: '(\w+)'/gm), ([, name, sha]) => [sha, name]))
 }
 
 export const contender = {

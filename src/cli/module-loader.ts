@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs'
 import { register } from 'node:module'
 import path from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
+import { ownFile } from '../util/own-file.ts'
 import { FROM_SCHEME } from './module-hooks.ts'
 
 /** Imports the user's modules: JavaScript as Node does it, TypeScript through tsx. */
@@ -39,7 +40,7 @@ export class ModuleLoader {
   #hook(): void {
     if (this.#isHooked && !this.#speaksTypeScript) return
     this.#isHooked = true
-    register(`./module-hooks${path.extname(import.meta.url)}`, import.meta.url)
+    register(ownFile('cli/module-hooks'))
   }
 }
 

@@ -1,4 +1,5 @@
 import { Worker } from 'node:worker_threads'
+import { ownFile } from '../util/own-file.ts'
 import type { LeaseLoopData } from './lease-loop.ts'
 import type { LeaseMessage, LeaseOrder } from './lease-thread.ts'
 
@@ -77,9 +78,10 @@ export class LeaseHost {
 }
 
 function openThread(): Worker {
-  if (import.meta.url.endsWith('.js')) return new Worker(new URL('./lease-thread.js', import.meta.url))
+  const file = ownFile('worker/lease-thread')
+  if (file.pathname.endsWith('.js')) return new Worker(file)
   // Source that runs without a build step (tests, development) needs its loader in the thread, too.
-  const file = new URL('./lease-thread.ts', import.meta.url).href
-  const load = `import('tsx/esm/api').then(({ tsImport }) => tsImport(${JSON.stringify(file)}, ${JSON.stringify(file)}))`
+  const name = JSON.stringify(file.href)
+  const load = `import('tsx/esm/api').then(({ tsImport }) => tsImport(${name}, ${name}))`
   return new Worker(load, { eval: true })
 }

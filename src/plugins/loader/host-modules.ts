@@ -1,11 +1,9 @@
 import { createRequire } from 'node:module'
-import path from 'node:path'
 import { pathToFileURL } from 'node:url'
+import { ownFile } from '../../util/own-file.ts'
 
 type Namespace = Readonly<Record<string, unknown>>
 
-/** The library's face, beside this very file: in a plugin its name means the copy that runs the worker, and no other. */
-const FACE = new URL(`../../index${path.extname(import.meta.url)}`, import.meta.url)
 const LIBRARY = 'byclaw-gateway-sdk'
 
 /** What a plugin shares with the worker that loads it: this library and its zod. */
@@ -27,7 +25,8 @@ export class HostModules {
   }
 
   async #locate(name: string): Promise<string> {
-    if (name === LIBRARY) return FACE.href
+    // In a plugin the library's name means the copy that runs the worker, and no other.
+    if (name === LIBRARY) return ownFile('index').href
     if (!name.startsWith(`${LIBRARY}/`)) return name
     // By its own name a package finds its sub-paths wherever it is installed.
     return pathToFileURL(createRequire(import.meta.url).resolve(name)).href
