@@ -29,6 +29,7 @@ await build({
   platform: 'node',
   target: 'node20.19',
   packages: 'external',
+  minifySyntax: true,
   sourcemap: true,
   sourcesContent: false,
   logLevel: 'warning',

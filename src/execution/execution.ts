@@ -2,7 +2,7 @@ import type { AgentContext } from '../agent/context.ts'
 import type { AgentContract } from '../agent/contract.ts'
 import { checkSchema } from '../agent/schema.ts'
 import type { GatewayWorker } from '../agent/worker.ts'
-import { type DurableResources, DurableTask, type DurableTaskOptions } from '../context/durable/durable-task.ts'
+import { type DurableResources, DurableTask } from '../context/durable/durable-task.ts'
 import type { Journal } from '../context/durable/journal.ts'
 import { NO_SEAT, type Seat } from '../context/durable/seat.ts'
 import { Emitter } from '../context/emitter.ts'
@@ -189,15 +189,12 @@ export class Execution implements Placed {
   #makeDurable(journal: Journal): DurableTask {
     const { header, agentType, ownership, entry, replay } = this.assignment
     const context = this.#context
-    const task: Omit<DurableTaskOptions, 'hooks' | 'isBusy'> = {
+    return new DurableTask({
       ...{ resources: this.#resources.durable, header, agentType, ownership, journal },
-      ...{ emitter: this.#emitter, signal: this.#signal, seat: this.#seat, logger: () => context.logger },
+      ...{ emitter: this.#emitter, signal: this.#signal, seat: this.#seat, plugins: this.#plugins },
       ...{ priority: entry.stream.priority, data: entryField(entry.raw, DATA_FIELD) ?? '' },
       restarts: replay?.restarts ?? 0,
-      plugins: this.#plugins,
-    }
-    return new DurableTask({
-      ...task,
+      logger: () => context.logger,
       isBusy: () => context.isBusy,
       hooks: {
         onLost: (holder) => this.lose(holder),

@@ -152,7 +152,7 @@ export class Reception {
         const ids = { sessionId, messageId, traceId, parentMessageId, userCode }
         const { priority } = entry.stream
         const lane = workerOfLane(priority) === undefined ? undefined : priority
-        return { ...ids, agentType, expiresInMs: options?.expiresInMs, lane }
+        return { agentType, expiresInMs: options?.expiresInMs, lane, ...ids }
       }),
     )
     const again = await this.#records.begin(

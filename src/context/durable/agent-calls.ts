@@ -61,7 +61,7 @@ export class AgentCalls {
     return Promise.all(
       callings.map(async ({ messageId, call, reply }): Promise<GroupReply> => {
         try {
-          return { ...(await reply), agentType: call.targetAgentType }
+          return { agentType: call.targetAgentType, ...(await reply) }
         } catch (error) {
           if (!(error instanceof AgentCallError)) throw error
           if (failFast && !failed) {
@@ -155,7 +155,7 @@ export class AgentCalls {
   #open(call: CheckedCall, op: Operation, messageId: string): Promise<NoteAnswer> {
     const { resources, emitter, ref } = this.#task
     const called = this.#toTask(call, messageId)
-    return resources.journals.open({ ...ref, op: op.key, entry: op.json, sum: emitter.sum(), called })
+    return resources.journals.open({ op: op.key, entry: op.json, sum: emitter.sum(), called, ...ref })
   }
 
   /** The same call has the same id, however often it is made. */
@@ -185,7 +185,7 @@ export class AgentCalls {
       throw new GatewayError('GW_PAYLOAD_TOO_LARGE', { field: 'the call', bytes, limit: resources.maxPayloadBytes })
     }
     const ids = { messageId, agentType: targetAgentType, traceId, userCode, parentMessageId }
-    return { ...ids, replies: waitForReply, priority, data }
+    return { replies: waitForReply, priority, data, ...ids }
   }
 
   /** Whoever cannot be reached now is cancelled when this task runs again, or ends for nobody. */

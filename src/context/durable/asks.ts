@@ -29,11 +29,11 @@ export async function askUser(task: DurableTask, question: string | Question): P
   const open = async () => {
     // What was said before is to stand before the question.
     await emitter.flushed()
-    const entry = JSON.stringify({ ...(JSON.parse(op.json) as object), i: askId, p: prompt, s: schema, o: options })
+    const entry = JSON.stringify({ i: askId, p: prompt, s: schema, o: options, ...(JSON.parse(op.json) as object) })
     const body = { type: 'ask_user', askId, prompt, schema, options } as const
     const event = eventEncoder(header, task.agentType)(body, task.attempt)
     const { streamTtlMs, streamMaxLength } = resources
-    const note = { ...ref, op: op.key, entry, sum: emitter.sum(), event, streamTtlMs, streamMaxLength }
+    const note = { op: op.key, entry, sum: emitter.sum(), event, streamTtlMs, streamMaxLength, ...ref }
     const answer = await resources.journals.ask(note)
     if (timeoutMs !== undefined && answer.status === 'noted' && answer.text === '') {
       await startDeadline(task, op, timeoutMs, '{"s":"TIMEOUT"}')

@@ -216,7 +216,7 @@ export class DurableTask implements WaitingTask {
     const entry = op.entry === undefined ? op.json : ''
     // Of a large result a replay first knows all but the value itself.
     const short = isObject(value) ? JSON.stringify({ ...value, v: undefined }) : 'null'
-    const note = { ...ref, op: op.key, entry, result: JSON.stringify(value ?? null), short, sum: emitter.sum() }
+    const note = { op: op.key, entry, result: JSON.stringify(value ?? null), short, sum: emitter.sum(), ...ref }
     const result = parseResult(this.noted(await this.resources.journals.close(note)))
     this.#newest = Math.max(this.#newest, result.order)
     // Nobody else can have written one, so what lies elsewhere is this.
@@ -282,7 +282,7 @@ export class DurableTask implements WaitingTask {
       const { agentType: capability, ref } = this
       const { priority, data } = this.#options
       const waitsFor = this.#waits.has('user') ? 'user' : this.#waits.has('agent') ? 'agent' : 'timer'
-      const parking = { ...ref, waitsFor, capability, priority, data, ops: this.#waits.ops } as const
+      const parking = { waitsFor, capability, priority, data, ops: this.#waits.ops, ...ref } as const
       const answer = await this.resources.journals.park(parking)
       if (answer.status === 'ready') await this.look()
       else if (answer.status === 'parked') this.#leave()

@@ -210,5 +210,5 @@ function parseEntry(text: string): Entry {
   const json = parseJson(text.slice(space + 1))
   const { k, m, h, a } = json.ok && isObject(json.value) ? json.value : {}
   const about = { kind: String(k), name: String(m), hash: String(h), shown: String(a) }
-  return { ...about, openedAt: Number(openedAt), after }
+  return { openedAt: Number(openedAt), after, ...about }
 }

@@ -73,7 +73,7 @@ export class Steps {
       emitter.release()
       if (op.entry === undefined) {
         await emitter.flushed()
-        const note = { ...ref, op: op.key, entry: op.json, sum: emitter.sum(), isStep: true }
+        const note = { op: op.key, entry: op.json, sum: emitter.sum(), isStep: true, ...ref }
         task.noted(await resources.journals.open(note))
       } else if (!emitter.isAfresh) {
         await this.#takeBack(op.key, op.entry.after)

@@ -16,7 +16,7 @@ export async function sleep(task: DurableTask, ms: number): Promise<void> {
   const isShort = msLeft(task, op, ms) < resources.suspendAfterMs
   let timer: NodeJS.Timeout | undefined
   const open = async () => {
-    const answer = await resources.journals.open({ ...ref, op: op.key, entry: op.json, sum: emitter.sum() })
+    const answer = await resources.journals.open({ op: op.key, entry: op.json, sum: emitter.sum(), ...ref })
     if (answer.status !== 'noted' || answer.text !== '') return answer
     if (isShort) timer = setTimeout(() => void wake(), msLeft(task, op, ms))
     else await startDeadline(task, op, ms, 'null')
@@ -24,7 +24,7 @@ export async function sleep(task: DurableTask, ms: number): Promise<void> {
   }
   const wake = async () => {
     try {
-      const note = { ...ref, op: op.key, entry: '', result: 'null', sum: emitter.sum() }
+      const note = { op: op.key, entry: '', result: 'null', sum: emitter.sum(), ...ref }
       task.hear(op.key, task.noted(await resources.journals.close(note)))
     } catch (error) {
       // A task that is not this attempt's any more needs no waking; all else is tried again.
