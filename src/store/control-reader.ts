@@ -158,7 +158,7 @@ export class ControlReader {
     if (begun.length === 0) return entries
     return entries.map((entry) => {
       const found = begun.find(([key, id]) => key === entry.stream.key && id === entry.id)
-      return found === undefined ? entry : { begun: found.slice(2), ...entry, maybeBegun: true }
+      return found === undefined ? entry : { ...entry, maybeBegun: true, begun: found.slice(2) }
     })
   }
 

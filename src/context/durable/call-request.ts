@@ -37,7 +37,7 @@ export type CheckedCall = Omit<z.infer<typeof schema>, 'content'> & {
 /** @throws GatewayError `GW_INVALID_ARGUMENT` that names the field. */
 export function checkCall(call: AgentCall | ContractCall): CheckedCall {
   const { target: contract, ...rest } = { target: undefined, ...call }
-  const plain = contract === undefined ? rest : { targetAgentType: contract.agentType, ...rest }
+  const plain = contract === undefined ? rest : { ...rest, targetAgentType: contract.agentType }
   const checked = parseOptions(schema, plain)
   const fault = contentFault(checked.content)
   if (fault === null) return { contract, ...checked, content: checked.content as CommandContent }
