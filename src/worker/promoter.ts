@@ -6,6 +6,7 @@ import type { Agenda, AgendaItem, ReadyItem, TakenItem } from '../store/agenda.t
 import type { ControlWriter } from '../store/control-writer.ts'
 import type { Journals } from '../store/journals.ts'
 import type { Stage, Stages } from '../store/stages.ts'
+import { sleep } from '../util/sleep.ts'
 import { Patrol } from './patrol.ts'
 import { Upcoming } from './upcoming.ts'
 
@@ -14,6 +15,9 @@ const STANDBY_JITTER_MS = 200
 const RETRY_MS = 500
 /** So many tasks go to their streams in one write: the server works on one while the next is put together. */
 const WRITE_ITEMS = 250
+/** More of them are struck out only this much later, in ms: what else is due at that moment goes first. */
+const PROMPTLY_STRUCK = 50
+const STRIKE_AFTER_MS = 100
 
 /** What a keeper knows of its shard. */
 interface Held {
@@ -41,6 +45,7 @@ export class Promoter extends Service {
   /** One per shard. */
   readonly #patrols: readonly Patrol[]
   readonly #striking = new Set<Promise<unknown>>()
+  readonly #stopping = new AbortController()
   readonly #held: ReadonlyMap<number, Held>
   /** The stages that tasks were laid down on. */
   readonly #stageOf = new WeakMap<AgendaItem, Stage>()
@@ -88,6 +93,7 @@ export class Promoter extends Service {
   }
 
   protected override async onStop(): Promise<void> {
+    this.#stopping.abort()
     await Promise.all(this.#patrols.map((patrol) => patrol.stop()))
     await Promise.all(this.#striking)
     try {
@@ -192,17 +198,18 @@ export class Promoter extends Service {
 
   /** Goes on behind the next look, which does not see these items: what is not struck out is due again only after a while. */
   #strikeOut(shard: number, items: readonly AgendaItem[]): void {
-    const striking: Promise<unknown> = this.#agenda.remove(shard, items).then(
-      () => this.#striking.delete(striking),
-      (error: unknown) => {
-        this.#striking.delete(striking)
-        this.#logger.warn(
-          { shard, reason: errorMessage(error) },
-          'what was done stays on the agenda, and is done again',
-        )
-      },
-    )
+    const striking: Promise<unknown> = this.#strike(shard, items).finally(() => this.#striking.delete(striking))
     this.#striking.add(striking)
+  }
+
+  async #strike(shard: number, items: readonly AgendaItem[]): Promise<void> {
+    if (items.length > PROMPTLY_STRUCK) await sleep(STRIKE_AFTER_MS, this.#stopping.signal)
+    try {
+      await this.#agenda.remove(shard, items)
+    } catch (error) {
+      const reason = errorMessage(error)
+      this.#logger.warn({ shard, reason }, 'what was done stays on the agenda, and is done again')
+    }
   }
 
   async #expire({ sessionId, messageId }: AgendaItem): Promise<void> {
