@@ -21,7 +21,8 @@
 -- a lost answer appends only what is missing. One push carries all events of the call: `<id before> <ids…>\n<event>\n…`.
 -- Nobody listening, nothing is pushed: a reader subscribes first and then reads the stream.
 -- What costs here is the number of redis.call, so all that can wait for the next re-arming does.
-local time = redis.call('TIME')
+local call = redis.call
+local time = call('TIME')
 local now_number = time[1] * 1000 + math.floor(time[2] / 1000)
 local now = string.format('%.0f', now_number)
 -- A session's index outlives the longest wait in it. While a task is suspended, which its score says, it has no end.
@@ -91,15 +92,15 @@ for i = 1, #KEYS / 3 do
     local id = ''
     if last > written then
       local from = math.max(first, written + 1)
-      local push
+      local ids
       if listeners[2 * i] > 0 then
         local before = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)
-        push = { before[1] and before[1][1] or '0-0' }
+        ids = { before[1] and before[1][1] or '0-0' }
       end
       for number = from, last do
         local body = ARGV[events_at + number - first]
         if number > from then
-          id = redis.call('XADD', stream, '*', 'data', body)
+          id = call('XADD', stream, '*', 'data', body)
         else
           id = arm == '' and redis.call('XADD', stream, 'NOMKSTREAM', 'MAXLEN', '~', max_length, '*', 'data', body)
           if not id then
@@ -108,12 +109,12 @@ for i = 1, #KEYS / 3 do
             if arm == '' then arm = '1' end
           end
         end
-        if push then
-          push[1] = push[1] .. ' ' .. id
-          push[#push + 1] = body
-        end
+        if ids then ids[#ids + 1] = id end
       end
-      if push then redis.call(publish, stream, table.concat(push, '\n')) end
+      if ids then
+        local bodies = table.concat(ARGV, '\n', events_at + from - first, fields_at - 1)
+        redis.call(publish, stream, table.concat(ids, ' ') .. '\n' .. bodies)
+      end
     end
     if letter == 'T' then
       if redis.call('ZCOUNT', index, 1e15, '+inf') == 0 then lasts(index, index_ttl + ARGV[fields_at + 1]) end
