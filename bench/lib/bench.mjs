@@ -91,10 +91,12 @@ export const runBench = async (options) => {
     console.log(heading)
     const groups = []
     if (options.profile) await clearProfiles()
-    for (const scenario of chosenScenarios(options))
+    for (const scenario of chosenScenarios(options)) {
       groups.push(...(await runScenario(scenario, contenders, environment)))
+      // It takes an hour: what was measured is kept, should the rest be interrupted.
+      await publish(options, heading, groups, contenders)
+    }
     if (options.profile) console.log(`\n${await describeProfiles()}\n\n${await describeRedisTime(groups)}`)
-    await publish(options, heading, groups, contenders)
     const isJudged = options.quick && options.contenders === undefined
     const broken = isJudged ? await brokenTwice(groups, environment) : []
     const faults = new Set([...voidRows(groups), ...broken])
