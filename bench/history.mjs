@@ -1,6 +1,7 @@
-// What a history costs: `node bench/history.mjs [--tasks 20000] [--rounds 3] [--rows 1000000] [--only drain,pace,read]`, after
-// `npm run build`. It starts a Redis and a Postgres of its own.
+// What a history costs: `node bench/history.mjs [--tasks 20000] [--rounds 3] [--rows 1000000] [--only latency,drain,pace,read]`,
+// after `npm run build`. It starts a Redis and a Postgres of its own.
 //
+// latency: idle, one task at a time: send → first chunk → done at the reader, without a history and with each, interleaved.
 // drain: CPU of the worker per task without a history and with each, interleaved; the answers are stored before the ends.
 // pace:  so many messages a second into Postgres while the worker that says them runs.
 // read:  the last 20 messages of a session in a table with so many rows, those of a session far from each other.
@@ -21,7 +22,7 @@ const { values } = parseArgs({
     tasks: { type: 'string', default: '20000' },
     rounds: { type: 'string', default: '3' },
     rows: { type: 'string', default: '1000000' },
-    only: { type: 'string', default: 'drain,pace,read' },
+    only: { type: 'string', default: 'latency,drain,pace,read' },
   },
 })
 const [TASKS, ROUNDS, ROWS] = [values.tasks, values.rounds, values.rows].map(Number)
@@ -32,6 +33,8 @@ const CONCURRENCY = 100
 const PACE_TASKS_PER_S = 2_500
 const PACE_SECONDS = 10
 const PAGE = 20
+const SENDS = 1_500
+const WARM_SENDS = 1_500
 const READS = 3_000
 const WARM_READS = 200
 const SESSIONS = 100_000
@@ -95,8 +98,44 @@ async function drainOnce(history) {
   }
 }
 
+const kinds = { off: 'off', memory: 'memory', redis: 'redis', postgres: postgres.url }
+
+async function latencyOnce(history) {
+  await server.redis.flushall()
+  const remote = { contender: 'byclaw', port: server.port, variant: { history } }
+  const worker = startCrew()
+  const client = startChild('client-process')
+  try {
+    const tasks = WARM_SENDS + SENDS
+    await worker.start({ ...remote, queues: ['idle'], concurrency: CONCURRENCY, chunk: true, tasks })
+    await client.call('openAsker', { ...remote, queues: ['idle'] })
+    const ask = (from, to) => client.call('ask', { from, to, queues: 1, minGapMs: 1, maxGapMs: 3 })
+    await ask(0, WARM_SENDS)
+    const { chunks, ends } = await within(LIMIT_MS, `latency with ${history}`, ask(WARM_SENDS, tasks))
+    await client.call('closeAsker')
+    await worker.stop()
+    return { chunk: median(chunks), done: median(ends) }
+  } finally {
+    await Promise.all([client.close(), worker.close()])
+  }
+}
+
+async function latency() {
+  const samples = Object.fromEntries(Object.keys(kinds).map((kind) => [kind, []]))
+  for (let round = 0; round < ROUNDS; round += 1) {
+    for (const [kind, history] of Object.entries(kinds)) samples[kind].push(await latencyOnce(history))
+  }
+  console.log(`\nlatency, ${SENDS} tasks that say one chunk, one at a time, p50, median of ${ROUNDS} rounds`)
+  for (const [kind, all] of Object.entries(samples)) {
+    const of = (key) => {
+      const ratio = median(all.map((sample, round) => sample[key] / samples.off[round][key]))
+      return `${median(all.map((sample) => sample[key])).toFixed(2)} ms, ${ratio.toFixed(2)} × off`
+    }
+    console.log(`  ${kind.padEnd(9)} first chunk ${of('chunk')}; done ${of('done')}`)
+  }
+}
+
 async function drain() {
-  const kinds = { off: 'off', memory: 'memory', redis: 'redis', postgres: postgres.url }
   const samples = Object.fromEntries(Object.keys(kinds).map((kind) => [kind, []]))
   for (let round = 0; round < ROUNDS; round += 1) {
     for (const [kind, history] of Object.entries(kinds)) samples[kind].push(await drainOnce(history))
@@ -211,6 +250,7 @@ async function read() {
 
 try {
   console.log(await describeMachine(server))
+  if (PARTS.includes('latency')) await latency()
   if (PARTS.includes('drain')) await drain()
   if (PARTS.includes('pace')) await pace()
   if (PARTS.includes('read')) await read()

@@ -5,9 +5,9 @@ import type { RedisClient } from '../redis/client.ts'
 import type { Keys, LaneName } from '../redis/keys.ts'
 import { ControlWriter } from '../store/control-writer.ts'
 import { DataWriter, type Retention } from '../store/data-streams.ts'
+import { endedFence } from '../store/fence.ts'
 import { KeySpace } from '../store/key-space.ts'
 import type { TaskFacts } from '../store/task-facts.ts'
-import { endedFence } from '../store/task-records.ts'
 
 /**
  * Moves on what nothing moves any more: a task that waited for an answer and has it goes on; any other ends as a worker

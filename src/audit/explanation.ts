@@ -2,7 +2,7 @@ import type { TaskFault } from '../protocol/event.ts'
 import type { TaskRef } from '../protocol/ids.ts'
 import type { TerminalStatus } from '../protocol/status.ts'
 import type { LaneName } from '../redis/keys.ts'
-import type { CancelRequest } from '../store/task-records.ts'
+import type { CancelRequest } from '../store/cancel-request.ts'
 
 /** A worker, as far as it is known. */
 export interface WorkerSign {

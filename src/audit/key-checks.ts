@@ -1,5 +1,5 @@
+import { isEnded } from '../store/fence.ts'
 import type { FoundKey } from '../store/key-space.ts'
-import { isEnded } from '../store/task-records.ts'
 import type { Look } from './look.ts'
 
 /** A worker that is alive renews the time of its hash long before. */

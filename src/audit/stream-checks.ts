@@ -2,8 +2,8 @@ import { decodeCommand } from '../protocol/codec.ts'
 import type { TaskRef } from '../protocol/ids.ts'
 import type { LaneName } from '../redis/keys.ts'
 import type { SurveyedEntry } from '../store/control-survey.ts'
+import { isEnded, isUnbound } from '../store/fence.ts'
 import type { TaskFacts } from '../store/task-facts.ts'
-import { isEnded, isUnbound } from '../store/task-records.ts'
 import type { Look } from './look.ts'
 
 /** A control stream. */

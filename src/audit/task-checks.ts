@@ -1,6 +1,6 @@
+import { isEnded, isUnbound } from '../store/fence.ts'
 import type { FoundKey } from '../store/key-space.ts'
 import { lanesOfTask, type TaskFacts } from '../store/task-facts.ts'
-import { isEnded, isUnbound } from '../store/task-records.ts'
 import type { Look } from './look.ts'
 
 /** So many tasks are looked for on the agenda at once. */

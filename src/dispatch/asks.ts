@@ -2,8 +2,9 @@ import { z } from 'zod'
 import { errorMessage } from '../errors.ts'
 import type { TaskRef } from '../protocol/ids.ts'
 import { isObject, parseJson } from '../protocol/json.ts'
+import { isEnded } from '../store/fence.ts'
 import type { Journals } from '../store/journals.ts'
-import { isEnded, type TaskRecords } from '../store/task-records.ts'
+import type { TaskRecords } from '../store/task-records.ts'
 
 /** A question that waits for an answer. */
 export interface PendingAsk extends TaskRef {

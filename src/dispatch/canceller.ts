@@ -5,16 +5,10 @@ import { type CancelMode, CancelTaskCommand } from '../protocol/command.ts'
 import { cancelledDone } from '../protocol/endings.ts'
 import { newMessageId, newTraceId, type TaskRef } from '../protocol/ids.ts'
 import type { Agenda } from '../store/agenda.ts'
+import type { CancelRequest } from '../store/cancel-request.ts'
+import { epochOf, isCancelled, isUnbound, ownerOf } from '../store/fence.ts'
 import type { InboxWriter } from '../store/inbox.ts'
-import {
-  type CancelRequest,
-  epochOf,
-  isCancelled,
-  isUnbound,
-  ownerOf,
-  type TaskKin,
-  type TaskRecords,
-} from '../store/task-records.ts'
+import type { TaskKin, TaskRecords } from '../store/task-records.ts'
 import type { TaskEnder } from './task-ender.ts'
 
 /** What became of the wish to cancel a task; after either of the first two it ends as CANCELLED. */

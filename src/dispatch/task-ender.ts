@@ -2,7 +2,8 @@ import { cancelledDone, expiredDone } from '../protocol/endings.ts'
 import { type EventBody, eventEncoder } from '../protocol/event.ts'
 import type { TaskRef } from '../protocol/ids.ts'
 import type { CommitAnswer, DataWriter } from '../store/data-streams.ts'
-import { endedFence, isEnded, isUnbound, type TaskOutline, type TaskRecords } from '../store/task-records.ts'
+import { endedFence, isEnded, isUnbound } from '../store/fence.ts'
+import type { TaskOutline, TaskRecords } from '../store/task-records.ts'
 
 /** The end of a task that nobody runs, as its reader sees it. */
 type OutsideEnd = EventBody & { type: 'done'; status: 'CANCELLED' | 'EXPIRED' }

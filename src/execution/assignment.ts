@@ -2,8 +2,9 @@ import type { Ownership } from '../context/emitter.ts'
 import type { GatewayError } from '../errors.ts'
 import type { GatewayCommand } from '../protocol/command.ts'
 import type { MessageHeader } from '../protocol/header.ts'
+import type { Replay } from '../store/begin-answer.ts'
+import type { CancelRequest } from '../store/cancel-request.ts'
 import type { TakenEntry } from '../store/control-streams.ts'
-import type { CancelRequest, Replay } from '../store/task-records.ts'
 
 /** A task that this worker has begun: what was asked (or why it cannot be understood), and the ownership. */
 export interface Assignment {

@@ -1,6 +1,6 @@
 import type { Emitter } from '../context/emitter.ts'
 import type { TaskPlugins } from '../plugins/task-plugins.ts'
-import { isCancelled } from '../store/task-records.ts'
+import { isCancelled } from '../store/fence.ts'
 import type { Outcome } from './outcome.ts'
 
 /**

@@ -7,9 +7,9 @@ import { entryField, type RawEntry } from '../redis/streams.ts'
 import { Batcher } from '../util/batcher.ts'
 import { Answers, type RawTell, type Tell, toTells } from './answers.ts'
 import { Armings } from './armings.ts'
+import { type CancelRequest, parseCancel } from './cancel-request.ts'
 import { ControlWriter } from './control-writer.ts'
 import { InboxWriter } from './inbox.ts'
-import { type CancelRequest, parseCancel } from './task-records.ts'
 
 /** What is appended to a session's stream on behalf of a task, and perhaps the task's end. */
 export interface Commit extends TaskRef {

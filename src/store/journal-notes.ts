@@ -1,6 +1,6 @@
 import type { TaskRef } from '../protocol/ids.ts'
 import type { LaneName, Priority } from '../redis/keys.ts'
-import type { CancelRequest } from './task-records.ts'
+import type { CancelRequest } from './cancel-request.ts'
 
 /** The task that an operation calls. */
 export interface CalledTask {

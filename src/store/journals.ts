@@ -4,6 +4,7 @@ import type { RedisClient } from '../redis/client.ts'
 import { isShared, type Keys, type LaneName } from '../redis/keys.ts'
 import { Batcher } from '../util/batcher.ts'
 import { Answers, type RawTell, toTells } from './answers.ts'
+import { parseCancel } from './cancel-request.ts'
 import { ControlWriter } from './control-writer.ts'
 import { InboxWriter, inboxForm } from './inbox.ts'
 import type {
@@ -20,7 +21,6 @@ import type {
 } from './journal-notes.ts'
 import { type RawJournal, toFields, toRawJournal } from './raw-journal.ts'
 import { isElsewhere } from './recorded-result.ts'
-import { parseCancel } from './task-records.ts'
 
 /*
  * A task's journal is a hash. Its field `<operation>` is `<opened at, Unix ms> <entry as JSON>`, its field `=<operation>`

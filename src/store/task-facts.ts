@@ -3,7 +3,7 @@ import type { TaskRef } from '../protocol/ids.ts'
 import { isObject, parseJson } from '../protocol/json.ts'
 import type { RedisClient } from '../redis/client.ts'
 import { type Keys, type LaneName, PRIORITIES } from '../redis/keys.ts'
-import { type CancelRequest, parseCancel } from './task-records.ts'
+import { type CancelRequest, parseCancel } from './cancel-request.ts'
 
 /** The packed ownership of a task, taken apart: `state:epoch:entry:owner`. */
 export interface Fence {

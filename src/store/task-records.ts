@@ -1,77 +1,12 @@
 import type { TaskFault } from '../protocol/event.ts'
 import type { TaskRef } from '../protocol/ids.ts'
 import { parseJson } from '../protocol/json.ts'
-import type { TaskStatus, TerminalStatus } from '../protocol/status.ts'
+import type { TaskStatus } from '../protocol/status.ts'
 import type { RedisClient } from '../redis/client.ts'
 import type { Keys, LaneName } from '../redis/keys.ts'
-import { type RawJournal, toRawJournal } from './raw-journal.ts'
-
-/*
- * A task's record is a hash. Its field `fence` packs `state:epoch:entry:owner`, so that one string comparison decides
- * whether a writer still owns the task: the state as a letter, the number of the attempt's ownership (it only grows),
- * the id of the one control entry that may run the task, and the worker.
- */
-
-const STATUS_BY_LETTER: Readonly<Record<string, TaskStatus>> = {
-  Q: 'QUEUED',
-  D: 'DELAYED',
-  R: 'RUNNING',
-  T: 'RETRYING',
-  C: 'COMPLETED',
-  F: 'FAILED',
-  X: 'CANCELLED',
-  E: 'EXPIRED',
-  W: 'WAITING_AGENT',
-}
-
-const TERMINAL_LETTER: Readonly<Record<TerminalStatus, string>> = {
-  COMPLETED: 'C',
-  FAILED: 'F',
-  CANCELLED: 'X',
-  EXPIRED: 'E',
-}
-
-/** The fence of a task that ends while `fence` holds. */
-export function endedFence(fence: string, status: TerminalStatus): string {
-  return TERMINAL_LETTER[status] + fence.slice(1)
-}
-
-/** The fence of a task whose attempt failed while `fence` held, and which waits for the next; nobody owns it. */
-export function parkedFence(fence: string): string {
-  const [, epoch, entry] = fence.split(':')
-  return `T:${epoch}:${entry}:`
-}
-
-/** The fence of a task that was suspended while `fence` held; nobody owns it. */
-export function suspendedFence(fence: string): string {
-  const [, epoch, entry] = fence.split(':')
-  return `W:${epoch}:${entry}:`
-}
-
-/** True for a task that waits for an entry, for its time or for an answer, and that nobody owns. */
-export function isUnbound(fence: string): boolean {
-  return /^[QDTW]:/.test(fence)
-}
-
-/** True for a task that has its end. */
-export function isEnded(fence: string): boolean {
-  return /^[CFXE]:/.test(fence)
-}
-
-/** True for a task that was cancelled. */
-export function isCancelled(fence: string): boolean {
-  return fence.startsWith('X:')
-}
-
-/** The number of a fence; it grows with each begin. */
-export function epochOf(fence: string): string {
-  return fence.split(':')[1] ?? '0'
-}
-
-/** The worker a fence names, or ''. */
-export function ownerOf(fence: string): string {
-  return fence.split(':').slice(3).join(':')
-}
+import { type BeginAnswer, type BeginRequest, toBeginAnswer } from './begin-answer.ts'
+import { type CancelRequest, parseCancel } from './cancel-request.ts'
+import { isEnded, STATUS_BY_LETTER } from './fence.ts'
 
 /** What is known of a task when it is sent. */
 export interface TaskAdmission extends TaskRef {
@@ -89,55 +24,6 @@ export interface TaskAdmission extends TaskRef {
 
 /** True: the record was made; false: it was there. A request: it was made, and is cancelled like the task above it. */
 export type AdmitAnswer = boolean | CancelRequest
-
-/** Asks for ownership of a task by one of its control entries. */
-export interface BeginRequest extends TaskRef {
-  readonly entryId: string
-  /** The entry's turn: see begin.lua; '' if it has none. */
-  readonly turn: string
-}
-
-/** Why and how a task is to be cancelled. */
-export interface CancelRequest {
-  readonly reason: string
-  readonly requestedBy: string
-}
-
-/** A task that has a journal. */
-export interface Replay {
-  /** What a replay of its events is compared with: see `Emitter.sum`; '' if they are to be taken back. */
-  readonly sum: string
-  /** How often its journal was dropped. */
-  readonly restarts: number
-  /** The journal, unless it is so large that it has to be read. */
-  readonly journal?: RawJournal | undefined
-}
-
-/** What `begin` says: the task is ours, or why not. */
-export type BeginAnswer =
-  | {
-      readonly status: 'begun'
-      readonly epoch: number
-      readonly written: number
-      /** When the task was made: Unix ms by Redis' clock. */
-      readonly createdAt: number
-      readonly fence: string
-      /** Number of this attempt: attempts that failed before it, and one. */
-      readonly attempt: number
-      /** The task was cancelled before this attempt began. */
-      readonly cancel: CancelRequest | null
-      /** The task was not started in time. */
-      readonly isExpired: boolean
-      /** What the task did before under durable operations, if it did. */
-      readonly replay: Replay | null
-    }
-  /** The entry's own attempt failed, and the next one is due in so many ms. */
-  | { readonly status: 'parked'; readonly epoch: number; readonly dueInMs: number }
-  /** Only a worker that goes on with tasks of that version may run it. */
-  | { readonly status: 'elsewhere'; readonly epoch: number; readonly version: string }
-  /** The entry's own attempt failed for good. */
-  | { readonly status: 'failed'; readonly epoch: number }
-  | { readonly status: 'missing' | 'ended' | 'replying' | 'stale' }
 
 /** A task as its record tells it. Times are Unix ms by Redis' clock. */
 export interface TaskInfo extends TaskRef {
@@ -408,57 +294,6 @@ export function timingOf({ delayMs, expiresInMs, lane }: TaskAdmission): string 
 /** @param answer - Of the script `make`. */
 export function toAdmitAnswer(answer: 0 | 1 | string): AdmitAnswer {
   return typeof answer === 'string' ? parseCancel(answer) : answer === 1
-}
-
-function toReplay(sum: string, restarts: number, [readAt, ...flat]: readonly string[]): Replay {
-  const journal = readAt === undefined ? undefined : toRawJournal(Number(readAt), flat)
-  return { sum, restarts, journal }
-}
-
-/** @param answer - Of `begin` for one task. */
-export function toBeginAnswer(
-  answer: number | string | readonly string[],
-  request: BeginRequest,
-  workerId: string,
-): BeginAnswer {
-  if (typeof answer === 'number') {
-    const fence = `R:1:${request.entryId}:${workerId}`
-    return {
-      status: 'begun',
-      epoch: 1,
-      written: 0,
-      createdAt: answer,
-      fence,
-      attempt: 1,
-      cancel: null,
-      isExpired: false,
-      replay: null,
-    }
-  }
-  if (typeof answer === 'string') return { status: answer as 'missing' | 'ended' | 'replying' | 'stale' }
-  const [epoch = '0', written, createdAt, attempt, cancel = '', isExpired, journal, sum = '', restarts, ...rest] =
-    answer
-  if (epoch === 'parked') return { status: 'parked', dueInMs: Number(written), epoch: Number(createdAt) }
-  if (epoch === 'elsewhere') return { status: 'elsewhere', version: written ?? '', epoch: Number(createdAt) }
-  if (epoch === 'failed') return { status: 'failed', epoch: Number(written) }
-  return {
-    status: 'begun',
-    epoch: Number(epoch),
-    written: Number(written),
-    createdAt: Number(createdAt),
-    fence: `R:${epoch}:${request.entryId}:${workerId}`,
-    attempt: Number(attempt),
-    cancel: cancel === '' ? null : parseCancel(cancel),
-    isExpired: isExpired === '1',
-    replay: journal === undefined ? null : toReplay(sum, Number(restarts), rest),
-  }
-}
-
-/** A request as {@link TaskRecords.requestCancel} noted it. */
-export function parseCancel(text: string): CancelRequest {
-  const json = parseJson(text)
-  const { reason, requestedBy } = json.ok ? (json.value as Partial<CancelRequest>) : {}
-  return { reason: reason ?? '', requestedBy: requestedBy ?? '' }
 }
 
 /** A task from the fields of its record. */

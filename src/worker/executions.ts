@@ -3,7 +3,7 @@ import type { Assignment } from '../execution/assignment.ts'
 import { Execution, type ExecutionResources } from '../execution/execution.ts'
 import type { Logger } from '../logger.ts'
 import type { CancelTaskCommand } from '../protocol/command.ts'
-import { endedFence } from '../store/task-records.ts'
+import { endedFence } from '../store/fence.ts'
 import { Bag } from '../util/bag.ts'
 import type { Seat } from './slots.ts'
 

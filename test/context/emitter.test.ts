@@ -4,8 +4,9 @@ import { Emitter } from '../../src/context/emitter.ts'
 import { decodeEvent } from '../../src/protocol/event.ts'
 import { MessageHeader } from '../../src/protocol/header.ts'
 import type { Keys } from '../../src/redis/keys.ts'
+import type { BeginAnswer } from '../../src/store/begin-answer.ts'
 import { DataWriter } from '../../src/store/data-streams.ts'
-import { type BeginAnswer, TaskRecords } from '../../src/store/task-records.ts'
+import { TaskRecords } from '../../src/store/task-records.ts'
 import { openStore } from '../redis/harness.ts'
 
 let records: TaskRecords

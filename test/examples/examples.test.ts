@@ -80,6 +80,7 @@ const SAID: Readonly<Record<string, readonly RegExp[]>> = {
     /^assistant: Hello again, Ada\. I remember 2 messages\.$/,
     /^deleted: true, 2 tasks; 0 messages are left$/,
   ],
+  'examples/16-a-fast-model.ts': [/^1000 tokens in \d\d? events: COMPLETED$/],
 }
 
 let redis: LocalRedis

@@ -3,9 +3,10 @@ import { beforeEach, describe, expect, test } from 'vitest'
 import { Asks } from '../../src/dispatch/asks.ts'
 import type { Keys } from '../../src/redis/keys.ts'
 import { DataWriter, DEFAULT_RETENTION } from '../../src/store/data-streams.ts'
+import { endedFence } from '../../src/store/fence.ts'
 import { Journals } from '../../src/store/journals.ts'
 import { parseResult } from '../../src/store/recorded-result.ts'
-import { endedFence, TaskRecords } from '../../src/store/task-records.ts'
+import { TaskRecords } from '../../src/store/task-records.ts'
 import { connect, openStore } from '../redis/harness.ts'
 
 let journals: Journals

@@ -3,8 +3,10 @@ import { beforeEach, describe, expect, onTestFinished, test } from 'vitest'
 import type { TerminalStatus } from '../../src/protocol/status.ts'
 import type { RedisClient } from '../../src/redis/client.ts'
 import type { Keys } from '../../src/redis/keys.ts'
+import type { BeginAnswer } from '../../src/store/begin-answer.ts'
 import { DataWriter } from '../../src/store/data-streams.ts'
-import { type BeginAnswer, endedFence, type TaskInfo, TaskRecords } from '../../src/store/task-records.ts'
+import { endedFence } from '../../src/store/fence.ts'
+import { type TaskInfo, TaskRecords } from '../../src/store/task-records.ts'
 import { openStore } from '../redis/harness.ts'
 
 const RETENTION = { resultTtlMs: 50_000, streamTtlMs: 60_000, streamMaxLength: 1_000 }

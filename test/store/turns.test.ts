@@ -3,7 +3,8 @@ import { beforeEach, describe, expect, test } from 'vitest'
 import type { Keys } from '../../src/redis/keys.ts'
 import { Agenda } from '../../src/store/agenda.ts'
 import { DataWriter } from '../../src/store/data-streams.ts'
-import { endedFence, parkedFence, TaskRecords } from '../../src/store/task-records.ts'
+import { endedFence, parkedFence } from '../../src/store/fence.ts'
+import { TaskRecords } from '../../src/store/task-records.ts'
 import { openStore } from '../redis/harness.ts'
 
 const DAY_MS = 86_400_000
