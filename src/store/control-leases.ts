@@ -8,6 +8,8 @@ const MOST_PENDING = 20_000
 const EMPTY_LANE_MS = 86_400_000
 /** Ids in one call; Lua's stack ends at some 8,000 values. */
 const MOST_IDS = 2_000
+/** What was let go counts as silent for longer than this, and no lease is as long: surrender.lua. */
+export const LET_GO_MS = 29 * 86_400_000
 /** Most entries of one stream that a walk takes over. */
 const MOST_RECLAIMED = 100
 
@@ -21,6 +23,8 @@ export class ControlLeases {
   readonly #redis: RedisClient
   readonly #group: string
   readonly #consumer: string
+  /** Per slot, by the key of its first stream, how far its server's clock is ahead of `performance.now()`, in ms. */
+  readonly #clocks = new Map<string, number>()
 
   constructor(redis: RedisClient, group: string, consumer: string) {
     this.#redis = redis
@@ -28,10 +32,9 @@ export class ControlLeases {
     this.#consumer = consumer
   }
 
-  /** Resolves when Redis answers, with its time in Unix ms; on a Cluster, whose nodes have several, with nothing. */
-  async reach(): Promise<number | undefined> {
-    const now = await this.#redis.now()
-    return this.#redis.isCluster ? undefined : now
+  /** Resolves when Redis answers. */
+  async reach(): Promise<void> {
+    await this.#redis.now()
   }
 
   /**
@@ -54,14 +57,15 @@ export class ControlLeases {
    * (on one Redis: all) in one call.
    *
    * @param cursors - Per stream's key, where its last walk ended; moved on to where this one did.
-   * @param until - Nothing is taken after this time, in Unix ms by Redis' clock. Default: no such time.
+   * @param withinMs - Nothing is taken if the server carries this out later than so many ms from now, which it is told from
+   * the second call on, since the first one tells what its clock says. Default: no limit.
    */
   async reclaim(
     streams: readonly ControlStream[],
     idleMs: number,
     count: number,
     cursors: Map<string, string>,
-    until?: number,
+    withinMs?: number,
   ): Promise<{ entries: readonly TakenEntry[]; fault: Error | undefined }> {
     const entries: TakenEntry[] = []
     let fault: Error | undefined
@@ -69,12 +73,18 @@ export class ControlLeases {
     for (const part of slotGroups(this.#redis.isCluster, streams, ({ key }) => key)) {
       const left = count - entries.length
       if (left <= 0) break
-      const limits = [this.#group, this.#consumer, idleMs, left, MOST_RECLAIMED, until ?? '']
-      const [walked, error] = await this.#redis.script<[ReclaimReply[], string]>(
+      const slot = (part[0] as ControlStream).key
+      const clock = this.#clocks.get(slot)
+      const isLimited = clock !== undefined && withinMs !== undefined
+      const until = isLimited ? Math.ceil(performance.now() + clock + withinMs) : ''
+      const limits = [this.#group, this.#consumer, idleMs, left, MOST_RECLAIMED, until]
+      const [walked, error, now] = await this.#redis.script<[ReclaimReply[], string, number]>(
         'reclaim',
         part.map(({ key }) => key),
         [...limits, ...part.map(({ key }) => cursors.get(key) ?? '0-0')],
       )
+      // An answer that was long on its way makes the clock seem slow: then too little is taken, once.
+      this.#clocks.set(slot, now - performance.now())
       if (error !== '' && !isGroupGone(new Error(error))) fault = new Error(error)
       walked.forEach(([cursor, taken], index) => {
         const stream = part[index] as ControlStream

@@ -1,6 +1,6 @@
 import type { Logger } from '../logger.ts'
 import { Service } from '../service.ts'
-import type { ControlLeases } from '../store/control-leases.ts'
+import { type ControlLeases, LET_GO_MS } from '../store/control-leases.ts'
 import type { ControlStream, TakenEntry } from '../store/control-streams.ts'
 import { sleep } from '../util/sleep.ts'
 import { Patrol } from './patrol.ts'
@@ -20,7 +20,8 @@ const CLEAN_EVERY_MS = 60_000
 /**
  * Takes over what dead workers have left, this one's former life included: walks over the pending entries of all
  * lanes, the high ones first, about ten times in a lease and with jitter, bounded by the free slots. After Redis was away it
- * waits until the living have renewed the leases that ran out meanwhile.
+ * waits until the living have renewed the leases that ran out meanwhile. Who has just started cannot know that it was, and
+ * for a moment takes only what was let go.
  */
 export class Reclaimer extends Service {
   readonly #leases: ControlLeases
@@ -33,8 +34,7 @@ export class Reclaimer extends Service {
   readonly #patrol: Patrol
   #cleanedAt = performance.now()
   #reachedAt = 0
-  /** The same by Redis' clock, if there is one. */
-  #reachedTime: number | undefined
+  #startedAt = 0
   /** It is time to look, but there was no room. */
   #isDue = false
 
@@ -77,7 +77,8 @@ export class Reclaimer extends Service {
     // A worker that comes back under its old id is not to wait for its own leases to run out.
     await Promise.all(this.#streams.map(({ key }) => this.#leases.surrender(key)))
     this.#isDue = true
-    this.#reachedAt = performance.now()
+    this.#startedAt = performance.now()
+    this.#reachedAt = this.#startedAt
     await this.#patrol.start()
   }
 
@@ -99,13 +100,14 @@ export class Reclaimer extends Service {
   }
 
   async #meetRedis(signal: AbortSignal): Promise<void> {
-    const time = await this.#leases.reach()
-    if (!this.#isAway) {
-      this.#reachedTime = time
-      return
+    let askedAt = performance.now()
+    await this.#leases.reach()
+    if (this.#isAway) {
+      await sleep(this.#leaseMs * IDLE_SHARE + GRACE_MS, signal)
+      askedAt = performance.now()
+      await this.#leases.reach()
     }
-    await sleep(this.#leaseMs * IDLE_SHARE + GRACE_MS, signal)
-    this.#reachedTime = await this.#leases.reach()
+    this.#reachedAt = askedAt
   }
 
   get #isAway(): boolean {
@@ -120,10 +122,11 @@ export class Reclaimer extends Service {
   async #walk(): Promise<void> {
     const count = this.#slots.free
     if (count <= 0 || !this.isRunning) return
-    const idleMs = this.#leaseMs * IDLE_SHARE
+    const isNew = performance.now() - this.#startedAt < this.#awayMs + GRACE_MS
+    const idleMs = isNew ? LET_GO_MS : this.#leaseMs * IDLE_SHARE
     // Should Redis go away between meeting it and this call, the call is carried out when it is back.
-    const until = this.#reachedTime === undefined ? undefined : this.#reachedTime + this.#awayMs
-    const { entries, fault } = await this.#leases.reclaim(this.#streams, idleMs, count, this.#cursors, until)
+    const withinMs = this.#reachedAt + this.#awayMs - performance.now()
+    const { entries, fault } = await this.#leases.reclaim(this.#streams, idleMs, count, this.#cursors, withinMs)
     if (entries.length > 0) {
       const taken = entries.map(({ stream, id }) => `${stream.key} ${id}`)
       this.#logger.info({ entries: taken }, 'took over tasks whose worker was silent')

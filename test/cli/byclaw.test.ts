@@ -4,7 +4,7 @@ import type { SessionEvent } from '../../src/protocol/event.ts'
 import { waitFor } from '../../src/testing/wait-for.ts'
 import { testRedisUrl } from '../support/redis.ts'
 import { builtProgram, byclaw, Program, startByclaw } from './support/program.ts'
-import { meetingPlace, startTalker } from './support/talker.ts'
+import { meetingPlace, startTalker, talkHere } from './support/talker.ts'
 import { HAS_TERMINAL, onTerminal, styled } from './support/terminal.ts'
 
 const ANSWER = 'Looking it up…\n北京 is warm\n'
@@ -18,7 +18,7 @@ const events = (stdout: string) =>
 /** A worker, and the variables with which a command meets it. */
 async function talker() {
   const env = meetingPlace()
-  await startTalker(env)
+  await talkHere(env)
   return { env, run: (...args: string[]) => byclaw(args, { env }) }
 }
 

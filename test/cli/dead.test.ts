@@ -4,7 +4,7 @@ import { DeadLetters } from '../../src/store/dead-letters.ts'
 import { bareRedis, connect } from '../redis/harness.ts'
 import { envelope } from '../worker/harness.ts'
 import { byclaw } from './support/program.ts'
-import { meetingPlace, startTalker } from './support/talker.ts'
+import { meetingPlace, talkHere } from './support/talker.ts'
 
 /** A corner of Redis with failed tasks of `talker` in it, and `byclaw dead` that looks at it. */
 async function cemetery(...messageIds: string[]) {
@@ -129,7 +129,7 @@ describe('byclaw dead redrive', () => {
     const done = await run('redrive')
     expect(done.stdout).toMatch(/\n\d+-\d+ +talker +s +m-2 +ended, letter removed\nredriven 2 of 3 .+: 1 ended\n$/)
     expect(await left()).toBe(0)
-    await startTalker(env)
+    await talkHere(env)
     const ended = await byclaw(['tail', 's', '--message', 'm-1', '--json'], { env })
     expect(rows(ended.stdout).at(-1)).toMatchObject({ type: 'done', status: 'COMPLETED', messageId: 'm-1' })
   })

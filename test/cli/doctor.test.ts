@@ -4,7 +4,7 @@ import type { Finding } from '../../src/audit/finding.ts'
 import { Keys } from '../../src/redis/keys.ts'
 import { testRedisUrl } from '../support/redis.ts'
 import { byclaw } from './support/program.ts'
-import { meetingPlace, startTalker } from './support/talker.ts'
+import { meetingPlace, talkHere } from './support/talker.ts'
 
 /** A corner of Redis in which things are broken by hand. */
 function corner() {
@@ -90,7 +90,7 @@ describe('byclaw why', () => {
 
   test('of a real task', async () => {
     const { env, run } = corner()
-    await startTalker(env)
+    await talkHere(env)
     await run('send', 'talker', 'hi', '--session', 's-1', '--message-id', 'm-1')
     expect((await run('why', 's-1', 'm-1')).stdout).toMatch(
       /^It ended COMPLETED at .*, in attempt 1\. Its result is kept/,

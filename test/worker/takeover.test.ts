@@ -110,6 +110,32 @@ describe('the task of a worker process', { timeout: 60_000 }, () => {
   })
 })
 
+test('who has just started takes what was let go at once, and leaves the living a moment to renew what ran out', {
+  timeout: 60_000,
+}, async () => {
+  const house = new House()
+  const client = house.client()
+  for (const messageId of ['let-go', 'living']) {
+    await client.sendMessage({ targetAgentType: 'agent', sessionId: 's', messageId, content: messageId })
+  }
+  const key = house.keys.control('agent')
+  await house.redis.xgroup('CREATE', key, GROUP, '0')
+  await house.redis.xreadgroup('GROUP', GROUP, 'other', 'COUNT', 2, 'STREAMS', key, '>')
+  const [letGo = '', living = ''] = (await house.redis.xrange(key, '-', '+')).map(([id]) => id)
+  const claim = (id: string, idleMs: number) => house.redis.xclaim(key, GROUP, 'other', 0, id, 'IDLE', idleMs)
+  await claim(letGo, 30 * 86_400_000)
+  await claim(living, 60_000)
+  const begun: unknown[] = []
+  const leaseMs = 6_000
+  await house.work((command) => void begun.push(command.content), { leaseMs })
+  await claim(living, 0)
+  await waitFor(() => begun.length === 1)
+  await pause(leaseMs / 2)
+  expect(begun).toEqual(['let-go'])
+  await waitFor(() => begun.length === 2)
+  expect(begun).toEqual(['let-go', 'living'])
+})
+
 test('long tasks among many who look for orphans run once each', { timeout: 60_000 }, async () => {
   const house = new House()
   const runs = new Map<string, number>()

@@ -3,15 +3,14 @@
 -- ARGV  1: group, 2: consumer, 3: least idle time (ms), 4: most entries of all streams together, 5: most of one stream, 6: Unix
 --       ms after which nothing is taken, or '': a call that was held up while the server was away would find the leases of
 --       the living run out; then per stream: cursor
--- Answers {per stream {next cursor, {{id, {field, value…}, deliveries}…}}, error or ''}. The walk of a stream is bounded
+-- Answers {per stream {next cursor, {{id, {field, value…}, deliveries}…}}, error or '', its time in Unix ms}. The walk of a stream is bounded
 -- by the server (ten times the count) and goes on from its cursor at the next call, so that entries in front cannot hide
 -- those behind. A stream that fails (its group may be gone) keeps its cursor, and nobody else from being walked; if all
 -- of them fail, that is the answer, as an error like any other (the connection is to see that a server is read-only).
 local left, out, failures, failure = tonumber(ARGV[4]), {}, 0, nil
-if ARGV[6] ~= '' then
-  local time = redis.call('TIME')
-  if time[1] * 1000 + math.floor(time[2] / 1000) > tonumber(ARGV[6]) then left = 0 end
-end
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+if ARGV[6] ~= '' and now > tonumber(ARGV[6]) then left = 0 end
 for i = 1, #KEYS do
   local taken, cursor = {}, ARGV[6 + i]
   local count = math.min(left, tonumber(ARGV[5]))
@@ -35,4 +34,4 @@ for i = 1, #KEYS do
   out[i] = { cursor, taken }
 end
 if failures == #KEYS then return failure end
-return { out, failure and failure.err or '' }
+return { out, failure and failure.err or '', now }
