@@ -184,7 +184,8 @@ function gatherWrites(redis: Redis | Cluster): void {
     return
   }
   stream.cork()
-  process.nextTick(uncork, stream)
+  // Behind the promises of this turn: what follows from one answer, an ack, an end and the next read, is one write.
+  queueMicrotask(() => process.nextTick(uncork, stream))
 }
 
 function uncork(stream: Redis['stream']): void {

@@ -146,7 +146,7 @@ export class Intake extends Service {
     if (this.#slots.free <= 0) {
       await this.#slots.available()
       // Others that ended in the same turn free their slots and settle their entries too: one read for all of them.
-      await nextTurn()
+      await nextTick()
       if (this.#stopping.signal.aborted || this.#slots.free <= 0) return
     }
     if (!this.#draining) await this.#waitOnce(this.#slots.free)
