@@ -7,6 +7,8 @@ import { TcpProxy } from '../test/support/tcp-proxy.ts'
 import type { WorkerSettings } from './worker.ts'
 
 const PROGRAM = fileURLToPath(new URL('./worker.ts', import.meta.url))
+/** A worker that is told to do wrong runs the sources. */
+const FROM_SOURCES = fileURLToPath(new URL('sabotage.tsconfig.json', import.meta.url))
 const COME_BACK_MS = 100
 /** How much longer than its shutdown time a worker may take to end. */
 const EXIT_GRACE_MS = 15_000
@@ -138,8 +140,10 @@ export class Member {
     const { settings, logPath } = this.#options
     const log = openSync(logPath, 'a')
     const { size } = fstatSync(log)
-    const child = fork(PROGRAM, [JSON.stringify(settings(this.proxy.url, this.name))], {
+    const given = settings(this.proxy.url, this.name)
+    const child = fork(PROGRAM, [JSON.stringify(given)], {
       execArgv: ['--import', 'tsx'],
+      env: given.sabotage === undefined ? process.env : { ...process.env, TSX_TSCONFIG_PATH: FROM_SOURCES },
       stdio: ['ignore', log, log, 'ipc'],
     })
     closeSync(log)

@@ -1,6 +1,10 @@
+import { Journal } from '../src/context/durable/journal.ts'
+import { Emitter } from '../src/context/emitter.ts'
+
 /*
  * Makes a worker that has lost what keeps its output and its calls from doubling, to see whether the audit finds it. It
- * reaches into the built package, for there is no option that does such a thing.
+ * reaches into the library, for there is no option that does such a thing; so such a worker runs the sources, and not what
+ * was built of them: see sabotage.tsconfig.json.
  */
 
 /** What a worker has lost. */
@@ -18,24 +22,18 @@ interface Claimed {
   readonly entry: unknown
 }
 
-type Patched<Method extends string, Value> = { readonly prototype: Record<Method, Value> }
-
-export async function sabotage(what: Sabotage): Promise<void> {
-  const root = import.meta.resolve('byclaw-gateway-sdk')
+export function sabotage(what: Sabotage): void {
   if (what === 'words') {
-    const { Emitter } = (await import(new URL('./context/emitter.js', root).href)) as {
-      Emitter: Patched<'resume' | 'rewind', () => void>
-    }
     Emitter.prototype.resume = () => undefined
     Emitter.prototype.rewind = () => undefined
     return
   }
-  const { Journal } = (await import(new URL('./context/durable/journal.js', root).href)) as {
-    Journal: Patched<'claim', (this: unknown, request: unknown) => Claimed>
+  const journal = Journal.prototype as unknown as {
+    claim: (this: unknown, request: unknown) => Claimed
   }
-  const { claim } = Journal.prototype
+  const { claim } = journal
   const forgotten = new Set<string>()
-  Journal.prototype.claim = function (request) {
+  journal.claim = function (request) {
     const claimed = Reflect.apply(claim, this, [request])
     if (claimed.entry === undefined || forgotten.has(claimed.key)) return claimed
     forgotten.add(claimed.key)

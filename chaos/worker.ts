@@ -4,7 +4,7 @@ import { createLogger, type RunWorkerOptions, runWorker } from 'byclaw-gateway-s
 import { ChaosAgent } from './agent.ts'
 import { arm, CRASH_VARIABLE, type CrashPoint } from './crash-switch.ts'
 import { Journal } from './journal.ts'
-import { type Sabotage, sabotage } from './sabotage.ts'
+import type { Sabotage } from './sabotage.ts'
 
 /** What a worker process is told at its start. */
 export interface WorkerSettings {
@@ -19,7 +19,7 @@ export interface WorkerSettings {
 const { journal, capability, options, sabotage: lost } = JSON.parse(process.argv[2] ?? '{}') as WorkerSettings
 
 process.stdout.write(`process ${process.pid} starts\n`)
-if (lost !== undefined) await sabotage(lost)
+if (lost !== undefined) (await import('./sabotage.ts')).sabotage(lost)
 const crashPoint = process.env[CRASH_VARIABLE]
 if (crashPoint !== undefined) arm(JSON.parse(crashPoint) as CrashPoint)
 process.once('disconnect', () => process.exit(1))

@@ -184,7 +184,8 @@ test('a limit is told, and nothing is concluded from what was not seen', async (
   await ward.record('lost', 'Q:0::')
   const { findings, notes } = await ward.audit.diagnose({ intervalMs: 20, limit: 10, fix: true })
   expect(findings).toEqual([])
-  expect(notes).toEqual([expect.stringContaining('first 10 entries')])
+  // Of the records another page may have been looked at, or not.
+  expect(notes).toContainEqual(expect.stringContaining('first 10 entries'))
   expect((await ward.findings({ limit: 1_000 })).map(({ kind }) => kind)).toEqual(['waiting-without-entry'])
 })
 
