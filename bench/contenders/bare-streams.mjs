@@ -173,5 +173,8 @@ export const contender = {
   openAsker,
   openReaders,
   remaining: (redis, queue) => redis.xlen(queue),
-  countEnds: async (_redis, { report }) => ({ ended: report.ended - report.endedTwice, repeated: report.endedTwice }),
+  countEnds: async (_redis, { report, from = 0 }) => ({
+    ended: report.ended - from - report.endedTwice,
+    repeated: report.endedTwice,
+  }),
 }

@@ -116,8 +116,8 @@ export const contender = {
     return counts[0] + counts[1]
   },
   // `completed` is told by the worker after Redis accepted the end; the failed set must be empty.
-  countEnds: async (redis, { queue, report }) => ({
-    ended: report.ended - report.endedTwice - (await redis.zcard(`bull:${queue}:failed`)),
+  countEnds: async (redis, { queue, report, from = 0 }) => ({
+    ended: report.ended - from - report.endedTwice - (await redis.zcard(`bull:${queue}:failed`)),
     repeated: report.endedTwice,
   }),
 }

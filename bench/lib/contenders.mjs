@@ -13,7 +13,8 @@
  *   reader per session, which hears what the task of that session says
  * - `openAsker({ port, queues, variant })` → `{ ask(queueIndex, payload) → { chunkMs, done }, close() }`
  * - `remaining(client, queue)` → tasks waiting or running, by one cheap look at the server
- * - `countEnds(client, { queue, tasks, variant, report, ids })` → `{ ended, repeated }`, from what the server or the worker can prove
+ * - `countEnds(client, { queue, from, tasks, variant, report, ids })` → `{ ended, repeated }` of the tasks beginning with `from`, before which all had
+ *   their end: from what the server or the worker can prove
  */
 const CORE = ['byclaw', 'bullmq', 'bare-streams']
 const IDS = [...CORE, 'groupmq', 'bee-queue', 'pg-boss']

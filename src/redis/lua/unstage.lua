@@ -2,7 +2,7 @@
 -- KEYS  1: stage (list), 2: control stream
 -- ARGV  1: when it is due (Unix ms), 2: turn of its entries
 -- Answers {ms until it is due, entries written}. Nothing is written before that time, nor if the stage is gone.
-local call = redis.call
+local call, stream, turn = redis.call, KEYS[2], ARGV[2]
 local time = call('TIME')
 local left = ARGV[1] - (time[1] * 1000 + math.floor(time[2] / 1000))
 if left > 0 then return { left, 0 } end
@@ -11,6 +11,6 @@ while true do
   -- A few at a time: the memory that they leave is what the stream is written to.
   local texts = call('LPOP', KEYS[1], 50)
   if not texts then return { 0, count } end
-  for i = 1, #texts do call('XADD', KEYS[2], '*', 'data', texts[i], 'turn', ARGV[2]) end
+  for i = 1, #texts do call('XADD', stream, '*', 'data', texts[i], 'turn', turn) end
   count = count + #texts
 end
