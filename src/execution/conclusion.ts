@@ -3,6 +3,7 @@ import type { Emitter } from '../context/emitter.ts'
 import { GatewayError } from '../errors.ts'
 import type { Logger } from '../logger.ts'
 import { cancelledDone, expiredDone } from '../protocol/endings.ts'
+import { ownerOf } from '../store/fence.ts'
 import type { AttemptFailure, TaskRecords } from '../store/task-records.ts'
 import type { Aftercare } from './aftercare.ts'
 import type { Assignment } from './assignment.ts'
@@ -164,7 +165,7 @@ export class Conclusion {
     const earlier = epoch === 1 ? [] : this.#records.failures(header)
     const [before, at] = await Promise.all([earlier, this.#records.now()])
     const message = fault.message.slice(0, MOST_MESSAGE_LENGTH)
-    const workerId = fence.split(':').slice(3).join(':')
+    const workerId = ownerOf(fence)
     const all = [...before, { attempt, code: fault.code, message, at, workerId, entryId: entry.id }]
     return all.length <= MOST_FAILURES_KEPT ? all : [...all.slice(0, 1), ...all.slice(1 - MOST_FAILURES_KEPT)]
   }

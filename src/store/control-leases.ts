@@ -34,7 +34,7 @@ export class ControlLeases {
 
   /** Resolves when Redis answers. */
   async reach(): Promise<void> {
-    await this.#redis.now()
+    await this.#redis.call('PING')
   }
 
   /**
@@ -76,15 +76,18 @@ export class ControlLeases {
       const slot = (part[0] as ControlStream).key
       const clock = this.#clocks.get(slot)
       const isLimited = clock !== undefined && withinMs !== undefined
-      const until = isLimited ? Math.ceil(performance.now() + clock + withinMs) : ''
+      const askedAt = performance.now()
+      const until = isLimited ? Math.ceil(askedAt + clock + withinMs) : ''
       const limits = [this.#group, this.#consumer, idleMs, left, MOST_RECLAIMED, until]
       const [walked, error, now] = await this.#redis.script<[ReclaimReply[], string, number]>(
         'reclaim',
         part.map(({ key }) => key),
         [...limits, ...part.map(({ key }) => cursors.get(key) ?? '0-0')],
       )
-      // An answer that was long on its way makes the clock seem slow: then too little is taken, once.
-      this.#clocks.set(slot, now - performance.now())
+      // It is ahead by at least what an answer shows when it comes, and by at most what it shows since it was asked for; one
+      // that is read late, by a busy event loop, shows less than others did. Beyond the most it was set back.
+      const [least, most] = [now - performance.now(), now - askedAt]
+      this.#clocks.set(slot, clock !== undefined && clock <= most ? Math.max(clock, least) : least)
       if (error !== '' && !isGroupGone(new Error(error))) fault = new Error(error)
       walked.forEach(([cursor, taken], index) => {
         const stream = part[index] as ControlStream

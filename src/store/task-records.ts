@@ -6,7 +6,7 @@ import type { RedisClient } from '../redis/client.ts'
 import type { Keys, LaneName } from '../redis/keys.ts'
 import { type BeginAnswer, type BeginRequest, toBeginAnswer } from './begin-answer.ts'
 import { type CancelRequest, parseCancel } from './cancel-request.ts'
-import { isEnded, STATUS_BY_LETTER } from './fence.ts'
+import { epochOf, isEnded, ownerOf, STATUS_BY_LETTER } from './fence.ts'
 
 /** What is known of a task when it is sent. */
 export interface TaskAdmission extends TaskRef {
@@ -298,7 +298,8 @@ export function toAdmitAnswer(answer: 0 | 1 | string): AdmitAnswer {
 
 /** A task from the fields of its record. */
 export function toTaskInfo(ref: TaskRef, fields: ReadonlyMap<string, string>): TaskInfo {
-  const [letter = '', epoch = '0', , ...owner] = (fields.get('fence') ?? '').split(':')
+  const fence = fields.get('fence') ?? ''
+  const letter = fence.charAt(0)
   const time = (name: string) => (fields.has(name) ? Number(fields.get(name)) : null)
   return {
     sessionId: ref.sessionId,
@@ -309,9 +310,9 @@ export function toTaskInfo(ref: TaskRef, fields: ReadonlyMap<string, string>): T
     traceId: fields.get('trace_id') ?? '',
     parentMessageId: fields.get('parent_message_id') ?? '',
     userCode: fields.get('user_code') ?? '',
-    workerId: owner.join(':'),
+    workerId: ownerOf(fence),
     attempt: Number(fields.get('attempt') ?? 0),
-    epoch: Number(epoch),
+    epoch: Number(epochOf(fence)),
     createdAt: time('created_at') ?? 0,
     startedAt: time('started_at'),
     finishedAt: time('finished_at'),

@@ -21,8 +21,7 @@
 -- a lost answer appends only what is missing. One push carries all events of the call: `<id before> <ids…>\n<event>\n…`.
 -- Nobody listening, nothing is pushed: a reader subscribes first and then reads the stream.
 -- What costs here is the number of redis.call, so all that can wait for the next re-arming does.
-local call = redis.call
-local time = call('TIME')
+local time = redis.call('TIME')
 local now_number = time[1] * 1000 + math.floor(time[2] / 1000)
 local now = string.format('%.0f', now_number)
 -- A session's index outlives the longest wait in it. While a task is suspended, which its score says, it has no end.
@@ -100,7 +99,7 @@ for i = 1, #KEYS / 3 do
       for number = from, last do
         local body = ARGV[events_at + number - first]
         if number > from then
-          id = call('XADD', stream, '*', 'data', body)
+          id = redis.call('XADD', stream, '*', 'data', body)
         else
           id = arm == '' and redis.call('XADD', stream, 'NOMKSTREAM', 'MAXLEN', '~', max_length, '*', 'data', body)
           if not id then

@@ -1,0 +1,29 @@
+import { expect, test, vi } from 'vitest'
+import { ControlLeases } from '../../src/store/control-leases.ts'
+import { lanesOf } from '../../src/store/control-streams.ts'
+import { openStore } from '../redis/harness.ts'
+
+test('a takeover is bounded in time from the second on, and an answer that is read late does not shorten the next one', async () => {
+  const { redis, keys, bare } = openStore()
+  const streams = lanesOf(['agent'], keys).filter(({ priority }) => priority === 'normal')
+  const key = keys.control('agent')
+  await bare.xgroup('CREATE', key, 'g', '0', 'MKSTREAM')
+  const leases = new ControlLeases(redis, 'g', 'w')
+  /** @param lateMs - By how much too late the answer is read, as by a busy event loop. */
+  const take = async (withinMs: number, lateMs = 0) => {
+    const id = (await bare.xadd(key, '*', 'data', '{}')) ?? ''
+    await bare.xreadgroup('GROUP', 'g', 'dead', 'STREAMS', key, '>')
+    await bare.xclaim(key, 'g', 'dead', 0, id, 'IDLE', 60_000)
+    const taking = leases.reclaim(streams, 30_000, 10, new Map(), withinMs)
+    const { now } = performance
+    const clock = vi.spyOn(performance, 'now').mockImplementation(() => Reflect.apply(now, performance, []) + lateMs)
+    const { entries } = await taking
+    clock.mockRestore()
+    await bare.xack(key, 'g', id)
+    return entries.length
+  }
+  expect(await take(-5_000)).toBe(1) // what the server's clock says is not known yet
+  expect(await take(-5_000)).toBe(0)
+  expect(await take(5_000, 10_000)).toBe(1)
+  expect(await take(5_000)).toBe(1)
+})
