@@ -48,11 +48,16 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
   #live = false
   #doubted = false
   #isOpen = false
+  #isLooking = false
   #ended = false
+  /** Why the session could not be heard. */
+  #failure: unknown
   readonly #closed = deferred()
   readonly #away = new AbortController()
-  #wake: Deferred<void> | undefined
-  #turn: Promise<unknown> = Promise.resolve()
+  /** Calls of `next` that wait, oldest first. */
+  #callers: Deferred<IteratorResult<SessionEvent>>[] = []
+  #idle: NodeJS.Timeout | undefined
+  #isIdleUp = false
 
   constructor(resources: SubscriptionResources, sessionId: string, options: SubscribeOptions) {
     this.#resources = resources
@@ -63,8 +68,16 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
     this.#filter = new TaskFilter(messageId, tree, (id) => this.#endWatch?.isPast(id) === true)
     if (messageId !== undefined) this.#endWatch = this.#watchEnd(messageId)
     this.#opened = this.#open()
-    // Whoever iterates is told of the failure; here it only means that there is nothing to listen to any more.
-    this.#opened.catch(() => this.#end())
+    this.#opened.then(
+      () => {
+        this.#isOpen = true
+        this.#serve()
+      },
+      (error: unknown) => {
+        if (!(error instanceof GatewayError) || error.code !== 'GW_CLOSED') this.#failure = error
+        this.#end()
+      },
+    )
     options.signal?.addEventListener('abort', this.#onAbort, { once: true })
     if (options.signal?.aborted) this.#end()
   }
@@ -84,11 +97,17 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
     this.#endWatch?.expect()
   }
 
+  /** Calls that overlap are answered one after the other, as a generator does. */
   next(): Promise<IteratorResult<SessionEvent>> {
-    // Calls that overlap are answered one after the other, as a generator does.
-    const answer = this.#turn.then(() => this.#next())
-    this.#turn = Promise.allSettled([answer])
-    return answer
+    if (this.#callers.length === 0 && this.#isOpen) {
+      const event = this.#take()
+      if (event !== undefined) return Promise.resolve({ done: false, value: event })
+    }
+    const caller = deferred<IteratorResult<SessionEvent>>()
+    this.#callers.push(caller)
+    if (this.#callers.length === 1) this.#startIdle()
+    this.#serve()
+    return caller.promise
   }
 
   async return(): Promise<IteratorResult<SessionEvent>> {
@@ -102,63 +121,62 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
 
   onPush({ before, events }: Push): void {
     if (!this.#live) return
-    if (compareEntryIds((events.at(-1) as SessionEvent).id, this.#cursor) <= 0) return
-    if (this.#buffer.length + events.length > BUFFER || compareEntryIds(before, this.#cursor) > 0) {
+    const isNext = before === this.#cursor
+    if (!isNext && compareEntryIds((events.at(-1) as SessionEvent).id, this.#cursor) <= 0) return
+    if (this.#buffer.length + events.length > BUFFER || (!isNext && compareEntryIds(before, this.#cursor) > 0)) {
       this.#live = false
     } else {
-      this.#append(events.filter(({ id }) => compareEntryIds(id, this.#cursor) > 0))
+      this.#append(isNext ? events : this.#afterCursor(events))
     }
-    this.#wake?.resolve()
+    this.#serve()
   }
 
   onDoubt(): void {
     this.#live = false
     this.#doubted = true
     this.#endWatch?.wake()
-    this.#wake?.resolve()
+    this.#serve()
   }
 
   onCheck(): void {
     if (this.#endWatch === undefined) return
     this.#endWatch.wake()
-    this.#wake?.resolve()
+    this.#serve()
   }
 
-  async #next(): Promise<IteratorResult<SessionEvent>> {
-    if (!this.#isOpen && !(await this.#opens())) return { done: true, value: undefined }
+  /** Gives those who wait what there is; with nothing there for the first of them, sees to it that something comes. */
+  #serve(): void {
+    while (this.#callers.length > 0) {
+      const event = this.#take()
+      if (event === undefined) break
+      this.#callers.shift()?.resolve({ done: false, value: event })
+      this.#startIdle()
+    }
+    if (this.#callers.length === 0) return
+    if (this.#ended || this.#filter.isDone) this.#end()
+    else if (this.#isOpen && !this.#isLooking) this.#seek()
+  }
+
+  #seek(): void {
+    if (!this.#live || this.#endWatch?.isDue) void this.#look()
+    else if (!this.#follow || this.#isIdleUp) this.#end()
+  }
+
+  /** The first of those who wait does so from now on. */
+  #startIdle(): void {
     const { idleTimeoutMs } = this.#options
-    const deadline = idleTimeoutMs === undefined ? undefined : performance.now() + idleTimeoutMs
-    for (;;) {
-      const event = this.#filter.isDone ? undefined : this.#take()
-      if (event !== undefined) return { done: false, value: event }
-      if (this.#ended || this.#filter.isDone) {
-        this.#end()
-        return { done: true, value: undefined }
-      }
-      if (!this.#live || this.#endWatch?.isDue) await this.#look(deadline)
-      else if (!this.#follow || !(await this.#wait(deadline))) this.#end()
-    }
-  }
-
-  /**
-   * False if the subscription ended before the session was heard, or the client was closed; any other failure to open
-   * is thrown.
-   */
-  async #opens(): Promise<boolean> {
-    try {
-      // Whoever ends it does not wait for a server that does not answer.
-      await Promise.race([this.#opened, this.#closed.promise])
-      // Raced once only: each race against the end leaves something behind at it, and that would be one an event.
-      this.#isOpen = true
-      return true
-    } catch (error) {
-      if (error instanceof GatewayError && error.code === 'GW_CLOSED') return false
-      throw error
-    }
+    if (idleTimeoutMs === undefined) return
+    clearTimeout(this.#idle)
+    this.#isIdleUp = false
+    if (this.#callers.length === 0) return
+    this.#idle = setTimeout(() => {
+      this.#isIdleUp = true
+      this.#serve()
+    }, idleTimeoutMs)
   }
 
   #take(): SessionEvent | undefined {
-    while (this.#buffer.length > 0 && !this.#ended) {
+    while (this.#buffer.length > 0 && !this.#ended && !this.#filter.isDone) {
       const event = this.#buffer.shift() as SessionEvent
       if (this.#filter.wants(event)) return event
     }
@@ -191,19 +209,27 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
   }
 
   /** Looks at the stream or the record; of a server that is away, again after a while. */
-  async #look(deadline: number | undefined): Promise<void> {
+  async #look(): Promise<void> {
+    this.#isLooking = true
     try {
       if (this.#live) await this.#lookAtRecord()
       else await this.#catchUp()
     } catch (error) {
-      if (!this.#follow || !isAway(error)) {
-        this.#end()
-        throw error
-      }
-      this.#live = false
-      if (deadline !== undefined && performance.now() > deadline) this.#end()
-      else await sleep(AWAY_MS, this.#away.signal)
+      await this.#bear(error)
     }
+    this.#isLooking = false
+    this.#serve()
+  }
+
+  async #bear(error: unknown): Promise<void> {
+    if (!this.#follow || !isAway(error)) {
+      this.#callers.shift()?.reject(error)
+      this.#end()
+      return
+    }
+    this.#live = false
+    if (this.#isIdleUp) this.#end()
+    else await sleep(AWAY_MS, this.#away.signal)
   }
 
   async #catchUp(): Promise<void> {
@@ -216,7 +242,7 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
     if (!page.contiguous) await this.#lookForGap(from)
     await this.#endWatch?.lookForLaterLives(page.events)
     // What was pushed meanwhile is in the buffer already; the page goes on from there.
-    this.#append(page.events.filter(({ id }) => compareEntryIds(id, this.#cursor) > 0))
+    this.#append(this.#afterCursor(page.events))
     if (page.events.length === PAGE) this.#live = false
     if (doubted && page.events.length > 0) feeds.markForeign(this.#sessionId)
     if (this.#endWatch?.isDue && page.events.length < PAGE) await this.#lookAtRecord()
@@ -246,35 +272,25 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
     this.#cursor = (events.at(-1) as SessionEvent).id
   }
 
-  /** Waits for something to do; false when the idle time is up. */
-  async #wait(deadline: number | undefined): Promise<boolean> {
-    if (this.#buffer.length > 0 || !this.#live || this.#endWatch?.isDue || this.#ended) return true
-    const wake = deferred()
-    this.#wake = wake
-    const left = deadline === undefined ? undefined : Math.max(0, deadline - performance.now())
-    const timer = left === undefined ? undefined : setTimeout(() => wake.resolve(), left)
-    await wake.promise
-    clearTimeout(timer)
-    this.#wake = undefined
-    return (
-      this.#buffer.length > 0 ||
-      !this.#live ||
-      this.#endWatch?.isDue ||
-      deadline === undefined ||
-      performance.now() < deadline
-    )
+  #afterCursor(events: readonly SessionEvent[]): readonly SessionEvent[] {
+    return events.filter(({ id }) => compareEntryIds(id, this.#cursor) > 0)
   }
 
   readonly #onAbort = () => this.#end()
 
   #end(): void {
-    if (this.#ended) return
-    this.#ended = true
-    this.#options.signal?.removeEventListener('abort', this.#onAbort)
-    this.#resources.feeds.unlisten(this.#sessionId, this)
-    this.#wake?.resolve()
-    this.#away.abort()
-    this.#closed.resolve()
+    if (!this.#ended) {
+      this.#ended = true
+      this.#options.signal?.removeEventListener('abort', this.#onAbort)
+      this.#resources.feeds.unlisten(this.#sessionId, this)
+      this.#away.abort()
+      this.#closed.resolve()
+    }
+    clearTimeout(this.#idle)
+    for (const caller of this.#callers.splice(0)) {
+      if (this.#failure === undefined) caller.resolve({ done: true, value: undefined })
+      else caller.reject(this.#failure)
+    }
   }
 }
 
