@@ -92,7 +92,9 @@ export class ControlLeases {
       walked.forEach(([cursor, taken], index) => {
         const stream = part[index] as ControlStream
         cursors.set(stream.key, cursor)
-        for (const [id, fields, deliveries] of taken) entries.push({ stream, id, raw: [id, fields], deliveries })
+        for (const [id, fields, deliveries] of taken) {
+          entries.push({ stream, id, raw: [id, fields], deliveries, askedAt })
+        }
       })
     }
     return { entries, fault }

@@ -114,6 +114,7 @@ export class ControlReader {
     const isPlain = this.#begins === undefined && streams.length === 1 && !wantsEnds
     if (only !== undefined && isPlain) return this.#takeFrom(only, budget)
     const { taskHead = '', version = '' } = this.#begins ?? {}
+    const askedAt = performance.now()
     const [reply, ids, fault, begun] = await this.#redis.script<
       [NonNullable<StreamsReply>, string[], string, number[]]
     >(
@@ -125,14 +126,15 @@ export class ControlReader {
       ],
     )
     const ends = ids.length === 0 ? undefined : new Map(streams.map(({ key }, index) => [key, ids[index] ?? '0-0']))
-    return { entries: this.#taken(reply, begun), ends, fault: fault === '' ? undefined : new Error(fault) }
+    return { entries: this.#taken(reply, askedAt, begun), ends, fault: fault === '' ? undefined : new Error(fault) }
   }
 
   /** From one stream without a script, which would cost more than the read itself. */
   async #takeFrom({ key }: ControlStream, budget: number): Promise<Taken> {
     const head = ['GROUP', this.#group, this.#consumer, 'COUNT', budget, 'STREAMS', key, '>'] as const
+    const askedAt = performance.now()
     const reply = await this.#redis.call<StreamsReply>('XREADGROUP', ...head)
-    return { entries: this.#taken(reply), ends: undefined, fault: undefined }
+    return { entries: this.#taken(reply, askedAt), ends: undefined, fault: undefined }
   }
 
   /**
@@ -150,10 +152,11 @@ export class ControlReader {
       'BLOCK',
       this.#blockMs,
     ] as const
+    const askedAt = performance.now()
     const reading = this.#blocked([...head, 'STREAMS', ...this.#keys, ...this.#keys.map(() => '>')])
     // In the same write: it is carried out when the read has come to its end.
     const beginning = this.#beginNewest()
-    const entries = this.#taken(await reading)
+    const entries = this.#taken(await reading, askedAt)
     const begun = entries.length === 0 ? [] : await beginning
     if (begun.length === 0) return entries
     return entries.map((entry) => {
@@ -193,10 +196,13 @@ export class ControlReader {
       const ids = pending.filter(([id, , , deliveries]) => deliveries === 1 && !has({ stream, id })).map(([id]) => id)
       if (ids.length === 0) return []
       // It counts as the first delivery still: nobody has begun it.
+      const askedAt = performance.now()
       const claim = [stream.key, this.#group, this.#consumer, 0, ...ids, 'RETRYCOUNT', 1]
       const entries = await this.#redis.call<(RawEntry | null)[]>('XCLAIM', ...claim)
       // Before 7.0 the server hands out deleted entries as nil.
-      return entries.flatMap((raw) => (raw?.[1] ? [{ stream, id: raw[0], raw, deliveries: 1, maybeBegun: true }] : []))
+      return entries.flatMap((raw) =>
+        raw?.[1] ? [{ stream, id: raw[0], raw, deliveries: 1, askedAt, maybeBegun: true }] : [],
+      )
     })
     return (await Promise.all(taken)).flat()
   }
@@ -236,14 +242,15 @@ export class ControlReader {
     this.#blockingId = this.#blocking.call<number>('CLIENT', 'ID').catch(() => undefined) // the read fails likewise
   }
 
-  #taken(reply: StreamsReply, begun?: readonly number[]): TakenEntry[] {
+  #taken(reply: StreamsReply, askedAt: number, begun?: readonly number[]): TakenEntry[] {
     const taken: TakenEntry[] = []
     for (const [key, entries] of reply ?? []) {
       const stream = this.#byKey.get(key) as ControlStream
       for (const raw of entries) {
         // 0: `begin` has to be asked.
         const createdAt = begun?.[taken.length] || undefined
-        taken.push({ stream, id: raw[0], raw, deliveries: 1, maybeBegun: createdAt !== undefined, begun: createdAt })
+        const maybeBegun = createdAt !== undefined
+        taken.push({ stream, id: raw[0], raw, deliveries: 1, askedAt, maybeBegun, begun: createdAt })
       }
     }
     return taken

@@ -45,6 +45,8 @@ export interface TakenEntry {
   readonly raw: RawEntry
   /** How often it was handed to a worker, this time included; more than once if workers died with it. */
   readonly deliveries: number
+  /** When it was asked for, by `performance.now()`: its lease is no older than that. */
+  readonly askedAt: number
   /** It was handed out once, and its task was begun then, or may have been. */
   readonly maybeBegun?: boolean
   /** It was begun when it was handed out: what `begin` would say; see take.lua and begin-newest.lua. */

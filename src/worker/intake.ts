@@ -18,6 +18,8 @@ import type { Turnstile } from './turnstile.ts'
 
 /** So many reads are in different stages at once under load. Measured: with 1 either side waits, with 3 to 8 batches get small, and each has its price. */
 const SHARES = 2
+/** Whoever reads an answer later than this part of a lease makes sure that what it brought is still its own. */
+const LATE_SHARE = 0.5
 const RETRY_FIRST_MS = 50
 const RETRY_MOST_MS = 500
 const UNBLOCK_EVERY_MS = 20
@@ -53,6 +55,7 @@ export class Intake extends Service {
   readonly #lane: Priority
   readonly #run: RunTask
   readonly #fetchCount: number
+  readonly #leaseMs: number
   readonly #onGroupGone: () => void
   readonly #beforeTaking: () => Promise<unknown>
   readonly #logger: Logger
@@ -75,6 +78,7 @@ export class Intake extends Service {
     /** Runs a task; see {@link RunTask}. */
     run: RunTask
     fetchCount: number
+    leaseMs: number
     /** Told when the consumer group was gone and is there again. */
     onGroupGone: () => void
     /** What has to be seen to before new tasks are taken. */
@@ -89,6 +93,7 @@ export class Intake extends Service {
     this.#slots = options.slots
     this.#run = options.run
     this.#fetchCount = options.fetchCount
+    this.#leaseMs = options.leaseMs
     this.#onGroupGone = options.onGroupGone
     this.#beforeTaking = options.beforeTaking
     this.#logger = options.logger
@@ -225,7 +230,7 @@ export class Intake extends Service {
   async #process(entries: readonly TakenEntry[]): Promise<void> {
     let received: Received[]
     try {
-      received = await this.#reception.receive(entries)
+      received = await this.#reception.receive(await this.#stillHeld(entries))
     } catch (error) {
       this.#logger.error({ err: error, entries: entries.map(({ id }) => id) }, 'tasks were taken but not begun')
       for (const entry of entries) {
@@ -242,6 +247,38 @@ export class Intake extends Service {
         void this.#run(assignment, this.#slots.seat()).then((ended) => this.#close(entry, ended))
       }
     }
+  }
+
+  /**
+   * Those that are still this worker's. An event loop that was busy for long reads late what it was handed before, when
+   * others may have taken it over; the leases are kept only from here on.
+   */
+  async #stillHeld(entries: readonly TakenEntry[]): Promise<readonly TakenEntry[]> {
+    const lateMs = performance.now() - this.#leaseMs * LATE_SHARE
+    const late = entries.filter(({ askedAt }) => askedAt < lateMs)
+    if (late.length === 0) return entries
+    const streams = [...new Set(late.map(({ stream }) => stream))]
+    const lost = await Promise.all(
+      streams.map((stream) => this.#renew(late.filter((entry) => entry.stream === stream))),
+    )
+    const gone = new Set(lost.flat())
+    if (gone.size === 0) return entries
+    const ids = [...gone].map(({ stream, id }) => `${stream.key} ${id}`)
+    this.#logger.info({ entries: ids }, 'what was taken was heard of too late: others have it')
+    for (const entry of gone) {
+      this.#keeper.drop(entry)
+      this.#slots.give()
+      this.#slots.close()
+    }
+    return entries.filter((entry) => !gone.has(entry))
+  }
+
+  /** Renews the leases of entries of one stream; answers those that others have. */
+  async #renew(entries: readonly TakenEntry[]): Promise<TakenEntry[]> {
+    const { key } = (entries[0] as TakenEntry).stream
+    const ids = entries.map(({ id }) => id)
+    const lost = new Set(await this.#leases.renew(key, ids))
+    return entries.filter(({ id }) => lost.has(id))
   }
 
   /** Acks the entry of a task that has its end; lets go of any other, for whoever takes it over. */

@@ -144,7 +144,7 @@ export class WorkerParts {
   }
 
   #makeIntakes(aftercare: Aftercare): Intake[] {
-    const { workerId, maxPayloadBytes, maxDeliveries, fetchCount } = this.#options
+    const { workerId, maxPayloadBytes, maxDeliveries, fetchCount, leaseMs } = this.#options
     const logger = this.logger
     const redis = this.redis
     const { records, deadLetters, leases, journals, control, keys } = this.stores
@@ -155,6 +155,7 @@ export class WorkerParts {
       reception,
       run,
       fetchCount,
+      leaseMs,
       logger,
       leases,
       keeper: this.keeper,

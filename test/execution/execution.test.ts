@@ -61,7 +61,7 @@ async function start(
   const conclusion = new Conclusion({ records, aftercare, retryOf: () => ({ maxAttempts: 1 }) })
   const entry: TakenEntry = {
     stream: { capability: 'agent', priority: 'normal', key: keys.control('agent') },
-    ...{ id: '1-0', raw: ['1-0', []], deliveries: 1 },
+    ...{ id: '1-0', raw: ['1-0', []], deliveries: 1, askedAt: 0 },
   }
   const ownership = await begin()
   const known = { entry, header, agentType: 'agent', command, ownership, createdAt: 0 }

@@ -107,6 +107,31 @@ describe('a worker process', () => {
     expect(said.filter((line) => line === 'began block')).toHaveLength(1)
   })
 
+  test('that was busy for so long that others took what it was handed meanwhile leaves it to them', {
+    timeout: 40_000,
+  }, async () => {
+    const house = new House()
+    const { said } = await startChild(house, 'w-1', 800)
+    const client = house.client()
+    const blocking = await client.sendMessage({ ...send, content: 'block later' })
+    await waitFor(() => said.includes('blocks'))
+    // Its read is out, so the server hands it these, and it hears of them three seconds later.
+    const delayed = { ...send, content: 'second', expiresInMs: 60_000 }
+    const second = await Promise.all([client.sendMessage({ ...send, content: 'second' }), client.sendMessage(delayed)])
+    const other = new Gate()
+    await house.work(() => other.pass().then(() => 'other'), { workerId: 'w-2', leaseMs: 800 })
+    await other.reached(2)
+    await client.result({ sessionId: 's', messageId: blocking.messageId, timeoutMs: 15_000 })
+    // Time for the first to read what it was handed, while the other still runs it.
+    await pause(500)
+    other.open()
+    for (const { messageId } of second) {
+      const result = await client.result({ sessionId: 's', messageId, timeoutMs: 15_000 })
+      expect(result).toMatchObject({ status: 'COMPLETED', data: 'other', attempts: 1 })
+    }
+    expect(said).not.toContain('began second')
+  })
+
   test('ends by itself after SIGTERM, with its task done', { timeout: 40_000 }, async () => {
     const house = new House()
     const { child, said } = await startChild(house, 'w')

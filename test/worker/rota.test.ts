@@ -60,7 +60,7 @@ class Streams {
 
   #pull(stream: ControlStream, count: number): TakenEntry[] {
     const ids = this.#queue(stream).splice(0, count)
-    return ids.map((id) => ({ stream, id: `${id}-0`, raw: [`${id}-0`, []], deliveries: 1 }))
+    return ids.map((id) => ({ stream, id: `${id}-0`, raw: [`${id}-0`, []], deliveries: 1, askedAt: 0 }))
   }
 
   #queue({ key }: ControlStream): number[] {
