@@ -23,6 +23,8 @@ export class EndWatch {
   readonly #reader: DataReader
   readonly #lookSoon: () => void
   #isDue = true
+  /** When the task began, or at the earliest, if it had begun by the time of {@link start}: Unix ms. */
+  #begunAt: number | undefined
   /** The task was accepted, as far as is known here: its record, an event of it or its sender said so. */
   #known = false
   /** The record of the known task was not there at the last look. */
@@ -88,7 +90,16 @@ export class EndWatch {
   async start(): Promise<string> {
     const task = await this.#records.get(this.#ref)
     this.#known ||= task !== null
-    return task === null ? '0-0' : `${Math.max(0, task.createdAt - CLOCK_MARGIN_MS)}-0`
+    if (task === null) return '0-0'
+    const { createdAt, startedAt, attempt } = task
+    // That of the first attempt is known only as long as there is no other.
+    if (startedAt !== null) this.#begunAt = attempt > 1 ? createdAt : startedAt
+    return `${Math.max(0, createdAt - CLOCK_MARGIN_MS)}-0`
+  }
+
+  /** True if the task had something to say before the event of `id`, as far as was known at the {@link start}. */
+  hadBegunBefore(id: string): boolean {
+    return this.#begunAt !== undefined && this.#begunAt < Number.parseInt(id, 10)
   }
 
   /**

@@ -43,7 +43,7 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
   readonly #endWatch: EndWatch | undefined
   #buffer: SessionEvent[] = []
   #cursor = '0-0'
-  /** The cursor is an estimate that lies before the first event wanted: what is missing after it is no gap. */
+  /** The cursor is an estimate that lies before the first event wanted: not all that is missing after it is a gap. */
   #estimated = false
   #live = false
   #doubted = false
@@ -158,7 +158,7 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
   }
 
   #seek(): void {
-    if (!this.#live || this.#endWatch?.isDue) void this.#look()
+    if (this.#buffer.length > 0 || !this.#live || this.#endWatch?.isDue) void this.#look()
     else if (!this.#follow || this.#isIdleUp) this.#end()
   }
 
@@ -177,6 +177,7 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
 
   #take(): SessionEvent | undefined {
     while (this.#buffer.length > 0 && !this.#ended && !this.#filter.isDone) {
+      if (this.#filter.isUnknown(this.#buffer[0] as SessionEvent)) return undefined
       const event = this.#buffer.shift() as SessionEvent
       if (this.#filter.wants(event)) return event
     }
@@ -208,11 +209,13 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
     return new EndWatch({ ref: { sessionId: this.#sessionId, messageId }, records, reader, lookSoon })
   }
 
-  /** Looks at the stream or the record; of a server that is away, again after a while. */
+  /** Looks at the stream or a record; of a server that is away, again after a while. */
   async #look(): Promise<void> {
     this.#isLooking = true
     try {
-      if (this.#live) await this.#lookAtRecord()
+      const [unknown] = this.#buffer
+      if (unknown !== undefined) await this.#trace(unknown)
+      else if (this.#live) await this.#lookAtRecord()
       else await this.#catchUp()
     } catch (error) {
       await this.#bear(error)
@@ -232,6 +235,13 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
     else await sleep(AWAY_MS, this.#away.signal)
   }
 
+  #trace(event: SessionEvent): Promise<void> {
+    return this.#filter.trace(event, async (messageId) => {
+      const task = await this.#resources.records.get({ sessionId: this.#sessionId, messageId })
+      return task?.parentMessageId ?? ''
+    })
+  }
+
   async #catchUp(): Promise<void> {
     const { reader, feeds } = this.#resources
     const doubted = this.#doubted
@@ -239,7 +249,7 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
     this.#live = true
     const from = this.#cursor
     const page = await reader.page(this.#sessionId, from, PAGE)
-    if (!page.contiguous) await this.#lookForGap(from)
+    if (!page.contiguous) await this.#lookForGap(from, page.events[0])
     await this.#endWatch?.lookForLaterLives(page.events)
     // What was pushed meanwhile is in the buffer already; the page goes on from there.
     this.#append(this.#afterCursor(page.events))
@@ -248,11 +258,10 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
     if (this.#endWatch?.isDue && page.events.length < PAGE) await this.#lookAtRecord()
   }
 
-  async #lookForGap(from: string): Promise<void> {
-    if (this.#estimated) {
-      this.#estimated = false
-      return
-    }
+  async #lookForGap(from: string, next: SessionEvent | undefined): Promise<void> {
+    const isEstimated = this.#estimated
+    this.#estimated = false
+    if (isEstimated && !(next && this.#endWatch?.hadBegunBefore(next.id))) return
     const first = await this.#resources.reader.trimmedUpTo(this.#sessionId)
     if (compareEntryIds(first, from) > 0) this.#buffer.push(gapEvent(this.#sessionId, from, first))
   }

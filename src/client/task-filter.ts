@@ -6,6 +6,8 @@ export class TaskFilter {
   readonly #tree: boolean
   readonly #isPast: (endId: string) => boolean
   readonly #members = new Set<string>()
+  /** Tasks of which it is known that they are none; '' is who calls for a backend. */
+  readonly #strangers = new Set([''])
   #isDone = false
 
   /** `isPast` is true for an end of the task after which it lived again. */
@@ -21,10 +23,37 @@ export class TaskFilter {
     return this.#isDone
   }
 
+  /** True of an event that cannot be judged yet: {@link trace} it first. */
+  isUnknown({ type, messageId, parentMessageId }: SessionEvent): boolean {
+    return this.#tree && type !== 'gap' && !this.#knows(messageId) && !this.#knows(parentMessageId)
+  }
+
+  /** Follows the line of callers up to one that is known; those between may have said nothing yet. */
+  async trace(event: SessionEvent, parentOf: (messageId: string) => Promise<string>): Promise<void> {
+    const line = new Set([event.messageId])
+    let caller = event.parentMessageId
+    while (!this.#knows(caller) && !line.has(caller)) {
+      line.add(caller)
+      caller = await parentOf(caller)
+    }
+    const side = this.#members.has(caller) ? this.#members : this.#strangers
+    for (const messageId of line) side.add(messageId)
+  }
+
+  /** A task is on the side of its caller. */
+  #place({ messageId, parentMessageId }: SessionEvent): void {
+    if (this.#members.has(parentMessageId)) this.#members.add(messageId)
+    else if (!this.#members.has(messageId)) this.#strangers.add(messageId)
+  }
+
+  #knows(messageId: string): boolean {
+    return this.#members.has(messageId) || this.#strangers.has(messageId)
+  }
+
   /** To be asked of each event once, in the order of the stream. */
   wants(event: SessionEvent): boolean {
     if (this.#messageId === undefined || event.type === 'gap') return true
-    if (this.#tree && this.#members.has(event.parentMessageId)) this.#members.add(event.messageId)
+    if (this.#tree) this.#place(event)
     if (!this.#members.has(event.messageId)) return false
     this.#isDone ||= event.type === 'done' && event.messageId === this.#messageId && !this.#isPast(event.id)
     return true

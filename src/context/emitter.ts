@@ -415,6 +415,7 @@ export class Emitter {
       first,
       events: batch.map(({ json }) => json),
       ...(end === undefined ? {} : { end }),
+      lastId: this.#lastId,
       sum: this.#isSummed ? this.#sumAt(this.#next - 1) : undefined,
     }
   }

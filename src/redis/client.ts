@@ -55,6 +55,12 @@ export class RedisClient {
     return this.#losses()
   }
 
+  /** What the names of channels end with, since channels belong to the server, not to one of its databases: '' for 0. */
+  get channelTail(): string {
+    const { db = 0 } = this.#redis.options as { db?: number }
+    return this.isCluster || db === 0 ? '' : `@${db}`
+  }
+
   /** Carries out one command; the shape of its reply is the caller's knowledge. */
   async call<Reply>(command: string, ...args: RedisValue[]): Promise<Reply> {
     return this.#run(command, () => this.#redis.call(command, ...args))

@@ -21,6 +21,8 @@ export interface Commit extends TaskRef {
   readonly events: readonly string[]
   /** With an end the last event must be `done`. */
   readonly end?: CommitEnd
+  /** Id of the task's last event, where it is known: saves the server a look at that. */
+  readonly lastId?: string | undefined
   /** What a replay is compared with: see `Emitter.sum`. Kept as it is if left out. */
   readonly sum?: string | undefined
 }
@@ -91,7 +93,7 @@ export class DataWriter {
     this.#armings = new Armings(periodMs, chance === undefined ? {} : { chance })
     // What is re-armed once in a period must last a period longer than what it is there for.
     const [streamTtl, indexTtl] = [streamTtlMs, resultTtlMs].map((ttlMs) => Math.ceil(ttlMs + periodMs))
-    this.#header = [resultTtlMs, streamTtl as number, indexTtl as number, streamMaxLength, ...push]
+    this.#header = [resultTtlMs, streamTtl as number, indexTtl as number, streamMaxLength, ...push, redis.channelTail]
     this.#batcher = new Batcher<() => Commit, CommitAnswer>({
       maxItems: 128,
       maxInFlight: 2,
@@ -138,7 +140,7 @@ export class DataWriter {
   }
 
   #addArguments(commit: Commit, keys: string[], args: (string | number)[]): void {
-    const { sessionId, messageId, events, end, sum } = commit
+    const { sessionId, messageId, events, end, sum, lastId = '' } = commit
     keys.push(this.#keys.task(sessionId, messageId), this.#keys.data(sessionId), this.#keys.session(sessionId))
     const letter = end === undefined ? '' : end.fence.charAt(0)
     const fields = end === undefined ? [] : Object.entries(end.fields)
@@ -146,11 +148,12 @@ export class DataWriter {
     const hasSum = end === undefined && sum !== undefined && sum !== ''
     args.push(
       commit.fence,
-      `${commit.first}:${events.length}:${letter}:${fields.length * 2}:${hasSum ? 1 : ''}:${ARM_CODE[arm]}`,
+      `${commit.first}:${events.length}:${letter}:${fields.length * 2}:${hasSum ? 1 : ''}:${ARM_CODE[arm]}:${lastId === '' ? '' : 1}`,
     )
     for (const event of events) args.push(event)
     for (const [name, value] of fields) args.push(name, value)
     if (hasSum) args.push(sum)
+    if (lastId !== '') args.push(lastId)
   }
 
   #toAnswer(answer: RawCommitAnswer, { end }: Commit): CommitAnswer {
@@ -227,6 +230,6 @@ export class DataReader {
   }
 
   channel(sessionId: string): string {
-    return this.#keys.data(sessionId)
+    return this.#keys.data(sessionId) + this.#redis.channelTail
   }
 }

@@ -91,7 +91,7 @@ export class Journals {
   async ask({ fence, op, entry, sum, event, streamTtlMs, streamMaxLength, ...ref }: Question): Promise<NoteAnswer> {
     const keys = [this.#record(ref), this.#journal(ref), this.#keys.data(ref.sessionId), this.#blobs(ref)]
     const publish = this.#redis.isCluster ? 'SPUBLISH' : 'PUBLISH'
-    const args = [fence, op, entry, sum, event, streamTtlMs, streamMaxLength, publish]
+    const args = [fence, op, entry, sum, event, streamTtlMs, streamMaxLength, publish, this.#redis.channelTail]
     return toNoteAnswer(await this.#redis.script<string[]>('journalAsk', keys, args), fence)
   }
 

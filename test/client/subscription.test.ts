@@ -154,6 +154,41 @@ describe('where it ends', () => {
     expect(told(await alone)).toEqual(['root 0', 'root done'])
   })
 
+  test('with its tree: also of those whose callers say nothing', async () => {
+    const house = new House()
+    const { client, gate } = await talkative(house)
+    const silent = new Gate()
+    await house.work(() => silent.pass(), { capabilities: ['silent'] })
+    const send = (targetAgentType: string, messageId: string, parentMessageId?: string) =>
+      client.sendMessage({ targetAgentType, sessionId: 's', content: '1', messageId, parentMessageId })
+    await send('gated', 'root')
+    await send('silent', 'child', 'root')
+    await send('silent', 'stranger')
+    const tree = collect(client.subscribe('s', { messageId: 'root', tree: true, after: '0' }))
+    await Promise.all([gate.reached(1), silent.reached(2)])
+    await client.ask({
+      targetAgentType: 'agent',
+      sessionId: 's',
+      content: '2',
+      messageId: 'a',
+      parentMessageId: 'child',
+    })
+    await client.ask({
+      targetAgentType: 'agent',
+      sessionId: 's',
+      content: '2',
+      messageId: 'b',
+      parentMessageId: 'stranger',
+    })
+    await client.ask({ targetAgentType: 'agent', sessionId: 's', content: '1', messageId: 'c', parentMessageId: 'b' })
+    gate.open()
+    silent.open()
+    const told = (await tree)
+      .filter(({ type }) => type === 'chunk')
+      .map((event) => `${event.messageId} ${inShort(event)}`)
+    expect(told).toEqual(['root 0', 'a 0', 'a 1'])
+  })
+
   test('at the present end, if it shall not follow', async () => {
     const house = new House()
     const { client, gate } = await talkative(house)
@@ -443,6 +478,26 @@ describe('gaps', () => {
     expect(fromStart.slice(0, 2).map(inShort)).toEqual(['gap', '60'])
   })
 
+  test('one who comes late to one task, too: what it began with is gone', async () => {
+    const house = new House()
+    const { client } = await talkative(house)
+    const ids = await hundred(house, client)
+    await pause(5)
+    await client.ask({ targetAgentType: 'agent', sessionId: 's', content: '3', messageId: 'later' })
+    expect((await collect(client.subscribe('s', { messageId: 'm', follow: false }))).map(inShort).slice(0, 2)).toEqual([
+      ...['0', '1'],
+    ])
+    await house.redis.xtrim(house.keys.data('s'), 'MINID', ids[60] as string)
+    const late = await collect(client.subscribe('s', { messageId: 'm', follow: false }))
+    expect(late.map(inShort).slice(0, 2)).toEqual(['gap', '60'])
+    // The trimmed part was over before that one began.
+    const ends = (await house.redis.xrange(house.keys.data('s'), '-', '+')).map(([id]) => id)
+    await house.redis.xtrim(house.keys.data('s'), 'MAXLEN', 5)
+    const later = await collect(client.subscribe('s', { messageId: 'later', follow: false }))
+    expect(ends.length).toBeGreaterThan(5)
+    expect(later.map(inShort)).toEqual(['0', '1', '2', 'done'])
+  })
+
   test('one who misses nothing is told of none', async () => {
     const house = new House()
     const { client } = await talkative(house)
@@ -555,4 +610,19 @@ test('an envelope of another program has its events too', async () => {
   const subscription = client.subscribe('s', { messageId: 'raw', after: '0' })
   await house.add({ data: envelope('raw', 's', { content: '2' }) })
   expect((await collect(subscription)).map(inShort)).toEqual(['0', '1', 'done'])
+})
+
+test('what is said in another database of the same server reaches nobody here', async () => {
+  const house = await House.private()
+  const { client } = await talkative(house)
+  const other = new House(`${house.url.replace(/\/\d*$/, '')}/1`, house.prefix)
+  const stranger = await talkative(other)
+  const here = collect(client.subscribe('s', { idleTimeoutMs: 1_000 }))
+  const there = collect(stranger.client.subscribe('s', { idleTimeoutMs: 1_000 }))
+  await pause(100)
+  await say(stranger.client, 3, 'theirs')
+  await stranger.client.result({ sessionId: 's', messageId: 'theirs' })
+  await say(client, 2, 'ours')
+  expect((await here).map(({ messageId }) => messageId)).toEqual(['ours', 'ours', 'ours'])
+  expect((await there).map(({ messageId }) => messageId)).toEqual(Array(4).fill('theirs'))
 })

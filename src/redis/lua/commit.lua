@@ -2,12 +2,13 @@
 -- include answers
 -- KEYS  per task: record, data stream, session index
 -- ARGV  1: TTL of a finished record (ms), 2: TTL of a data stream (ms), 3: TTL of a session index (ms),
---       4: length bound of a data stream, 5: PUBLISH or SPUBLISH, 6: NUMSUB or SHARDNUMSUB; then per task:
---       fence, shape, the events, the fields, and if the shape says so the emitter's sum
--- A shape is `<first>:<events>:<to>:<fields>:<sum>:<arm>`: number of the first event (0: whatever comes next), count of
+--       4: length bound of a data stream, 5: PUBLISH or SPUBLISH, 6: NUMSUB or SHARDNUMSUB,
+--       7: what the names of channels end with; then per task: fence, shape, the events, the fields, and if the shape says
+--       so the emitter's sum and the id of the task's last event
+-- A shape is `<first>:<events>:<to>:<fields>:<sum>:<arm>:<last>`: number of the first event (0: whatever comes next), count of
 -- events, the letter to go over to or '', count of the names and values of further fields, 1 if there is a sum (else it
--- is kept as it is) or '', and '' or 1 or 2: the session's TTLs are to be re-armed, and what has expired is to be swept
--- besides. Most tasks of a call have the same shape, so it is read once: arguments cost on both sides.
+-- is kept as it is) or '', '' or 1 or 2: the session's TTLs are to be re-armed, and what has expired is to be swept
+-- besides, and 1 if the id of the last event is known or ''. Most tasks of a call have the same shape, so it is read once: arguments cost on both sides.
 -- Answers per task the id of the last event written ('' if there was none), 1 if that was the task's last word, or {fence that holds} if that is not the
 -- one given, or {fence, cancel} if the task must not end as it would because it is cancelled; nothing was written then.
 -- Or {'+', id of the last event, who must be told (see `reply`)...} for the end of a task for which others wait.
@@ -41,19 +42,20 @@ local function compact(stream)
   if redis.pcall('COPY', stream, copy) == 1 and redis.pcall('RENAME', copy, stream).err then redis.call('DEL', copy) end
 end
 local record_ttl, stream_ttl, index_ttl, max_length, publish = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
-local streams = {}
-for i = 1, #KEYS / 3 do streams[i] = KEYS[3 * i - 1] end
--- Per task the name of its stream's channel and how many listen to it.
-local listeners = redis.call('PUBSUB', ARGV[6], unpack(streams))
+local channels = {}
+for i = 1, #KEYS / 3 do channels[i] = KEYS[3 * i - 1] .. ARGV[7] end
+-- Per task the name of its session's channel and how many listen to it.
+local listeners = redis.call('PUBSUB', ARGV[6], unpack(channels))
 local shapes = {}
 local function shape_of(text)
-  local first, events, letter, fields, sum, arm = string.match(text, '^(%d+):(%d+):(%u?):(%d+):(1?):([12]?)$')
+  local first, events, letter, fields, sum, arm, last =
+    string.match(text, '^(%d+):(%d+):(%u?):(%d+):(1?):([12]?):(1?)$')
   local shape = { first = tonumber(first), events = tonumber(events), letter = letter, fields = tonumber(fields),
-    has_sum = sum ~= '', arm = arm }
+    has_sum = sum ~= '', arm = arm, has_last = last ~= '' }
   shapes[text] = shape
   return shape
 end
-local at = 7
+local at = 8
 local out = {}
 for i = 1, #KEYS / 3 do
   local record, stream, index = KEYS[3 * i - 2], KEYS[3 * i - 1], KEYS[3 * i]
@@ -66,6 +68,11 @@ for i = 1, #KEYS / 3 do
   local sum
   if shape.has_sum then
     sum = ARGV[at]
+    at = at + 1
+  end
+  local known
+  if shape.has_last then
+    known = ARGV[at]
     at = at + 1
   end
   local is_bare = false
@@ -93,8 +100,9 @@ for i = 1, #KEYS / 3 do
       local from = math.max(first, written + 1)
       local ids
       if listeners[2 * i] > 0 then
-        local before = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)
-        ids = { before[1] and before[1][1] or '0-0' }
+        -- As a rule the last event of the stream is the task's own, and then nothing is behind it: no event to hand over.
+        local later = redis.call('XREVRANGE', stream, '+', known and '(' .. known or '-', 'COUNT', 1)
+        ids = { later[1] and later[1][1] or known or '0-0' }
       end
       for number = from, last do
         local body = ARGV[events_at + number - first]
@@ -112,7 +120,7 @@ for i = 1, #KEYS / 3 do
       end
       if ids then
         local bodies = table.concat(ARGV, '\n', events_at + from - first, fields_at - 1)
-        redis.call(publish, stream, table.concat(ids, ' ') .. '\n' .. bodies)
+        redis.call(publish, channels[i], table.concat(ids, ' ') .. '\n' .. bodies)
       end
     end
     if letter == 'T' then

@@ -1,7 +1,7 @@
 -- journal-ask: notes a question to a person and puts it on the session's data stream, both once.
 -- KEYS  1: record, 2: journal, 3: data stream, 4: blobs
 -- ARGV  1: fence, 2: operation, 3: entry (JSON), 4: the emitter's sum or '', 5: event, 6: TTL of a data stream (ms),
---       7: length bound of a data stream, 8: PUBLISH or SPUBLISH
+--       7: length bound of a data stream, 8: PUBLISH or SPUBLISH, 9: what the names of channels end with
 -- Answers like journal-open.
 local held = redis.call('HMGET', KEYS[1], 'fence', 'cancel', 'journal')
 if held[1] ~= ARGV[1] then return { held[1] or '' } end
@@ -16,6 +16,6 @@ if redis.call('HSETNX', KEYS[2], ARGV[2], now .. ' ' .. ARGV[3]) == 1 then
   local before = redis.call('XREVRANGE', KEYS[3], '+', '-', 'COUNT', 1)
   local id = redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[7], '*', 'data', ARGV[5])
   if not before[1] then redis.call('PEXPIRE', KEYS[3], ARGV[6]) end
-  redis.call(ARGV[8], KEYS[3], (before[1] and before[1][1] or '0-0') .. ' ' .. id .. '\n' .. ARGV[5])
+  redis.call(ARGV[8], KEYS[3] .. ARGV[9], (before[1] and before[1][1] or '0-0') .. ' ' .. id .. '\n' .. ARGV[5])
 end
 return { '', '', redis.call('HGET', KEYS[2], '=' .. ARGV[2]) or '' }
