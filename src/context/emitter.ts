@@ -47,6 +47,8 @@ export class Emitter {
   /** Runs while chunks wait for others to be joined with. */
   #joining: NodeJS.Timeout | undefined
   #queue: Pending[] = []
+  /** What is under way. */
+  #batch: readonly Pending[] = []
   #sending = false
   #next: number
   #closed: GatewayError | undefined
@@ -346,7 +348,6 @@ export class Emitter {
     const about = step === undefined ? undefined : { step }
     const encode = (text: string) => this.#encode({ ...body, content: text }, this.#ownership.attempt, about)
     const joined = new JoinedChunks(sort, step === undefined, encode)
-    joined.settled.promise.catch(ignore) // see `#pend`
     joined.add(sort, content)
     this.#queue.push(joined)
     if (!this.#sending) this.#joining ??= setTimeout(() => this.#send(), this.#coalesceMs)
@@ -355,8 +356,6 @@ export class Emitter {
 
   #pend({ body, metadata, step, isAgain }: Said, end?: CommitEnd): Pending {
     const settled = deferred()
-    // A handler need not await each emit; the refusal reaches it by its signal, and the executor by `end`.
-    if (end === undefined) settled.promise.catch(ignore)
     const about = step === undefined ? metadata : { ...metadata, step }
     const counts = step === undefined && !isAgain && HANDLERS.has(body.type)
     const counted = counts ? countedText(body) : undefined
@@ -391,18 +390,12 @@ export class Emitter {
     this.#joining = undefined
     if (this.#sending || this.#queue.length === 0) return
     this.#sending = true
-    let batch: readonly Pending[] = []
-    const source = () => {
-      batch = takeBatch(this.#queue)
-      return this.#toCommit(batch)
-    }
-    this.#writer.put(source, {
-      resolve: (answer) => this.#settle(batch, answer),
-      reject: (error) => this.#fail(batch, error),
-    })
+    this.#writer.put(this.#source, this.#answered)
   }
 
-  #toCommit(batch: readonly Pending[]): Commit {
+  readonly #source = (): Commit => {
+    const batch = takeBatch(this.#queue)
+    this.#batch = batch
     const first = this.#next
     this.#next += batch.length
     const end = batch.at(-1)?.end
@@ -418,6 +411,11 @@ export class Emitter {
       lastId: this.#lastId,
       sum: this.#isSummed ? this.#sumAt(this.#next - 1) : undefined,
     }
+  }
+
+  readonly #answered = {
+    resolve: (answer: CommitAnswer) => this.#settle(this.#batch, answer),
+    reject: (error: unknown) => this.#fail(this.#batch, error),
   }
 
   #count(counted: Pending['counted']): void {
@@ -485,8 +483,7 @@ export class Emitter {
     this.#closed = reason
     const rest = [...this.#queue, ...this.#behind.splice(0)]
     this.#queue = []
-    for (const { settled } of batch) settled.reject(reason)
-    for (const { settled } of rest) settled.reject(reason)
+    for (const pending of [...batch, ...rest]) reject(pending, reason)
     this.#sending = false
     this.#goOn()
   }
@@ -508,8 +505,14 @@ function ignore(): void {
   // Whoever did not wait does not want to know.
 }
 
+/** A handler need not await each emit: the refusal reaches it by its signal, and the executor by `end`. */
 function rejected(reason: GatewayError): Promise<never> {
   const promise = Promise.reject(reason)
-  promise.catch(ignore) // see `#pend`
+  promise.catch(ignore)
   return promise
+}
+
+function reject({ settled, end }: Pending, reason: GatewayError): void {
+  if (end === undefined) settled.promise.catch(ignore)
+  settled.reject(reason)
 }
