@@ -70,20 +70,37 @@ export class GatewayError extends Error {
 }
 brand(GatewayError, 'GatewayError')
 
-/** Thrown by a handler: the task fails now, whatever its retry policy says. */
+/** Thrown by a handler: the task fails now, whatever its retry policy says. Without a text it has that of its `cause`. */
 export class TerminalError extends Error {
   override readonly name = 'TerminalError'
+
+  constructor(message?: string, options?: ErrorOptions)
+  constructor(options: ErrorOptions)
+  constructor(message: string | ErrorOptions = '', options: ErrorOptions = {}) {
+    super(...withText(message, options))
+  }
 }
 brand(TerminalError, 'TerminalError')
 
-/** Thrown by a handler: the attempt fails and the next one starts after `delayMs`, as far as attempts are left. */
+/** How a {@link RetryableError} is to be tried again. */
+export interface RetryableErrorOptions extends ErrorOptions {
+  /** Wait before the next attempt, in ms. Default by the task's retry policy. */
+  readonly delayMs?: number
+}
+
+/**
+ * Thrown by a handler: the attempt fails and the next one starts after `delayMs`, as far as attempts are left. Without a
+ * text it has that of its `cause`.
+ */
 export class RetryableError extends Error {
   override readonly name = 'RetryableError'
   readonly delayMs: number | undefined
 
-  constructor(message: string, options: ErrorOptions & { delayMs?: number } = {}) {
-    super(message, options)
-    this.delayMs = options.delayMs
+  constructor(message?: string, options?: RetryableErrorOptions)
+  constructor(options: RetryableErrorOptions)
+  constructor(message: string | RetryableErrorOptions = '', options: RetryableErrorOptions = {}) {
+    super(...withText(message, options))
+    this.delayMs = (typeof message === 'string' ? options : message).delayMs
   }
 }
 brand(RetryableError, 'RetryableError')
@@ -152,6 +169,14 @@ export class NonDeterminismError extends GatewayError {
   }
 }
 brand(NonDeterminismError, 'NonDeterminismError')
+
+/** What `Error` takes, from a text and options or from options alone. */
+function withText(message: string | ErrorOptions, options: ErrorOptions): [string, ErrorOptions?] {
+  if (typeof message === 'string') return [message, options]
+  // An error, which the type lets pass, is meant as the cause.
+  const cause = message instanceof Error ? message : message.cause
+  return cause === undefined ? [''] : [errorMessage(cause), { cause }]
+}
 
 /** The text of anything that was thrown. */
 export function errorMessage(error: unknown): string {

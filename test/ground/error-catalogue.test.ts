@@ -126,6 +126,16 @@ describe('an error', () => {
     expect(new RetryableError('later').delayMs).toBeUndefined()
   })
 
+  test('of a handler needs no text: that of its cause will do', () => {
+    const cause = new Error('inner')
+    const bare = new RetryableError({ delayMs: 5 })
+    expect([bare.delayMs, errorMessage(bare), 'cause' in bare]).toEqual([5, 'RetryableError', false])
+    expect(new RetryableError({ delayMs: 5, cause })).toMatchObject({ message: 'inner', delayMs: 5, cause })
+    expect(new TerminalError({ cause })).toMatchObject({ message: 'inner', cause })
+    expect(new TerminalError(cause)).toMatchObject({ message: 'inner', cause })
+    expect(errorMessage(new TerminalError())).toBe('TerminalError')
+  })
+
   test('anything thrown has a text', () => {
     const cyclic: Record<string, unknown> = {}
     cyclic.self = cyclic
