@@ -101,8 +101,7 @@ export type { PendingAsk, ReplyStatus } from './dispatch/asks.ts'
 export type { CancelStatus } from './dispatch/canceller.ts'
 export type { RedrivenLetter } from './dispatch/redrive.ts'
 export type { SendAnswer } from './dispatch/send.ts'
-export type { AgentCallStatus, GatewayErrorCode } from './errors.ts'
-export type { RetryableErrorOptions } from './errors.ts'
+export type { AgentCallStatus, GatewayErrorCode, RetryableErrorOptions } from './errors.ts'
 export {
   AgentCallError,
   errorMessage,

@@ -1,7 +1,7 @@
+import type { Environment } from '../redis/environment.ts'
 import { DEFAULT_REDIS_URL } from '../redis/options.ts'
 import type { LocalServerOptions } from '../testing/servers/local-server.ts'
 import type { LocalRedis } from '../testing/servers/redis.ts'
-import type { Environment } from './env.ts'
 
 const LOOK_MS = 500
 

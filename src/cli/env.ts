@@ -1,5 +1,4 @@
-/** Variables by name; an empty one counts as not set, since Compose files and CI systems hand on empty ones. */
-export type Environment = Readonly<Record<string, string | undefined>>
+import type { Environment } from '../redis/environment.ts'
 
 /** The environment of this process; the programs read it here and hand it on. */
 export function environment(): Environment {

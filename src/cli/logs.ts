@@ -2,7 +2,7 @@ import { pino } from 'pino'
 import { PinoPretty } from 'pino-pretty'
 import { GatewayError } from '../errors.ts'
 import type { Logger } from '../logger.ts'
-import type { Environment } from './env.ts'
+import type { Environment } from '../redis/environment.ts'
 import { hasColours } from './terminal.ts'
 
 /** Names that other logging libraries have for the same levels. */

@@ -2,8 +2,9 @@ import type { Command } from 'commander'
 import { GatewayClient } from '../client/client.ts'
 import type { Logger } from '../logger.ts'
 import { RedisConnections } from '../redis/connections.ts'
-import { type RedisOption, resolveRedisOption } from '../redis/options.ts'
-import { type Environment, environment } from './env.ts'
+import { type Environment, resolveRedis } from '../redis/environment.ts'
+import type { RedisOption } from '../redis/options.ts'
+import { environment } from './env.ts'
 import { openHistory } from './history-store.ts'
 import { redisOption } from './redis-settings.ts'
 import { addFlags, nameSource, readSettings, type Settings } from './settings.ts'
@@ -81,7 +82,7 @@ async function atDesk(settings: Settings, env: Environment, work: (desk: Desk) =
 /** A client waits for Redis in patience; a person wants to know soon that it is not there. */
 async function reach(redis: RedisOption | undefined, timeoutMs: number): Promise<void> {
   const connections = new RedisConnections(
-    resolveRedisOption(redis),
+    resolveRedis(redis),
     loggerTo(() => undefined),
   )
   try {

@@ -1,10 +1,7 @@
 import { GatewayError } from '../errors.ts'
+import { REDIS_FORMS, type RedisForm, toRedisOption } from '../redis/environment.ts'
 import type { RedisOption } from '../redis/options.ts'
 import type { Settings } from './settings.ts'
-import type { FlagValues } from './worker-flags.ts'
-
-/** The ways to name a server, the strongest first. */
-const FORMS = ['redisCluster', 'redisSentinels', 'redisUrl', 'redisHost'] as const
 
 /** The pieces of a URL that have a setting of their own. */
 const PIECES = ['redisPort', 'redisDb'] as const
@@ -19,25 +16,20 @@ const PIECES = ['redisPort', 'redisDb'] as const
  */
 export function redisOption(settings: Settings): RedisOption | undefined {
   const { values } = settings
-  const secrets = { username: values.redisUsername, password: values.redisPassword, tls: values.redisTls }
-  switch (chooseForm(settings)) {
-    case 'redisCluster':
-      return { cluster: values.redisCluster ?? [], ...secrets }
-    case 'redisSentinels':
-      return { ...sentinelOption(values), ...secrets }
-    case 'redisUrl':
-      return completedUrl(values.redisUrl ?? '', settings)
-    default: {
-      const endpoint = { host: values.redisHost, port: values.redisPort, db: values.redisDb, ...secrets }
-      return Object.values(endpoint).some((value) => value !== undefined) ? endpoint : undefined
-    }
+  const form = chooseForm(settings)
+  if (form === 'redisSentinels' && values.redisSentinelName === undefined) {
+    throw new GatewayError('GW_INVALID_ARGUMENT', { field: '--redis-sentinel-name', reason: 'Sentinels need it' })
   }
+  if (form !== 'redisUrl') return toRedisOption(values, form)
+  // The variable does not encrypt what a flag says in full.
+  const redisTls = isByFlag(settings, 'redisUrl') ? undefined : values.redisTls
+  return toRedisOption({ ...values, redisUrl: changedUrl(settings), redisTls }, form)
 }
 
-function chooseForm(settings: Settings): (typeof FORMS)[number] | undefined {
-  const byFlag = FORMS.filter((form) => isByFlag(settings, form))
+function chooseForm(settings: Settings): RedisForm | undefined {
+  const byFlag = REDIS_FORMS.filter((form) => isByFlag(settings, form))
   const [form] = byFlag
-  if (form === undefined) return FORMS.find((candidate) => settings.sources.has(candidate))
+  if (form === undefined) return REDIS_FORMS.find((candidate) => settings.sources.has(candidate))
   const rivals = form === 'redisHost' ? [] : [...byFlag.slice(1), ...(form === 'redisUrl' ? PIECES : [])]
   const rival = rivals.find((candidate) => isByFlag(settings, candidate))
   if (rival === undefined) return form
@@ -45,37 +37,16 @@ function chooseForm(settings: Settings): (typeof FORMS)[number] | undefined {
   throw new GatewayError('GW_INVALID_ARGUMENT', { field, reason: 'only one of the two can be given' })
 }
 
-function sentinelOption(values: FlagValues) {
-  const { redisSentinelName: name } = values
-  if (name === undefined) {
-    throw new GatewayError('GW_INVALID_ARGUMENT', { field: '--redis-sentinel-name', reason: 'Sentinels need it' })
-  }
-  return {
-    sentinels: values.redisSentinels ?? [],
-    name,
-    sentinelUsername: values.redisSentinelUsername,
-    sentinelPassword: values.redisSentinelPassword,
-    db: values.redisDb,
-  }
-}
-
-function completedUrl(text: string, settings: Settings): string {
+/** The URL with what flags say in place of its pieces; only a flag gives up the encryption of a URL. */
+function changedUrl(settings: Settings): string {
+  const { redisUrl = '', redisPort, redisDb, redisTls } = settings.values
   // One that cannot be read is left as it is: the library says what is wrong with it.
-  if (!URL.canParse(text)) return text
-  const { redisPort, redisDb, redisUsername, redisPassword } = settings.values
-  const url = new URL(text)
+  if (!URL.canParse(redisUrl)) return redisUrl
+  const url = new URL(redisUrl)
   if (isByFlag(settings, 'redisPort')) url.port = String(redisPort)
   if (isByFlag(settings, 'redisDb')) url.pathname = `/${redisDb}`
-  if (url.username === '' && redisUsername !== undefined) url.username = encodeURIComponent(redisUsername)
-  if (url.password === '' && redisPassword !== undefined) url.password = encodeURIComponent(redisPassword)
-  return withTls(url.href, settings)
-}
-
-/** The variable does not encrypt what a flag says in full, and only a flag gives up the encryption of a URL. */
-function withTls(url: string, settings: Settings): string {
-  const { redisTls } = settings.values
-  if (isByFlag(settings, 'redisTls')) return url.replace(/^rediss?:/, redisTls ? 'rediss:' : 'redis:')
-  return redisTls && !isByFlag(settings, 'redisUrl') ? url.replace(/^redis:/, 'rediss:') : url
+  if (!isByFlag(settings, 'redisTls')) return url.href
+  return url.href.replace(/^rediss?:/, redisTls ? 'rediss:' : 'redis:')
 }
 
 function isByFlag({ sources }: Settings, option: string): boolean {

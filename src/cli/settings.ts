@@ -1,7 +1,8 @@
 import { type Command, Option } from 'commander'
 import { GatewayError } from '../errors.ts'
-import type { Environment } from './env.ts'
-import type { FlagKind, FlagValues, ServerNode, WorkerFlag } from './worker-flags.ts'
+import { type Environment, settingOf } from '../redis/environment.ts'
+import { readText } from '../util/read-text.ts'
+import type { FlagValues, WorkerFlag } from './worker-flags.ts'
 
 /** Where a value came from: the flag or the variable, as one writes it. */
 export interface Source {
@@ -44,7 +45,7 @@ export function readSettings(
     const source: Source =
       byFlag === undefined ? { name: row.env, kind: 'environment' } : { name: flagName(row), kind: 'flag' }
     sources.set(row.option, source)
-    values[row.option] = readValue(row.kind, text, source.name)
+    values[row.option] = readText(row.kind, text, source.name)
   }
   return { values, sources }
 }
@@ -60,10 +61,9 @@ export function nameSource(
   others: Readonly<Record<string, string>> = {},
 ): unknown {
   if (!(error instanceof GatewayError) || error.code !== 'GW_INVALID_ARGUMENT') return error
-  const [first = '', second = ''] = String(error.details.field).split('.')
-  // `redis.port` came by --redis-port, a bare `redis` by --redis-url.
-  const option =
-    first === 'redis' ? `redis${capitalized(second || 'url')}` : first === 'version' ? 'agentVersion' : first
+  const [first = ''] = String(error.details.field).split('.')
+  const renamed = first === 'version' ? 'agentVersion' : first
+  const option = first === 'redis' ? settingOf(String(error.details.field)) : renamed
   const field = sources.get(option)?.name ?? others[option]
   if (field === undefined) return error
   return new GatewayError('GW_INVALID_ARGUMENT', { ...error.details, field }, { cause: error })
@@ -71,38 +71,4 @@ export function nameSource(
 
 function flagName({ flag }: WorkerFlag): string {
   return flag.split(' ')[0] ?? flag
-}
-
-function readValue(kind: FlagKind, text: string, field: string): unknown {
-  const invalid = (reason: string) => new GatewayError('GW_INVALID_ARGUMENT', { field, value: text, reason })
-  switch (kind) {
-    case 'text':
-      return text
-    case 'port': // Kubernetes gives tcp://10.0.0.1:6379 as REDIS_PORT to every pod beside a service named redis
-      return readValue('number', /^tcp:\/\/.*:(\d+)$/.exec(text)?.[1] ?? text, field)
-    case 'number':
-      if (!/^-?\d+(\.\d+)?$/.test(text)) throw invalid('must be a number')
-      return Number(text)
-    case 'switch':
-      if (/^(true|1|yes|on)$/i.test(text)) return true
-      if (/^(false|0|no|off)$/i.test(text)) return false
-      throw invalid('must be true or false')
-    case 'list':
-      return text.split(',').flatMap((item) => item.trim() || [])
-    case 'nodes':
-      return text.split(',').map((address) => readNode(address.trim()) ?? fail(invalid('must be host:port,host:port')))
-  }
-}
-
-function readNode(address: string): ServerNode | undefined {
-  const [, host, port] = /^(.+):(\d{1,5})$/.exec(address) ?? []
-  return host === undefined ? undefined : { host: host.replace(/^\[|\]$/g, ''), port: Number(port) }
-}
-
-function fail(error: Error): never {
-  throw error
-}
-
-function capitalized(text: string): string {
-  return text.charAt(0).toUpperCase() + text.slice(1)
 }

@@ -1,7 +1,7 @@
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
+import type { Environment } from '../redis/environment.ts'
 import { startDevRedis } from './dev-redis.ts'
-import type { Environment } from './env.ts'
 import { FileWatch } from './file-watch.ts'
 import { ModuleLoader } from './module-loader.ts'
 import type { Settings } from './settings.ts'

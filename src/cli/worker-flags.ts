@@ -1,8 +1,8 @@
-/** How the text of a flag or a variable becomes a value. */
-export type FlagKind = 'text' | 'number' | 'port' | 'switch' | 'nodes' | 'list'
+import { REDIS_VARIABLES } from '../redis/environment.ts'
+import type { TextKind, TextValues } from '../util/read-text.ts'
 
 /** One setting: its flag as the help shows it, its environment variable, its kind, and what it means. */
-type Row = readonly [flag: string, env: string, kind: FlagKind, help: string]
+type Row = readonly [flag: string, env: string, kind: TextKind, help: string]
 
 const WORKER = {
   workerClass: [
@@ -26,26 +26,36 @@ const WORKER = {
 const REDIS = {
   redisUrl: [
     '--redis-url <url>',
-    'REDIS_URL',
-    'text',
+    ...REDIS_VARIABLES.redisUrl,
     'redis://user:password@host:port/db, rediss:// for TLS; default this machine',
   ],
-  redisHost: ['--redis-host <host>', 'REDIS_HOST', 'text', 'in place of a URL'],
-  redisPort: ['--redis-port <port>', 'REDIS_PORT', 'port', 'in place of a URL'],
-  redisDb: ['--redis-db <n>', 'REDIS_DB', 'number', 'in place of a URL'],
-  redisUsername: ['--redis-username <name>', 'REDIS_USERNAME', 'text', 'also beside a URL that has none'],
+  redisHost: ['--redis-host <host>', ...REDIS_VARIABLES.redisHost, 'in place of a URL'],
+  redisPort: ['--redis-port <port>', ...REDIS_VARIABLES.redisPort, 'in place of a URL'],
+  redisDb: ['--redis-db <n>', ...REDIS_VARIABLES.redisDb, 'in place of a URL'],
+  redisUsername: ['--redis-username <name>', ...REDIS_VARIABLES.redisUsername, 'also beside a URL that has none'],
   redisPassword: [
     '--redis-password <text>',
-    'REDIS_PASSWORD',
-    'text',
+    ...REDIS_VARIABLES.redisPassword,
     'also beside a URL that has none; prefer the variable, flags can be read by others',
   ],
-  redisTls: ['--redis-tls', 'REDIS_TLS', 'switch', 'encrypt the connection; --no-redis-tls overrides the variable'],
-  redisCluster: ['--redis-cluster <nodes>', 'REDIS_CLUSTER', 'nodes', 'nodes of a Cluster: host:port,host:port'],
-  redisSentinels: ['--redis-sentinels <nodes>', 'REDIS_SENTINELS', 'nodes', 'Sentinels: host:port,host:port'],
-  redisSentinelName: ['--redis-sentinel-name <name>', 'REDIS_SENTINEL_NAME', 'text', 'the master they watch'],
-  redisSentinelUsername: ['--redis-sentinel-username <name>', 'REDIS_SENTINEL_USERNAME', 'text', 'for the Sentinels'],
-  redisSentinelPassword: ['--redis-sentinel-password <text>', 'REDIS_SENTINEL_PASSWORD', 'text', 'for the Sentinels'],
+  redisTls: [
+    '--redis-tls',
+    ...REDIS_VARIABLES.redisTls,
+    'encrypt the connection; --no-redis-tls overrides the variable',
+  ],
+  redisCluster: ['--redis-cluster <nodes>', ...REDIS_VARIABLES.redisCluster, 'nodes of a Cluster: host:port,host:port'],
+  redisSentinels: ['--redis-sentinels <nodes>', ...REDIS_VARIABLES.redisSentinels, 'Sentinels: host:port,host:port'],
+  redisSentinelName: ['--redis-sentinel-name <name>', ...REDIS_VARIABLES.redisSentinelName, 'the master they watch'],
+  redisSentinelUsername: [
+    '--redis-sentinel-username <name>',
+    ...REDIS_VARIABLES.redisSentinelUsername,
+    'for the Sentinels',
+  ],
+  redisSentinelPassword: [
+    '--redis-sentinel-password <text>',
+    ...REDIS_VARIABLES.redisSentinelPassword,
+    'for the Sentinels',
+  ],
   connectTimeoutMs: [
     '--connect-timeout-ms <ms>',
     'BYAI_WORKER_CONNECT_TIMEOUT_MS',
@@ -200,7 +210,7 @@ export interface WorkerFlag {
   readonly option: string
   readonly flag: string
   readonly env: string
-  readonly kind: FlagKind
+  readonly kind: TextKind
   readonly group: string
   readonly help: string
 }
@@ -234,21 +244,6 @@ export const IGNORED_VARIABLES: Readonly<Record<string, string>> = {
   BYAI_REDIS_MAX_CONNECTIONS: 'a worker opens a small, fixed number of connections',
 }
 
-/** A server's address. */
-export interface ServerNode {
-  readonly host: string
-  readonly port: number
-}
-
-interface KindValues {
-  readonly text: string
-  readonly number: number
-  readonly port: number
-  readonly switch: boolean
-  readonly nodes: ServerNode[]
-  readonly list: string[]
-}
-
 type Rows = typeof WORKER &
   typeof REDIS &
   typeof TIMES &
@@ -260,4 +255,4 @@ type Rows = typeof WORKER &
   typeof LOGS
 
 /** The values that were given, by option, of the type that their row names. */
-export type FlagValues = { readonly [Option in keyof Rows]?: KindValues[Rows[Option][2]] }
+export type FlagValues = { readonly [Option in keyof Rows]?: TextValues[Rows[Option][2]] }

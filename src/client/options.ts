@@ -3,14 +3,15 @@ import type { HistoryStore } from '../agent/history.ts'
 import { DEFAULT_QUEUE_TIMEOUT_MS } from '../dispatch/queue-limit.ts'
 import { checkHistory } from '../history/check.ts'
 import { createLogger, type Logger } from '../logger.ts'
-import { type RedisOption, type ResolvedRedis, resolveRedisOption } from '../redis/options.ts'
+import { resolveRedis } from '../redis/environment.ts'
+import type { RedisOption, ResolvedRedis } from '../redis/options.ts'
 import { DEFAULT_RETENTION } from '../store/data-streams.ts'
 import { parseOptions, requireObject } from '../util/parse-options.ts'
 import type { ClientInterceptors } from './interceptors.ts'
 
 /** How a client works; everything has a default. */
 export interface GatewayClientOptions {
-  /** Default `redis://127.0.0.1:6379/0`. */
+  /** Default from the environment (`REDIS_URL`, or `REDIS_HOST` and so on), else `redis://127.0.0.1:6379/0`. */
   readonly redis?: RedisOption
   /** First part of every key; the workers' must be the same. Default `queue`. */
   readonly keyPrefix?: string
@@ -73,7 +74,7 @@ export function resolveClientOptions(options: GatewayClientOptions): ResolvedCli
   const { redis, logger, history, ...rest } = options
   return Object.freeze({
     ...parseOptions(schema, rest),
-    redis: resolveRedisOption(redis),
+    redis: resolveRedis(redis),
     logger: logger ?? createLogger('warn'),
     history: history === undefined ? undefined : checkHistory(history),
   })

@@ -5,15 +5,16 @@ import { checkId } from '../protocol/ids.ts'
 import { parseJson } from '../protocol/json.ts'
 import type { RedisClient } from '../redis/client.ts'
 import { RedisConnections } from '../redis/connections.ts'
+import { resolveRedis } from '../redis/environment.ts'
 import { Keys } from '../redis/keys.ts'
-import { type RedisOption, resolveRedisOption } from '../redis/options.ts'
+import type { RedisOption } from '../redis/options.ts'
 import { Batcher } from '../util/batcher.ts'
 import { parseOptions } from '../util/parse-options.ts'
 import { checkMessages, checkPage, placeId } from './check.ts'
 
 /** Where a {@link RedisHistory} keeps what was said, and how much of it. */
 export interface RedisHistoryOptions {
-  /** Default `redis://127.0.0.1:6379/0`. */
+  /** Default from the environment (`REDIS_URL`, or `REDIS_HOST` and so on), else `redis://127.0.0.1:6379/0`. */
   readonly redis?: RedisOption
   /** First part of every key. Default `queue`. */
   readonly keyPrefix?: string
@@ -65,7 +66,7 @@ export class RedisHistory implements HistoryStore, AsyncDisposable {
   constructor({ redis, logger, ...rest }: RedisHistoryOptions = {}) {
     const { keyPrefix, maxMessages, ttlMs } = parseOptions(schema, rest)
     this.#keys = new Keys(keyPrefix)
-    this.#connections = new RedisConnections(resolveRedisOption(redis), logger ?? createLogger('warn'))
+    this.#connections = new RedisConnections(resolveRedis(redis), logger ?? createLogger('warn'))
     this.#redis = this.#connections.client('prompt', 'history')
     this.#limits = [maxMessages, ttlMs]
     this.#batcher = new Batcher<Append, undefined>({

@@ -29,7 +29,7 @@ const clusterSchema = z.strictObject({ cluster: z.array(node).min(1), ...secrets
 
 /**
  * Where Redis is: a URL (`redis://`, `rediss://` for TLS), host and port, Sentinel, a Cluster's nodes, or an ioredis
- * client of your own. Default `redis://127.0.0.1:6379/0`.
+ * client of your own.
  */
 export type RedisOption =
   | string

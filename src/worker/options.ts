@@ -13,7 +13,8 @@ import { MemoryHistory } from '../history/memory.ts'
 import { createLogger, type Logger } from '../logger.ts'
 import { idFault, versionFault } from '../protocol/ids.ts'
 import { backoffRule, maxAttempts } from '../protocol/task-options.ts'
-import { type RedisOption, type ResolvedRedis, resolveRedisOption } from '../redis/options.ts'
+import { resolveRedis } from '../redis/environment.ts'
+import type { RedisOption, ResolvedRedis } from '../redis/options.ts'
 import { DEFAULT_GROUP } from '../store/control-streams.ts'
 import { DEFAULT_RETENTION } from '../store/data-streams.ts'
 import { parseOptions, requireObject } from '../util/parse-options.ts'
@@ -93,7 +94,7 @@ export interface RunWorkerOptions {
   readonly worker?: GatewayWorker
   /** Stable name of this worker; two live workers with one id: the second refuses to start. Default host-pid-random. */
   readonly workerId?: string
-  /** Default `redis://127.0.0.1:6379/0`. */
+  /** Default from the environment (`REDIS_URL`, or `REDIS_HOST` and so on), else `redis://127.0.0.1:6379/0`. */
   readonly redis?: RedisOption
   /** First part of every key. Default `queue`. */
   readonly keyPrefix?: string
@@ -197,7 +198,7 @@ export function resolveWorkerOptions(options: RunWorkerOptions): ResolvedWorkerO
   return Object.freeze({
     ...parseOptions(schema, rest),
     worker: resolveWorker(worker, workerClass),
-    redis: resolveRedisOption(redis),
+    redis: resolveRedis(redis),
     logger: logger ?? createLogger(),
     history: resolveHistory(history),
   })

@@ -4,15 +4,17 @@ import { complaints, filesIn, importsOf, literalOf, memberOf, parse, type Source
 const inside = (path: string, homes: readonly string[]) => homes.some((home) => path.startsWith(home))
 
 const PROCESS_HOMES = ['src/cli/', 'src/testing/']
+/** The one file of the library that reads the environment: where Redis is, if no option says so. */
+const ENVIRONMENT_HOME = 'src/redis/environment.ts'
 const PRINT_HOMES = ['src/cli/']
 const KEY_HOME = 'src/redis/keys.ts'
 
-/** A library does not read the environment of the one who uses it, and does not end his process. */
+/** A library does not read the environment of the one who uses it, but for one file, and does not end his process. */
 function processFaults(source: Source): string[] {
   if (inside(source.path, PROCESS_HOMES)) return []
+  const names = [...(source.path === ENVIRONMENT_HOME ? [] : ['env']), 'exit', 'exitCode', 'abort']
   return complaints(source, (node) => {
     const member = memberOf(node)
-    const names = ['env', 'exit', 'exitCode', 'abort']
     if (member?.object.replace('globalThis.', '') === 'process' && names.includes(member.name)) {
       return `uses process.${member.name}: only ${PROCESS_HOMES.join(' and ')} may, all else takes options`
     }
@@ -82,7 +84,7 @@ describe('in src', () => {
     expect(KEY_FAMILIES).toEqual(expect.arrayContaining(['ctrl', 'dead', 'task', 'session', 'data:stream', 'worker']))
   })
 
-  test('only cli and testing read the environment or end the process', () => {
+  test('only cli and testing end the process, and they and one other file read the environment', () => {
     expect(sources.flatMap(processFaults)).toEqual([])
   })
 
@@ -114,6 +116,11 @@ describe('the rules bite', () => {
     expect(processFaults(at(text))).toEqual([expect.stringContaining(said)])
     expect(processFaults(at(text, 'src/cli/some.ts'))).toEqual([])
     expect(processFaults(at('process.pid; process.hrtime(); // process.env'))).toEqual([])
+  })
+
+  test('on the file that reads the environment, if it does more', () => {
+    const faults = processFaults(at('process.env\nprocess.exit(1)', ENVIRONMENT_HOME))
+    expect(faults).toEqual([expect.stringContaining(`${ENVIRONMENT_HOME}:2 uses process.exit`)])
   })
 
   test('on what prints', () => {
