@@ -11,6 +11,7 @@ import { Queues } from '../store/queues.ts'
 import { TaskRecords } from '../store/task-records.ts'
 import { TaskTrees } from '../store/task-trees.ts'
 import type { ResolvedClientOptions } from './options.ts'
+import { WaitedRecords } from './waited-records.ts'
 
 /** All that a client has in Redis, by noun, over its one command connection. */
 export interface ClientStores {
@@ -30,8 +31,9 @@ export interface ClientStores {
 
 export function openStores(redis: RedisClient, options: ResolvedClientOptions): ClientStores {
   const keys = new Keys(options.keyPrefix)
-  const records = new TaskRecords(redis, keys)
   const writer = new DataWriter(redis, keys, { ...DEFAULT_RETENTION, ...options })
+  const ender = new TaskEnder(new TaskRecords(redis, keys), writer)
+  const records = new WaitedRecords(redis, keys, ender)
   return {
     ...{ redis, keys, records },
     journals: new Journals(redis, keys),
@@ -42,6 +44,6 @@ export function openStores(redis: RedisClient, options: ResolvedClientOptions): 
     presence: new Presence(redis, keys),
     queues: new Queues(redis, keys),
     reader: new DataReader(redis, keys),
-    ender: new TaskEnder(records, writer),
+    ender,
   }
 }

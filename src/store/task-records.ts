@@ -43,6 +43,8 @@ export interface TaskInfo extends TaskRef {
   readonly finishedAt: number | null
   /** When the next attempt, or the first start of a delayed task, is due; null unless the task waits for it. */
   readonly dueAt: number | null
+  /** When it ends as EXPIRED if it has not started by then; null if it has started, or may wait for ever. */
+  readonly expiresAt: number | null
 }
 
 /** As much of a record as ending the task from outside needs. */
@@ -317,5 +319,6 @@ export function toTaskInfo(ref: TaskRef, fields: ReadonlyMap<string, string>): T
     startedAt: time('started_at'),
     finishedAt: time('finished_at'),
     dueAt: letter === 'D' || letter === 'T' ? time('due_at') : null,
+    expiresAt: /[QD]/.test(letter) && !fields.has('attempt') ? time('expires_at') : null,
   }
 }

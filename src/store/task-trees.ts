@@ -16,7 +16,7 @@ export interface TaskTree {
 /** What a {@link TaskInfo} is made of, and the error: results and texts, which may be large, stay where they are. */
 const FIELDS = [
   ...['fence', 'agent_type', 'trace_id', 'parent_message_id', 'user_code', 'attempt'],
-  ...['created_at', 'started_at', 'finished_at', 'due_at', 'error'],
+  ...['created_at', 'started_at', 'finished_at', 'due_at', 'expires_at', 'error'],
 ] as const
 const RECORDS_PER_CALL = 500
 

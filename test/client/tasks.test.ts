@@ -27,7 +27,15 @@ test('getTask tells a task’s life, by the clock of Redis', async () => {
       parentMessageId: 'p',
       workerId: '',
     },
-    ...{ attempt: 0, epoch: 0, dueAt: null, createdAt: expect.any(Number), startedAt: null, finishedAt: null },
+    ...{
+      attempt: 0,
+      epoch: 0,
+      dueAt: null,
+      expiresAt: null,
+      createdAt: expect.any(Number),
+      startedAt: null,
+      finishedAt: null,
+    },
   })
   const gate = new Gate()
   await house.work(() => gate.pass(), { workerId: 'w:1' })

@@ -78,6 +78,7 @@ describe('admit', () => {
         attempt: 0,
         epoch: 0,
         dueAt: null,
+        expiresAt: null,
         startedAt: null,
         finishedAt: null,
         createdAt: expect.any(Number),
