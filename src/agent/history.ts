@@ -67,7 +67,7 @@ export interface HistoryStore {
   /** True if it lives in this process alone, so that others cannot read or clear it. Default false. */
   readonly isLocal?: boolean
   append(sessionId: string, messages: readonly NewHistoryMessage[]): Promise<void> | void
-  /** The newest messages, or the newest before a given one; oldest first. */
+  /** The newest messages, or the newest before a given one; oldest first. A worker hands in a page, be it an empty one. */
   list(sessionId: string, page?: HistoryPage): Promise<readonly HistoryMessage[]>
   /** Forgets all messages of a session. */
   clear(sessionId: string): Promise<void>

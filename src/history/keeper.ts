@@ -81,7 +81,7 @@ export class HistoryKeeper extends Service {
   }
 
   /** @throws GatewayError `GW_HISTORY_FAILED` when the store does not answer, `GW_INVALID_ARGUMENT` for a bad page. */
-  async list(sessionId: string, page?: HistoryPage): Promise<readonly HistoryMessage[]> {
+  async list(sessionId: string, page: HistoryPage = {}): Promise<readonly HistoryMessage[]> {
     try {
       return await inTime(this.#store.list(sessionId, page), READ_MS)
     } catch (error) {

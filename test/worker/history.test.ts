@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import type { HistoryMessage, HistoryStore } from '../../src/agent/history.ts'
+import type { HistoryMessage, HistoryPage, HistoryStore } from '../../src/agent/history.ts'
 import { MemoryHistory } from '../../src/history/memory.ts'
 import { RedisHistory } from '../../src/history/redis.ts'
 import { waitFor } from '../../src/testing/wait-for.ts'
@@ -167,6 +167,20 @@ describe('a task leaves', () => {
 })
 
 describe('a handler reads', () => {
+  test('without an argument, and its store gets a page to take apart all the same', async () => {
+    const house = new House()
+    const pages: unknown[] = []
+    class OwnHistory extends MemoryHistory {
+      override async list(sessionId: string, page?: HistoryPage) {
+        pages.push(page)
+        return super.list(sessionId, page)
+      }
+    }
+    await house.work(async (_command, context) => void (await context.getHistory()), { history: new OwnHistory() })
+    expect(await ask(house, 'hi')).toMatchObject({ status: 'COMPLETED' })
+    expect(pages).toEqual([{}])
+  })
+
   test('what was said before, and what it was asked itself', async () => {
     const house = new House()
     const history = new RedisHistory({ redis: house.url, keyPrefix: house.prefix })
