@@ -28,7 +28,9 @@ export interface Workspace {
   resolve(relativePath: string): string
   /** Writes a file and the folders above it; resolves with its absolute path. */
   write(relativePath: string, content: string | Uint8Array): Promise<string>
+  /** The bytes of a file, or with an encoding (`utf8`, `base64` …) its text. */
   read(relativePath: string): Promise<Buffer>
+  read(relativePath: string, encoding: BufferEncoding): Promise<string>
 }
 
 /** How a prompt is made. */

@@ -42,8 +42,10 @@ export class TaskWorkspace implements Workspace {
     return target
   }
 
-  async read(relativePath: string): Promise<Buffer> {
-    return readFile(this.resolve(relativePath))
+  read(relativePath: string): Promise<Buffer>
+  read(relativePath: string, encoding: BufferEncoding): Promise<string>
+  async read(relativePath: string, encoding?: BufferEncoding): Promise<Buffer | string> {
+    return readFile(this.resolve(relativePath), encoding)
   }
 
   /** Removes the folder with all that is in it, if it was ever made. */

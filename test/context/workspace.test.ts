@@ -34,6 +34,15 @@ test('bytes stay bytes', async () => {
   expect(new Uint8Array(await open().read('b.bin'))).toEqual(bytes)
 })
 
+test('with an encoding a file is read as a text', async () => {
+  const workspace = open()
+  await workspace.write('note.txt', 'für dich')
+  const text: string = await workspace.read('note.txt', 'utf8')
+  expect(text).toBe('für dich')
+  expect(await workspace.read('note.txt', 'base64')).toBe(Buffer.from(text).toString('base64'))
+  expect(await workspace.read('note.txt')).toEqual(Buffer.from(text))
+})
+
 describe('no path leaves it', () => {
   test.each(['..', '../x', 'a/../../x', './..', '/etc/passwd', '/', '../s-sibling/x', 'a/b/../../../x'])(
     '%s',
