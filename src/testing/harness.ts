@@ -9,6 +9,7 @@ import type { TaskResult } from '../client/task-result.ts'
 import { GatewayError } from '../errors.ts'
 import { createLogger } from '../logger.ts'
 import type { SessionEvent } from '../protocol/event.ts'
+import { makeDetachable } from '../util/detachable.ts'
 import { isWorkerClass, type RunWorkerOptions } from '../worker/options.ts'
 import { runWorker } from '../worker/run-worker.ts'
 import type { RunningWorker } from '../worker/worker-runtime.ts'
@@ -103,6 +104,18 @@ export class TestHarness implements AsyncDisposable {
     this.redisUrl = redis.url
     this.keyPrefix = redis.keyPrefix
     this.client = new GatewayClient({ redis: redis.url, keyPrefix: redis.keyPrefix, logger: this.#settings.logger })
+    makeDetachable<TestHarness>(this, 'ask', 'settled', 'startWorker', 'close')
+  }
+
+  /**
+   * The first of the workers that were started.
+   *
+   * @throws GatewayError `GW_INVALID_ARGUMENT` when there is none.
+   */
+  get worker(): RunningWorker {
+    const [first] = this.workers
+    if (first !== undefined) return first
+    throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'workers', value: [], reason: 'there is no worker' })
   }
 
   /** The workers that were started, also those that have stopped. */

@@ -3,6 +3,7 @@ import { GatewayError } from '../errors.ts'
 import type { HistoryState } from '../history/keeper.ts'
 import { checkServer } from '../redis/server-check.ts'
 import { Service } from '../service.ts'
+import { makeDetachable } from '../util/detachable.ts'
 import { sleep } from '../util/sleep.ts'
 import type { ResolvedWorkerOptions } from './options.ts'
 import { WorkerParts } from './parts.ts'
@@ -51,6 +52,7 @@ export class WorkerRuntime extends Service implements RunningWorker {
       void this.stop()
     })
     this.capabilities = this.#parts.capabilities
+    makeDetachable<RunningWorker>(this, 'stop')
   }
 
   get running(): number {

@@ -8,7 +8,7 @@ import {
   GatewayWorker,
   TerminalError,
 } from 'byclaw-gateway-sdk'
-import { createTestHarness, type TestHarnessOptions } from 'byclaw-gateway-sdk/testing'
+import { createTestHarness, startLocalRedis, type TestHarnessOptions } from 'byclaw-gateway-sdk/testing'
 import { describe, expect, expectTypeOf, onTestFinished, test } from 'vitest'
 import { z } from 'zod'
 import { canConnect } from '../../src/testing/servers/tcp.ts'
@@ -63,6 +63,26 @@ test('a private Redis, a worker and a client; nothing of it is left', { timeout:
     expect(await isThere()).toBe(true)
   }
   expect(await isThere()).toBe(false)
+})
+
+test('its methods can be taken out of it, and those of its workers and of a Redis', async () => {
+  await using redis = await startLocalRedis({ url: testRedisUrl() })
+  const { ask, close, client, settled, startWorker, worker, workers } = await createTestHarness({
+    ...{ workers: [Writer, Doubler], redis: redis.url, askTimeoutMs: 15_000 },
+  })
+  onTestFinished(close)
+  expect(worker).toBe(workers[0])
+  await startWorker(Doubler, { workerId: 'third' })
+  expect(await ask({ content: 'hello', targetAgentType: 'writer' })).toMatchObject({ status: 'COMPLETED' })
+  await settled()
+  const { stop } = worker
+  await stop()
+  expect((await client.listWorkers()).map(({ capabilities }) => capabilities)).toEqual([['doubler'], ['doubler']])
+})
+
+test('without workers it has no first one, and says so', async () => {
+  const harness = await harnessOf({ workers: [] })
+  expect(() => harness.worker).toThrow('workers is invalid: there is no worker')
 })
 
 describe('ask', () => {

@@ -34,6 +34,13 @@ describe('a fresh Redis', () => {
     expect(await client.info('server')).toContain(`process_id:${redis.pid}\r\n`)
   })
 
+  test('can be taken apart: its methods need no object before them', async () => {
+    const { pid = 0, stop, restart } = await startLocalRedis({ fresh: true })
+    onTestFinished(stop)
+    await restart()
+    expect(isAlive(pid)).toBe(false)
+  })
+
   test('takes further arguments, which win', async () => {
     const redis = await startRedis({ args: ['--appendonly', 'yes', '--maxmemory', '123mb'] })
     const client = connect(redis)

@@ -2,6 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { makeDetachable } from '../../util/detachable.ts'
 import { DeathGuard } from './death-guard.ts'
 import { findFreePort } from './free-port.ts'
 import { type LocalServer, LocalServerError, type ServerSource } from './local-server.ts'
@@ -80,6 +81,7 @@ class LocalProcess implements LocalServer {
     this.port = running.port
     this.source = running.source
     this.folder = running.launch.folder
+    makeDetachable<LocalServer>(this, 'stop', 'kill', 'restart')
     // One listener per server is no leak, so the limit at which Node warns of one moves along.
     process.setMaxListeners(process.getMaxListeners() + 1)
     process.once('exit', this.#onExit)
