@@ -1,6 +1,6 @@
 import type { GatewayError } from '../errors.ts'
 import type { HookName, HookStats } from './hooks.ts'
-import type { Plugin } from './plugin.ts'
+import type { PluginDefinition } from './plugin.ts'
 
 /** Where a plugin comes from, as far as whoever adds it wants that to be seen. */
 export interface PluginOrigin {
@@ -48,10 +48,10 @@ export interface PluginStats {
  * effect at once for tasks that start from then on. Running tasks keep what they started with.
  */
 export interface Plugins {
-  /** Takes one more plugin, once it has started. */
-  add(plugin: Plugin, origin?: PluginOrigin): Promise<PluginChange>
+  /** Takes one more plugin, once it has started: what `definePlugin` returns or takes, or an instance of a class. */
+  add(plugin: PluginDefinition, origin?: PluginOrigin): Promise<PluginChange>
   /** Puts a plugin in the place of the one with that id, or adds it if there is none. */
-  replace(pluginId: string, plugin: Plugin, origin?: PluginOrigin): Promise<PluginChange>
+  replace(pluginId: string, plugin: PluginDefinition, origin?: PluginOrigin): Promise<PluginChange>
   remove(pluginId: string): Promise<PluginChange>
   /** By priority, the highest first. */
   list(): PluginInfo[]

@@ -2,7 +2,7 @@ import { z } from 'zod'
 import type { AgentConfig } from '../agent/agent-config.ts'
 import { HOOK_NAMES } from '../agent/hooks.ts'
 import { INTERCEPTOR_NAMES } from '../agent/interceptor.ts'
-import { Plugin } from '../agent/plugin.ts'
+import { definePlugin, Plugin, type PluginDefinition } from '../agent/plugin.ts'
 import { excerpt, GatewayError } from '../errors.ts'
 import { isObject } from '../protocol/json.ts'
 
@@ -49,15 +49,24 @@ export interface CheckedPlugin {
   readonly startTimeoutMs: number
 }
 
+/** The plugin that a value is, or that `definePlugin` makes of it if it is a plain object with a manifest. */
+export function toPlugin(value: unknown): Plugin | undefined {
+  if (value instanceof Plugin) return value
+  return isDefinition(value) ? definePlugin(value) : undefined
+}
+
+/** @throws GatewayError `GW_PLUGIN_REFUSED` that names the value, if it is no plugin. */
+export function requirePlugin(value: unknown): Plugin {
+  const plugin = toPlugin(value)
+  if (plugin !== undefined) return plugin
+  const reason = 'a plugin is what definePlugin({ … }) returns or takes, or extends Plugin'
+  throw refusal(idOf(value), `${reason} (got ${excerpt(value)})`)
+}
+
 /** @throws GatewayError `GW_PLUGIN_REFUSED` that names the field and the value. */
-export function checkPlugin(value: unknown): CheckedPlugin {
-  const id = isObject(value) && isObject(value.manifest) ? value.manifest.pluginId : undefined
-  const pluginId = typeof id === 'string' ? id : '?'
-  if (!(value instanceof Plugin)) {
-    throw refusal(pluginId, `a plugin is what definePlugin({ … }) returns, or extends Plugin (got ${excerpt(value)})`)
-  }
+export function checkPlugin(value: Plugin): CheckedPlugin {
   const parsed = plugin.safeParse(value)
-  if (!parsed.success) throw refusal(pluginId, firstIssue(parsed.error, value))
+  if (!parsed.success) throw refusal(idOf(value), firstIssue(parsed.error, value))
   const { manifest: checked, hookTimeoutMs, startTimeoutMs } = parsed.data
   return { manifest: checked, hookTimeoutMs, startTimeoutMs }
 }
@@ -71,6 +80,18 @@ export function checkConfigs(pluginId: string, value: unknown): readonly AgentCo
 
 export function refusal(pluginId: string, reason: string, cause?: unknown): GatewayError {
   return new GatewayError('GW_PLUGIN_REFUSED', { pluginId, reason }, cause === undefined ? undefined : { cause })
+}
+
+/** True for a plain object, of whatever realm, that says who it is; all else about it is {@link checkPlugin}'s affair. */
+function isDefinition(value: unknown): value is PluginDefinition {
+  if (!isObject(value) || !isObject(value.manifest)) return false
+  const prototype: unknown = Object.getPrototypeOf(value)
+  return prototype !== null && Object.getPrototypeOf(prototype) === null
+}
+
+function idOf(value: unknown): string {
+  const id = isObject(value) && isObject(value.manifest) ? value.manifest.pluginId : undefined
+  return typeof id === 'string' ? id : '?'
 }
 
 /** `path: message (got value)`. */

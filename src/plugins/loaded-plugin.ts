@@ -1,12 +1,12 @@
 import type { AgentConfig } from '../agent/agent-config.ts'
 import { HOOK_NAMES, type HookEvents, type HookName, type UnloadEvent, type WorkerFacts } from '../agent/hooks.ts'
 import type { Interceptors } from '../agent/interceptor.ts'
-import type { BuildContext, Plugin } from '../agent/plugin.ts'
+import type { BuildContext, Plugin, PluginDefinition } from '../agent/plugin.ts'
 import type { PluginOrigin } from '../agent/plugin-registry.ts'
 import { errorMessage } from '../errors.ts'
 import type { Logger } from '../logger.ts'
 import { deferred } from '../util/deferred.ts'
-import { type CheckedPlugin, checkConfigs, checkPlugin, refusal } from './check-plugin.ts'
+import { type CheckedPlugin, checkConfigs, checkPlugin, refusal, requirePlugin } from './check-plugin.ts'
 import { Hook } from './hook.ts'
 
 /**
@@ -33,7 +33,8 @@ export class LoadedPlugin {
   #leaves: UnloadEvent['reason'] = 'removed'
 
   /** @throws GatewayError `GW_PLUGIN_REFUSED` that names the field and the value. */
-  constructor(plugin: Plugin, options: { origin: PluginOrigin; place: number; logger: Logger }) {
+  constructor(given: PluginDefinition, options: { origin: PluginOrigin; place: number; logger: Logger }) {
+    const plugin = requirePlugin(given)
     const { manifest, hookTimeoutMs: timeoutMs, startTimeoutMs } = checkPlugin(plugin)
     const { build } = options.origin
     this.plugin = plugin

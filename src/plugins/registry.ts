@@ -1,5 +1,5 @@
 import type { UnloadEvent, WorkerFacts } from '../agent/hooks.ts'
-import type { Plugin } from '../agent/plugin.ts'
+import type { PluginDefinition } from '../agent/plugin.ts'
 import type { PluginChange, PluginInfo, PluginOrigin, PluginStats, Plugins } from '../agent/plugin-registry.ts'
 import type { Tools } from '../agent/tool.ts'
 import { errorMessage, GatewayError } from '../errors.ts'
@@ -47,11 +47,11 @@ export class PluginRegistry implements Plugins, PluginSource {
     return this.#current
   }
 
-  add(plugin: Plugin, origin: PluginOrigin = {}): Promise<PluginChange> {
+  add(plugin: PluginDefinition, origin: PluginOrigin = {}): Promise<PluginChange> {
     return this.#inTurn(() => this.#take(plugin, origin, undefined))
   }
 
-  replace(pluginId: string, plugin: Plugin, origin: PluginOrigin = {}): Promise<PluginChange> {
+  replace(pluginId: string, plugin: PluginDefinition, origin: PluginOrigin = {}): Promise<PluginChange> {
     return this.#inTurn(() => this.#take(plugin, origin, pluginId))
   }
 
@@ -118,7 +118,7 @@ export class PluginRegistry implements Plugins, PluginSource {
   }
 
   /** @param replaces - The id of the plugin that it takes the place of, if that is there. */
-  async #take(plugin: Plugin, origin: PluginOrigin, replaces: string | undefined): Promise<PluginChange> {
+  async #take(plugin: PluginDefinition, origin: PluginOrigin, replaces: string | undefined): Promise<PluginChange> {
     const old = this.#plugins.find(({ pluginId }) => pluginId === replaces)
     let next: LoadedPlugin
     try {

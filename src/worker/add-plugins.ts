@@ -1,4 +1,4 @@
-import type { Plugin } from '../agent/plugin.ts'
+import type { PluginDefinition } from '../agent/plugin.ts'
 import type { PluginChange, PluginConfigurator, PluginOrigin, Plugins } from '../agent/plugin-registry.ts'
 import type { PluginRegistry } from '../plugins/registry.ts'
 
@@ -10,7 +10,7 @@ import type { PluginRegistry } from '../plugins/registry.ts'
  */
 export async function addPlugins(
   registry: PluginRegistry,
-  { plugins, pluginConfigurator }: { plugins: readonly Plugin[]; pluginConfigurator?: PluginConfigurator },
+  { plugins, pluginConfigurator }: { plugins: readonly PluginDefinition[]; pluginConfigurator?: PluginConfigurator },
 ): Promise<void> {
   for (const plugin of plugins) requireTaken(await registry.add(plugin))
   if (pluginConfigurator === undefined) return
@@ -20,7 +20,7 @@ export async function addPlugins(
     return change
   }
   const face: Plugins = {
-    add: (plugin: Plugin, origin?: PluginOrigin) => noting(registry.add(plugin, origin)),
+    add: (plugin: PluginDefinition, origin?: PluginOrigin) => noting(registry.add(plugin, origin)),
     replace: (pluginId, plugin, origin) => noting(registry.replace(pluginId, plugin, origin)),
     remove: (pluginId) => noting(registry.remove(pluginId)),
     list: () => registry.list(),

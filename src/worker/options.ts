@@ -3,7 +3,7 @@ import { hostname, tmpdir } from 'node:os'
 import path from 'node:path'
 import { z } from 'zod'
 import type { HistoryStore } from '../agent/history.ts'
-import type { Plugin } from '../agent/plugin.ts'
+import type { PluginDefinition } from '../agent/plugin.ts'
 import type { PluginConfigurator } from '../agent/plugin-registry.ts'
 import type { BackoffFunction, RetryPolicy } from '../agent/retry.ts'
 import { GatewayWorker } from '../agent/worker.ts'
@@ -72,7 +72,9 @@ const schema = z.strictObject({
   resultTtlMs: ms.default(DEFAULT_RETENTION.resultTtlMs),
   streamTtlMs: ms.default(DEFAULT_RETENTION.streamTtlMs),
   streamMaxLength: count(Number.MAX_SAFE_INTEGER).default(DEFAULT_RETENTION.streamMaxLength),
-  plugins: z.array(z.union([z.string().min(1), z.custom<Plugin>((value) => typeof value === 'object')])).default([]),
+  plugins: z
+    .array(z.union([z.string().min(1), z.custom<PluginDefinition>((value) => typeof value === 'object')]))
+    .default([]),
   pluginConfigurator: z
     .custom<PluginConfigurator>((value) => typeof value === 'function', 'must be a function')
     .optional(),
@@ -155,10 +157,10 @@ export interface RunWorkerOptions {
   /** About how many events a session's data stream keeps. Default 200,000. */
   readonly streamMaxLength?: number
   /**
-   * What adds tools, prompts, hooks and interceptors; one that is refused keeps the worker from starting. A text is the
-   * name of an installed package, or the path of a file or folder (`./…`), which is watched. Default none.
+   * What adds tools, prompts, hooks and interceptors: what `definePlugin` returns or takes, or an instance of a class that
+   * extends `Plugin`; one that is refused keeps the worker from starting. A text is the name of an installed package, or the path of a file or folder (`./…`), which is watched. Default none.
    */
-  readonly plugins?: readonly (Plugin | string)[]
+  readonly plugins?: readonly (PluginDefinition | string)[]
   /** Called after `plugins` were added, before the first task: adds more. Default none. */
   readonly pluginConfigurator?: PluginConfigurator
   /**

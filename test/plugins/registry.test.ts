@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { z } from 'zod'
-import { type Plugin, Plugin as PluginBase } from '../../src/agent/plugin.ts'
+import { type Plugin, Plugin as PluginBase, type PluginDefinition } from '../../src/agent/plugin.ts'
 import { tool } from '../../src/agent/tool.ts'
 import { GatewayError } from '../../src/errors.ts'
 import { deferred } from '../../src/util/deferred.ts'
@@ -36,6 +36,20 @@ describe('a plugin comes and goes', () => {
     expect(seen).toEqual(['register p w agent', 'startup w null', 'shutdown', 'unload worker-stopped'])
     expect(registry.current).toBeNull()
     expect(await registry.add(plugin)).toMatchObject({ status: 'refused', error: { code: 'GW_CLOSED' } })
+  })
+
+  test('a plain object is taken as definePlugin would take it', async () => {
+    const { registry } = openRegistry()
+    const seen: unknown[] = []
+    const plain = {
+      manifest: { pluginId: 'p', version: '1.0.0' },
+      onWorkerStartup(this: Plugin) {
+        seen.push(this instanceof PluginBase, this.manifest.pluginId)
+      },
+    }
+    expect(await registry.add(plain)).toMatchObject({ status: 'added', pluginId: 'p' })
+    expect(await registry.replace('p', { ...plain })).toMatchObject({ status: 'replaced', pluginId: 'p' })
+    expect(seen).toEqual([true, 'p', true, 'p'])
   })
 
   test('as a class, too, with `this`', async () => {
@@ -117,13 +131,19 @@ describe('a plugin comes and goes', () => {
 
 describe('a plugin is refused, and what was there stays', () => {
   const bad = (value: unknown) => value as Plugin
-  test.each<[string, Plugin, string | RegExp]>([
+  test.each<[string, PluginDefinition, string | RegExp]>([
     [
       'no plugin',
-      bad({ manifest: { pluginId: 'p', version: '1' } }),
-      /a plugin is what definePlugin\(\{ … \}\) returns/,
+      bad(
+        new (class {
+          manifest = { pluginId: 'p', version: '1' }
+        })(),
+      ),
+      /^plugin 'p' was refused: a plugin is what definePlugin\(\{ … \}\) returns or takes/,
     ],
     ['nothing', bad(undefined), /\(got undefined\)/],
+    ['a plain object that does not say who it is', bad({ onTaskStart: () => 1 }), /a plugin is what .* \(got \{\}\)/],
+    ['a plain object at fault', { manifest: { pluginId: 'p', version: '' } }, /manifest\.version: .* \(got ""\)/],
     ['without an id', make(bad(undefined) as never), /manifest\.pluginId: .* \(got undefined\)/],
     [
       'with a bad id',

@@ -2,6 +2,7 @@ import path from 'node:path'
 import { Plugin } from '../../agent/plugin.ts'
 import { errorMessage, GatewayError } from '../../errors.ts'
 import { isObject } from '../../protocol/json.ts'
+import { toPlugin } from '../check-plugin.ts'
 import { type Bundle, type BundleResources, bundle } from './bundle.ts'
 import { evaluate, placeIn } from './evaluate.ts'
 import type { HostModules } from './host-modules.ts'
@@ -53,20 +54,20 @@ export function instantiate({ source, bundle }: PluginBuild, hosts: HostModules)
 }
 
 /**
- * The plugin that a module exports: what `definePlugin` returned, or a class that extends `Plugin`.
+ * The plugin that a module exports: what `definePlugin` returns or takes, or a class that extends `Plugin`.
  *
  * @throws GatewayError `GW_PLUGIN_NOT_LOADED` when it is neither.
  */
 export function pluginOf(name: string, exported: unknown): Plugin {
   const value = defaultOf(exported)
-  if (value instanceof Plugin) return value
-  if (isPluginClass(value)) return new value()
+  const plugin = isPluginClass(value) ? new value() : toPlugin(value)
+  if (plugin !== undefined) return plugin
   const others = isObject(exported) ? Object.keys(exported).filter((key) => key !== 'default') : []
   const seen = others.length === 0 ? '' : `; it exports ${others.join(', ')}`
   const found = value === undefined ? 'nothing' : `something else (${typeof value})`
   throw notLoaded(
     name,
-    `the default export must be what definePlugin returns, or a class that extends Plugin; it is ${found}${seen}`,
+    `the default export must be what definePlugin returns or takes, or a class that extends Plugin; it is ${found}${seen}`,
   )
 }
 
@@ -80,7 +81,7 @@ export function refusal({ source, bundle }: PluginBuild, error: GatewayError): G
 /** A CommonJS module may be the plugin itself, or carry the default export of a default export. */
 function defaultOf(exported: unknown): unknown {
   if (!isObject(exported) || exported instanceof Plugin || !('default' in exported)) {
-    return exported instanceof Plugin || typeof exported === 'function' ? exported : undefined
+    return isObject(exported) && '__esModule' in exported ? undefined : exported
   }
   const value = exported['default']
   return isObject(value) && !(value instanceof Plugin) && value['default'] !== undefined ? value['default'] : value

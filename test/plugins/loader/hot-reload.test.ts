@@ -161,6 +161,23 @@ describe('a plugin that cannot be used', () => {
     expect(await house.error()).toMatch(/it is something else \(number\)/)
   })
 
+  test('a plain object will do, also of a CommonJS file, but not any', async () => {
+    const plain = sayPlugin("'plain'").replace('definePlugin({', '({')
+    const script = plain
+      .replace('export default', 'module.exports =')
+      .replace(/import (.*) from ('.*')/g, 'const $1 = require($2)')
+    for (const [name, text] of [
+      ['sayer.ts', plain],
+      ['sayer.cjs', script],
+    ] as const) {
+      const house = new PluginHouse()
+      await house.workWith(await PluginDir.with({ [name]: text }))
+      expect(await house.say()).toBe('plain')
+    }
+    const dir = await PluginDir.with({ 'sayer.cjs': "module.exports = { name: 'no plugin' }" })
+    await expect(new PluginHouse().workWith(dir)).rejects.toThrow(/the default export must be .*; it is something else/)
+  })
+
   test('two of one id: the first stays', async () => {
     const dir = await PluginDir.with({ 'a.ts': sayPlugin("'a'") })
     const house = new PluginHouse()
