@@ -91,6 +91,7 @@ export type { PluginListing, ReloadPluginsOptions, WorkerReload } from './client
 export type { ReplyAnswer, ReplyOptions } from './client/reply.ts'
 export type { MessageOptions, SendContractRequest, SendMessageRequest } from './client/request.ts'
 export type { AskOptions, ResultOptions } from './client/results.ts'
+export type { SendCommandAnswer } from './client/sender.ts'
 export type { DeleteSessionAnswer, DeleteSessionOptions } from './client/session-deletion.ts'
 export type { SubscribeOptions } from './client/subscribe-options.ts'
 export type { Subscription } from './client/subscription.ts'

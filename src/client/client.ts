@@ -43,7 +43,7 @@ import { type PluginListing, PluginOffice, type ReloadPluginsOptions, type Worke
 import { checkReply, type ReplyAnswer, type ReplyOptions } from './reply.ts'
 import type { SendContractRequest, SendMessageRequest } from './request.ts'
 import { type AskOptions, type ResultOptions, Results } from './results.ts'
-import { type AnyRequest, type SendCommandOptions, Sender } from './sender.ts'
+import { type AnyRequest, type SendCommandAnswer, type SendCommandOptions, Sender } from './sender.ts'
 import { type DeleteSessionAnswer, type DeleteSessionOptions, SessionDeletion } from './session-deletion.ts'
 import { SessionFeeds } from './session-feeds.ts'
 import { type ClientStores, openStores } from './stores.ts'
@@ -99,8 +99,10 @@ export class GatewayClient implements AsyncDisposable {
       const dispatcher = new Dispatcher({ ...own, maxPayloadBytes, isCluster })
       return { dispatcher, replicas: new Replicas(own.redis) }
     }
+    this.#canceller = new Canceller({ ...stores, logger })
     this.#sender = new Sender({
       dispatcher: new Dispatcher({ ...stores, maxPayloadBytes, isCluster }),
+      canceller: this.#canceller,
       openReplicated: isCluster ? undefined : openReplicated,
       limit: { maxQueueLength, whenFull, queueTimeoutMs },
       prepare: (request) => this.prepare(request),
@@ -109,7 +111,6 @@ export class GatewayClient implements AsyncDisposable {
     const feeds = new SessionFeeds(this.#connections, reader, logger)
     this.#subscriptions = new Subscriptions({ feeds, reader, records }, requireOpen)
     this.#results = new Results({ records, subscriptions: this.#subscriptions, sender: this.#sender, requireOpen })
-    this.#canceller = new Canceller({ ...stores, logger })
     this.#asks = new Asks(stores.journals, records, maxPayloadBytes)
     this.#deadLetters = new DeadLetterOffice(stores.redis, stores.keys, maxPayloadBytes)
     this.#history = history
@@ -134,9 +135,10 @@ export class GatewayClient implements AsyncDisposable {
 
   /**
    * Sends a prepared command to the agents of its header's `targetAgentType`; answers like {@link sendMessage}. What a
-   * worker could not read is refused here.
+   * worker could not read is refused here. A `CancelTaskCommand` is carried out like {@link cancelTask}: it answers
+   * `CANCELLED` or `CANCEL_REQUESTED`, or `REJECTED` when there is no such task or it had its end before.
    */
-  async sendCommand(command: GatewayCommand, options: SendCommandOptions = {}): Promise<SendAnswer> {
+  async sendCommand(command: GatewayCommand, options: SendCommandOptions = {}): Promise<SendCommandAnswer> {
     this.#requireOpen()
     return this.#sender.sendCommand(command, options)
   }

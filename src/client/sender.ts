@@ -1,10 +1,12 @@
+import type { Canceller } from '../dispatch/canceller.ts'
 import type { QueueLimit } from '../dispatch/queue-limit.ts'
 import type { Replicas } from '../dispatch/replicas.ts'
 import { type Dispatcher, type DispatchOptions, refused, type SendAnswer } from '../dispatch/send.ts'
 import { GatewayError } from '../errors.ts'
-import { GatewayCommand } from '../protocol/command.ts'
+import { CancelTaskCommand, GatewayCommand } from '../protocol/command.ts'
 import { newMessageId, newTraceId } from '../protocol/ids.ts'
 import type { Priority } from '../redis/keys.ts'
+import { checkCancel } from './cancel.ts'
 import type { aroundSend } from './interceptors.ts'
 import { type CheckedRequest, checkRequest, type SendContractRequest, type SendMessageRequest } from './request.ts'
 
@@ -16,6 +18,18 @@ export interface SendCommandOptions {
   readonly priority?: Priority
 }
 
+/** What became of a prepared command: as of a message, or of the cancel that it asked for. */
+export type SendCommandAnswer =
+  | SendAnswer
+  | {
+      readonly success: true
+      readonly status: 'CANCELLED' | 'CANCEL_REQUESTED'
+      readonly messageId: string
+      readonly traceId: string
+      /** Unix ms, by this process' clock. */
+      readonly timestamp: number
+    }
+
 /** A dispatcher with a connection of its own, on which one may wait for replicas. */
 export interface ReplicatedWay {
   readonly dispatcher: Dispatcher
@@ -25,6 +39,7 @@ export interface ReplicatedWay {
 /** A client's way out: requests are checked here and answered, all else is the dispatcher's. */
 export class Sender {
   readonly #dispatcher: Dispatcher
+  readonly #canceller: Canceller
   readonly #limit: QueueLimit
   readonly #prepare: (request: AnyRequest) => AnyRequest
   readonly #around: ReturnType<typeof aroundSend>
@@ -33,6 +48,7 @@ export class Sender {
 
   constructor(options: {
     dispatcher: Dispatcher
+    canceller: Canceller
     limit: QueueLimit
     /** Makes a request plain before it is checked. */
     prepare: (request: AnyRequest) => AnyRequest
@@ -42,6 +58,7 @@ export class Sender {
     openReplicated: (() => ReplicatedWay) | undefined
   }) {
     this.#dispatcher = options.dispatcher
+    this.#canceller = options.canceller
     this.#limit = options.limit
     this.#prepare = options.prepare
     this.#around = options.around
@@ -70,12 +87,31 @@ export class Sender {
   }
 
   /** @throws GatewayError `GW_INVALID_ARGUMENT` for what is no command. */
-  async sendCommand(command: GatewayCommand, options: SendCommandOptions): Promise<SendAnswer> {
+  async sendCommand(command: GatewayCommand, options: SendCommandOptions): Promise<SendCommandAnswer> {
     if (!(command instanceof GatewayCommand)) {
       const reason = 'must be a command, such as an AskAgentCommand'
       throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'the command', value: command, reason })
     }
+    if (command instanceof CancelTaskCommand) return this.#cancel(command)
     return this.#dispatcher.send(command, { ...options, ...this.#limit })
+  }
+
+  /** A cancel is no task that could wait for a worker: it is carried out here and now, and refused if it changes nothing. */
+  async #cancel(command: CancelTaskCommand): Promise<SendCommandAnswer> {
+    const { header, targetMessageId, reason, requestedBy, cancelMode: mode } = command
+    const { messageId, traceId, sessionId } = header
+    const about = { messageId, traceId, timestamp: Date.now() }
+    try {
+      const { ref, wish } = checkCancel({ sessionId, messageId: targetMessageId, reason, requestedBy, mode })
+      const status = await this.#canceller.cancel(ref, wish)
+      if (status === 'CANCELLED' || status === 'CANCEL_REQUESTED') return { success: true, status, ...about }
+      const fault = status === 'NOT_FOUND' ? 'there is no such task' : 'the task had its end before'
+      throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'targetMessageId', value: targetMessageId, reason: fault })
+    } catch (error) {
+      if (error instanceof GatewayError && error.code === 'GW_INVALID_ARGUMENT')
+        return refused('REJECTED', error, about)
+      throw error
+    }
   }
 
   async #sendReplicated(command: GatewayCommand, options: DispatchOptions, wanted: number): Promise<SendAnswer> {

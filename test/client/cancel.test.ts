@@ -1,14 +1,70 @@
 import { describe, expect, test } from 'vitest'
 import type { GatewayClient } from '../../src/client/client.ts'
+import { CancelTaskCommand, GatewayCommand } from '../../src/protocol/command.ts'
 import { DataWriter, DEFAULT_RETENTION } from '../../src/store/data-streams.ts'
 import { TaskRecords } from '../../src/store/task-records.ts'
 import { waitFor } from '../../src/testing/wait-for.ts'
+import { untilAborted } from '../../src/util/until-aborted.ts'
 import { openStore } from '../redis/harness.ts'
 import { agendaOf, Gate, House } from '../worker/harness.ts'
 
 const send = { targetAgentType: 'agent', sessionId: 's', content: 'hi' }
 const ref = (messageId: string) => ({ sessionId: 's', messageId })
 const statusOf = async (client: GatewayClient, messageId: string) => (await client.getTask(ref(messageId)))?.status
+
+describe('sendCommand with a CancelTaskCommand', () => {
+  const cancel = (targetMessageId: string, more = {}) =>
+    new CancelTaskCommand({ header: { sessionId: 's', messageId: 'c', traceId: 't' }, targetMessageId, ...more })
+
+  test('cancels what waits and what runs, like cancelTask', async () => {
+    const house = new House()
+    const client = house.client()
+    await client.sendMessage({ ...send, messageId: 'waits' })
+    expect(await client.sendCommand(cancel('waits', { reason: 'user left' }))).toEqual({
+      ...{ success: true, status: 'CANCELLED', messageId: 'c', traceId: 't', timestamp: expect.any(Number) },
+    })
+    expect(await client.result(ref('waits'))).toMatchObject({
+      error: { message: expect.stringContaining('user left') },
+    })
+    const gate = new Gate()
+    await house.work((_command, { signal }) => untilAborted(gate.pass(), signal))
+    await client.sendMessage({ ...send, messageId: 'runs' })
+    await gate.reached(1)
+    expect(await client.sendCommand(cancel('runs'))).toMatchObject({ success: true, status: 'CANCEL_REQUESTED' })
+    expect(await client.result(ref('runs'))).toMatchObject({ status: 'CANCELLED' })
+    await house.settled()
+  })
+
+  test.each([
+    ['what is not there', cancel('nix'), 'targetMessageId is invalid: there is no such task (got "nix")'],
+    ['what has ended', cancel('done'), 'targetMessageId is invalid: the task had its end before (got "done")'],
+    ['nonsense', cancel(''), 'messageId is invalid'],
+    ['a bad mode', cancel('done', { cancelMode: 'hard' }), 'mode is invalid'],
+  ])('is refused for %s, and nothing is written', async (_what, command, message) => {
+    const house = new House()
+    const client = house.client()
+    await client.sendMessage({ ...send, messageId: 'done' })
+    await client.cancelTask(ref('done'))
+    expect(await client.sendCommand(command)).toMatchObject({
+      ...{ success: false, status: 'REJECTED', messageId: 'c' },
+      error: { code: 'GW_INVALID_ARGUMENT', message: expect.stringContaining(message) },
+    })
+    expect(await client.listTasks({ sessionId: 's' })).toHaveLength(1)
+  })
+
+  test('and any other command of a kind that is not known here is refused as well', async () => {
+    class Jump extends GatewayCommand {
+      static readonly actionType = 'JUMP'
+      override toBody() {
+        return {}
+      }
+    }
+    const header = { messageId: 'j', sessionId: 's', traceId: 't', targetAgentType: 'agent' }
+    expect(await new House().client().sendCommand(new Jump(header))).toMatchObject({
+      ...{ status: 'REJECTED', error: { message: 'the command is invalid: action_type "JUMP" is not known' } },
+    })
+  })
+})
 
 describe('cancelTask', () => {
   test.each([
