@@ -1,13 +1,15 @@
 import { z } from 'zod'
-import { idFault } from './ids.ts'
+import { idFault, newMessageId, newTraceId } from './ids.ts'
 import { isObject } from './json.ts'
 import { TASK_OPTIONS_KEY, type TaskOptions, taskOptionsFromWire, taskOptionsToWire } from './task-options.ts'
 
-/** What is needed to make a {@link MessageHeader}; all but the three ids may be left out. */
+/** What is needed to make a {@link MessageHeader}; all but the session may be left out. */
 export interface MessageHeaderInit {
-  readonly messageId: string
+  /** Idempotency key of the command. Default a new one. */
+  readonly messageId?: string
   readonly sessionId: string
-  readonly traceId: string
+  /** Default a new one. */
+  readonly traceId?: string
   /** Non-empty: an agent of this type waits for the answer. */
   readonly sourceAgentType?: string
   readonly targetAgentType?: string
@@ -39,9 +41,9 @@ export class MessageHeader implements Required<Omit<MessageHeaderInit, 'options'
   readonly options: TaskOptions | undefined
 
   constructor(init: MessageHeaderInit) {
-    this.messageId = init.messageId
+    this.messageId = init.messageId ?? newMessageId()
     this.sessionId = init.sessionId
-    this.traceId = init.traceId
+    this.traceId = init.traceId ?? newTraceId()
     this.sourceAgentType = init.sourceAgentType ?? ''
     this.targetAgentType = init.targetAgentType ?? ''
     this.parentMessageId = init.parentMessageId ?? ''

@@ -17,6 +17,14 @@ const KEYS = [
 ]
 const ids = { message_id: 'm-1', session_id: 's-1', trace_id: 't-1' }
 
+test('a header made by hand needs a session only: its ids are new ones, and stay', () => {
+  const [one, other] = [new MessageHeader({ sessionId: 's' }), new MessageHeader({ sessionId: 's' })]
+  expect(one).toMatchObject({ messageId: expect.stringMatching(/^msg-[\w-]{36}$/), sessionId: 's' })
+  expect(one.traceId).toMatch(/^[0-9a-f]{32}$/)
+  expect([one.messageId === other.messageId, one.traceId === other.traceId]).toEqual([false, false])
+  expect(headerFromWire(headerToWire(one))).toEqual(one)
+})
+
 test('all twelve keys are on the wire, whatever was given', () => {
   const header = new MessageHeader({ messageId: 'm', sessionId: 's', traceId: 't' })
   const wire = headerToWire(header)
