@@ -14,6 +14,7 @@ import type { TaskFault } from '../../protocol/event.ts'
 import { MessageHeader } from '../../protocol/header.ts'
 import { isObject, parseJson } from '../../protocol/json.ts'
 import type { CalledTask, NoteAnswer } from '../../store/journal-notes.ts'
+import { deferred } from '../../util/deferred.ts'
 import { digest } from './args.ts'
 import { type CheckedCall, checkCall, checkContent } from './call-request.ts'
 import { dropDeadline, startDeadline } from './deadline.ts'
@@ -23,10 +24,15 @@ import { Scope } from './scope.ts'
 
 const STATUSES: Readonly<Record<string, AgentCallStatus>> = { F: 'FAILED', X: 'CANCELLED', E: 'EXPIRED' }
 
+/** What is wrong with one call alone, and is found before it is sent. */
+const OWN_FAULTS: readonly string[] = ['GW_CONTRACT_VIOLATION', 'GW_PAYLOAD_TOO_LARGE']
+
 /** A call under way: the id of the called task is known at once. */
 interface Calling {
   readonly messageId: string
   readonly call: CheckedCall
+  /** Resolves when the task is there; not at all if its answer was recorded before, or it is never sent. */
+  readonly opened: Promise<void>
   readonly reply: Promise<AgentReply>
 }
 
@@ -63,12 +69,14 @@ export class AgentCalls {
         try {
           return { agentType: call.targetAgentType, ...(await reply) }
         } catch (error) {
-          if (!(error instanceof AgentCallError)) throw error
+          const end = settledEnd(error)
           if (failFast && !failed) {
             failed = true
-            for (const other of callings) if (other.messageId !== messageId) this.#cancel(other.messageId, 'failFast')
+            for (const other of callings) {
+              if (other.messageId !== messageId) void other.opened.then(() => this.#cancel(other.messageId, 'failFast'))
+            }
           }
-          return { status: error.status, error: error.fault, agentType: call.targetAgentType, messageId }
+          return { ...end, agentType: call.targetAgentType, messageId }
         }
       }),
     )
@@ -115,10 +123,11 @@ export class AgentCalls {
 
   #ask(call: CheckedCall, op: Operation): Calling {
     const messageId = this.#messageId(call, op)
-    const reply = this.#reply(call, op, messageId)
+    const opened = deferred()
+    const reply = this.#reply(call, op, messageId, opened.resolve)
     const { plugins } = this.#task
     if (plugins !== undefined) this.#watch(plugins, { ...call, waitForReply: true }, op, reply)
-    return { messageId, call, reply }
+    return { messageId, call, reply, opened: opened.promise }
   }
 
   #watch(plugins: TaskPlugins, call: CheckedCall, op: Operation, outcome: Promise<AgentReply | undefined>): void {
@@ -127,11 +136,12 @@ export class AgentCalls {
     void plugins.watchCall({ ...about, replayed: op.entry !== undefined }, outcome)
   }
 
-  async #reply(call: CheckedCall, op: Operation, messageId: string): Promise<AgentReply> {
+  async #reply(call: CheckedCall, op: Operation, messageId: string, onOpened: () => void): Promise<AgentReply> {
     const { timeoutMs } = call
     const open = async () => {
       await checkContent(call)
       const answer = await this.#open(call, op, messageId)
+      onOpened()
       if (timeoutMs !== undefined && answer.status === 'noted' && answer.text === '') {
         await startDeadline(this.#task, op, timeoutMs, '{"s":"TIMEOUT"}')
       }
@@ -196,6 +206,13 @@ export class AgentCalls {
       logger.warn({ called: messageId, reason: errorMessage(error) }, 'a called task could not be cancelled')
     })
   }
+}
+
+/** How a call of a group came to nothing; what concerns the calling task as a whole is thrown on. */
+function settledEnd(error: unknown): { readonly status: AgentCallStatus; readonly error: TaskFault } {
+  if (error instanceof AgentCallError) return { status: error.status, error: error.fault }
+  if (!(error instanceof GatewayError) || !OWN_FAULTS.includes(error.code)) throw error
+  return { status: 'FAILED', error: { code: error.code, message: error.message } }
 }
 
 function nothing(): undefined {

@@ -1,9 +1,12 @@
 import { describe, expect, test } from 'vitest'
+import { z } from 'zod'
 import type { GroupReply } from '../../../src/agent/calls.ts'
 import type { AgentContext } from '../../../src/agent/context.ts'
+import { defineAgent } from '../../../src/agent/contract.ts'
 import { type AgentCallError, TerminalError } from '../../../src/errors.ts'
 import type { AskAgentCommand } from '../../../src/protocol/command.ts'
 import { waitFor } from '../../../src/testing/wait-for.ts'
+import { untilAborted } from '../../../src/util/until-aborted.ts'
 import { Gate, House } from '../harness.ts'
 
 const send = { targetAgentType: 'parent', sessionId: 's', messageId: 'm', content: 'hi' }
@@ -33,6 +36,68 @@ describe('dispatchGroup', () => {
     ])
     expect(data.map(({ status }) => status)).toEqual(['COMPLETED', 'COMPLETED', 'COMPLETED', 'FAILED', 'COMPLETED'])
     expect(new Set(data.map(({ messageId }) => messageId)).size).toBe(5)
+  })
+
+  const doubler = defineAgent('child', { input: z.object({ n: z.number() }), output: z.unknown() })
+
+  test('with a call that is at fault itself: that one has failed, the others are answered', async () => {
+    const house = new House()
+    let ran = 0
+    await house.work(
+      family(
+        (_, context) =>
+          context.dispatchGroup([
+            { target: doubler, content: { n: 1 } },
+            { target: doubler, content: { n: 'two' } as never },
+            { targetAgentType: 'child', content: { n: 3, text: 'x'.repeat(10_000) } },
+          ]),
+        ({ content }) => {
+          ran += 1
+          return (content as { n: number }).n * 2
+        },
+      ),
+      { capabilities, maxPayloadBytes: 5_000 },
+    )
+    const { data } = await house.client().ask<GroupReply[]>(send)
+    expect(data).toMatchObject([
+      { status: 'COMPLETED', data: 2, agentType: 'child' },
+      { status: 'FAILED', error: { code: 'GW_CONTRACT_VIOLATION' }, agentType: 'child' },
+      { status: 'FAILED', error: { code: 'GW_PAYLOAD_TOO_LARGE' }, messageId: expect.stringMatching(/^sub-/) },
+    ])
+    expect(ran).toBe(1)
+  })
+
+  test('with failFast such a call cancels the others, which are on their way', async () => {
+    const house = new House()
+    await house.work(
+      family(
+        (_, context) =>
+          context.dispatchGroup([...calls(2), { target: doubler, content: {} as never }], { failFast: true }),
+        (_, { signal }) => new Promise((resolve) => signal.addEventListener('abort', resolve)),
+      ),
+      { capabilities },
+    )
+    const { data } = await house.client().ask<GroupReply[]>({ ...send, timeoutMs: 15_000 })
+    expect(data.map(({ status }) => status)).toEqual(['CANCELLED', 'CANCELLED', 'FAILED'])
+  })
+
+  test('but what concerns the calling task itself is thrown: a cancel', async () => {
+    const house = new House()
+    const gate = new Gate()
+    const seen: unknown[] = []
+    await house.work(
+      family(
+        (_, context) => context.dispatchGroup(calls(2)).catch((error) => void seen.push(error.code)),
+        (_, { signal }) => untilAborted(gate.pass(), signal),
+      ),
+      { capabilities },
+    )
+    const client = house.client()
+    await client.sendMessage(send)
+    await gate.reached(2)
+    await client.cancelTask({ sessionId: 's', messageId: 'm' })
+    expect(await client.result({ sessionId: 's', messageId: 'm' })).toMatchObject({ status: 'CANCELLED' })
+    expect(seen).toEqual(['GW_CANCELLED'])
   })
 
   test('of a thousand', { timeout: 60_000 }, async () => {
