@@ -71,7 +71,7 @@ export interface Question<Answer = unknown> {
   readonly prompt: string
   /** What the answer must look like: a JSON Schema, or a schema of a library from which one can be had (zod). */
   readonly schema?: unknown
-  /** Answers to choose from: texts, or objects whose `value` is the answer. */
+  /** Answers to choose from: texts, or objects whose `value` is the answer. With a schema the answer must fit both. */
   readonly options?: readonly (string | { readonly value: unknown; readonly label?: string })[]
   /** Gives up after so long, in ms, also across crashes. Default never. */
   readonly timeoutMs?: number

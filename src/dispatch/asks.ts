@@ -115,8 +115,8 @@ function isTimeout(result: string): boolean {
 function contentFault({ schema, options }: PendingAsk, content: unknown): string | null {
   const json = toJson(content)
   if (!json.ok) return json.reason
-  if (isObject(schema)) return schemaFault(schema, json.value)
-  if (!Array.isArray(options)) return null
+  const fault = isObject(schema) ? schemaFault(schema, json.value) : null
+  if (fault !== null || !Array.isArray(options)) return fault
   const choices = options.map((option) => JSON.stringify(isObject(option) && 'value' in option ? option.value : option))
   return choices.includes(JSON.stringify(json.value)) ? null : `must be one of ${choices.join(', ')}`
 }

@@ -74,6 +74,17 @@ describe('askUser', () => {
     expect((await client.result(ref)).data).toEqual([accepted, null])
   })
 
+  test('with a schema and options takes what fits both', async () => {
+    const { client, question } = await asking((context) =>
+      context.askUser({ prompt: 'Which?', schema: z.string().min(4), options: ['red', 'blue'] }),
+    )
+    const reply = (content: unknown) => client.reply({ ...ref, askId: question.askId, content })
+    expect(await reply('green')).toMatchObject({ status: 'INVALID', reason: 'must be one of "red", "blue"' })
+    expect(await reply('red')).toMatchObject({ status: 'INVALID', reason: expect.stringContaining('4') })
+    expect(await reply('blue')).toMatchObject({ status: 'ACCEPTED' })
+    expect((await client.result(ref)).data).toBe('blue')
+  })
+
   test('with options only takes one of them', async () => {
     const { client, question } = await asking((context) =>
       context.askUser({ prompt: 'Which?', options: ['red', { value: 2, label: 'blue' }] }),
