@@ -72,7 +72,7 @@ describe('a request that is at fault is answered with its field, and nothing is 
     [{ targetAgentType: 'a b' }, /^targetAgentType is invalid: .*"a b"/],
     [{ targetAgentType: '' }, /^targetAgentType is invalid/],
     [{ targetAgentType: undefined }, /^targetAgentType is invalid/],
-    [{ targetAgentType: 'worker' }, /^targetAgentType is invalid: this name is reserved/],
+    [{ targetAgentType: 'worker' }, /^targetAgentType is invalid: this name is reserved \(got "worker"\)$/],
     [{ sessionId: '' }, /^sessionId is invalid/],
     [{ sessionId: 's{1}' }, /^sessionId is invalid: .*"s\{1\}"/],
     [{ sessionId: undefined }, /^sessionId is invalid/],

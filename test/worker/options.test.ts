@@ -61,7 +61,7 @@ describe('what is wrong is refused with its name and value', () => {
   test.each([
     [[], /^getCapabilities\(\) is invalid/],
     [['a b'], /^capability is invalid.*"a b"/],
-    [['worker'], /^capability is invalid: this name is reserved/],
+    [['worker'], /^capability is invalid: this name is reserved \(got "worker"\)$/],
     [[{}], /^capability is invalid/],
     [[null], /^capability is invalid/],
   ])('capabilities %j', async (capabilities, message) => {
