@@ -104,7 +104,7 @@ export interface RunWorkerOptions {
   readonly consumerGroup?: string
   /** Tasks in flight in this worker, at most 5,000. Default 50. */
   readonly maxConcurrency?: number
-  /** Most entries taken by one read when idle; never more than the free slots. Default 10. */
+  /** Most entries of each lane that the blocking read of an idle worker asks for; what is too much goes back. Default 10. */
   readonly fetchCount?: number
   /** A worker silent for this long loses its tasks to another, in ms. Default 5,000. */
   readonly leaseMs?: number
