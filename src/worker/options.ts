@@ -158,7 +158,8 @@ export interface RunWorkerOptions {
   readonly streamMaxLength?: number
   /**
    * What adds tools, prompts, hooks and interceptors: what `definePlugin` returns or takes, or an instance of a class that
-   * extends `Plugin`; one that is refused keeps the worker from starting. A text is the name of an installed package, or the path of a file or folder (`./…`), which is watched. Default none.
+   * extends `Plugin`; one that is refused keeps the worker from starting. A text is the name of an installed package, or
+   * the path of a file or folder (`./…`), which is watched. Default none.
    */
   readonly plugins?: readonly (PluginDefinition | string)[]
   /** Called after `plugins` were added, before the first task: adds more. Default none. */
