@@ -269,16 +269,25 @@ export class DurableTask implements WaitingTask {
 
   /** True if the task does nothing but wait for what survives this process. */
   get canPark(): boolean {
-    const isIdle = this.#working === 0 && !this.#options.isBusy() && this.emitter.isIdle
+    return this.#working === 0 && this.#onlyWaits
+  }
+
+  /** The same, apart from work that is known. */
+  get #onlyWaits(): boolean {
+    const isIdle = !this.#options.isBusy() && this.emitter.isIdle
     return isIdle && !this.#isOver && this.#waits.size > 0 && !this.#waits.has('local')
   }
 
   /** Parks the task unless a result has come; it starts again, from the top, when one comes. */
   async park(): Promise<void> {
+    if (!this.canPark) return
     const done = this.working()
     try {
       await this.#callBack()
       if (this.plugins !== undefined) await this.#noteVersions(this.plugins.snapshot.versions)
+      // A result may have come meanwhile, and the handler gone on: nothing would wake it again. One that comes from here
+      // on is found by the script.
+      if (this.#working > 1 || !this.#onlyWaits) return
       const { agentType: capability, ref } = this
       const { priority, data } = this.#options
       const waitsFor = this.#waits.has('user') ? 'user' : this.#waits.has('agent') ? 'agent' : 'timer'

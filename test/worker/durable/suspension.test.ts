@@ -162,6 +162,56 @@ describe('a task that waits for long', () => {
     expect(await client.listTasks({ sessionId: 's', limit: 1_000 })).toHaveLength(3 * count)
   })
 
+  test('goes on in memory if its answer comes while it takes leave', async () => {
+    const house = new House()
+    const client = house.client()
+    const [asked, left] = [new Gate(), new Gate()]
+    await house.work(
+      async (_, context) => {
+        if (context.agentType === 'child') return asked.pass()
+        context.onSuspend(() => left.pass())
+        await context.callAgent(call)
+        // A call of a model, say: nothing that will wake it.
+        await pause(500)
+        return 'answered'
+      },
+      { capabilities, suspendAfterMs: 20 },
+    )
+    await client.sendMessage(send)
+    await left.reached(1)
+    asked.open()
+    await house.settled('child')
+    await pause(50)
+    left.open()
+    expect(await client.result({ ...send, timeoutMs: 5_000 })).toMatchObject({ status: 'COMPLETED', data: 'answered' })
+  })
+
+  test('never stays parked with an answer that came while many were parked', { timeout: 60_000 }, async () => {
+    const house = new House()
+    const client = house.client()
+    const gate = new Gate()
+    const handle = async (_: unknown, context: AgentContext) => {
+      if (context.agentType === 'child') return gate.pass()
+      context.onSuspend(() => {
+        gate.open()
+        return pause(100)
+      })
+      await context.callAgent(call)
+      await pause(500)
+      return 'answered'
+    }
+    const count = 300
+    const parents = await house.work(handle, { workerId: 'w-1', shutdownTimeoutMs: 10_000 })
+    await house.work(handle, { workerId: 'w-2', capabilities: ['child'], maxConcurrency: count })
+    const refs = Array.from({ length: count }, (_, i) => ({ sessionId: `s-${i % 10}`, messageId: `m-${i}` }))
+    await Promise.all(refs.map((ref) => client.sendMessage({ ...send, ...ref })))
+    await gate.reached(count)
+    await parents.stop()
+    await house.work(handle, { workerId: 'w-3' })
+    const ends = await Promise.all(refs.map((ref) => client.result({ ...ref, timeoutMs: 10_000 })))
+    expect(ends.filter(({ data }) => data !== 'answered')).toEqual([])
+  })
+
   test('is woken when a cancel is repeated whose first caller died before he told', async () => {
     const house = new House()
     const client = house.client()
