@@ -19,6 +19,8 @@ export interface Assignment {
   readonly cancel: CancelRequest | null
   /** It was not started in time. */
   readonly isExpired: boolean
+  /** Which of the task's lives this is; see `BeginAnswer`. */
+  readonly life: number
   /** What earlier runs did under durable operations, if they did. */
   readonly replay: Replay | null
 }

@@ -188,13 +188,13 @@ export class Execution implements Placed {
   }
 
   #makeDurable(journal: Journal): DurableTask {
-    const { header, agentType, ownership, entry, replay } = this.assignment
+    const { header, agentType, ownership, entry, life, replay } = this.assignment
     const context = this.#context
     return new DurableTask({
       ...{ resources: this.#resources.durable, header, agentType, ownership, journal },
       ...{ emitter: this.#emitter, signal: this.#signal, seat: this.#seat, plugins: this.#plugins },
       ...{ priority: entry.stream.priority, data: entryField(entry.raw, DATA_FIELD) ?? '' },
-      restarts: replay?.restarts ?? 0,
+      ...{ life, restarts: replay?.restarts ?? 0 },
       logger: () => context.logger,
       isBusy: () => context.isBusy,
       hooks: {

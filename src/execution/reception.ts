@@ -229,10 +229,11 @@ export class Reception {
       this.#logger.debug({ sessionId, messageId, entryId: entry.id, status: answer.status }, 'entry has nothing to run')
       return { entry, assignment: null }
     }
-    const { epoch, fence, written, attempt, createdAt, cancel, isExpired, replay } = answer
+    const { epoch, fence, written, attempt, createdAt, cancel, isExpired, life, replay } = answer
     const agentType = entry.stream.capability
     const ownership = { epoch, fence, written, attempt }
-    return { entry, assignment: { entry, header, agentType, command, ownership, createdAt, cancel, isExpired, replay } }
+    const about = { createdAt, cancel, isExpired, life, replay }
+    return { entry, assignment: { entry, header, agentType, command, ownership, ...about } }
   }
 }
 

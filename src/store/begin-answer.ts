@@ -34,6 +34,8 @@ export type BeginAnswer =
       readonly cancel: CancelRequest | null
       /** The task was not started in time. */
       readonly isExpired: boolean
+      /** Which of the task's lives this is: 0 the first, else a number that no earlier one has. See revive.lua. */
+      readonly life: number
       /** What the task did before under durable operations, if it did. */
       readonly replay: Replay | null
     }
@@ -45,9 +47,9 @@ export type BeginAnswer =
   | { readonly status: 'failed'; readonly epoch: number }
   | { readonly status: 'missing' | 'ended' | 'replying' | 'stale' }
 
-function toReplay(sum: string, restarts: number, [readAt, ...flat]: readonly string[]): Replay {
+function toReplay([, sum = '', restarts, readAt, ...flat]: readonly string[]): Replay {
   const journal = readAt === undefined ? undefined : toRawJournal(Number(readAt), flat)
-  return { sum, restarts, journal }
+  return { sum, restarts: Number(restarts), journal }
 }
 
 /** @param answer - Of `begin` for one task. */
@@ -67,12 +69,12 @@ export function toBeginAnswer(
       attempt: 1,
       cancel: null,
       isExpired: false,
+      life: 0,
       replay: null,
     }
   }
   if (typeof answer === 'string') return { status: answer as 'missing' | 'ended' | 'replying' | 'stale' }
-  const [epoch = '0', written, createdAt, attempt, cancel = '', isExpired, journal, sum = '', restarts, ...rest] =
-    answer
+  const [epoch = '0', written, createdAt, attempt, cancel = '', isExpired, life, ...noted] = answer
   if (epoch === 'parked') return { status: 'parked', dueInMs: Number(written), epoch: Number(createdAt) }
   if (epoch === 'elsewhere') return { status: 'elsewhere', version: written ?? '', epoch: Number(createdAt) }
   if (epoch === 'failed') return { status: 'failed', epoch: Number(written) }
@@ -85,6 +87,7 @@ export function toBeginAnswer(
     attempt: Number(attempt),
     cancel: cancel === '' ? null : parseCancel(cancel),
     isExpired: isExpired === '1',
-    replay: journal === undefined ? null : toReplay(sum, Number(restarts), rest),
+    life: Number(life ?? 0),
+    replay: noted.length === 0 ? null : toReplay(noted),
   }
 }

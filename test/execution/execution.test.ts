@@ -65,7 +65,7 @@ async function start(
   }
   const ownership = await begin()
   const known = { entry, header, agentType: 'agent', command, ownership, createdAt: 0 }
-  const task = { ...known, cancel: null, isExpired: false, replay: null }
+  const task = { ...known, cancel: null, isExpired: false, life: 0, replay: null }
   const execution = new Execution({ ...resources, conclusion }, task)
   let handled = 0
   const ended = execution.run(() => {

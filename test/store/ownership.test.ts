@@ -114,7 +114,7 @@ describe('begin', () => {
       written: 0,
       createdAt: expect.any(Number),
       fence: 'R:1:1-0:w-1',
-      ...{ attempt: 1, cancel: null, isExpired: false, replay: null },
+      ...{ attempt: 1, cancel: null, isExpired: false, life: 0, replay: null },
     })
     expect(await fence('m')).toBe('R:1:1-0:w-1')
     // The same entry, delivered again: to another worker after the first one died, or to the same one.

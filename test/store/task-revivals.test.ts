@@ -37,11 +37,13 @@ describe('a task that failed', () => {
     await put('F:3:1-0:w:1', {
       ...{ finished_at: '9', end_id: '5-0', result: '1', error: '{}', content: 'c', cancel: '{}', expires_at: '8' },
       ...{ due_at: '7', failures: '3', failure_log: '[1]', written: '12', agent_type: 'agent', started_at: '78' },
+      restarts: '2',
     })
     await bare.pexpire(record(), 60_000)
     expect(await revive()).toEqual({ status: 'revived', turn: '3' })
     expect(await bare.hgetall(record())).toEqual({
       ...{ fence: 'Q:3::', created_at: '77', failures: '0', failure_log: '[1]', written: '12', agent_type: 'agent' },
+      life: '3',
     })
     expect(await bare.pttl(record())).toBe(-1)
     expect(await bare.zrange(keys.session('s'), '0', '-1', 'WITHSCORES')).toEqual(['m', '77'])
@@ -75,7 +77,7 @@ describe('a record that is gone', () => {
     expect(await bare.hgetall(record())).toEqual({
       written: '1',
       ...{ fence: 'Q:4::', failures: '0', agent_type: 'agent', trace_id: 't', parent_message_id: 'p', user_code: 'u' },
-      created_at: expect.stringMatching(/^\d{13}$/),
+      ...{ created_at: expect.stringMatching(/^\d{13}$/), life: '4' },
     })
     expect(await bare.zrange(keys.session('s'), '0', '-1')).toEqual(['m'])
   })

@@ -67,7 +67,9 @@ export interface DurableTaskOptions {
   readonly logger: () => Logger
   readonly hooks: DurableHooks
   readonly journal: Journal
-  /** How often the journal was dropped. */
+  /** Which of the task's lives this is; see `BeginAnswer`. */
+  readonly life: number
+  /** How often the journal was dropped in it. */
   readonly restarts: number
   /** True if something runs that is no wait: a tool. */
   readonly isBusy: () => boolean
@@ -90,6 +92,7 @@ export class DurableTask implements WaitingTask {
   /** What was decided of changes in place; see patches.ts. */
   readonly patches = new Map<string, Promise<boolean>>()
   readonly #options: DurableTaskOptions
+  readonly #life: string
   readonly #waits: Waits
   readonly #order = new ReplayOrder()
   #newest: number
@@ -108,8 +111,10 @@ export class DurableTask implements WaitingTask {
     this.journal = options.journal
     this.#newest = options.journal.lastOrder
     this.#waits = new Waits(options.seat)
-    // After a restart the operations have names of their own, so that no late result of an old one is taken for theirs.
-    this.root = new Scope(this, options.restarts === 0 ? '' : `!${options.restarts}`, undefined)
+    this.#life = options.life === 0 ? '' : `@${options.life}`
+    // In another life, and after a restart, the operations have names of their own: they call other tasks, and no late
+    // result of an old one is taken for theirs.
+    this.root = new Scope(this, `${this.#life}${options.restarts === 0 ? '' : `!${options.restarts}`}`, undefined)
     options.signal.onAbort((reason) => this.#abort(reason))
   }
 
@@ -140,6 +145,11 @@ export class DurableTask implements WaitingTask {
   get scope(): Scope {
     const scope = this.resources.scopes.getStore()
     return scope?.task === this ? scope : this.root
+  }
+
+  /** The running code's place as it is called in each of the task's lives. */
+  get place(): string {
+    return this.scope.key.slice(this.#life.length)
   }
 
   /**

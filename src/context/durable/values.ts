@@ -9,10 +9,10 @@ export async function now(task: DurableTask): Promise<number> {
   return Number(result.value)
 }
 
-/** Bytes that are the same whenever the handler asks for them at the same place. */
+/** Bytes that are the same whenever the handler asks for them at the same place, also after the task was redriven. */
 function bytes(task: DurableTask, kind: string): Buffer {
-  const { scope, ref } = task
-  const key = operationKey(scope.key, kind, '', scope.next(kind, ''))
+  const { scope, place, ref } = task
+  const key = operationKey(place, kind, '', scope.next(kind, ''))
   return Buffer.from(digest(ref.sessionId, ref.messageId, key), 'hex')
 }
 

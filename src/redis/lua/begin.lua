@@ -5,9 +5,9 @@
 --       then, for a worker of a declared version, the versions whose tasks it goes on with, its own first: ` own other `;
 --       or * for what no handler is to run
 -- Answers per task its created_at as a number for a plain first start (epoch and attempt 1, nothing written, not
--- cancelled, not expired), which most are; else {epoch, written, created_at, attempt, cancel ('' or JSON), 1 if it expired before its first start}, and if it
--- has noted operations before {…, its journal, the emitter's sum or '', restarts}, and where that journal is short
--- {…, Redis' time, its fields and values}; or one of
+-- cancelled, not expired), which most are; else {epoch, written, created_at, attempt, cancel ('' or JSON), 1 if it expired
+-- before its first start, its life (see `revive`) or ''}, and if it has noted operations before {…, its journal, the
+-- emitter's sum or '', restarts}, and where that journal is short {…, Redis' time, its fields and values}; or one of
 --   missing          the record does not exist (a foreign writer, or a sender that died in between): admit, then ask again
 --   ended            the task has its end: ack the entry (and the record that waited for it gets its time to live)
 --   replying         the same, and others wait for that end: see that they are told, then ack
@@ -52,7 +52,7 @@ for i = 1, #KEYS do
     out[i] = started
   else
     local held = redis.call('HMGET', KEYS[i], 'fence', 'written', 'failures', 'cancel', 'expires_at', 'started_at',
-      'journal', 'sum', 'created_at')
+      'journal', 'sum', 'created_at', 'life')
     local state, epoch, entry = string.match(held[1], '^(%u):(%d+):([^:]*):')
     local waits = state == 'Q' or state == 'D' or state == 'T'
     local may_run = ((state == 'R' or state == 'Q') and entry == entry_id) or (waits and turn == epoch)
@@ -78,18 +78,18 @@ for i = 1, #KEYS do
       else
         redis.call('HSET', KEYS[i], 'fence', fence, 'started_at', now, 'attempt', attempt)
       end
-      out[i] = { epoch, held[2] or '0', held[9] or now, attempt, held[4] or '', expired and '1' or '' }
+      out[i] = { epoch, held[2] or '0', held[9] or now, attempt, held[4] or '', expired and '1' or '', held[10] or '' }
       if held[7] then
         redis.call('HDEL', KEYS[i], 'envelope', 'home', 'waits_for')
         -- What a failed attempt has said is taken back: the next one does not go on from there.
         if state == 'T' then redis.call('HDEL', KEYS[i], 'sum') end
-        out[i][7] = held[7]
-        out[i][8] = state ~= 'T' and held[8] or ''
-        out[i][9] = more[1] or '0'
+        out[i][8] = held[7]
+        out[i][9] = state ~= 'T' and held[8] or ''
+        out[i][10] = more[1] or '0'
         -- A short journal comes along; a long one is read by itself.
         if redis.call('HLEN', held[7]) <= 32 then
-          out[i][10] = now
-          for at, text in ipairs(redis.call('HGETALL', held[7])) do out[i][10 + at] = text end
+          out[i][11] = now
+          for at, text in ipairs(redis.call('HGETALL', held[7])) do out[i][11 + at] = text end
         end
       end
       if own_version then redis.call('HSET', KEYS[i], 'version', epoch .. ' ' .. own_version) end

@@ -8,7 +8,9 @@
 --   waiting  it is on its way to a worker by itself
 --   running  a worker has it
 --   ended    it came to another end than FAILED
--- The epoch stays and only grows with the next begin, so an entry of the life before can never begin again.
+-- The epoch stays and only grows with the next begin, so an entry of the life before can never begin again. With that epoch
+-- `life` also tells this life from those before, whose journals are gone: what the handler calls is to have other names
+-- than what it called then. One that was never begun has called nothing.
 local time = redis.call('TIME')
 local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
 local writes = ARGV[1] ~= '1'
@@ -24,7 +26,8 @@ for i = 1, #KEYS / 2 do
       if writes then
         redis.call('HSET', record, 'fence', 'Q:' .. epoch .. '::', 'failures', 0)
         redis.call('HDEL', record, 'finished_at', 'end_id', 'result', 'error', 'content', 'cancel', 'expires_at',
-          'due_at', 'started_at', 'attempt')
+          'due_at', 'started_at', 'attempt', 'restarts')
+        if epoch ~= '0' then redis.call('HSET', record, 'life', epoch) end
         redis.call('PERSIST', record)
         redis.call('ZADD', index, held[2] or now, message_id)
       end
@@ -45,7 +48,7 @@ for i = 1, #KEYS / 2 do
       -- Its first life has spoken, at least its end: the next attempt begins with a rewind.
       redis.call('HSET', record, 'fence', 'Q:' .. born.epoch .. '::', 'failures', 0, 'written', 1, 'agent_type', born.agent_type,
         'trace_id', born.trace_id, 'parent_message_id', born.parent_message_id, 'user_code', born.user_code,
-        'created_at', now)
+        'created_at', now, 'life', born.epoch)
       redis.call('ZADD', index, now, message_id)
     end
     out[i] = { 'revived', born.epoch, 0 }
