@@ -11,8 +11,9 @@
 -- Answers per operation {'', state of the called task, result}: the state is 'unbound' if its envelope must be put on its
 -- control stream (for it may never have been: a duplicate does no harm), else 'bound' or ''; the result is '' while there
 -- is none. On a single Redis the envelope is put there at once, and who waits is woken by whoever writes the result; on a
--- Cluster those streams lie in other slots, which no script touches. Or {fence that holds} if that is not the one given, or {fence, cancel} if the task is cancelled: nothing was
--- written then. An operation that was noted before stays as it is.
+-- Cluster those streams lie in other slots, which no script touches. Or {fence that holds} if that is not the one given, or
+-- {fence, cancel} if the task is cancelled: nothing was written then. An operation that was noted before stays as it is, and
+-- a called task that nobody waits for is not made again when its record has expired.
 local time = redis.call('TIME')
 local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
 local out = {}
@@ -44,7 +45,10 @@ for i = 1, #KEYS / 5 do
     if child_id ~= '' then
       local below = redis.call('HMGET', child, 'fence', 'reply_to')
       local waits = ARGV[at + 9] == '1' and record .. ' ' .. journal .. ' ' .. op
-      if not below[1] then
+      if not below[1] and may_have_result and not waits then
+        -- Made when the operation was noted; it has had its end and its time since.
+        state = 'bound'
+      elseif not below[1] then
         redis.call('HSET', child, 'fence', 'Q:0::', 'agent_type', ARGV[at + 5], 'trace_id', ARGV[at + 6], 'user_code',
           ARGV[at + 7], 'parent_message_id', ARGV[at + 8], 'created_at', now, unpack(waits and { 'reply_to', waits } or {}))
         redis.call('ZADD', index, now, child_id)

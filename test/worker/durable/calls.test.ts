@@ -146,6 +146,34 @@ describe('callAgent', () => {
     expect(end.status).toBe('COMPLETED')
   })
 
+  test('with waitForReply false the task runs once, also where a replay comes when its record has expired', async () => {
+    const house = new House()
+    const ran: unknown[] = []
+    const child = { targetAgentType: 'child', waitForReply: false } as const
+    await house.work(
+      by({
+        parent: async (_, context) => {
+          const one = await context.callAgent({ ...child, content: 'call' })
+          const [two] = await context.dispatchGroup([{ ...child, content: 'group' }], { waitForReply: false })
+          return [one.messageId, two?.messageId, await context.askUser('Well?')]
+        },
+        child: ({ content }) => ran.push(content),
+      }),
+      { capabilities: ['parent', 'child'], suspendAfterMs: 20, resultTtlMs: 50 },
+    )
+    const client = house.client()
+    await client.sendMessage(send)
+    await waitFor(async () => (await client.getTask(send))?.status === 'WAITING_USER')
+    await house.settled('child')
+    await waitFor(async () => (await client.listTasks({ sessionId: 's' })).length === 1)
+    const [question] = await client.pendingAsks('s')
+    const end = client.subscribe('s', { messageId: 'm' })
+    await client.reply({ sessionId: 's', messageId: 'm', askId: question?.askId ?? '', content: 'yes' })
+    for await (const event of end) if (event.type === 'done') expect(event.status).toBe('COMPLETED')
+    await house.settled('parent', 'child')
+    expect(ran.sort()).toEqual(['call', 'group'])
+  })
+
   test('a task without calls pays for none of it: no further command, no further key', async () => {
     const house = await House.private()
     await house.work(() => 'x')
