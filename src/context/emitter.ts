@@ -29,6 +29,15 @@ const MAX_TEXT_LENGTH = 262_144
 /** Reads what a recorded step has said back from the stream. */
 export type RestoreStep = (op: string) => Promise<readonly Said[]>
 
+/** What a replay knows besides of what its task has said. */
+export interface Retelling {
+  readonly restore: RestoreStep
+  /** Earlier runs have recorded steps that said something. */
+  readonly hasStepTexts: boolean
+  /** The questions that wait for their answers. */
+  readonly questions: () => Iterable<EventBody>
+}
+
 /**
  * What one attempt says, in order. One commit of a task is under way at a time; what is said meanwhile goes out
  * together with the next, so order needs no waiting and a burst makes its own batches.
@@ -60,6 +69,7 @@ export class Emitter {
   #holdBack: HoldBack | undefined
   #isAfresh = true
   #restore: RestoreStep = restoreNothing
+  #questions: () => Iterable<EventBody> = noQuestions
   #rewriting: Promise<void> = NOTHING_REWRITTEN
   /** Rewrites under way: what is said meanwhile waits behind them. */
   #rewrites = 0
@@ -101,10 +111,11 @@ export class Emitter {
   }
 
   /** Goes on from where an earlier run of the same attempt ended, if that is known; else like {@link rewind}. */
-  resume({ sum }: Replay, { restore, hasStepTexts }: { restore: RestoreStep; hasStepTexts: boolean }): void {
+  resume({ sum }: Replay, { restore, hasStepTexts, questions }: Retelling): void {
     this.#isSummed = true
     this.#restore = restore
     this.#hasStepTexts = hasStepTexts
+    this.#questions = questions
     const [written, text = ''] = sum.split(':')
     const target = Number(written) === this.#ownership.written ? Sum.parse(text) : null
     if (target === null) {
@@ -307,7 +318,8 @@ export class Emitter {
     const rewritten = this.rewrite(async () => {
       const again = items.map((item) => ('passed' in item ? this.#restore(item.passed) : [item]))
       const said = (await Promise.all(again)).flat()
-      return [{ body: { type: 'rewind', toId: '0-0' }, metadata: undefined, step: undefined }, ...said]
+      const plain = (body: EventBody): Said => ({ body, metadata: undefined, step: undefined })
+      return [plain({ type: 'rewind', toId: '0-0' }), ...said, ...[...this.#questions()].map(plain)]
     })
     rewritten.catch((error: unknown) => this.#fail([], error))
   }
@@ -491,6 +503,7 @@ export class Emitter {
 
 // Shared, since most tasks never come to need their own.
 const restoreNothing: RestoreStep = async () => []
+const noQuestions = (): readonly EventBody[] => []
 const NOTHING_REWRITTEN = Promise.resolve()
 
 /** The events that a handler emits; the others are said by the worker. */

@@ -313,10 +313,12 @@ export class TaskContext implements AgentContext {
     const journal = new Journal(this.attempt, raw)
     const { versions } = journal
     if (versions !== undefined) this.#noteChanges(versions)
-    this.#durable = this.#makeDurable(journal)
-    const steps = this.#needSteps(this.#durable)
+    const durable = this.#makeDurable(journal)
+    this.#durable = durable
+    const steps = this.#needSteps(durable)
     const hasStepTexts = journal.spokenSteps().length > 0
-    this.#emitter.resume(replay, { restore: (key) => steps.restore(key), hasStepTexts })
+    const questions = () => durable.questions.values()
+    this.#emitter.resume(replay, { restore: (key) => steps.restore(key), hasStepTexts, questions })
   }
 
   /** Tells of plugins that are other ones than before the suspension. */

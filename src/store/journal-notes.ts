@@ -45,6 +45,8 @@ export interface Closing extends TaskRef {
 export interface Question extends Opening {
   /** The `ask_user` event as JSON. */
   readonly event: string
+  /** It was noted before, and its event taken back since. */
+  readonly isAgain?: boolean
   readonly streamTtlMs: number
   readonly streamMaxLength: number
 }

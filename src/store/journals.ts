@@ -88,10 +88,13 @@ export class Journals {
   }
 
   /** Notes a question and asks it. */
-  async ask({ fence, op, entry, sum, event, streamTtlMs, streamMaxLength, ...ref }: Question): Promise<NoteAnswer> {
+  async ask(question: Question): Promise<NoteAnswer> {
+    const { fence, op, entry, sum, event, isAgain = false, streamTtlMs, streamMaxLength, ...ref } = question
     const keys = [this.#record(ref), this.#journal(ref), this.#keys.data(ref.sessionId), this.#blobs(ref)]
     const publish = this.#redis.isCluster ? 'SPUBLISH' : 'PUBLISH'
-    const args = [fence, op, entry, sum, event, streamTtlMs, streamMaxLength, publish, this.#redis.channelTail]
+    const { channelTail } = this.#redis
+    const bounds = [streamTtlMs, streamMaxLength]
+    const args = [fence, op, entry, sum, event, ...bounds, publish, channelTail, isAgain ? 1 : 0]
     return toNoteAnswer(await this.#redis.script<string[]>('journalAsk', keys, args), fence)
   }
 

@@ -4,12 +4,18 @@ import { checkSchema, type Schema } from '../../agent/schema.ts'
 import { GatewayError } from '../../errors.ts'
 import { eventEncoder } from '../../protocol/event.ts'
 import { isObject } from '../../protocol/json.ts'
+import type { NoteAnswer } from '../../store/journal-notes.ts'
+import { deferred } from '../../util/deferred.ts'
 import { digest } from './args.ts'
 import { dropDeadline, startDeadline } from './deadline.ts'
 import type { DurableTask } from './durable-task.ts'
+import type { Entry } from './journal.ts'
+import { readSaid } from './step-text.ts'
 
 /** A year. */
 const MOST_MS = 31_536_000_000
+/** The event of a question may have an id that lies a little before the time of its note. */
+const LEEWAY_MS = 1_000
 
 interface CheckedQuestion {
   readonly prompt: string
@@ -26,25 +32,46 @@ export async function askUser(task: DurableTask, question: string | Question): P
   const op = task.claim('ask', '', { prompt, schema, options })
   const { resources, ref, emitter, header } = task
   const askId = `ask-${digest(ref.messageId, op.key).slice(0, 24)}`
+  const body = { type: 'ask_user', askId, prompt, schema, options } as const
+  const note = (isAgain: boolean) => {
+    const entry = JSON.stringify({ i: askId, p: prompt, s: schema, o: options, ...(JSON.parse(op.json) as object) })
+    const event = eventEncoder(header, task.agentType)(body, task.attempt)
+    const { streamTtlMs, streamMaxLength } = resources
+    task.questions.set(askId, body)
+    const about = { op: op.key, entry, sum: emitter.sum(), event, isAgain }
+    return resources.journals.ask({ ...about, streamTtlMs, streamMaxLength, ...ref })
+  }
   const open = async () => {
     // What was said before is to stand before the question.
     await emitter.flushed()
-    const entry = JSON.stringify({ i: askId, p: prompt, s: schema, o: options, ...(JSON.parse(op.json) as object) })
-    const body = { type: 'ask_user', askId, prompt, schema, options } as const
-    const event = eventEncoder(header, task.agentType)(body, task.attempt)
-    const { streamTtlMs, streamMaxLength } = resources
-    const note = { op: op.key, entry, sum: emitter.sum(), event, streamTtlMs, streamMaxLength, ...ref }
-    const answer = await resources.journals.ask(note)
+    const answer = op.entry === undefined ? await note(false) : await renew(task, askId, op.entry, note)
     if (timeoutMs !== undefined && answer.status === 'noted' && answer.text === '') {
       await startDeadline(task, op, timeoutMs, '{"s":"TIMEOUT"}')
     }
     return answer
   }
-  const { value } = await task.outcome(op, 'user', open)
+  const { value } = await task.outcome(op, 'user', open).finally(() => task.questions.delete(askId))
   const { s, v } = isObject(value) ? value : {}
   if (s === 'TIMEOUT') throw new GatewayError('GW_TIMEOUT', { what: `the answer to '${prompt}'`, timeoutMs })
   if (timeoutMs !== undefined && op.result === undefined) dropDeadline(task, op)
   return checkAnswer(given.schema, v)
+}
+
+/** Notes a question of an earlier run again; its event is put again if what that run has said was taken back since. */
+async function renew(
+  { emitter, resources, ref }: DurableTask,
+  askId: string,
+  { openedAt }: Entry,
+  note: (isAgain: boolean) => Promise<NoteAnswer>,
+): Promise<NoteAnswer> {
+  const noted = deferred<NoteAnswer>()
+  // Nothing else is taken back or put again meanwhile.
+  await emitter.rewrite(async () => {
+    const said = await readSaid(resources.reader, ref, `${Math.max(openedAt - LEEWAY_MS, 0)}-0`)
+    noted.resolve(await note(!said.some(({ body }) => body.type === 'ask_user' && body.askId === askId)))
+    return []
+  })
+  return noted.promise
 }
 
 /** A schema may check more than its JSON form says, and make something else of the answer. */

@@ -3,6 +3,7 @@ import type { Canceller } from '../../dispatch/canceller.ts'
 import { errorMessage, GatewayError, NonDeterminismError } from '../../errors.ts'
 import type { Logger } from '../../logger.ts'
 import type { TaskPlugins } from '../../plugins/task-plugins.ts'
+import type { EventBody } from '../../protocol/event.ts'
 import type { MessageHeader } from '../../protocol/header.ts'
 import type { TaskRef } from '../../protocol/ids.ts'
 import { isObject } from '../../protocol/json.ts'
@@ -91,6 +92,8 @@ export class DurableTask implements WaitingTask {
   readonly root: Scope
   /** What was decided of changes in place; see patches.ts. */
   readonly patches = new Map<string, Promise<boolean>>()
+  /** The questions that wait for their answers, by their ids: whatever takes them back puts them again. */
+  readonly questions = new Map<string, EventBody & { type: 'ask_user' }>()
   readonly #options: DurableTaskOptions
   readonly #life: string
   readonly #waits: Waits

@@ -5,7 +5,7 @@ import type { DataReader } from '../../store/data-streams.ts'
 import type { Said } from '../hold-back.ts'
 
 const PAGE = 500
-const HANDLERS: readonly string[] = ['chunk', 'state', 'data', 'artifact']
+const OWN: readonly string[] = ['chunk', 'state', 'data', 'artifact', 'ask_user']
 
 /**
  * What a task has said after the entry `after` of its session's stream, up to `until` (default: the end), as it stands:
@@ -21,7 +21,7 @@ export async function readSaid(reader: DataReader, ref: TaskRef, after: string, 
       if (event.type === 'rewind') {
         const { toId } = event
         said = said.filter(({ id }) => compareEntryIds(id, toId) <= 0)
-      } else if (HANDLERS.includes(event.type)) {
+      } else if (OWN.includes(event.type)) {
         said.push({ id: event.id, said: toSaid(event) })
       }
     }

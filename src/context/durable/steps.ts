@@ -91,7 +91,7 @@ export class Steps {
 
   /** Takes back what an interrupted step has said; what others have said since then is said again. */
   async #takeBack(key: string, after: string): Promise<void> {
-    const { emitter, resources, ref, journal } = this.#task
+    const { emitter, resources, ref, journal, questions } = this.#task
     await emitter.rewrite(async () => {
       const said = await readSaid(resources.reader, ref, after)
       const hasSpoken = said.some(({ step }) => isInside(key, step))
@@ -100,8 +100,10 @@ export class Steps {
       }
       if (!hasSpoken) return []
       const rewind = { body: { type: 'rewind', toId: after }, metadata: undefined, step: undefined } as const
+      // A question to which this run has not come yet is put again when it does.
+      const isOpen = ({ body }: Said) => body.type !== 'ask_user' || questions.has(body.askId)
       // What the handler itself has said counts for its sum already.
-      const others = said.filter(({ step }) => !isInside(key, step))
+      const others = said.filter((one) => !isInside(key, one.step) && isOpen(one))
       return [rewind, ...others.map((other) => ({ ...other, isAgain: true }))]
     })
   }

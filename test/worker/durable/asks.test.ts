@@ -1,9 +1,10 @@
-import { describe, expect, test } from 'vitest'
+import { describe, expect, onTestFinished, test } from 'vitest'
 import { z } from 'zod'
 import type { AgentContext } from '../../../src/agent/context.ts'
+import { foldEvents, taskIn } from '../../../src/client/fold.ts'
 import type { PendingAsk } from '../../../src/dispatch/asks.ts'
 import { waitFor } from '../../../src/testing/wait-for.ts'
-import { House } from '../harness.ts'
+import { collect, Gate, House } from '../harness.ts'
 import { rawEvents } from './crew.ts'
 
 const ref = { sessionId: 's', messageId: 'm' }
@@ -143,5 +144,136 @@ describe('askUser', () => {
     await house.work((_, context) => context.askUser(question as never), { retry: { maxAttempts: 1 } })
     const { error } = await house.client().ask(send)
     expect(error).toMatchObject({ code: 'GW_INVALID_ARGUMENT', message: expect.stringContaining(field) })
+  })
+})
+
+describe('a question that waits for its answer', () => {
+  type Handler = (context: AgentContext, hold: () => Promise<void>) => Promise<unknown>
+  const handlers: Record<string, Handler> = {
+    'is taken back with the step in which it was asked': (context, hold) =>
+      context.step('step', async () => {
+        await context.emitChunk('Well: ')
+        const answer = context.askUser('Well?')
+        await hold()
+        return answer
+      }),
+    'is taken back with a step that began before it': async (context, hold) => {
+      const step = context.step('step', async () => {
+        await context.emitChunk('half ')
+        await hold()
+      })
+      if (context.workerId === 'w-1') await waitFor(() => said.includes('half '))
+      const answer = await context.askUser('Well?')
+      await step
+      return answer
+    },
+    'is taken back with a step to which the next run comes later': async (context, hold) => {
+      const step = async () => {
+        await context.step('first', () => null)
+        await context.step('second', async () => {
+          await context.emitChunk('half ')
+          await hold()
+        })
+      }
+      const steps = step()
+      if (context.workerId === 'w-1') await waitFor(() => said.includes('half '))
+      const answer = await context.askUser('Well?')
+      await steps
+      return answer
+    },
+    'is taken back with words that another run says otherwise': async (context, hold) => {
+      const answer = context.askUser('Well?')
+      await waitFor(async () => asked > 0)
+      await context.emitChunk(`I am ${context.workerId}. `)
+      await context.step('step', hold)
+      return answer
+    },
+  }
+  let said = ''
+  let asked = 0
+
+  test.each(Object.keys(handlers))('and %s is put again, once', async (name) => {
+    const house = new House()
+    const client = house.client()
+    const gate = new Gate()
+    const fold = async () => {
+      const events = await collect(client.subscribe('s', { messageId: 'm', follow: false }))
+      const view = taskIn(foldEvents(events), 'm')
+      asked = events.filter(({ type }) => type === 'ask_user').length
+      said = view?.text ?? ''
+      return { view, rewinds: events.filter(({ type }) => type === 'rewind').length }
+    }
+    const look = setInterval(() => void fold(), 20)
+    onTestFinished(() => clearInterval(look))
+    ;[said, asked] = ['', 0]
+    const handle = (_: unknown, context: AgentContext) =>
+      handlers[name]?.(context, () => (context.workerId === 'w-1' ? gate.pass() : Promise.resolve()))
+    const first = await house.work(handle, { workerId: 'w-1' })
+    await client.sendMessage(send)
+    await gate.reached(1)
+    await waitFor(async () => (await client.pendingAsks('s')).length === 1)
+    await first.stop()
+    await house.work(handle, { workerId: 'w-2' })
+    await waitFor(async () => {
+      const { view, rewinds } = await fold()
+      return rewinds === 1 && view?.asks.length === 1
+    })
+    const [question] = await client.pendingAsks('s')
+    expect((await fold()).view?.asks.map(({ askId }) => askId)).toEqual([question?.askId])
+    await client.reply({ ...ref, askId: question?.askId ?? '', content: 'yes' })
+    expect((await client.result({ ...ref, timeoutMs: 10_000 })).data).toBe('yes')
+    expect((await fold()).view?.asks).toHaveLength(1)
+  })
+
+  test('and was asked by an attempt that failed is put again by the next, once', async () => {
+    const house = new House()
+    const client = house.client()
+    await house.work(
+      async (_, context) => {
+        await context.emitChunk('Well: ')
+        const answer = context.askUser('Well?')
+        if (context.attempt > 1) return answer
+        await waitFor(async () => (await client.pendingAsks('s')).length === 1)
+        throw new Error('again')
+      },
+      { retry: { maxAttempts: 2, backoff: { type: 'fixed', delayMs: 10 } } },
+    )
+    await client.sendMessage(send)
+    const view = async () =>
+      taskIn(foldEvents(await collect(client.subscribe('s', { messageId: 'm', follow: false }))), 'm')
+    await waitFor(async () => {
+      const task = await view()
+      return task?.attempt === 2 && task.status === 'WAITING_USER'
+    })
+    expect(await view()).toMatchObject({ text: 'Well: ', asks: [{ prompt: 'Well?' }] })
+    const [question] = await client.pendingAsks('s')
+    await client.reply({ ...ref, askId: question?.askId ?? '', content: 'yes' })
+    expect((await client.result({ ...ref, timeoutMs: 10_000 })).data).toBe('yes')
+    expect((await view())?.asks).toHaveLength(1)
+  })
+
+  test('and was not taken back is not put again', async () => {
+    const house = new House()
+    const client = house.client()
+    const gate = new Gate()
+    const handle = async (_: unknown, context: AgentContext) => {
+      await context.emitChunk('Well: ')
+      const answer = context.askUser('Well?')
+      await context.step('step', () => (context.workerId === 'w-1' ? gate.pass() : null))
+      return answer
+    }
+    const first = await house.work(handle, { workerId: 'w-1' })
+    await client.sendMessage(send)
+    await gate.reached(1)
+    await waitFor(async () => (await client.pendingAsks('s')).length === 1)
+    await first.stop()
+    await house.work(handle, { workerId: 'w-2' })
+    await waitFor(async () => (await client.getTask(ref))?.workerId === 'w-2')
+    const [question] = await client.pendingAsks('s')
+    await client.reply({ ...ref, askId: question?.askId ?? '', content: 'yes' })
+    expect((await client.result({ ...ref, timeoutMs: 10_000 })).data).toBe('yes')
+    const types = (await rawEvents(house, 's')).map(({ event_type: type }) => type)
+    expect(types).toEqual(['chunk', 'ask_user', 'done'])
+    gate.open()
   })
 })
