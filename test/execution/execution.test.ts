@@ -71,7 +71,7 @@ async function start(
   const ended = execution.run(() => {
     handled += 1
   })
-  return { execution, ended, handledTimes: () => handled }
+  return { execution, ended, handledTimes: () => handled, waiting: () => [...resources.durable.desk.tasks].length }
 }
 const status = async () => (await records.get({ sessionId: 's', messageId: 'm' }))?.status
 const events = () => store.bare.xlen(store.keys.data('s'))
@@ -85,6 +85,36 @@ describe('an execution', () => {
     expect(await ended).toBe(true)
     expect(handledTimes()).toBe(1)
     expect(await status()).toBe('COMPLETED')
+  })
+
+  test('that has its end takes no further durable call, and nothing of it stays among those that wait', async () => {
+    const late = deferred<AgentContext>()
+    const { ended, waiting } = await start((_, context) => {
+      context.random() // with that there is a durable side
+      late.resolve(context)
+    })
+    expect(await ended).toBe(true)
+    const context = await late.promise
+    const call = { targetAgentType: 'child', content: 'x' }
+    for (const again of [() => context.askUser('Well?'), () => context.sleep(1), () => context.callAgent(call)]) {
+      await expect(again()).rejects.toMatchObject({ code: 'GW_CLOSED' })
+      expect(waiting()).toBe(0)
+    }
+    expect(await store.bare.exists(store.keys.journal('s', 'm'))).toBe(0)
+  })
+
+  test('does not wait for a call that was refused', async () => {
+    const refused = deferred<unknown>()
+    const gate = deferred()
+    const { ended, waiting } = await start(async (_, context) => {
+      const content = 'x'.repeat(2_000_000)
+      await context.callAgent({ targetAgentType: 'child', content }).catch(({ code }) => refused.resolve(code))
+      await gate.promise
+    })
+    expect(await refused.promise).toBe('GW_PAYLOAD_TOO_LARGE')
+    expect(waiting()).toBe(0)
+    gate.resolve()
+    expect(await ended).toBe(true)
   })
 
   test('of a command that cannot be understood fails without its handler', async () => {

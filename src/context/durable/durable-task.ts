@@ -183,24 +183,24 @@ export class DurableTask implements WaitingTask {
    */
   async outcome(op: Operation, kind: WaitKind, open: () => Promise<NoteAnswer>): Promise<RecordedResult> {
     if (op.result !== undefined) return this.recorded(op.key, op.result)
+    if (this.#isOver) throw new GatewayError('GW_CLOSED', { what: `task ${this.header.messageId}` })
     this.#waits.expect(op.key)
     this.resources.desk.add(this)
     const done = this.working()
-    let text: string
     try {
-      text = this.noted(await open())
-      // A cancel may have come while it was noted.
-      this.throwIfAborted()
-    } catch (error) {
-      this.#waits.forget(op.key)
-      throw error
-    } finally {
-      done()
-    }
-    if (text !== '') this.hear(op.key, text)
-    try {
+      let text: string
+      try {
+        text = this.noted(await open())
+        // A cancel may have come while it was noted.
+        this.throwIfAborted()
+      } finally {
+        // From here to the wait nothing is awaited: the task would look as if it did not wait for this.
+        done()
+      }
+      if (text !== '') this.hear(op.key, text)
       return await this.#waits.result(op.key, kind)
     } finally {
+      this.#waits.forget(op.key)
       if (this.#waits.all.length === 0) this.resources.desk.remove(this)
     }
   }
