@@ -178,20 +178,38 @@ function withText(message: string | ErrorOptions, options: ErrorOptions): [strin
   return cause === undefined ? [''] : [errorMessage(cause), { cause }]
 }
 
-/** The text of anything that was thrown. */
+/** The text of anything that was thrown, even of what throws when it is looked at. */
 export function errorMessage(error: unknown): string {
-  if (error instanceof Error) return error.message || error.name
-  return typeof error === 'string' ? error : excerpt(error)
+  try {
+    const text: unknown = error instanceof Error ? error.message || error.name : error
+    return typeof text === 'string' ? text : excerpt(text)
+  } catch {
+    return unshown(error)
+  }
 }
 
 /** A value in some 80 characters, for messages. */
 export function excerpt(value: unknown): string {
-  let text: string | undefined
-  try {
-    text = JSON.stringify(value)
-  } catch {
-    text = undefined // cyclic or a BigInt: its plain form has to do
-  }
-  text ??= String(value)
+  const text = jsonOf(value) ?? plainForm(value)
   return text.length > 80 ? `${text.slice(0, 77)}...` : text
+}
+
+function jsonOf(value: unknown): string | undefined {
+  try {
+    return JSON.stringify(value)
+  } catch {
+    return undefined // cyclic or a BigInt: its plain form has to do
+  }
+}
+
+function plainForm(value: unknown): string {
+  try {
+    return String(value)
+  } catch {
+    return unshown(value)
+  }
+}
+
+function unshown(value: unknown): string {
+  return `an ${typeof value} that cannot be shown`
 }

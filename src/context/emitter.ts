@@ -326,9 +326,7 @@ export class Emitter {
 
   #close(body: EventBody, end: CommitEnd): Promise<void> {
     this.release()
-    const closed = this.#say(body, undefined, undefined, end)
-    this.#hasEnded = true
-    return closed
+    return this.#say(body, undefined, undefined, end)
   }
 
   #say(body: EventBody, metadata?: Record<string, unknown>, step?: string, end?: CommitEnd): Promise<void> {
@@ -342,6 +340,7 @@ export class Emitter {
     } catch (cause) {
       return this.#refuse(body, cause)
     }
+    this.#hasEnded = end !== undefined
     if (this.#rewrites > 0) {
       this.#behind.push(pending)
       return pending.settled.promise

@@ -7,7 +7,7 @@ import { ownerOf } from '../store/fence.ts'
 import type { AttemptFailure, TaskRecords } from '../store/task-records.ts'
 import type { Aftercare } from './aftercare.ts'
 import type { Assignment } from './assignment.ts'
-import { contentOfResult, type Outcome } from './outcome.ts'
+import { contentOfResult, type Failed, failed, type Outcome } from './outcome.ts'
 import { decideRetry } from './retry-decision.ts'
 import type { TaskMemory } from './task-memory.ts'
 
@@ -28,8 +28,6 @@ export interface Drawn {
   readonly memory?: TaskMemory | undefined
   readonly context: Voice
 }
-
-type Failed = Outcome & { status: 'FAILED' }
 
 /** Failed attempts that are kept in a record: the first and the newest. */
 const MOST_FAILURES_KEPT = 20
@@ -72,13 +70,19 @@ export class Conclusion {
         drawn.context.logger.info({}, 'the task was ended from outside')
         await drawn.memory?.settled() // once it is retired, nothing of it is written any more
         await this.#records.retire(assignment.header, outcome.fence)
-      } else await this.#record(drawn, outcome)
+      } else await this.#record(drawn, outcome).catch((error: unknown) => this.#recordFault(drawn, error))
       return true
     } catch (error) {
       // Nothing is lost: the entry stays pending, and whoever owns the task now, or takes it next, ends it.
       drawn.context.logger.error({ err: error }, 'the outcome of the attempt was not recorded by this worker')
       return false
     }
+  }
+
+  /** What makes an outcome one that cannot be recorded would be met by every further worker, too: it is the failure then. */
+  #recordFault(drawn: Drawn, error: unknown): Promise<void> {
+    if (isElsewhere(error)) throw error
+    return this.#record(drawn, failed(error))
   }
 
   async #record(
@@ -169,4 +173,10 @@ export class Conclusion {
     const all = [...before, { attempt, code: fault.code, message, at, workerId, entryId: entry.id }]
     return all.length <= MOST_FAILURES_KEPT ? all : [...all.slice(0, 1), ...all.slice(1 - MOST_FAILURES_KEPT)]
   }
+}
+
+/** True for what is no fault of the outcome: Redis did not take it, or the task is somebody else's by now. */
+function isElsewhere(error: unknown): boolean {
+  if (error instanceof GatewayError) return error.code !== 'GW_INVALID_ARGUMENT'
+  return error instanceof Error && error.name === 'ReplyError'
 }

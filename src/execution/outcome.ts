@@ -17,6 +17,9 @@ export type Outcome =
   /** The task was given its end from outside. */
   | { readonly status: 'FINISHED'; readonly fence: string }
 
+/** An attempt that failed. */
+export type Failed = Outcome & { readonly status: 'FAILED' }
+
 /** What a handler returned, as a result that can be recorded; what cannot be recorded is a fault. */
 export function completed(value: unknown, maxBytes: number): Outcome {
   let json: string
@@ -39,9 +42,21 @@ export function completed(value: unknown, maxBytes: number): Outcome {
 }
 
 /** What was thrown, as a fault: its own code if it has one of ours, else `GW_TASK_FAILED`. */
-export function failed(error: unknown): Outcome {
-  const code = error instanceof GatewayError ? error.code : 'GW_TASK_FAILED'
-  return { status: 'FAILED', fault: { code, message: errorMessage(error) }, cause: error }
+export function failed(error: unknown): Failed {
+  const message = errorMessage(error)
+  const cause = isSound(error) ? error : new Error(message)
+  const code = cause instanceof GatewayError ? cause.code : 'GW_TASK_FAILED'
+  return { status: 'FAILED', fault: { code, message }, cause }
+}
+
+/** False for what throws when it is looked at, as the retry policy and the log will. */
+function isSound(error: unknown): boolean {
+  try {
+    if (error instanceof GatewayError || error instanceof Error) void [error.message, error.stack]
+    return true
+  } catch {
+    return false
+  }
 }
 
 /** What comes of an attempt that is broken off, by the reason: some leave the task to somebody else. */

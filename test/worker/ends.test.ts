@@ -1,4 +1,5 @@
 import { setTimeout as pause } from 'node:timers/promises'
+import { pino } from 'pino'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import type { AgentContext } from '../../src/agent/context.ts'
 import { GatewayError, TerminalError } from '../../src/errors.ts'
@@ -23,6 +24,27 @@ async function endOf(house: House, options: { timeoutMs?: number } = {}) {
   expect(events.at(-1)).toMatchObject({ type: 'done', status: result.status })
   expect(task).toMatchObject({ status: result.status, workerId: 'w', attempt: 1, finishedAt: expect.any(Number) })
   return { result, done: dones[0] as { data: Record<string, unknown> }, events, messageId }
+}
+
+function sourError(): Error {
+  const sour = () => {
+    throw new Error('not me')
+  }
+  return Object.defineProperty(new Error('x'), 'message', { get: sour })
+}
+
+function bareCycle(): object {
+  const cycle = Object.create(null)
+  cycle.self = cycle
+  return cycle
+}
+
+/** Each of its traps throws. */
+function sourProxy(): object {
+  const sour = () => {
+    throw new Error('not me')
+  }
+  return new Proxy({}, new Proxy({}, { get: () => sour }))
 }
 
 describe('a task ends once, with one done event,', () => {
@@ -80,13 +102,28 @@ describe('a task ends once, with one done event,', () => {
     ['an object', () => ({ reason: 7 }), 'GW_TASK_FAILED', '{"reason":7}'],
     ['undefined', () => undefined, 'GW_TASK_FAILED', 'undefined'],
     ['null', () => null, 'GW_TASK_FAILED', 'null'],
+    ['a symbol', () => Symbol('odd'), 'GW_TASK_FAILED', 'Symbol(odd)'],
+    [
+      'an error whose message is an object',
+      () => Object.assign(new Error('x'), { message: { code: 404 } }),
+      'GW_TASK_FAILED',
+      '{"code":404}',
+    ],
+    ['an error whose message is a number', () => Object.assign(new Error('x'), { message: 7 }), 'GW_TASK_FAILED', '7'],
+    ['an error whose message throws', sourError, 'GW_TASK_FAILED', 'an object that cannot be shown'],
+    ['a cycle without a prototype', bareCycle, 'GW_TASK_FAILED', 'an object that cannot be shown'],
+    ['what throws at every look', sourProxy, 'GW_TASK_FAILED', 'an object that cannot be shown'],
   ])('that threw %s', async (_what, thrown, code, message) => {
     const house = new House()
+    let runs = 0
+    // The default logger looks closely at an error.
+    const logger = pino({}, { write: () => undefined })
     await house.work(
       () => {
+        runs += 1
         throw thrown()
       },
-      { workerId: 'w' },
+      { workerId: 'w', logger },
     )
     const { result, done, messageId } = await endOf(house)
     expect(result).toEqual({
@@ -98,6 +135,7 @@ describe('a task ends once, with one done event,', () => {
       messageId,
     })
     expect(done.data).toEqual({ status: 'FAILED', error: { code, message } })
+    expect(runs).toBe(1)
   })
 
   test('whose failure is logged once, with its ids', async () => {
@@ -145,20 +183,26 @@ describe('a task ends once, with one done event,', () => {
     expect(result.error?.message).toMatch(/^the result of processCommand is invalid: ./)
   })
 
-  test('whose result turns sour between two looks', async () => {
+  test.each([
+    ['toJSON', (look: () => string) => ({ toJSON: look }), 'the done event is invalid: not again'],
+    ['its content', (look: () => string) => Object.defineProperty({}, 'content', { get: look }), 'not again'],
+  ])('whose result turns sour between two looks, in %s', async (_what, make, message) => {
     const house = new House()
-    let looks = 0
-    const result = {
-      toJSON: () => {
-        looks += 1
-        if (looks > 1) throw new Error('not again')
-        return 'fine'
+    let runs = 0
+    await house.work(
+      () => {
+        runs += 1
+        let looks = 0
+        return make(() => {
+          looks += 1
+          if (looks > 1) throw new Error('not again')
+          return 'fine'
+        })
       },
-    }
-    await house.work(() => result)
-    const { status, messageId } = await house.client().ask({ ...send, timeoutMs: 8_000 })
-    expect(status).toMatch(/COMPLETED|FAILED/)
-    expect(await house.dones('s', messageId)).toHaveLength(1)
+      { workerId: 'w' },
+    )
+    expect((await endOf(house)).result).toMatchObject({ status: 'FAILED', error: { message } })
+    expect(runs).toBe(1)
   })
 
   test('whose result is too large: in bytes, exactly', async () => {
