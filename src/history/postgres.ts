@@ -130,14 +130,24 @@ export class PostgresHistory implements HistoryStore, AsyncDisposable {
     this.#retention.unref()
   }
 
+  /** What is to be written is not refused for good, whatever the table lacks: that can be mended. */
+  async #openToWrite(): Promise<void> {
+    try {
+      await this.open()
+    } catch (error) {
+      if (!isRefusal(error)) throw error
+      throw new GatewayError('GW_HISTORY_FAILED', { operation: 'a write', reason: error.message }, { cause: error })
+    }
+  }
+
   async #insert(appends: readonly (readonly NewRow[])[]): Promise<Answer[]> {
-    await this.open()
+    await this.#openToWrite()
     const rows = withoutStale(appends.flat())
     try {
       if (rows.length > 0) await this.#pool.run('a write', this.#statements.insert, [toJson(rows)])
       return appends.map(() => undefined)
     } catch (error) {
-      if (!(error instanceof GatewayError) || error.code !== 'GW_INVALID_ARGUMENT') throw error
+      if (!isRefusal(error)) throw error
       if (appends.length === 1) return [error]
       // One of them is at fault, and the others are not to suffer for it.
       const answers: Answer[] = []
@@ -145,4 +155,8 @@ export class PostgresHistory implements HistoryStore, AsyncDisposable {
       return answers
     }
   }
+}
+
+function isRefusal(error: unknown): error is GatewayError {
+  return error instanceof GatewayError && error.code === 'GW_INVALID_ARGUMENT'
 }

@@ -27,8 +27,8 @@ const waits = (house: House, name: string) => house.redis.xlen(house.keys.histor
 const ask = (house: House, sessionId: string, content: string) =>
   house.client().ask({ targetAgentType: 'agent', sessionId, content, timeoutMs: 15_000 })
 
-function postgresHistory(url = postgres.url, table = freshTable()): PostgresHistory {
-  const history = new PostgresHistory({ connectionString: url, table })
+function postgresHistory(url = postgres.url, table = freshTable(), migrate = true): PostgresHistory {
+  const history = new PostgresHistory({ connectionString: url, table, migrate })
   onTestFinished(() => history.close())
   return history
 }
@@ -237,6 +237,27 @@ describe('Postgres', () => {
       `assistant ${messageId} answer ${number}`,
     ])
     expect(all.map(({ role, messageId, content }) => `${role} ${messageId} ${content}`).sort()).toEqual(expected.sort())
+  })
+
+  test('without its table loses nothing: what is said, and what waited before, waits until the table is there', async () => {
+    const house = new House()
+    const table = freshTable()
+    const history = postgresHistory(postgres.url, table, false)
+    const first = await house.work(() => 'answer', { history })
+    expect((await ask(house, 's', 'hi')).status).toBe('COMPLETED')
+    expect(first.history).toEqual({ status: 'DOWN', putBy: 2, lost: 0 })
+    await first.stop()
+    const second = await house.work(() => 'answer', { history })
+    await waitFor(() => second.history.status === 'DOWN')
+    expect(second.history.lost).toBe(0)
+    expect(await waits(house, history.name)).toBe(2)
+    expect(lines(house, 'the history is down')[0]?.fields.reason).toMatch(/migrate is false; missing: CREATE TABLE/)
+    await postgresHistory(postgres.url, table).open()
+    await waitFor(async () => (await waits(house, history.name)) === 0, { timeoutMs: 15_000 })
+    expect(said(await history.list('s'))).toEqual([
+      ['user', 'hi'],
+      ['assistant', 'answer'],
+    ])
   })
 
   test('a worker that is killed in the middle: question once, answer once, that of the one who ended it', {
