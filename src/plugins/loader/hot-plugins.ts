@@ -163,23 +163,36 @@ export class HotPlugins extends Service {
 
   #enqueue(place: string, reason: Reason): Promise<LookOutcome> {
     const look = this.#queue.then(() => this.#look(place, reason))
-    this.#queue = look
+    this.#queue = look.catch(() => undefined) // whoever asked is told; the next look only waits
     return look
   }
 
   async #look(place: string, reason: Reason): Promise<LookOutcome> {
     this.#changed.delete(place)
-    const { signal } = this.#stopping
-    const known = this.#placed.get(place)
-    if (signal.aborted) return { status: 'unchanged', pluginId: known?.pluginId }
     const { plugins } = this.#options
     const ownerOf = (id: string) => [...this.#placed.values()].find(({ pluginId }) => pluginId === id)
-    const placed = known ?? new PlacedPlugin(place, { plugins, hosts: this.#hosts, compiler: this.#compiler, ownerOf })
-    if (reason === 'poll' && (await placed.isCurrent())) return { status: 'unchanged', pluginId: placed.pluginId }
-    if (this.#isLive) await settled(placed, signal)
+    const placed =
+      this.#placed.get(place) ??
+      new PlacedPlugin(place, { plugins, hosts: this.#hosts, compiler: this.#compiler, ownerOf })
     const said = placed.error?.message
-    if (this.#isAway(place)) return { status: 'unchanged', pluginId: placed.pluginId }
-    const outcome = await placed.load(reason === 'order')
+    try {
+      if (!(await this.#isToLoad(placed, reason))) return { status: 'unchanged', pluginId: placed.pluginId }
+      return this.#note(placed, await placed.load(reason === 'order'), said)
+    } catch (error) {
+      return this.#note(placed, placed.fail(error), said)
+    }
+  }
+
+  async #isToLoad(placed: PlacedPlugin, reason: Reason): Promise<boolean> {
+    const { signal } = this.#stopping
+    if (signal.aborted || (reason === 'poll' && (await placed.isCurrent()))) return false
+    if (this.#isLive) await settled(placed, signal)
+    return !this.#isAway(placed.place)
+  }
+
+  /** @param said - What was wrong before; it is not said twice. */
+  #note(placed: PlacedPlugin, outcome: LookOutcome, said: string | undefined): LookOutcome {
+    const { place } = placed
     if (outcome.status === 'removed') this.#placed.delete(place)
     else this.#placed.set(place, placed)
     this.#watch?.alsoWatch([...this.#placed.values()].flatMap(({ files }) => files))
@@ -193,7 +206,6 @@ export class HotPlugins extends Service {
     return folder !== undefined && place.startsWith(folder + path.sep) && !existsSync(folder)
   }
 
-  /** @param said - What was wrong before; it is not said twice. */
   #tell(place: string, outcome: LookOutcome, said: string | undefined): void {
     const { logger, onChange } = this.#options
     const { pluginId, status } = outcome

@@ -95,10 +95,17 @@ export class PlacedPlugin {
       const source = await sourceAt(this.place)
       return source === null ? await this.#remove() : await this.#take(source, isForced)
     } catch (cause) {
-      const isOurs = cause instanceof GatewayError && cause.code === 'GW_PLUGIN_NOT_LOADED'
-      const error = isOurs ? cause : notLoaded(this.place, errorMessage(cause), cause)
-      return { status: 'failed', pluginId: this.#pluginId, error }
+      return this.fail(cause)
     }
+  }
+
+  /** Notes why the files cannot be used, or not even be looked at. */
+  fail(cause: unknown): LookOutcome {
+    const isOurs = cause instanceof GatewayError && cause.code === 'GW_PLUGIN_NOT_LOADED'
+    const error = isOurs ? cause : notLoaded(this.place, errorMessage(cause), cause)
+    this.#error = error
+    this.#signature = undefined
+    return { status: 'failed', pluginId: this.#pluginId, error }
   }
 
   async #allFiles(): Promise<string[]> {

@@ -1,4 +1,4 @@
-import { appendFile, open } from 'node:fs/promises'
+import { appendFile, open, symlink } from 'node:fs/promises'
 import { describe, expect, test, vi } from 'vitest'
 import { Gate } from '../../worker/harness.ts'
 import { eventually, PluginDir, PluginHouse, sayPlugin } from './support.ts'
@@ -185,6 +185,25 @@ describe('a plugin that cannot be used', () => {
     await dir.write('b.ts', sayPlugin("'b'"))
     expect(await house.error()).toContain(`its id 'sayer' is that of the plugin in ${dir.at('a.ts')}`)
     expect(await house.say()).toBe('a')
+  })
+
+  test('a link that leads to itself: said once, and with it the trouble goes', async () => {
+    const dir = await PluginDir.with({ 'sayer/index.ts': sayPlugin("'old'") })
+    const house = new PluginHouse()
+    const worker = await house.workWith(dir, { pluginPollMs: 50 })
+    await symlink('loop', dir.at('sayer/loop'))
+    expect(await house.error()).toMatch(/the one from before stays in use: plugin .*sayer: ELOOP/)
+    const reloaded = async () => (await house.client().reloadPlugins())[0]?.plugins[0]?.status
+    expect(await reloaded()).toBe('failed')
+    expect(await house.say()).toBe('old')
+    expect(house.errors).toEqual([])
+    await dir.remove('sayer/loop')
+    await dir.write('sayer/index.ts', sayPlugin("'new'"))
+    await house.says('new')
+    expect(await reloaded()).toBe('reloaded')
+    await symlink('loop', dir.at('sayer/loop'))
+    await house.error()
+    await worker.stop()
   })
 
   test('keeps a worker from starting, and nothing stays open', async () => {
