@@ -5,14 +5,14 @@ import { HistoryBuffer } from '../history/buffer.ts'
 import { decodeCommand } from '../protocol/codec.ts'
 import { checkId } from '../protocol/ids.ts'
 import type { RedisClient } from '../redis/client.ts'
-import { type Keys, PRIORITIES } from '../redis/keys.ts'
+import type { Keys } from '../redis/keys.ts'
 import { ControlRepairs } from '../store/control-repairs.ts'
 import { ControlSurvey } from '../store/control-survey.ts'
 import { DEFAULT_GROUP } from '../store/defaults.ts'
 import type { InboxWriter } from '../store/inbox.ts'
 import type { Presence } from '../store/presence.ts'
-import { SessionRemains } from '../store/session-remains.ts'
-import type { TaskRecords } from '../store/task-records.ts'
+import { type EntryTrace, SessionRemains } from '../store/session-remains.ts'
+import { lanesOfTask, TaskFactsReader } from '../store/task-facts.ts'
 import { parseOptions } from '../util/parse-options.ts'
 import { sleep } from '../util/sleep.ts'
 import type { DeadLetterOffice } from './dead-letter-office.ts'
@@ -49,12 +49,31 @@ const schema = z.strictObject({
 const LOOK_MS = 50
 const WISH = { reason: 'the session was deleted', requestedBy: '', mode: 'force' } as const
 
+/** The entries of a task that were found on its control streams, as far as they are with workers. */
+class FoundEntries {
+  #held: readonly { readonly key: string; readonly id: string }[] = []
+
+  add(key: string, id: string): void {
+    this.#held = [...this.#held, { key, id }]
+  }
+
+  get trace(): EntryTrace | undefined {
+    return this.#held.length === 0 ? 'gone' : undefined
+  }
+
+  /** Looks which of them are still there. */
+  async look(survey: ControlSurvey): Promise<void> {
+    const exist = await Promise.all(this.#held.map(({ key, id }) => survey.exists(key, id)))
+    this.#held = this.#held.filter((_, index) => exist[index])
+  }
+}
+
 /** Deletes sessions, with all that knows of them. May be repeated, and bears being broken off. */
 export class SessionDeletion {
   readonly #redis: RedisClient
   readonly #keys: Keys
   readonly #remains: SessionRemains
-  readonly #records: TaskRecords
+  readonly #facts: TaskFactsReader
   readonly #canceller: Canceller
   readonly #deadLetters: DeadLetterOffice
   readonly #presence: Presence
@@ -64,7 +83,6 @@ export class SessionDeletion {
   constructor(options: {
     redis: RedisClient
     keys: Keys
-    records: TaskRecords
     canceller: Canceller
     deadLetters: DeadLetterOffice
     presence: Presence
@@ -74,7 +92,7 @@ export class SessionDeletion {
     this.#redis = options.redis
     this.#keys = options.keys
     this.#remains = new SessionRemains(options.redis, options.keys)
-    this.#records = options.records
+    this.#facts = new TaskFactsReader(options.redis, options.keys)
     this.#canceller = options.canceller
     this.#deadLetters = options.deadLetters
     this.#presence = options.presence
@@ -109,36 +127,44 @@ export class SessionDeletion {
     { timeoutMs, group }: { readonly timeoutMs: number; readonly group: string },
   ): Promise<readonly string[]> {
     const until = performance.now() + timeoutMs
-    let left = await this.#remains.forgetTasks(sessionId, messageIds, new Set())
+    let left = await this.#remains.forgetTasks(sessionId, messageIds, () => undefined)
     if (left.length === 0) return left
-    left = await this.#remains.forgetTasks(sessionId, left, await this.#unqueue(sessionId, left, group))
+    const survey = new ControlSurvey(this.#redis, group)
+    const entries = await this.#unqueue(sessionId, left, { survey, repairs: new ControlRepairs(this.#redis, group) })
+    const traceOf = (messageId: string) => (entries.has(messageId) ? entries.get(messageId)?.trace : 'unseen')
+    left = await this.#remains.forgetTasks(sessionId, left, traceOf)
     // The others are with workers, who hear of the cancel and let go of them.
     while (left.length > 0 && performance.now() < until) {
       await sleep(LOOK_MS)
-      left = await this.#remains.forgetTasks(sessionId, left, new Set())
+      await Promise.all(left.map((messageId) => entries.get(messageId)?.look(survey)))
+      left = await this.#remains.forgetTasks(sessionId, left, traceOf)
     }
     return left
   }
 
-  /** Takes the entries of tasks that nobody was handed yet off their control streams; answers whose they were. */
-  async #unqueue(sessionId: string, messageIds: readonly string[], group: string): Promise<ReadonlySet<string>> {
-    const survey = new ControlSurvey(this.#redis, group)
-    const repairs = new ControlRepairs(this.#redis, group)
-    const tasks = await Promise.all(messageIds.map((messageId) => this.#records.peek({ sessionId, messageId })))
-    const agentTypes = new Set(tasks.flatMap((task) => (task === null ? [] : [task.agentType])))
+  /** Takes the entries of tasks that nobody was handed yet off their control streams; answers what it has found. */
+  async #unqueue(
+    sessionId: string,
+    messageIds: readonly string[],
+    { survey, repairs }: { readonly survey: ControlSurvey; readonly repairs: ControlRepairs },
+  ): Promise<ReadonlyMap<string, FoundEntries>> {
+    const tasks = await this.#facts.read(messageIds.map((messageId) => ({ sessionId, messageId })))
+    const lanes = tasks.flatMap((task) => (task === null ? [] : lanesOfTask(this.#keys, task).map(({ key }) => key)))
     const meant = new Set(messageIds)
-    const unqueued = new Set<string>()
-    for (const key of [...agentTypes].flatMap((type) => PRIORITIES.map((lane) => this.#keys.control(type, lane)))) {
+    const found = new Map<string, FoundEntries>()
+    for (const key of new Set(lanes)) {
       for await (const { entries } of survey.walk(key)) {
         for (const { id, data, isDelivered } of entries) {
           const decoded = decodeCommand(data, Number.MAX_SAFE_INTEGER)
-          const header = decoded.ok ? decoded.command.header : decoded.header
-          if (isDelivered || header?.sessionId !== sessionId || !meant.has(header.messageId)) continue
-          if (await repairs.withdraw(key, id)) unqueued.add(header.messageId)
+          const { sessionId: owner, messageId = '' } = (decoded.ok ? decoded.command.header : decoded.header) ?? {}
+          if (owner !== sessionId || !meant.has(messageId)) continue
+          const own = found.get(messageId) ?? new FoundEntries()
+          found.set(messageId, own)
+          if (isDelivered || !(await repairs.withdraw(key, id))) own.add(key, id)
         }
       }
     }
-    return unqueued
+    return found
   }
 
   async #forgetWords(sessionId: string): Promise<void> {

@@ -3,6 +3,9 @@ import type { Keys } from '../redis/keys.ts'
 
 const PER_CALL = 500
 
+/** What is known of a task's control entry: it was looked for in vain, or was there and will not come again. */
+export type EntryTrace = 'unseen' | 'gone'
+
 /** What a session leaves in its slot of Redis: records, journals, their index, and the data stream; and how it goes. */
 export class SessionRemains {
   readonly #redis: RedisClient
@@ -21,12 +24,12 @@ export class SessionRemains {
   /**
    * Removes records and journals of tasks that have their end; answers those that something may still run.
    *
-   * @param unqueued - Tasks whose entries were taken off their control stream.
+   * @param traceOf - What is known of a task's entry; undefined for nothing.
    */
   async forgetTasks(
     sessionId: string,
     messageIds: readonly string[],
-    unqueued: ReadonlySet<string>,
+    traceOf: (messageId: string) => EntryTrace | undefined,
   ): Promise<readonly string[]> {
     const left: string[] = []
     for (let from = 0; from < messageIds.length; from += PER_CALL) {
@@ -35,7 +38,7 @@ export class SessionRemains {
         this.#keys.task(sessionId, messageId),
         this.#keys.journal(sessionId, messageId),
       ])
-      const args = part.map((messageId) => (unqueued.has(messageId) ? '1' : '0'))
+      const args = part.map((messageId) => traceOf(messageId) ?? '')
       const gone = await this.#redis.script<number[]>('forgetTasks', keys, args)
       left.push(...part.filter((_, index) => gone[index] === 0))
     }

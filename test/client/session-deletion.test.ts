@@ -1,4 +1,6 @@
+import { setTimeout as pause } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
+import type { AgentContext } from '../../src/agent/context.ts'
 import type { DeleteSessionOptions } from '../../src/client/session-deletion.ts'
 import { MemoryHistory } from '../../src/history/memory.ts'
 import { RedisHistory } from '../../src/history/redis.ts'
@@ -120,6 +122,67 @@ describe('a session is deleted', () => {
     await house.settled()
     await waitFor(async () => (await traces(house, 'gone')).length === 0)
     expect(ran).toBe(false)
+  })
+
+  test.each([
+    ['lies on its stream', {}, { success: true, tasks: 1, left: 0 }],
+    ['is with a worker that died', { timeoutMs: 0 }, { success: false, tasks: 0, left: 1 }],
+  ])(
+    'with a task that waited for an answer and has it: its message, which %s, comes back as nothing',
+    async (place, options, answer) => {
+      const house = new House()
+      const client = house.client()
+      let runs = 0
+      const handle = async (_: unknown, context: AgentContext) => {
+        runs += 1
+        return context.askUser({ prompt: 'How many?' })
+      }
+      const first = await house.work(handle, { suspendAfterMs: 20 })
+      const { messageId } = await send(house, 'gone')
+      await waitFor(async () => (await client.getTask({ sessionId: 'gone', messageId }))?.status === 'WAITING_USER')
+      await house.settled()
+      await first.stop()
+      const [ask] = await client.pendingAsks('gone')
+      await client.reply({ sessionId: 'gone', messageId, askId: ask?.askId ?? '', content: 3 })
+      expect(await house.waiting()).toBe(1)
+      const control = house.keys.control('agent')
+      if (place.startsWith('is with')) {
+        await house.redis.xreadgroup('GROUP', 'agent_engines', 'dead', 'COUNT', 1, 'STREAMS', control, '>')
+      }
+      expect(await client.deleteSession('gone', options)).toMatchObject({ ...answer, cancelled: 1 })
+      expect(await house.waiting()).toBe(answer.left)
+
+      await house.work(handle, { leaseMs: 1_000 })
+      await house.settled()
+      await waitFor(async () => (await traces(house, 'gone')).length === 0)
+      expect(await client.listDeadLetters()).toEqual([])
+      expect(runs).toBe(1)
+    },
+  )
+
+  test('with a task whose next attempt is due at that very moment', async () => {
+    const house = new House()
+    const client = house.client()
+    await house.work(
+      () => {
+        throw new Error('no')
+      },
+      { retry: { maxAttempts: 2, backoff: { type: 'fixed', delayMs: 400 } } },
+    )
+    const ids = await Promise.all(Array.from({ length: 5 }, (_, index) => send(house, `gone-${index}`)))
+    await waitFor(async () => {
+      const tasks = await Promise.all(
+        ids.map(({ messageId }, index) => client.getTask({ sessionId: `gone-${index}`, messageId })),
+      )
+      return tasks.every((task) => task?.status === 'RETRYING')
+    })
+    const answers = await Promise.all(ids.map((_, index) => client.deleteSession(`gone-${index}`)))
+    expect(answers.map(({ success, cancelled }) => [success, cancelled])).toEqual(Array(5).fill([true, 1]))
+    // By now what was on its way to the stream has come there.
+    await pause(1_000)
+    await house.settled()
+    await waitFor(async () => (await traces(house, 'gone')).length === 0, { timeoutMs: 15_000 })
+    expect(await client.listDeadLetters()).toEqual([])
   })
 
   test('a worker forgets it in its memory', async () => {
