@@ -33,6 +33,11 @@ export abstract class Service implements AsyncDisposable {
   /** Brings the service down; called at most once, and only after a start that succeeded. */
   protected abstract onStop(): Promise<void> | void
 
+  /** Told of a stop that comes in the middle of the start, which it waits for: a start that can be broken off fails then. */
+  protected onEarlyStop(): void {
+    // Most starts take no time.
+  }
+
   async #runStart(): Promise<void> {
     if (this.#state !== 'new') return
     this.#state = 'starting'
@@ -50,6 +55,7 @@ export abstract class Service implements AsyncDisposable {
       this.#state = 'stopped'
       return
     }
+    if (this.#state === 'starting') this.onEarlyStop()
     // The one who called start() is told of its failure; here it only means that there is nothing to stop.
     const started = await (this.#starting ?? Promise.resolve()).then(
       () => true,

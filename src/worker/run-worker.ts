@@ -5,8 +5,8 @@ import { type RunningWorker, WorkerRuntime } from './worker-runtime.ts'
 /**
  * Starts a worker; resolves once it consumes.
  *
- * @throws GatewayError `GW_INVALID_ARGUMENT`, `GW_REDIS_UNREACHABLE`, `GW_REDIS_UNSUPPORTED` or `GW_WORKER_ID_TAKEN`;
- * nothing stays open then.
+ * @throws GatewayError `GW_INVALID_ARGUMENT`, `GW_REDIS_UNREACHABLE`, `GW_REDIS_UNSUPPORTED` or `GW_WORKER_ID_TAKEN`, and
+ * `GW_SHUTDOWN` when a signal came before the start, which did not come to its end; nothing stays open then.
  */
 export async function runWorker(options: RunWorkerOptions): Promise<RunningWorker> {
   const resolved = resolveWorkerOptions(options)

@@ -5,6 +5,7 @@ import { checkServer } from '../redis/server-check.ts'
 import { Service } from '../service.ts'
 import { makeDetachable } from '../util/detachable.ts'
 import { sleep } from '../util/sleep.ts'
+import { untilAborted } from '../util/until-aborted.ts'
 import type { ResolvedWorkerOptions } from './options.ts'
 import { WorkerParts } from './parts.ts'
 
@@ -39,6 +40,10 @@ export class WorkerRuntime extends Service implements RunningWorker {
   readonly #options: ResolvedWorkerOptions
   readonly #parts: WorkerParts
   #markStopped!: () => void
+  /** Aborts when a stop has taken too long. */
+  readonly #overtime = new AbortController()
+  /** The time of a stop that came in the middle of the start. */
+  #earlyStop: AbortController | undefined
 
   constructor(options: ResolvedWorkerOptions) {
     super()
@@ -68,60 +73,101 @@ export class WorkerRuntime extends Service implements RunningWorker {
   }
 
   protected override async onStart(): Promise<void> {
+    const { signal } = this.#overtime
+    try {
+      await untilAborted(this.#comeUp(), signal)
+      if (signal.aborted) throw new GatewayError('GW_SHUTDOWN', { workerId: this.workerId })
+    } catch (error) {
+      await this.#inTime(this.#takeDown())
+      this.#parts.connections.close()
+      this.#markStopped()
+      throw error
+    } finally {
+      this.#earlyStop?.abort()
+    }
+  }
+
+  async #comeUp(): Promise<void> {
     const { connections, redis, logger, capabilities, ...parts } = this.#parts
     const { target } = connections
     // Its thread loads meanwhile; it has to be there before the id is claimed, which is lost without signs of life.
     const keeping = parts.keeper.start()
-    try {
-      await connections.check(redis, this.#options.connectTimeoutMs)
-      const { version, warnings } = await checkServer(redis)
-      for (const warning of warnings) logger.warn({ target }, warning)
-      await keeping
-      await parts.registration.start()
-      await parts.keeper.keep()
-      await this.#options.worker.onStartup?.()
-      await parts.history?.start()
-      await parts.supply.start()
-      await parts.inbox.start()
-      // What is left of this worker's former life comes before anything new.
-      await parts.reclaimer.start()
-      await Promise.all(parts.intakes.map((intake) => intake.start()))
-      await parts.stores.leases.tend(parts.streams)
-      await parts.ownLanes.start()
-      await Promise.all([parts.promoter, parts.watch, parts.waits].map((service) => service.start()))
-      logger.info({ capabilities, redis: target, redisVersion: version }, 'worker is consuming')
-    } catch (error) {
-      await this.#stopTaking()
-      await this.#stopListening()
-      await parts.supply.stop()
-      await parts.plugins.close()
-      await parts.history?.stop()
-      await parts.keeper.stop()
-      await parts.registration.stop()
-      connections.close()
-      this.#markStopped()
-      throw error
-    }
+    await connections.check(redis, this.#options.connectTimeoutMs)
+    const { version, warnings } = await checkServer(redis)
+    for (const warning of warnings) logger.warn({ target }, warning)
+    await keeping
+    await parts.registration.start()
+    await parts.keeper.keep()
+    await this.#options.worker.onStartup?.()
+    await parts.history?.start()
+    await parts.supply.start()
+    await parts.inbox.start()
+    // What is left of this worker's former life comes before anything new.
+    await parts.reclaimer.start()
+    await Promise.all(parts.intakes.map((intake) => intake.start()))
+    await parts.stores.leases.tend(parts.streams)
+    await parts.ownLanes.start()
+    await Promise.all([parts.promoter, parts.watch, parts.waits].map((service) => service.start()))
+    logger.info({ capabilities, redis: target, redisVersion: version }, 'worker is consuming')
+  }
+
+  /** After a start that failed. */
+  async #takeDown(): Promise<void> {
+    const { supply, plugins, history, keeper, registration } = this.#parts
+    // Nothing of the others that hangs is to keep it giving signs of life.
+    const kept = keeper.stop()
+    await this.#stopTaking()
+    await this.#stopListening()
+    await supply.stop()
+    await plugins.close()
+    await history?.stop()
+    await kept
+    await registration.stop()
+  }
+
+  protected override onEarlyStop(): void {
+    this.#earlyStop = this.#limitTime()
   }
 
   protected override async onStop(): Promise<void> {
     const { connections, logger, losses } = this.#parts
-    const limit = new AbortController()
-    const orderly = this.#leave().finally(() => limit.abort())
-    // Commands wait for a Redis that is away; a worker that is to stop does not. What it leaves behind is taken over.
-    const overtime = sleep(this.#options.shutdownTimeoutMs + STOP_GRACE_MS, limit.signal).then(async () => {
-      if (limit.signal.aborted) return orderly
-      logger.warn({}, 'the orderly shutdown takes too long, closing the connections')
-      connections.close()
-      await sleep(AFTER_CLOSE_MS, limit.signal)
-    })
+    const stop = this.#limitTime()
     try {
-      await Promise.race([orderly, overtime])
+      await this.#inTime(this.#leave())
     } finally {
+      stop.abort()
       losses.close()
       connections.close()
       this.#markStopped()
       logger.info({}, 'worker has stopped')
+    }
+  }
+
+  /**
+   * Begins the time that a stop may take, until what is answered aborts. Commands wait for a Redis that is away; a worker
+   * that is to stop does not. What it leaves behind is taken over.
+   */
+  #limitTime(): AbortController {
+    const { connections, logger } = this.#parts
+    const stop = new AbortController()
+    void sleep(this.#options.shutdownTimeoutMs + STOP_GRACE_MS, stop.signal).then(() => {
+      if (stop.signal.aborted) return
+      logger.warn({}, 'the orderly shutdown takes too long, closing the connections')
+      connections.close()
+      this.#overtime.abort()
+    })
+    return stop
+  }
+
+  /** Waits for what is done for a stop, but not for long once its time is over. */
+  async #inTime(work: Promise<void>): Promise<void> {
+    await untilAborted(work, this.#overtime.signal)
+    if (!this.#overtime.signal.aborted) return
+    const done = new AbortController()
+    try {
+      await Promise.race([work, sleep(AFTER_CLOSE_MS, done.signal)])
+    } finally {
+      done.abort()
     }
   }
 

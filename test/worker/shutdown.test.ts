@@ -1,7 +1,10 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { afterAll, describe, expect, onTestFinished, test } from 'vitest'
 import { waitFor } from '../../src/testing/wait-for.ts'
-import { Gate, House } from './harness.ts'
+import { deferred } from '../../src/util/deferred.ts'
+import { runWorker } from '../../src/worker/run-worker.ts'
+import { TcpProxy } from '../support/tcp-proxy.ts'
+import { FunctionWorker, Gate, House } from './harness.ts'
 
 const send = { targetAgentType: 'agent', sessionId: 's', content: 'hi' }
 
@@ -193,4 +196,64 @@ test('a signal stops the worker, and its listeners go with it', async () => {
   const other = await house.work(() => null)
   expect(process.listenerCount('SIGTERM') + process.listenerCount('SIGINT')).toBe(before)
   await other.stop()
+})
+
+/** A worker that does something before it takes any task. */
+class Slow extends FunctionWorker {
+  readonly #onStartup: () => unknown
+
+  constructor(onStartup: () => unknown) {
+    super(['agent'], () => null)
+    this.#onStartup = onStartup
+  }
+
+  override async onStartup(): Promise<void> {
+    await this.#onStartup()
+  }
+}
+
+describe('a signal in the middle of the start', () => {
+  const starting = async (onStartup: (proxy: TcpProxy) => unknown) => {
+    const house = new House()
+    const proxy = await TcpProxy.start(Number(new URL(house.url).port))
+    onTestFinished(() => proxy.stop())
+    let isUnderway = false
+    const worker = new Slow(async () => {
+      isUnderway = true
+      await onStartup(proxy)
+    })
+    const common = {
+      keyPrefix: house.prefix,
+      logger: house.logger,
+      workerId: 'w',
+      leaseMs: 1_000,
+      shutdownTimeoutMs: 200,
+    }
+    const start = runWorker({ ...common, redis: proxy.url, worker, handleSignals: true })
+    start.catch(() => undefined)
+    await waitFor(() => isUnderway)
+    return { house, start, before: performance.now(), listeners: process.listenerCount('SIGTERM') }
+  }
+
+  test('lets the start come to its end, and then stops', async () => {
+    const startup = deferred()
+    const { start, listeners } = await starting(() => startup.promise)
+    process.emit('SIGTERM')
+    startup.resolve()
+    await (await start).stopped
+    expect(process.listenerCount('SIGTERM')).toBe(listeners - 1)
+  })
+
+  test.each([
+    ['Redis goes dark', (proxy: TcpProxy) => void proxy.blackHole()],
+    ['the worker hangs', () => new Promise(() => undefined)],
+  ])('waits no longer than a stop may take when %s', async (_what, onStartup) => {
+    const { house, start, before, listeners } = await starting(onStartup)
+    process.emit('SIGTERM')
+    await expect(start).rejects.toMatchObject({ code: 'GW_SHUTDOWN' })
+    expect(performance.now() - before).toBeLessThan(5_200)
+    expect(process.listenerCount('SIGTERM')).toBe(listeners - 1)
+    // It gives no signs of life any more.
+    await waitFor(async () => (await house.client().listWorkers()).length === 0)
+  })
 })
