@@ -84,6 +84,12 @@ const TIMES = {
     'number',
     'an attempt that runs longer is aborted and counts as failed',
   ],
+  cancelGraceMs: [
+    '--cancel-grace-ms <ms>',
+    'BYAI_WORKER_CANCEL_GRACE_MS',
+    'number',
+    'how long a cancelled handler may take to come to its end',
+  ],
   shutdownTimeoutMs: [
     '--shutdown-timeout-ms <ms>',
     'BYAI_WORKER_SHUTDOWN_TIMEOUT_MS',

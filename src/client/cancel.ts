@@ -11,7 +11,8 @@ export interface CancelOptions {
   /** Who wants it; for the records. */
   readonly requestedBy?: string
   /**
-   * `graceful` (default): the handler's signal aborts, and the task ends when the handler does. `force`: the task ends at
+   * `graceful` (default): the handler's signal aborts, and the task ends when the handler does, at the latest after the
+   * worker's `cancelGraceMs`. `force`: the task ends at
    * once, and whatever its handler still writes is refused.
    */
   readonly mode?: CancelMode

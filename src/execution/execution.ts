@@ -37,6 +37,8 @@ export interface ExecutionResources extends ContextResources {
   readonly conclusion: Conclusion
   readonly maxPayloadBytes: number
   readonly taskTimeoutMs: number | undefined
+  /** How long a cancelled handler may take to come to its end, in ms. */
+  readonly cancelGraceMs: number
   /** See `Emitter`. */
   readonly coalesceMs?: number
   readonly durable: DurableResources
@@ -48,8 +50,8 @@ export interface ExecutionResources extends ContextResources {
 /**
  * One attempt of one task: context → contract → handler → outcome → conclusion. It settles once, whatever the handler
  * does: with the handler's outcome, or with the reason of an abort that needs no handler (time is up, ownership lost,
- * worker leaves, cancelled by force). A graceful cancel only aborts the signal; the handler then decides when it ends,
- * but not how.
+ * worker leaves, cancelled by force). A graceful cancel only aborts the signal; the handler then decides when it ends, as
+ * long as that is soon, but not how.
  */
 export class Execution implements Placed {
   readonly assignment: Assignment
@@ -66,6 +68,8 @@ export class Execution implements Placed {
   /** The handler called something else than before, and is to start afresh. */
   #diverged: GatewayError | undefined
   #settle: ((outcome: Outcome) => void) | undefined
+  /** Runs from a graceful cancel on. */
+  #grace: NodeJS.Timeout | undefined
   /** The handler has come to its end; what happens from now on is the conclusion's affair. */
   #isOver = false
 
@@ -104,11 +108,16 @@ export class Execution implements Placed {
     return this.#signal.reason
   }
 
-  /** Aborts the handler's signal; the task ends as CANCELLED when the handler comes to its end. */
+  /** Aborts the handler's signal; the task ends as CANCELLED when the handler comes to its end, or takes too long for that. */
   cancel(request: CancelRequest): void {
     if (this.#isOver) return
     this.#cancel ??= request
+    const { reason } = this.#cancel
     this.#signal.abort(cancelledError(this.#cancel))
+    this.#grace ??= setTimeout(() => {
+      this.#context.logger.warn({}, 'the handler goes on although its task was cancelled: the task ends without it')
+      this.#settle?.({ status: 'CANCELLED', reason })
+    }, this.#resources.cancelGraceMs)
   }
 
   /**
@@ -143,6 +152,7 @@ export class Execution implements Placed {
   async run(onHandled: () => void): Promise<boolean> {
     const handled = this.#final(await this.#attempt())
     this.#isOver = true
+    clearTimeout(this.#grace)
     this.#context.durable?.end()
     onHandled()
     const isDiverged = this.#diverged !== undefined && handled.status === 'FAILED'

@@ -29,13 +29,13 @@ export interface ExecutionParts {
 
 export function executionResources(parts: ExecutionParts): ExecutionResources {
   const { options, stores, contracts, aftercare, toolbox, plugins, history, logger } = parts
-  const { workerId, worker, workspaceDir, maxPayloadBytes, taskTimeoutMs, coalesceMs, retry, onNonDeterminism } =
-    options
+  const { workerId, worker, workspaceDir, maxPayloadBytes, taskTimeoutMs, cancelGraceMs } = options
+  const { coalesceMs, retry, onNonDeterminism } = options
   const { presence, writer, records } = stores
   const retryOf = (agentType: string) => ({ ...retry, ...retry?.capabilities?.[agentType] })
   return {
     ...{ workerId, worker, workspaceDir, maxPayloadBytes, taskTimeoutMs, contracts, presence, writer, logger },
-    ...{ durable: durableResources(parts), onNonDeterminism, coalesceMs },
+    ...{ durable: durableResources(parts), onNonDeterminism, coalesceMs, cancelGraceMs },
     toolbox,
     plugins,
     history,

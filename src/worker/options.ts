@@ -57,6 +57,7 @@ const schema = z.strictObject({
   maxDeliveries: count(1_000_000).default(5),
   retry: retryPolicy.extend({ capabilities: z.record(z.string(), retryPolicy).optional() }).optional(),
   taskTimeoutMs: timerMs.optional(),
+  cancelGraceMs: timer.min(0).default(30_000),
   suspendAfterMs: timer.min(0).default(30_000),
   coalesceMs: z.number().int().min(0).max(1_000).default(0),
   onNonDeterminism: z.enum(['fail', 'restart']).default('fail'),
@@ -119,6 +120,11 @@ export interface RunWorkerOptions {
   readonly retry?: WorkerRetryPolicy
   /** An attempt that runs longer is aborted and counts as failed, in ms. Default none. */
   readonly taskTimeoutMs?: number
+  /**
+   * How long the handler of a cancelled task may take to come to its end, in ms; then the task ends without it, and what
+   * it still writes is refused. Default 30,000.
+   */
+  readonly cancelGraceMs?: number
   /**
    * A task that waits this long for an agent or a person is suspended, in ms: it leaves memory and runs again from the
    * top when the answer comes. Default 30,000.

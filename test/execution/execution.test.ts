@@ -50,7 +50,12 @@ async function start(
       streamTtlMs: 60_000,
       streamMaxLength: 1_000,
     }),
-    ...{ maxPayloadBytes: 10_000, taskTimeoutMs: options.timeoutMs, onNonDeterminism: 'fail' as const },
+    ...{
+      maxPayloadBytes: 10_000,
+      taskTimeoutMs: options.timeoutMs,
+      cancelGraceMs: 30_000,
+      onNonDeterminism: 'fail' as const,
+    },
     durable: durableResources(store.redis, store.keys),
   }
   const { redis, keys } = store

@@ -83,6 +83,33 @@ describe('a running task that is cancelled', () => {
     await endedOnce(house)
   })
 
+  test('and does not come to an end in the time it is given ends without its handler', async () => {
+    const house = new House()
+    const gate = new Gate()
+    const refused: unknown[] = []
+    await house.work(
+      async (_command, context) => {
+        await gate.pass()
+        await context.emitChunk('late').catch((error: unknown) => refused.push(error))
+      },
+      { cancelGraceMs: 200, maxConcurrency: 1 },
+    )
+    const client = house.client()
+    await client.sendMessage(send)
+    await gate.reached(1)
+    const before = performance.now()
+    expect(await client.cancelTask({ ...ref, reason: 'enough' })).toEqual({ success: true, status: 'CANCEL_REQUESTED' })
+    expect(await client.result({ ...ref, timeoutMs: 5_000 })).toMatchObject(cancelled('enough'))
+    expect(performance.now() - before).toBeGreaterThan(190)
+    await endedOnce(house)
+    // Its slot is free: the next one starts, and what the first says then is refused.
+    await client.sendMessage({ ...send, messageId: 'next' })
+    await gate.reached(2)
+    gate.open()
+    expect(await client.result({ ...ref, messageId: 'next' })).toMatchObject({ status: 'COMPLETED' })
+    expect(refused).toEqual([expect.objectContaining({ code: 'GW_CLOSED' })])
+  })
+
   test('by force ends at once, frees its slot, and whatever its handler still says is refused', async () => {
     const house = new House()
     const gate = new Gate()

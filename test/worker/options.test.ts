@@ -19,7 +19,12 @@ test('the defaults are those of the contract', () => {
   const options = resolveWorkerOptions({ workerClass: Agent })
   expect(options).toMatchObject({
     ...{ keyPrefix: 'queue', consumerGroup: 'agent_engines', maxConcurrency: 50, fetchCount: 10, leaseMs: 5_000 },
-    ...{ shutdownTimeoutMs: 30_000, handleSignals: false, workspaceDir: `${tmpdir()}/byclaw-workspace` },
+    ...{
+      shutdownTimeoutMs: 30_000,
+      cancelGraceMs: 30_000,
+      handleSignals: false,
+      workspaceDir: `${tmpdir()}/byclaw-workspace`,
+    },
     ...{ redis: { kind: 'standalone', target: '127.0.0.1:6379/0' }, worker: expect.any(Agent) },
   })
   expect(options.taskTimeoutMs).toBeUndefined()
