@@ -18,6 +18,8 @@ interface CommonJsModule {
  * function of the bundle hold it, called or not.
  */
 const KEEPS_ITS_MAP = '\n;() => module'
+/** Put together when it is needed: in one piece it would name the source map of this very file to whoever reads that. */
+const MAP_COMMENT = ['//# source', 'MappingURL=data:application/json;base64,'].join('')
 
 /**
  * Runs a bundle and answers what it exports. The module is in no cache: when nobody uses what it exports any more, all of it
@@ -30,7 +32,7 @@ export function evaluate({ file, code, map }: Bundle, hosts: ReadonlyMap<string,
   module.paths = (Module as unknown as { _nodeModulePaths(from: string): string[] })._nodeModulePaths(folder)
   module.hosts = hosts
   const inline = Buffer.from(map).toString('base64')
-  module._compile(`${code}${KEEPS_ITS_MAP}\n//# sourceMappingURL=data:application/json;base64,${inline}`, file)
+  module._compile(`${code}${KEEPS_ITS_MAP}\n${MAP_COMMENT}${inline}`, file)
   return module.exports
 }
 
