@@ -1,4 +1,5 @@
 import { GatewayError } from '../errors.ts'
+import { untilAborted } from '../util/until-aborted.ts'
 
 const MOST_TIMER_MS = 2 ** 31 - 1
 
@@ -19,7 +20,8 @@ interface TimeLimit {
 }
 
 /**
- * Waits for something for a time at most, or until a caller's signal aborts; `wait` is told of both by one signal.
+ * Waits for something for a time at most, or until a caller's signal aborts; `wait` is told of both by one signal, and
+ * left behind then.
  *
  * @throws GatewayError `GW_TIMEOUT` that says what did not come in time, `GW_INVALID_ARGUMENT` for a bad time.
  */
@@ -30,7 +32,10 @@ export async function withinTime<Value>(
 ): Promise<Value> {
   const limit = timeLimit(timeoutMs, signal)
   try {
-    return await wait(limit.signal)
+    // What is left behind may hang on a server that does not answer.
+    const value = await untilAborted(wait(limit.signal), limit.signal)
+    limit.signal.throwIfAborted()
+    return value as Value
   } catch (error) {
     if (!limit.timedOut()) throw error
     throw new GatewayError('GW_TIMEOUT', { what, timeoutMs }, { cause: error })

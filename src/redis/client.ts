@@ -10,6 +10,9 @@ export type ScriptName = keyof typeof LUA
 /** So many bytes are not held back for what else a turn may bring. */
 const MOST_GATHERED = 65_536
 
+/** Who has waited for a server for so much of the time that a call may take does not begin to wait again. */
+const AWAY_SHARE = 0.9
+
 const ANYWHERE: ReadonlySet<string> = new Set(['CLIENT', 'PING'])
 
 export type RedisValue = string | number | Buffer
@@ -25,6 +28,7 @@ export class RedisClient {
   readonly #isClosed: () => boolean
   readonly #patience: Patience | undefined
   readonly #losses: () => number
+  readonly #awayMs: () => number
   readonly #onAnswer: () => void
   readonly #timeoutMs: number | undefined
 
@@ -36,9 +40,11 @@ export class RedisClient {
     patience?: Patience | undefined
     /** How often the connection was lost so far. Default never. */
     losses?: () => number
+    /** How long the connection has been down, in ms. Default never. */
+    awayMs?: () => number
     /** Told of each command that was carried out, those apart that any server carries out. */
     onAnswer?: () => void
-    /** Longest time a call may take. Default as long as it takes. */
+    /** Longest time a call may take; about that time after the connection went down none is begun. Default as long as it takes. */
     timeoutMs?: number | undefined
   }) {
     this.#redis = options.redis
@@ -46,6 +52,7 @@ export class RedisClient {
     this.#isClosed = options.isClosed
     this.#patience = options.patience
     this.#losses = options.losses ?? (() => 0)
+    this.#awayMs = options.awayMs ?? (() => 0)
     this.#onAnswer = options.onAnswer ?? (() => undefined)
     this.#timeoutMs = options.timeoutMs
   }
@@ -129,9 +136,17 @@ export class RedisClient {
     if (this.#isClosed()) throw new GatewayError('GW_CLOSED', { what: 'connection to Redis' })
   }
 
+  /** What waits for a server that stays away is more than memory holds, and would be carried out when nobody waits for it. */
+  #requireHope(): void {
+    const awayMs = this.#awayMs()
+    if (this.#timeoutMs === undefined || awayMs < this.#timeoutMs * AWAY_SHARE) return
+    throw new Error(`the server has been away for ${Math.round(awayMs / 1_000)} s`)
+  }
+
   async #run<Reply>(operation: string, send: () => Promise<unknown>): Promise<Reply> {
     const attempt = async () => {
       this.#requireOpen()
+      if (this.#redis.status !== 'ready') this.#requireHope()
       gatherWrites(this.#redis)
       return send()
     }

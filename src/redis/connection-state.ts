@@ -11,6 +11,7 @@ export class ConnectionState {
   readonly #logger: Logger
   readonly #about: object
   #down = false
+  #downSince = 0
   #losses = 0
   #closed = false
   #refusals = 0
@@ -33,9 +34,15 @@ export class ConnectionState {
     return this.#losses
   }
 
+  /** How long the connection has been down, in ms; 0 while it is up. */
+  get awayMs(): number {
+    return this.#down ? performance.now() - this.#downSince : 0
+  }
+
   lost(reason: string): void {
     if (this.#down || this.#closed) return
     this.#down = true
+    this.#downSince = performance.now()
     this.#losses += 1
     this.#logger.warn({ ...this.#about, reason }, 'Redis connection lost')
   }

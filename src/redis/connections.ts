@@ -66,7 +66,7 @@ export class RedisConnections {
     const redis = this.#create(role, state, () => patience?.close())
     const isClosed = () => !this.#open.has(redis)
     const timeoutMs = role === 'prompt' ? PROMPT_TIMEOUT_MS : undefined
-    const news = { losses: () => state.losses, onAnswer: () => state.answered() }
+    const news = { losses: () => state.losses, awayMs: () => state.awayMs, onAnswer: () => state.answered() }
     return new RedisClient({ redis, isCluster, isClosed, patience, timeoutMs, ...news })
   }
 

@@ -1,0 +1,41 @@
+import { expect, onTestFinished, test } from 'vitest'
+import { GatewayClient } from '../../src/client/client.ts'
+import { findFreePort } from '../../src/testing/servers/free-port.ts'
+import { memoryLogger } from '../worker/harness.ts'
+
+/** A client of a server that is not there. */
+async function lostClient(): Promise<GatewayClient> {
+  const client = new GatewayClient({ redis: `redis://127.0.0.1:${await findFreePort()}/0`, logger: memoryLogger() })
+  onTestFinished(() => client.close())
+  return client
+}
+
+const message = { targetAgentType: 'agent', sessionId: 's', content: 'hi' }
+
+test('however many sends wait for a server that is away, each is given up in its time, and later ones at once', {
+  timeout: 40_000,
+}, async () => {
+  const client = await lostClient()
+  const before = performance.now()
+  const sends = await Promise.allSettled(Array.from({ length: 1_000 }, () => client.sendMessage(message)))
+  expect(performance.now() - before).toBeLessThan(14_000)
+  for (const send of sends) {
+    expect(send).toMatchObject({ status: 'rejected', reason: { code: 'GW_REDIS_FAILED' } })
+  }
+  const late = performance.now()
+  await expect(client.sendMessage(message)).rejects.toMatchObject({
+    ...{ code: 'GW_REDIS_FAILED', message: expect.stringMatching(/has been away for \d+ s/) },
+  })
+  expect(performance.now() - late).toBeLessThan(500)
+})
+
+test('who asks with a limit of time waits no longer for a server that is away', async () => {
+  const client = await lostClient()
+  const before = performance.now()
+  await expect(client.ask({ ...message, timeoutMs: 300 })).rejects.toMatchObject({ code: 'GW_TIMEOUT' })
+  const controller = new AbortController()
+  const asked = client.ask({ ...message, signal: controller.signal })
+  controller.abort(new Error('no more'))
+  await expect(asked).rejects.toThrow('no more')
+  expect(performance.now() - before).toBeLessThan(2_000)
+})
