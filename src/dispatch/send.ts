@@ -61,6 +61,7 @@ export interface DispatchOptions extends QueueLimit {
 /** The one door to the control streams: checks a command, writes its entry and its record. */
 export class Dispatcher {
   readonly #presence: Presence
+  readonly #records: TaskRecords
   readonly #maxPayloadBytes: number
   /** Answers whether there was room. */
   readonly #batcher: Batcher<Departure, boolean>
@@ -79,6 +80,7 @@ export class Dispatcher {
   }) {
     const { control, records, isCluster, ender } = options
     this.#presence = options.presence
+    this.#records = records
     this.#maxPayloadBytes = options.maxPayloadBytes
     this.#batcher = new Batcher({
       // Measured with 100 sends in flight: in batches of 100 client and server wait for each other, and a third less goes out.
@@ -160,7 +162,9 @@ export class Dispatcher {
       await this.#timed.add(timed)
       return true
     }
-    if (!(await enterQueue(() => this.#batcher.add(timed), options))) return false
+    // A task that is there has its place: its first send was carried out, whatever the sender heard of it.
+    const enter = async () => (await this.#batcher.add(timed)) || (await this.#records.peek(task)) !== null
+    if (!(await enterQueue(enter, options))) return false
     if (expiresInMs !== undefined) await this.#timed.add(timed)
     return true
   }

@@ -29,6 +29,16 @@ describe('a queue at its limit', () => {
     ])
   })
 
+  test('takes a message that was sent before for the one it holds', async () => {
+    const house = new House()
+    const client = house.client({ maxQueueLength: 1 })
+    for (let sent = 0; sent < 2; sent += 1) {
+      expect(await client.sendMessage({ ...send, messageId: 'm' })).toMatchObject({ success: true, status: 'QUEUED' })
+    }
+    expect(await house.waiting()).toBe(1)
+    expect(await client.sendMessage({ ...send, messageId: 'other' })).toMatchObject(full)
+  })
+
   test('counts each lane and each capability for itself, and binds only those who set it', async () => {
     const house = new House()
     const client = house.client({ maxQueueLength: 1 })
