@@ -13,6 +13,7 @@ export class Executions {
   readonly #logger: Logger
   readonly #onGivenUp: (reason: GatewayError | undefined) => void
   readonly #running = new Bag<Execution>()
+  #isBrokenOff = false
 
   constructor(
     resources: ExecutionResources,
@@ -35,26 +36,32 @@ export class Executions {
     return this.#running.values().values()
   }
 
-  /** Runs one attempt; see {@link Execution.run}. Never rejects. */
-  async run(assignment: Assignment, seat: Seat): Promise<boolean> {
+  /** Runs one attempt; see `RunTask`. Never rejects. */
+  async run(assignment: Assignment, seat: Seat): Promise<'ended' | 'left' | 'lost'> {
+    if (this.#isBrokenOff) {
+      seat.give()
+      return 'left'
+    }
     const execution = new Execution(this.#resources, assignment, seat)
     this.#running.add(execution)
     try {
       const closed = await execution.run(() => seat.give())
-      if (!closed) this.#onGivenUp(execution.abortReason)
-      return closed
+      if (closed) return 'ended'
+      this.#onGivenUp(execution.abortReason)
+      return execution.abortReason?.code === 'GW_LEASE_LOST' ? 'lost' : 'left'
     } catch (error) {
       const { sessionId, messageId } = assignment.header
       this.#logger.error({ err: error, sessionId, messageId }, 'the execution of a task failed')
-      return false
+      return 'left'
     } finally {
       this.#running.delete(execution)
       execution.release()
     }
   }
 
-  /** Breaks all off. */
+  /** Breaks all off, and begins no other: what was taken before may still be on its way here. */
   abortAll(reason: GatewayError): void {
+    this.#isBrokenOff = true
     for (const execution of this.#running.values()) execution.abort(reason)
   }
 

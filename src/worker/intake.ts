@@ -25,10 +25,11 @@ const RETRY_MOST_MS = 500
 const UNBLOCK_EVERY_MS = 20
 
 /**
- * Runs a task: gives its seat back when its handler has come to an end, and resolves with true when the task's end is
- * recorded, so that its entry can go, or with false when somebody else will end it. Never rejects.
+ * Runs a task: gives its seat back when its handler has come to an end, and resolves with `ended` when the task's end is
+ * recorded, so that its entry can go, with `left` when somebody else is to end it, and with `lost` when somebody else has
+ * it. Never rejects.
  */
-export type RunTask = (assignment: Assignment, seat: Seat) => Promise<boolean>
+export type RunTask = (assignment: Assignment, seat: Seat) => Promise<'ended' | 'left' | 'lost'>
 
 /**
  * Takes tasks from the control streams, never more than there are free slots, and settles their entries when they have
@@ -235,14 +236,14 @@ export class Intake extends Service {
       this.#logger.error({ err: error, entries: entries.map(({ id }) => id) }, 'tasks were taken but not begun')
       for (const entry of entries) {
         this.#slots.give()
-        this.#close(entry, false)
+        this.#close(entry, 'left')
       }
       return
     }
     for (const { entry, assignment } of received) {
       if (assignment === null) {
         this.#slots.give()
-        this.#close(entry, true)
+        this.#close(entry, 'ended')
       } else {
         void this.#run(assignment, this.#slots.seat()).then((ended) => this.#close(entry, ended))
       }
@@ -281,13 +282,15 @@ export class Intake extends Service {
     return entries.filter(({ id }) => lost.has(id))
   }
 
-  /** Acks the entry of a task that has its end; lets go of any other, for whoever takes it over. */
-  #close(entry: TakenEntry, ended: boolean): void {
+  /**
+   * Acks the entry of a task that has its end; lets go of any other, for whoever takes it over. Of one that somebody has it
+   * keeps off: that may be a process that bears this worker's name by now, which is all that tells owners apart.
+   */
+  #close(entry: TakenEntry, how: 'ended' | 'left' | 'lost'): void {
     this.#keeper.drop(entry)
-    if (ended) {
-      this.#settlement.add(entry)
-      this.#slots.close()
-    } else void this.#surrender([entry]).then(() => this.#slots.close())
+    if (how === 'ended') this.#settlement.add(entry)
+    if (how !== 'left') this.#slots.close()
+    else void this.#surrender([entry]).then(() => this.#slots.close())
   }
 
   /** Gives back what was never run: new entries to the stream, entries of the dead to the next who looks. */

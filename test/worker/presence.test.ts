@@ -91,6 +91,26 @@ describe('a worker process', () => {
     expect(await house.client().ask(send)).toMatchObject({ data: 'next' })
   })
 
+  test('that wakes up under the name of the next does not take its task away', { timeout: 40_000 }, async () => {
+    const house = new House()
+    const { child, said } = await startChild(house, 'w', 800)
+    const client = house.client()
+    const { messageId } = await client.sendMessage({ ...send, content: 'hang' })
+    await waitFor(() => said.includes('began hang'))
+    child.kill('SIGSTOP')
+    const gate = new Gate()
+    await house.work(() => gate.pass(), { workerId: 'w', leaseMs: 800 })
+    await gate.reached(1)
+    await house.work(() => gate.pass(), { workerId: 'other', leaseMs: 800 })
+    child.kill('SIGCONT')
+    await waitFor(() => said.includes('stopped'), { timeoutMs: 15_000 })
+    await pause(1_000)
+    expect(gate.arrived).toBe(1)
+    gate.open()
+    const result = await client.result({ sessionId: 's', messageId, timeoutMs: 15_000 })
+    expect(result).toMatchObject({ status: 'COMPLETED', attempts: 1 })
+  })
+
   test('that computes for longer than its lease keeps its task and its id', { timeout: 40_000 }, async () => {
     const house = new House()
     const { child, said } = await startChild(house, 'w-1', 800)
