@@ -1,12 +1,12 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
-import { fileURLToPath } from 'node:url'
 import { onTestFinished } from 'vitest'
 import { waitFor } from '../../src/testing/wait-for.ts'
+import { plainProgram } from '../support/plain-program.ts'
 import type { House } from './harness.ts'
 
-const CHILD = fileURLToPath(new URL('fixtures/worker.ts', import.meta.url))
+const CHILD = plainProgram(new URL('fixtures/worker.ts', import.meta.url))
 
 /** A worker in a process of its own that consumes. */
 export async function startChild(
@@ -14,7 +14,7 @@ export async function startChild(
   workerId: string,
   leaseMs = 5_000,
 ): Promise<{ child: ChildProcess; said: string[] }> {
-  const child = spawn(process.execPath, ['--import', 'tsx', CHILD, house.url, house.prefix, workerId, `${leaseMs}`], {
+  const child = spawn(process.execPath, [CHILD, house.url, house.prefix, workerId, `${leaseMs}`], {
     stdio: ['ignore', 'pipe', 'inherit'],
   })
   onTestFinished(async () => {

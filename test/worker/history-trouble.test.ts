@@ -1,7 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
-import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import type { HistoryMessage, HistoryStore } from '../../src/agent/history.ts'
 import { GatewayError } from '../../src/errors.ts'
@@ -9,6 +8,7 @@ import { MemoryHistory } from '../../src/history/memory.ts'
 import { PostgresHistory } from '../../src/history/postgres.ts'
 import { type LocalPostgres, startLocalPostgres } from '../../src/testing/servers/postgres.ts'
 import { waitFor } from '../../src/testing/wait-for.ts'
+import { plainProgram } from '../support/plain-program.ts'
 import { bringPrograms, INSTALL_TIMEOUT_MS } from '../support/programs.ts'
 import { House } from './harness.ts'
 
@@ -307,14 +307,14 @@ describe('Postgres', () => {
   })
 })
 
-const CHILD = fileURLToPath(new URL('fixtures/history-worker.ts', import.meta.url))
+const CHILD = plainProgram(new URL('fixtures/history-worker.ts', import.meta.url))
 
 async function startWorker(
   house: House,
   table: string,
   workerId: string,
 ): Promise<{ child: ChildProcess; lines: string[] }> {
-  const args = ['--import', 'tsx', CHILD, house.url, house.prefix, workerId, postgres.url, table]
+  const args = [CHILD, house.url, house.prefix, workerId, postgres.url, table]
   const child = spawn(process.execPath, args, { stdio: ['pipe', 'pipe', 'inherit'] })
   onTestFinished(async () => {
     if (child.exitCode !== null || child.signalCode !== null) return

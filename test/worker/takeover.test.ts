@@ -1,19 +1,19 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { setTimeout as pause } from 'node:timers/promises'
-import { fileURLToPath } from 'node:url'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import type { SessionEvent } from '../../src/protocol/event.ts'
 import { waitFor } from '../../src/testing/wait-for.ts'
+import { plainProgram } from '../support/plain-program.ts'
 import { collect, House } from './harness.ts'
 
-const FIXTURE = fileURLToPath(new URL('fixtures/talker.ts', import.meta.url))
+const FIXTURE = plainProgram(new URL('fixtures/talker.ts', import.meta.url))
 const SEND = { targetAgentType: 'agent', sessionId: 's', messageId: 'm', content: 'x' }
 const GROUP = 'agent_engines'
 
 /** A worker process that talks for as long as it may, once it consumes. */
 async function startTalker(house: House, workerId: string, leaseMs: number) {
-  const args = ['--import', 'tsx', FIXTURE, house.url, house.prefix, workerId, String(leaseMs)]
+  const args = [FIXTURE, house.url, house.prefix, workerId, String(leaseMs)]
   const child: ChildProcess = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] })
   onTestFinished(async () => {
     if (child.exitCode === null && child.signalCode === null) {

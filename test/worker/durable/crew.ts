@@ -1,9 +1,10 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { expect, onTestFinished } from 'vitest'
 import { compareEntryIds } from '../../../src/redis/streams.ts'
+import { plainProgram } from '../../support/plain-program.ts'
 import type { House } from '../harness.ts'
 
-const CHILD = new URL('../fixtures/durable-worker.ts', import.meta.url).pathname
+const CHILD = plainProgram(new URL('../fixtures/durable-worker.ts', import.meta.url))
 
 /** Worker processes that are started again when they die. */
 export class Crew {
@@ -47,7 +48,7 @@ export class Crew {
     if (this.#isOver) return
     const { leaseMs, suspendAfterMs, percent } = this.#args
     const args = [this.#house.url, this.#house.prefix, leaseMs, suspendAfterMs, percent].map(String)
-    const child = spawn(process.execPath, ['--import', 'tsx', CHILD, ...args], {
+    const child = spawn(process.execPath, [CHILD, ...args], {
       stdio: ['ignore', 'ignore', 'inherit'],
     })
     this.#members.add(child)
