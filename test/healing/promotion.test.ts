@@ -8,10 +8,7 @@ import { Ward } from './ward.ts'
 
 /** A replica of a server that has all its data; it goes with the test. */
 async function startReplica(masterPort: number) {
-  const server = await startLocalRedis({
-    fresh: true,
-    args: ['--replicaof', '127.0.0.1', `${masterPort}`, '--repl-diskless-sync-delay', '0'],
-  })
+  const server = await startLocalRedis({ fresh: true, args: ['--replicaof', '127.0.0.1', `${masterPort}`] })
   onTestFinished(() => server.stop())
   const redis = new Redis(server.url, { disconnectTimeout: 100 })
   redis.on('error', () => undefined)

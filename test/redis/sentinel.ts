@@ -18,8 +18,10 @@ async function startRedis(args: readonly string[]): Promise<LocalRedis> {
 
 /** A master, a replica, and a sentinel that watches them. */
 export async function startWatched() {
-  const master = await startRedis([])
-  const replica = await startRedis(['--replicaof', '127.0.0.1', `${master.port}`, '--repl-diskless-sync-delay', '0'])
+  // A master lets its first replica wait for others, by default for 5 s.
+  const prompt = ['--repl-diskless-sync-delay', '0']
+  const master = await startRedis(prompt)
+  const replica = await startRedis(['--replicaof', '127.0.0.1', `${master.port}`, ...prompt])
   const port = await findFreePort()
   const folder = await mkdtemp(join(tmpdir(), 'byclaw-sentinel-'))
   const config = join(folder, 'sentinel.conf')
