@@ -55,4 +55,5 @@ if (url !== undefined) {
   const text = await client.text(sessionId, messageId)
   console.log(text, JSON.stringify((await client.result({ sessionId, messageId })).data))
   second.kill('SIGTERM')
+  await once(second, 'exit') // before its Redis goes
 }
