@@ -48,7 +48,7 @@ export class TaskEnder {
       const outline = await this.#records.peek(ref)
       if (outline === null) return { status: 'missing' }
       if (isEnded(outline.fence)) return this.#finished(outline)
-      if (outline.attempt > 0 || !isUnbound(outline.fence)) return { status: 'running', outline }
+      if (!outline.canExpire || outline.attempt > 0 || !isUnbound(outline.fence)) return { status: 'running', outline }
       const answer = await this.#commit(outline, expiredDone())
       if (answer.ok) return { status: 'ended', outline }
       if (answer.cancel !== undefined) return this.end(ref, cancelledDone(answer.cancel.reason))

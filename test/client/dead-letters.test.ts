@@ -1,10 +1,11 @@
 import { describe, expect, test } from 'vitest'
 import type { RedriveOptions, RedriveProgress } from '../../src/client/dead-letter-options.ts'
+import { TerminalError } from '../../src/errors.ts'
 import type { AskAgentCommand } from '../../src/protocol/command.ts'
 import { DeadLetters } from '../../src/store/dead-letters.ts'
 import { waitFor } from '../../src/testing/wait-for.ts'
 import { connect } from '../redis/harness.ts'
-import { collect, envelope, Gate, House } from '../worker/harness.ts'
+import { agendaOf, collect, envelope, Gate, House } from '../worker/harness.ts'
 
 /** A house with a hand on its dead letters. */
 class Cemetery extends House {
@@ -186,6 +187,28 @@ describe('several at once, and again after a crash', () => {
     expect(ran.toSorted()).toEqual(names.toSorted())
     for (const name of names) expect(await house.dones('s', name)).toHaveLength(1)
     expect(await house.left()).toBe(0)
+  })
+
+  test('a redriven task has no time by which it must start, whatever its first life had', async () => {
+    const house = new House()
+    const client = house.client()
+    const ref = { sessionId: 's', messageId: 'm' }
+    let broken = true
+    const handle = () => {
+      if (broken) throw new TerminalError('no')
+      return 'mended'
+    }
+    const worker = await house.work(handle)
+    await client.ask({ targetAgentType: 'agent', ...ref, content: 'x', expiresInMs: 1_500 })
+    await house.settled()
+    await worker.stop()
+    broken = false
+    expect(await client.redriveDeadLetters({ capability: 'agent' })).toMatchObject({ redriven: 1 })
+    // Keeps the agenda beyond the old appointment.
+    await house.work(() => null, { capabilities: ['other'] })
+    await waitFor(async () => (await agendaOf(house)).length === 0, { timeoutMs: 10_000 })
+    await house.work(handle)
+    expect(await client.result({ ...ref, timeoutMs: 10_000 })).toMatchObject({ status: 'COMPLETED', data: 'mended' })
   })
 
   test('a redrive that died after the record, or after the entry, is done by the next one', async () => {

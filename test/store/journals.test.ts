@@ -143,6 +143,26 @@ describe('the end of a called task', () => {
   })
 })
 
+describe('several answers', () => {
+  test('put the suspended task that waits for them on its stream once', async () => {
+    const messageIds = ['child', 'child-2', 'child-3']
+    const ops = messageIds.map((_, index) => `/call:child#${index}`)
+    for (const [index, messageId] of messageIds.entries()) {
+      await journals.open({ ...opening, op: ops[index] as string, called: { ...called, messageId } })
+    }
+    expect(await journals.park({ ...parking, ops })).toEqual({ status: 'parked' })
+    for (const messageId of messageIds) {
+      const held = (await fence(messageId)) as string
+      const end = { fence: endedFence(held, 'CANCELLED'), fields: {} }
+      await writer.commit(() => ({ sessionId: 's', messageId, fence: held, first: 1, events: ['{}'], end }))
+    }
+    expect(await fence('parent')).toBe('Q:1::')
+    expect(await waiting('parent', 'high')).toHaveLength(1)
+    const { fields } = await journals.load(ref)
+    for (const one of ops) expect(fields.has(`=${one}`)).toBe(true)
+  })
+})
+
 describe('an answer', () => {
   test('to a question whose task ends while it is given finds it closed', async () => {
     const asked = { ...ref, op: '/ask:#0', fence: FENCE, entry: '{"k":"ask","i":"a-1","p":"?"}', sum: '', event: '{}' }

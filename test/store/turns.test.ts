@@ -226,6 +226,12 @@ describe('the record of a task that was ended from outside', () => {
     expect(await ttl()).toBeGreaterThan(40_000)
   })
 
+  test('while it lay on the lane of another version waits for its entry there', async () => {
+    await hold('Q:2:1-0:')
+    await endFromOutside()
+    expect(await ttl()).toBe(-1)
+  })
+
   test.each(['D:0::', 'T:1:1-0:'])('while it was held back (%s) lasts its time from then on', async (held) => {
     await hold(held)
     await endFromOutside()

@@ -176,12 +176,17 @@ export class Journal {
     for (let attempt = this.#attempt; attempt > 1; attempt -= 1) {
       const later = `${key}~${attempt}`
       if (this.#slots.has(later)) {
-        const slot = this.#slots.get(key)
-        if (slot !== undefined) slot.used = true
+        this.#pass(key)
+        for (let passed = 2; passed < attempt; passed += 1) this.#pass(`${key}~${passed}`)
         return later
       }
     }
     return key
+  }
+
+  #pass(key: string): void {
+    const slot = this.#slots.get(key)
+    if (slot !== undefined) slot.used = true
   }
 
   /** What failed in an earlier attempt is tried again in the next. */

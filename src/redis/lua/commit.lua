@@ -130,7 +130,7 @@ for i = 1, #KEYS / 3 do
     elseif ending ~= '' then
       redis.call('HSET', record, 'fence', ending, 'written', last, 'finished_at', now,
         'end_id', id, unpack(ARGV, fields_at, fields_at + fields - 1))
-      if outside and (string.find(fence, '^Q:%d+::$') or string.sub(fence, 1, 1) == 'R') then
+      if outside and (string.find(fence, '^Q:%d+:[^:]*:$') or string.sub(fence, 1, 1) == 'R') then
         redis.call('HSET', record, 'keep_ms', record_ttl)
       else
         redis.call('PEXPIRE', record, record_ttl)

@@ -92,6 +92,11 @@ describe('a claim', () => {
     fields.set('=/call:x#0~2', '2 2 {"s":"F"}')
     expect(again().claim(request('a'))).toMatchObject({ key: '/call:x#0~2', result: { order: 2 } })
     expect(new Journal(3, { now: 0, fields }).claim(request('a')).key).toBe('/call:x#0~3')
+    // Those before it are passed: nothing of them is left to come.
+    fields.set('/call:x#0~3', `3 ${entry}`)
+    const third = new Journal(3, { now: 0, fields })
+    expect(third.claim(request('a'))).toMatchObject({ key: '/call:x#0~3', entry: { openedAt: 3 } })
+    expect(third.hasMore('')).toBe(false)
   })
 })
 

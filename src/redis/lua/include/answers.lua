@@ -2,8 +2,8 @@
 
 -- Writes the result of one operation into the journal of the task that waits for it, once, and answers who must be told:
 -- {'wake', owner, result} while the task runs, unless its `inbox`, `<stem of the key> <length> <time to live>`, lets the
--- owner be woken here and now; {'resume', epoch, home, envelope} when it is suspended, or was and has not
--- been taken again yet: then an envelope is to be put on the control stream of `home` with the epoch as its turn, and
+-- owner be woken here and now; {'resume', epoch, home, envelope} when it is suspended, or was, is told of the same
+-- result again and has not been taken yet: then an envelope is to be put on the control stream of `home` with the epoch as its turn, and
 -- doing so twice does no harm, unless `home`, `<capability> <lane> <control stream>`, lets that be done here and now;
 -- {'none'} where there is nobody to tell, or nobody any more. Nothing is answered (nil) when the task has
 -- its end or does not know the operation. The second answer is true if the result is this one. A result is kept as
@@ -45,12 +45,13 @@ local function deliver(record, journal, op, result, short)
   local is_large = #text > 32768 or string.find(text, '^%d+ %d+ @')
   if state == 'R' and not held[5] then return { 'wake', owner, is_large and '' or text }, is_new end
   if state == 'R' then wake(held[5], owner, record, op, is_large and '' or text) end
-  if state == 'W' then
+  local is_parked = state == 'W'
+  if is_parked then
     redis.call('HSET', record, 'fence', 'Q:' .. epoch .. '::')
     redis.call('HDEL', record, 'waits_for')
-    state = 'Q'
   end
-  if state == 'Q' and held[4] then
+  -- Whoever told first sees to that, and tells again if he died on the way; a further answer does not.
+  if (is_parked or (state == 'Q' and not is_new)) and held[4] then
     local stream = string.match(held[3], '^%S+ %S+ (%S+)$')
     if not stream then return { 'resume', epoch, held[3], held[4] }, is_new end
     redis.call('XADD', stream, '*', 'data', held[4], 'turn', epoch)
