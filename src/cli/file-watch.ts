@@ -1,4 +1,3 @@
-import { once } from 'node:events'
 import path from 'node:path'
 import type { FSWatcher } from 'chokidar'
 
@@ -26,7 +25,11 @@ export class FileWatch implements AsyncDisposable {
    *
    * @param except - A folder that somebody else looks after.
    */
-  static async on(folder: string, onChange: (file: string) => void, except?: string): Promise<FileWatch> {
+  static async on(
+    folder: string,
+    { onChange, onError }: { onChange: (file: string) => void; onError: (error: unknown) => void },
+    except?: string,
+  ): Promise<FileWatch> {
     const { watch } = await import('chokidar')
     const watcher = watch(folder, {
       cwd: folder,
@@ -36,7 +39,9 @@ export class FileWatch implements AsyncDisposable {
         isHidden(path.relative(folder, file)) ||
         (stats?.isFile() === true && !isCode(file)),
     })
-    await once(watcher, 'ready')
+    // What cannot be watched is not heard of; to end the worker for that would be worse.
+    watcher.on('error', onError)
+    await new Promise<void>((resolve) => watcher.once('ready', () => resolve()))
     return new FileWatch(watcher, onChange)
   }
 

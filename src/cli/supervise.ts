@@ -1,5 +1,6 @@
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { errorMessage } from '../errors.ts'
 import type { Environment } from '../redis/environment.ts'
 import { startDevRedis } from './dev-redis.ts'
 import { FileWatch } from './file-watch.ts'
@@ -25,14 +26,17 @@ export async function superviseWorker(options: SuperviseOptions): Promise<number
   const file = fileURLToPath(locateWorker(spec, process.cwd(), new ModuleLoader()))
   await using redis = needsRedis ? await startDevRedis(env) : undefined
   const childArgs = [...args.filter((arg) => arg !== '--watch'), ...(redis ? ['--redis-url', redis.url] : [])]
-  const child = new WorkerProcess([process.argv[1] ?? '', ...childArgs], (text) => process.stderr.write(`${text}\n`))
+  const say = (text: string) => process.stderr.write(`${text}\n`)
+  const child = new WorkerProcess([process.argv[1] ?? '', ...childArgs], say)
   const onSignal = (): void => child.stop()
   process.on('SIGINT', onSignal)
   process.on('SIGTERM', onSignal)
   const { pluginDir } = settings.values
   // Plugins are loaded anew by the worker itself.
   const except = pluginDir === undefined ? undefined : path.resolve(pluginDir)
-  await using _watch = await FileWatch.on(path.dirname(file), (changed) => child.restart(changed), except)
+  const onChange = (changed: string) => child.restart(changed)
+  const onError = (error: unknown) => say(`some changes are not heard of: ${errorMessage(error)}`)
+  await using _watch = await FileWatch.on(path.dirname(file), { onChange, onError }, except)
   try {
     return await child.run()
   } finally {

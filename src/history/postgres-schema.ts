@@ -160,7 +160,10 @@ function tableText(table: string): string {
       .map(([column, type]) => `${column} ${type}`)
       .join(', ')}
   )`
-  return schema === undefined || own === undefined ? create : `CREATE SCHEMA IF NOT EXISTS "${schema}"; ${create}`
+  if (schema === undefined || own === undefined) return create
+  // IF NOT EXISTS asks for the right to make schemas even where there is nothing to make.
+  const makeSchema = `IF to_regnamespace('"${schema}"') IS NULL THEN CREATE SCHEMA "${schema}"; END IF;`
+  return `DO $$ BEGIN ${makeSchema} END $$; ${create}`
 }
 
 /** By name. Made without stopping those who write. */

@@ -1,12 +1,12 @@
 import type { Command } from 'commander'
 import { EXIT } from '../failure.ts'
+import { addGroupFlag, groupOf } from '../group-setting.ts'
 import { type Desk, withClient } from '../operator.ts'
 import { positiveInteger } from '../option-values.ts'
 import { HISTORY_FLAGS } from '../worker-flags.ts'
 
 interface DeleteOptions {
   readonly timeoutMs?: number
-  readonly consumerGroup?: string
   readonly json?: true
 }
 
@@ -20,18 +20,14 @@ export function addSessions(program: Command): void {
     )
     .argument('<session>')
     .option('--timeout-ms <ms>', 'how long to wait for workers to let go of tasks; default 10000', positiveInteger)
-    .option('--consumer-group <name>', 'the group of the workers')
     .option('--json', 'the outcome as one JSON object')
   const fields = { sessionId: '<session>', timeoutMs: '--timeout-ms', consumerGroup: '--consumer-group' }
-  withClient<DeleteOptions>(command, remove, fields, HISTORY_FLAGS)
+  withClient<DeleteOptions>(addGroupFlag(command), remove, fields, HISTORY_FLAGS)
 }
 
-async function remove(
-  desk: Desk,
-  { json, timeoutMs, consumerGroup }: DeleteOptions,
-  [session = '']: readonly string[],
-) {
-  const answer = await desk.client.deleteSession(session, { timeoutMs, consumerGroup })
+async function remove(desk: Desk, options: DeleteOptions, [session = '']: readonly string[]) {
+  const { json, timeoutMs } = options
+  const answer = await desk.client.deleteSession(session, { timeoutMs, consumerGroup: groupOf(options) })
   const { success, tasks, cancelled, left, history } = answer
   if (json) desk.print(JSON.stringify(answer))
   else desk.print(`deleted ${tasks} ${tasks === 1 ? 'task' : 'tasks'}, ${cancelled} of them cancelled`)

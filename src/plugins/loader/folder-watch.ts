@@ -1,4 +1,3 @@
-import { once } from 'node:events'
 import path from 'node:path'
 import type { FSWatcher } from 'chokidar'
 import { isPassing } from './plugin-files.ts'
@@ -26,7 +25,8 @@ export class FolderWatch implements AsyncDisposable {
     const watcher = watch([...roots], { ignoreInitial: true, ignored: (file) => isIgnored(roots, file) })
     watcher.on('error', listeners.onError)
     watcher.on('all', (_event, file) => listeners.onChange(file))
-    await once(watcher, 'ready')
+    // A folder that cannot be watched is an error beforehand, and what can be is watched all the same.
+    await new Promise<void>((resolve) => watcher.once('ready', () => resolve()))
     return new FolderWatch(watcher, roots)
   }
 

@@ -197,7 +197,15 @@ export class HotPlugins extends Service {
     else this.#placed.set(place, placed)
     this.#watch?.alsoWatch([...this.#placed.values()].flatMap(({ files }) => files))
     this.#tell(place, outcome, said)
+    if (outcome.status === 'removed' || outcome.status === 'reloaded') this.#lookAtRefused(placed)
     return outcome
+  }
+
+  /** What was in the way of others, an id or the name of a tool, may be free now. */
+  #lookAtRefused(changed: PlacedPlugin): void {
+    for (const { place, error } of this.#placed.values()) {
+      if (error !== undefined && place !== changed.place) void this.#enqueue(place, 'change')
+    }
   }
 
   /** True if the whole folder is gone: it is being swapped, and its plugins stay. */

@@ -128,7 +128,10 @@ export class PlacedPlugin {
       throw notLoaded(this.place, `its id '${id}' is that of the plugin in ${other.place}`)
     }
     const origin = { build: build.hash, source: this.place }
-    const change = id === previous ? await plugins.replace(id, plugin, origin) : await plugins.add(plugin, origin)
+    // One that comes under another id takes the place of the former one.
+    const change = await (previous === undefined
+      ? plugins.add(plugin, origin)
+      : plugins.replace(previous, plugin, origin))
     if (change.status === 'refused') throw refusal(build, change.error)
     if (change.status !== 'added' && change.status !== 'replaced') throw notLoaded(this.place, change.status)
     return this.#note(build, change.pluginId, change.version, previous)
@@ -145,18 +148,11 @@ export class PlacedPlugin {
     throw notLoaded(this.place, `files beside its code change again and again, soon after it was loaded: ${remedy}`)
   }
 
-  /** A plugin that came under another id than before takes the place of the former one as well. */
-  async #note(
-    build: PluginBuild,
-    pluginId: string,
-    version: string,
-    previous: string | undefined,
-  ): Promise<LookOutcome> {
+  #note(build: PluginBuild, pluginId: string, version: string, previous: string | undefined): LookOutcome {
     this.#pluginId = pluginId
     this.#hash = build.hash
     this.#codeHash = build.codeHash
     this.#loadedAt = performance.now()
-    if (previous !== undefined && previous !== pluginId) await this.#takeOut(previous)
     return { status: previous === undefined ? 'loaded' : 'reloaded', pluginId, version }
   }
 

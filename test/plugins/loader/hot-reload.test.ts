@@ -281,6 +281,29 @@ describe('while tasks run', () => {
     await eventually(() => worker.plugins.list().length === 1)
   })
 
+  test('a plugin that changes its id may keep the names of its tools', async () => {
+    const named = (id: string, text: string) => sayPlugin(text, { id }).replaceAll(`${id}_say`, 'sayer_say')
+    const dir = await PluginDir.with({ 'sayer.ts': named('former', "'one'") })
+    const house = new PluginHouse()
+    const worker = await house.workWith(dir)
+    expect(await house.say()).toBe('one')
+    await dir.write('sayer.ts', named('later', "'two'"))
+    await house.says('two')
+    expect(worker.plugins.list().map(({ pluginId }) => pluginId)).toEqual(['later'])
+  })
+
+  test('what was refused for the sake of another is taken when that has gone', async () => {
+    const dir = await PluginDir.with({ 'a.ts': sayPlugin("'a'") })
+    const house = new PluginHouse()
+    await house.workWith(dir)
+    await dir.write('b.ts', sayPlugin("'b'"))
+    expect(await house.error()).toContain("its id 'sayer' is that of the plugin in")
+    await dir.remove('a.ts')
+    await house.says('b')
+    await dir.rename('b.ts', 'c.ts')
+    await house.says('b')
+  })
+
   test('a file that is written in pieces is read when it is whole', async () => {
     const dir = await PluginDir.with({ 'sayer.ts': sayPlugin("'old'") })
     const house = new PluginHouse()
