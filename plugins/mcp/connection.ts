@@ -199,6 +199,7 @@ function rejectedBy(signal: AbortSignal): { readonly promise: Promise<never>; st
     if (signal.aborted) onAbort()
     signal.addEventListener('abort', onAbort, { once: true })
   })
+  promise.catch(() => undefined) // it may come before anybody waits for it; who does is told all the same
   return { promise, stop: () => signal.removeEventListener('abort', onAbort) }
 }
 

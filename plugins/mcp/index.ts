@@ -5,11 +5,14 @@ import { toTools } from './tools.ts'
 
 export type { McpPluginOptions, McpServerOptions } from './options.ts'
 
-/** The tools of MCP servers, as tools of the worker. */
+/** The tools of MCP servers, as tools of the worker. Workers of one process share the connections, until the last leaves. */
 class McpPlugin extends Plugin {
   readonly manifest
   readonly #options: McpPluginOptions
-  readonly #connections: McpConnection[] = []
+  /** By what the server is given as. */
+  readonly #connections = new Map<string, McpConnection>()
+  /** Registrations that were not unloaded yet, failed ones too. */
+  #users = 0
 
   constructor(options: McpPluginOptions) {
     super()
@@ -23,6 +26,7 @@ class McpPlugin extends Plugin {
   }
 
   override async registerAgentConfigs({ logger }: BuildContext): Promise<AgentConfig[]> {
+    this.#users += 1
     const servers = Object.entries(await this.#servers())
     const found = await Promise.allSettled(servers.map(([name, server]) => this.#open(name, server, logger)))
     const failed = found.find((result) => result.status === 'rejected')
@@ -33,7 +37,11 @@ class McpPlugin extends Plugin {
   }
 
   override async onUnload(): Promise<void> {
-    await Promise.all(this.#connections.map((connection) => connection.close()))
+    this.#users = Math.max(0, this.#users - 1)
+    if (this.#users > 0) return
+    const unused = [...this.#connections.values()]
+    this.#connections.clear()
+    await Promise.all(unused.map((connection) => connection.close()))
   }
 
   async #servers(): Promise<Record<string, ResolvedServer>> {
@@ -46,8 +54,7 @@ class McpPlugin extends Plugin {
   }
 
   async #open(name: string, server: ResolvedServer, logger: BuildContext['logger']): Promise<Tools> {
-    const connection = new McpConnection(name, server, logger)
-    this.#connections.push(connection)
+    const connection = this.#connectionTo(name, server, logger)
     try {
       return toTools(connection, server, await connection.listTools())
     } catch (error) {
@@ -55,6 +62,15 @@ class McpPlugin extends Plugin {
       logger.warn({ server: name, err: error }, 'MCP: the server is not there, its tools are left out')
       return {}
     }
+  }
+
+  #connectionTo(name: string, server: ResolvedServer, logger: BuildContext['logger']): McpConnection {
+    const key = JSON.stringify([name, server])
+    const known = this.#connections.get(key)
+    if (known !== undefined) return known
+    const connection = new McpConnection(name, server, logger)
+    this.#connections.set(key, connection)
+    return connection
   }
 }
 

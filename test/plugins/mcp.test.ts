@@ -113,6 +113,21 @@ describe('a server that is a process', { timeout: 90_000 }, () => {
     expect(logger.lines.filter(({ level }) => level !== 'debug').map(({ level }) => level)).toEqual(['warn'])
   })
 
+  test('workers that share the plugin keep its connections until the last of them stops; then a call is refused', async () => {
+    const plugin = mcpPlugin({ servers: { all: everything } })
+    const { tools } = await open(plugin)
+    const { tools: others } = await open(plugin)
+    await plugin.onUnload?.({ reason: 'worker-stopped' })
+    expect(await call(tools, 'all__echo', { message: 'one' })).toBe('Echo: one')
+    expect(await call(others, 'all__echo', { message: 'two' })).toBe('Echo: two')
+    await plugin.onUnload?.({ reason: 'worker-stopped' })
+    await expect(call(tools, 'all__echo', { message: 'late' })).rejects.toThrow(
+      "MCP server 'all' is not in use any more",
+    )
+    const { tools: again } = await open(plugin)
+    expect(await call(again, 'all__echo', { message: 'three' })).toBe('Echo: three')
+  })
+
   /** The path of a program that ends when it is told to echo `die`. */
   async function selfKiller(): Promise<string> {
     const folder = await mkdtemp(join(tmpdir(), 'byclaw-mcp-test-'))
