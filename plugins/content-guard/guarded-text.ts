@@ -1,5 +1,5 @@
 import type { ResolvedGuardOptions } from './options.ts'
-import { redact } from './rules.ts'
+import { redact, search } from './rules.ts'
 
 /**
  * The text of one attempt on its way through the guard. Chunks are cut anywhere, so the end of what has come is held back
@@ -36,9 +36,9 @@ export class GuardedText {
   /** Where the part ends in which nothing can begin that goes on in the next chunk. */
   #safeEnd(text: string): number {
     let end = tailStart(text, Math.max(0, text.length - this.#options.longestMatch))
-    for (const { pattern } of this.#options.rules) {
-      for (const { 0: found, index } of text.matchAll(pattern)) {
-        if (index < end && index + found.length > end) end = index
+    for (const rule of this.#options.rules) {
+      for (const find of search(text, rule)) {
+        if (find.start < end && find.end > end) end = find.start
       }
     }
     return end

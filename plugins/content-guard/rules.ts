@@ -6,15 +6,19 @@ export interface Rule {
   readonly pattern: RegExp
   /** Default `[<name>]`. */
   readonly replacement?: string
-  /** Says of something found whether it is meant; all of it by default. */
+  /**
+   * Says of something found whether it is meant; all of it by default. Of what is not, parts are tried that leave out
+   * groups, between spaces and dashes, at the ends.
+   */
   readonly accept?: (found: string) => boolean
 }
 
 /** The rules that are here, by name; bounded, so that no text can make them slow. */
 export const RULES = {
   email: { name: 'email', pattern: /[\p{L}\d._%+-]{1,64}@(?:[\p{L}\d-]{1,63}\.){1,8}\p{L}{2,63}/u },
-  creditCard: { name: 'credit card', pattern: /(?<!\d)\d(?:[ -]?\d){12,18}(?!\d)/, accept: isCardNumber },
+  // Before the card, whose weaker check digit may be right for a part of an account number.
   iban: { name: 'IBAN', pattern: /\b[A-Z]{2}\d{2}(?: ?[A-Z\d]{4}){2,7}(?: ?[A-Z\d]{1,3})?\b/, accept: isIban },
+  creditCard: { name: 'credit card', pattern: /(?<!\d)\d(?:[ -]?\d){12,18}(?!\d)/, accept: isCardNumber },
   secretKey: {
     name: 'secret key',
     pattern: /\b(?:sk-[\w-]{16,}|AKIA[A-Z\d]{16}|gh[pousr]_\w{36,}|xox[abpr]-[\w-]{10,}|AIza[\w-]{35})/,
@@ -24,38 +28,88 @@ export const RULES = {
 
 export type RuleName = keyof typeof RULES
 
-/** All that was found is replaced; answers the text, and how often by rule. */
+/** All that was found is replaced, and counted by rule. */
 export function redact(text: string, rules: readonly CompiledRule[], count: (rule: string) => void): string {
-  return rules.reduce(
-    (redacted, { name, pattern, replacement, accept }) =>
-      redacted.replace(pattern, (found) => {
-        if (accept !== undefined && !accept(found)) return found
-        count(name)
-        return replacement
-      }),
-    text,
-  )
+  return rules.reduce((redacted, rule) => {
+    let shown = ''
+    let rest = 0
+    for (const { start, end, isMeant } of search(redacted, rule)) {
+      if (!isMeant) continue
+      count(rule.name)
+      shown += redacted.slice(rest, start) + rule.replacement
+      rest = end
+    }
+    return shown + redacted.slice(rest)
+  }, text)
+}
+
+/** Where the pattern of a rule fits, and whether the rule means it. */
+export interface Find {
+  readonly start: number
+  readonly end: number
+  readonly isMeant: boolean
+}
+
+/** All finds, in order. One that is not meant may reach into the next one, which begins at its second group or later. */
+export function* search(text: string, rule: CompiledRule): Generator<Find> {
+  const pattern = new RegExp(rule.pattern)
+  for (let match = pattern.exec(text); match !== null; match = pattern.exec(text)) {
+    const { 0: found, index } = match
+    const meant = found === '' ? undefined : meantIn(found, rule)
+    if (meant !== undefined) {
+      const start = index + meant.at
+      const end = start + meant.length
+      yield { start, end, isMeant: true }
+      pattern.lastIndex = end
+    } else {
+      yield { start: index, end: index + found.length, isMeant: false }
+      pattern.lastIndex = index + Math.max(1, found.search(/[ -]|$/))
+    }
+  }
+}
+
+/** As many as may follow the shortest account number in a find. */
+const MOST_LEFT_OUT = 5
+
+/** The longest part of what was found that the rule means: a pattern takes a number behind a card's for more of the card. */
+function meantIn(found: string, { whole, accept }: CompiledRule): { at: number; length: number } | undefined {
+  if (accept === undefined || accept(found)) return { at: 0, length: found.length }
+  const groups = [...found.matchAll(/[^ -]+/g)].map(({ 0: group, index }) => ({ at: index, end: index + group.length }))
+  for (let size = groups.length - 1; size > 0 && size >= groups.length - MOST_LEFT_OUT; size -= 1) {
+    for (const [first, { at }] of groups.slice(0, groups.length - size + 1).entries()) {
+      const part = found.slice(at, groups[first + size - 1]?.end)
+      if (whole.test(part) && accept(part)) return { at, length: part.length }
+    }
+  }
+  return undefined
 }
 
 export interface CompiledRule {
   readonly name: string
   readonly pattern: RegExp
+  /** The same for a text that is nothing else. */
+  readonly whole: RegExp
   readonly replacement: string
   readonly accept: ((found: string) => boolean) | undefined
 }
 
 export function compile({ name, pattern, replacement = `[${name}]`, accept }: Rule): CompiledRule {
-  const flags = `g${pattern.ignoreCase ? 'i' : ''}${pattern.unicode ? 'u' : ''}`
-  return { name, pattern: new RegExp(pattern.source, flags), replacement, accept }
+  const flags = `${pattern.ignoreCase ? 'i' : ''}${pattern.unicode ? 'u' : ''}`
+  const whole = new RegExp(`^(?:${pattern.source})$`, flags)
+  return { name, pattern: new RegExp(pattern.source, `g${flags}`), whole, replacement, accept }
 }
 
 /** The check digit of all payment cards. */
 function isCardNumber(found: string): boolean {
-  const digits = [...found.replace(/\D/g, '')].reverse().map(Number)
-  const sum = digits.reduce((all, digit, index) => {
-    const doubled = index % 2 === 1 ? digit * 2 : digit
-    return all + (doubled > 9 ? doubled - 9 : doubled)
-  }, 0)
+  let sum = 0
+  let isSecond = false
+  for (let index = found.length - 1; index >= 0; index -= 1) {
+    const digit = found.charCodeAt(index) - 48
+    if (digit < 0 || digit > 9) continue
+    const counted = isSecond ? digit * 2 : digit
+    sum += counted > 9 ? counted - 9 : counted
+    isSecond = !isSecond
+  }
   return sum % 10 === 0
 }
 

@@ -22,6 +22,12 @@ describe('what must not be shown', () => {
     ['pay with 4111 1111 1111 1111 now', 'pay with [credit card] now'],
     ['4111-1111-1111-1111', '[credit card]'],
     ['order 4111 1111 1111 1112', 'order 4111 1111 1111 1112'], // the check digit is wrong
+    ['card 4111 1111 1111 1111 12/27', 'card [credit card] 12/27'],
+    ['4111 1111 1111 1111 123', '[credit card] 123'],
+    ['12 4111 1111 1111 1111', '12 [credit card]'],
+    ['2024 4111-1111-1111-1111 2025', '2024 [credit card] 2025'],
+    ['AT61 1904 3002 3457 3201 EUR', '[IBAN] EUR'],
+    ['BE68 5390 0754 7034 EURO 1200 PAID NOW', '[IBAN] EURO 1200 PAID NOW'],
     ['account DE89 3704 0044 0532 0130 00.', 'account [IBAN].'],
     ['DE89370400440532013001', 'DE89370400440532013001'],
     ['key sk-abcdefghijklmnop1234 leaked', 'key [secret key] leaked'],
