@@ -1,10 +1,14 @@
 import type { ResolvedGuardOptions } from './options.ts'
-import { redact, search } from './rules.ts'
+import { type CompiledRule, redact, search } from './rules.ts'
+
+/** Longest beginning of something that is held back until it is whole. */
+const MOST_HELD = 8_192
 
 /**
  * The text of one attempt on its way through the guard. Chunks are cut anywhere, so the end of what has come is held back
- * while it may be the beginning of something that must not be shown: the last word, and the groups of digits and capitals
- * before it.
+ * while it may be the beginning of something that must not be shown: the last word, the groups of digits and capitals
+ * before it, and the beginning of something long, such as a token. Of one that grows too long the word is replaced, and what
+ * comes of it is left out.
  */
 export class GuardedText {
   readonly #options: ResolvedGuardOptions
@@ -12,6 +16,8 @@ export class GuardedText {
   #held = ''
   #said = 0
   #isCut = false
+  /** A word was replaced before its end had come. */
+  #isInReplaced = false
 
   constructor(options: ResolvedGuardOptions, count: (rule: string) => void) {
     this.#options = options
@@ -20,22 +26,50 @@ export class GuardedText {
 
   /** What of the text can be shown now; '' if nothing. */
   take(text: string): string {
-    const all = this.#held + text
-    const end = this.#safeEnd(all)
+    const all = this.#held + this.#behindReplaced(text)
+    const begun = this.#beginningIn(all)
+    if (begun !== undefined && all.length - begun.at > MOST_HELD) {
+      this.#held = ''
+      this.#isInReplaced = true
+      this.#count(begun.rule.name)
+      return this.#say(this.#clean(all.slice(0, begun.at)) + begun.rule.replacement)
+    }
+    const end = this.#safeEnd(all, begun?.at ?? all.length)
     this.#held = all.slice(end)
-    return this.#show(all.slice(0, end))
+    return this.#say(this.#clean(all.slice(0, end)))
   }
 
   /** All that is held back. */
   flush(): string {
     const rest = this.#held
     this.#held = ''
-    return this.#show(rest)
+    this.#isInReplaced = false
+    return this.#say(this.#clean(rest))
   }
 
-  /** Where the part ends in which nothing can begin that goes on in the next chunk. */
-  #safeEnd(text: string): number {
-    let end = tailStart(text, Math.max(0, text.length - this.#options.longestMatch))
+  /** The text without what belongs to a word that was replaced. */
+  #behindReplaced(text: string): string {
+    if (!this.#isInReplaced) return text
+    const end = text.search(/\s/)
+    if (end === -1) return ''
+    this.#isInReplaced = false
+    return text.slice(end)
+  }
+
+  /** Where something begins at the text's end that is not whole; the first, if there are several. */
+  #beginningIn(text: string): { readonly at: number; readonly rule: CompiledRule } | undefined {
+    let first: { at: number; rule: CompiledRule } | undefined
+    for (const rule of this.#options.rules) {
+      const at = rule.beginning === undefined ? -1 : text.search(rule.beginning)
+      if (at !== -1 && at < (first?.at ?? text.length)) first = { at, rule }
+    }
+    return first
+  }
+
+  /** Where the part ends, at most at `most`, in which nothing can begin that goes on in the next chunk. */
+  #safeEnd(text: string, most: number): number {
+    let end = Math.min(most, tailStart(text, Math.max(0, text.length - this.#options.longestMatch)))
+    if (end === 0) return end
     for (const rule of this.#options.rules) {
       for (const find of search(text, rule)) {
         if (find.start < end && find.end > end) end = find.start
@@ -44,10 +78,13 @@ export class GuardedText {
     return end
   }
 
-  #show(text: string): string {
-    if (this.#isCut || text === '') return ''
-    const { rules, maxTextLength, cutMark } = this.#options
-    const clean = redact(text, rules, this.#count)
+  #clean(text: string): string {
+    return redact(text, this.#options.rules, this.#count)
+  }
+
+  #say(clean: string): string {
+    if (this.#isCut || clean === '') return ''
+    const { maxTextLength, cutMark } = this.#options
     const room = maxTextLength - this.#said
     this.#said += clean.length
     if (clean.length <= room) return clean

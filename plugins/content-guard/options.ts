@@ -29,6 +29,7 @@ export interface ResolvedGuardOptions {
 const rule = z.strictObject({
   name: z.string().min(1),
   pattern: z.instanceof(RegExp),
+  beginning: z.instanceof(RegExp).optional(),
   replacement: z.string().optional(),
   accept: z.custom<Rule['accept']>((value) => typeof value === 'function', 'must be a function').optional(),
 })

@@ -39,6 +39,24 @@ describe('what must not be shown', () => {
     expect(shown([...text])).toBe(expected)
   })
 
+  test.each([
+    [`Bearer eyJ${'a'.repeat(40)}.eyJ${'b'.repeat(200)}.${'c'.repeat(43)} x`, 'Bearer [token] x'],
+    [`12 eyJ${'a'.repeat(300)}.eyJ${'b'.repeat(5_000)}.${'c'.repeat(300)}. Yes`, '12 [token]. Yes'],
+    [`an eyJ${'a'.repeat(300)} is none`, `an eyJ${'a'.repeat(300)} is none`],
+    [`an eyJ${'a'.repeat(300)}.eyes.is none`, `an eyJ${'a'.repeat(300)}.eyes.is none`],
+  ])('a long token, however long it takes to come: %#', (text, expected) => {
+    expect(shown([text])).toBe(expected)
+    expect(shown([...text])).toBe(expected)
+  })
+
+  test('a beginning that does not end is replaced, with the rest of the word', () => {
+    const text = `one eyJ${'a'.repeat(9_000)}.eyJ${'b'.repeat(9_000)}.ccc two`
+    expect(shown([...text])).toBe('one [token] two')
+    expect(shown([text])).toBe('one [token] two')
+    const long = { name: 'long', pattern: /<<[^>]+>>/, beginning: /<<[^>]*>?$/ }
+    expect(shown([...`a <<${'b'.repeat(500)}>> c`], { redact: [long] })).toBe('a [long] c')
+  })
+
   test('however the text is cut', () => {
     const text = 'To ann@mail.example: 4111 1111 1111 1111, DE89 3704 0044 0532 0130 00 and sk-abcdefghijklmnop1234!'
     const expected = 'To [email]: [credit card], [IBAN] and [secret key]!'
@@ -71,7 +89,7 @@ describe('what must not be shown', () => {
     (piece) => {
       const text = piece.repeat(100_000)
       // An exponential or cubic search would not come to its end within the time of this test.
-      expect(shown([text, '\n', text.slice(0, 1_000)]).length).toBe(text.length + 1 + Math.min(text.length, 1_000))
+      expect(shown([`${text}\n`, text.slice(0, 1_000)]).length).toBe(text.length + 1 + Math.min(text.length, 1_000))
     },
   )
 
