@@ -75,7 +75,7 @@ export class GuardedText {
         if (find.start < end && find.end > end) end = find.start
       }
     }
-    return end
+    return beforePair(text, end)
   }
 
   #clean(text: string): string {
@@ -89,8 +89,14 @@ export class GuardedText {
     this.#said += clean.length
     if (clean.length <= room) return clean
     this.#isCut = true
-    return clean.slice(0, room) + cutMark
+    return clean.slice(0, beforePair(clean, room)) + cutMark
   }
+}
+
+/** The place itself, or the one before a character of two units that it would cut in halves. */
+function beforePair(text: string, place: number): number {
+  const isInPair = /^[\uD800-\uDBFF][\uDC00-\uDFFF]/.test(text.slice(Math.max(0, place - 1), place + 1))
+  return isInPair ? place - 1 : place
 }
 
 /** Where the last word begins, with the groups of digits and capitals before it; not before `from`. */
