@@ -13,12 +13,21 @@ import { redact } from './rules.ts'
 export type { ContentGuardOptions } from './options.ts'
 export type { Rule, RuleName } from './rules.ts'
 
+type Chunk = EmitInput & { readonly event: Extract<EmitInput['event'], { type: 'chunk' }> }
+
+/** What is said in one attempt. */
+interface Speech {
+  readonly text: GuardedText
+  /** The chunk that came last: what is held back comes out as part of it. */
+  last: Chunk | undefined
+}
+
 /** Redacts what agents emit, and limits how much of it there is. */
 export class ContentGuard extends Plugin {
   readonly manifest
   override readonly interceptors: Interceptors
   readonly #options: ResolvedGuardOptions
-  readonly #texts = new WeakMap<TaskFacts, GuardedText>()
+  readonly #speeches = new WeakMap<TaskFacts, Speech>()
   readonly #counts = new Map<string, number>()
   #logger: BuildContext['logger'] | undefined
 
@@ -31,7 +40,7 @@ export class ContentGuard extends Plugin {
     }
     this.interceptors = {
       emit: (input, next) => this.#emit(input, next),
-      flush: ({ task }, emit) => this.#say({ task, event: { type: 'chunk', content: '' }, metadata: undefined }, emit),
+      flush: ({ task }, emit) => sayHeld(this.#speechOf(task), emit),
     }
   }
 
@@ -50,23 +59,19 @@ export class ContentGuard extends Plugin {
   }
 
   async #emit(input: EmitInput, next: Next<EmitInput, void>): Promise<void> {
-    const { event, task } = input
-    if (event.type !== 'chunk') return next({ ...input, event: this.#clean(event) })
-    const shown = this.#textOf(task).take(event.content)
-    if (shown !== '') await next({ ...input, event: { ...event, content: shown } })
+    if (!isChunk(input)) return next({ ...input, event: this.#clean(input.event) })
+    const speech = this.#speechOf(input.task)
+    if (speech.last?.event.role !== input.event.role) await sayHeld(speech, next)
+    speech.last = input
+    await say(input, speech.text.take(input.event.content), next)
   }
 
-  async #say(input: EmitInput, emit: Next<EmitInput, void>): Promise<void> {
-    const content = this.#texts.get(input.task)?.flush() ?? ''
-    if (content !== '') await emit({ ...input, event: { type: 'chunk', content } })
-  }
-
-  #textOf(task: TaskFacts): GuardedText {
-    const known = this.#texts.get(task)
+  #speechOf(task: TaskFacts): Speech {
+    const known = this.#speeches.get(task)
     if (known !== undefined) return known
-    const text = new GuardedText(this.#options, this.#count)
-    this.#texts.set(task, text)
-    return text
+    const speech = { text: new GuardedText(this.#options, this.#count), last: undefined }
+    this.#speeches.set(task, speech)
+    return speech
   }
 
   /** The same event with all of its texts redacted. */
@@ -83,6 +88,19 @@ export class ContentGuard extends Plugin {
   readonly #count = (rule: string) => {
     this.#counts.set(rule, (this.#counts.get(rule) ?? 0) + 1)
   }
+}
+
+function isChunk(input: EmitInput): input is Chunk {
+  return input.event.type === 'chunk'
+}
+
+async function sayHeld({ text, last }: Speech, emit: Next<EmitInput, void>): Promise<void> {
+  if (last !== undefined) await say(last, text.flush(), emit)
+}
+
+/** Emits a chunk with another text, if there is some. */
+async function say(chunk: Chunk, content: string, emit: Next<EmitInput, void>): Promise<void> {
+  if (content !== '') await emit({ ...chunk, event: { ...chunk.event, content } })
 }
 
 /** A copy of JSON in which every text but the names of fields has gone through `change`. */

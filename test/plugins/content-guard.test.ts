@@ -105,6 +105,14 @@ describe('what must not be shown', () => {
     expect(shown(['one two ', 'three four ', 'five'], { maxTextLength: 9 })).toBe('one two t […]')
   })
 
+  test('no character is cut in halves', () => {
+    const halves = /\p{Surrogate}/u
+    const text = new GuardedText(resolveOptions({}), () => undefined)
+    const pieces = [...('汉'.repeat(127) + '😀'.repeat(50))].map((piece) => text.take(piece))
+    expect([...pieces, text.flush()].filter((piece) => halves.test(piece))).toEqual([])
+    expect(shown(['a😀😀'], { maxTextLength: 2 })).toBe('a […]')
+  })
+
   test('bad options are refused by name', () => {
     expect(() => contentGuard({ redact: ['emial' as never] })).toThrow(/redact/)
     expect(() => contentGuard({ longestMatch: 0 })).toThrow(/longestMatch/)
@@ -139,6 +147,20 @@ describe('in a worker', () => {
     ])
     expect(JSON.stringify(await house.events('s'))).not.toContain('ann@')
     expect(guard.counts).toEqual({ email: 3, 'secret key': 1 })
+  })
+
+  test('text that is held back comes out in its own role, with its own metadata', async () => {
+    const { events } = await run(async (context) => {
+      await context.emitChunk({ content: 'my secret plan', role: 'thinking' }, { metadata: { model: 'deep' } })
+      await context.emitChunk({ content: 'Hello there', role: 'assistant' }, { metadata: { model: 'fast' } })
+    })
+    expect(events).toMatchObject([
+      { type: 'chunk', content: 'my secret ', role: 'thinking', metadata: { model: 'deep' } },
+      { type: 'chunk', content: 'plan', role: 'thinking', metadata: { model: 'deep' } },
+      { type: 'chunk', content: 'Hello ', role: 'assistant', metadata: { model: 'fast' } },
+      { type: 'chunk', content: 'there', role: 'assistant', metadata: { model: 'fast' } },
+      { type: 'done' },
+    ])
   })
 
   test('an event that is too large fails the emit, and the task if it does not catch that', async () => {
