@@ -76,7 +76,30 @@ export async function readServers(file: string, env: Readonly<Record<string, str
   }
   const found = (content as { mcpServers?: unknown } | null)?.mcpServers
   if (found === undefined) throw new Error(`${file}: there is no "mcpServers" in it`)
-  return resolveServers(filledIn(found, file, env), `${file}: mcpServers`)
+  return resolveServers(filledIn(ownFields(found, file), file, env), `${file}: mcpServers`)
+}
+
+const own = new Set(Object.keys({ ...process.shape, ...remote.shape }))
+const SPOKEN: readonly unknown[] = [undefined, 'stdio', 'http', 'streamable-http', 'streamableHttp']
+
+/** The servers of a file that are not disabled, without what only other MCP clients know of them. */
+function ownFields(servers: unknown, file: string): unknown {
+  if (!isObject(servers)) return servers
+  const enabled = Object.entries(servers).filter(([, given]) => !isObject(given) || given['disabled'] !== true)
+  return Object.fromEntries(
+    enabled.map(([name, given]) => {
+      if (!isObject(given)) return [name, given]
+      if (!SPOKEN.includes(given['type'])) {
+        const said = `${JSON.stringify(given['type'])} is not spoken here, only stdio and http (Streamable HTTP)`
+        throw new Error(`${file}: mcpServers.${name}.type: ${said}`)
+      }
+      return [name, Object.fromEntries(Object.entries(given).filter(([key]) => own.has(key)))]
+    }),
+  )
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
 /** Puts variables of the environment in the place of `${NAME}`, so that secrets need not stand in the file. */

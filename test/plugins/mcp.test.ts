@@ -183,7 +183,11 @@ describe('options', () => {
     await expect(open(mcpPlugin({ configFile }))).rejects.toThrow(`${configFile}: ENOENT`)
     await write({ all: { command: 'x', env: { KEY: '${BYCLAW_TEST_IS_NOT_SET}' } } })
     await expect(open(mcpPlugin({ configFile }))).rejects.toThrow('the variable BYCLAW_TEST_IS_NOT_SET is not set')
-    await write({ all: { ...everything, env: { HOME_AGAIN: '${HOME}' }, include: ['get-env'] } })
+    await write({ all: { type: 'sse', url: 'http://localhost/sse' } })
+    await expect(open(mcpPlugin({ configFile }))).rejects.toThrow('mcpServers.all.type: "sse" is not spoken here')
+    const others = { type: 'stdio', autoApprove: [], disabled: false }
+    const off = { command: 'x', env: { KEY: '${BYCLAW_TEST_IS_NOT_SET}' }, disabled: true }
+    await write({ off, all: { ...everything, ...others, env: { HOME_AGAIN: '${HOME}' }, include: ['get-env'] } })
     const { tools } = await open(mcpPlugin({ configFile }))
     expect(await call(tools, 'all__get-env', {})).toContain(`"HOME_AGAIN": "${process.env['HOME']}"`)
   })
