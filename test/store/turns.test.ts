@@ -232,6 +232,13 @@ describe('the record of a task that was ended from outside', () => {
     expect(await ttl()).toBe(-1)
   })
 
+  test('while it waited on the agenda for its one worker to come back with another version lasts its time', async () => {
+    await hold('Q:2:1-0:')
+    await bare.hset(record(), 'lane', '@w')
+    await endFromOutside()
+    expect(await ttl()).toBeGreaterThan(40_000)
+  })
+
   test.each(['D:0::', 'T:1:1-0:'])('while it was held back (%s) lasts its time from then on', async (held) => {
     await hold(held)
     await endFromOutside()

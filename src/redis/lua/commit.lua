@@ -29,6 +29,12 @@ local now = string.format('%.0f', now_number)
 local function lasts(index, ttl)
   if redis.call('PTTL', index) < ttl then redis.call('PEXPIRE', index, string.format('%.0f', ttl)) end
 end
+-- True if an entry of the task may lie on a control stream or be with a worker. With the entry in the fence the task was
+-- handed over to the lane of another version; one for a single worker waits on the agenda then.
+local function awaits_entry(record, fence)
+  if string.find(fence, '^Q:%d+::$') or string.sub(fence, 1, 1) == 'R' then return true end
+  return string.find(fence, '^Q:') and not redis.call('HGET', record, 'lane')
+end
 -- A record's key ends with the message id, behind the hash tag.
 local function id_of(record)
   return string.match(record, '}:([^}]*)$')
@@ -130,7 +136,7 @@ for i = 1, #KEYS / 3 do
     elseif ending ~= '' then
       redis.call('HSET', record, 'fence', ending, 'written', last, 'finished_at', now,
         'end_id', id, unpack(ARGV, fields_at, fields_at + fields - 1))
-      if outside and (string.find(fence, '^Q:%d+:[^:]*:$') or string.sub(fence, 1, 1) == 'R') then
+      if outside and awaits_entry(record, fence) then
         redis.call('HSET', record, 'keep_ms', record_ttl)
       else
         redis.call('PEXPIRE', record, record_ttl)
