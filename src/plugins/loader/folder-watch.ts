@@ -16,7 +16,7 @@ export class FolderWatch implements AsyncDisposable {
     this.#roots = roots
   }
 
-  /** Resolves when no change is missed any more. */
+  /** Resolves when no change is missed any more; a little too soon if one of several roots cannot be watched. */
   static async on(
     roots: readonly string[],
     listeners: { readonly onChange: (file: string) => void; readonly onError: (error: unknown) => void },

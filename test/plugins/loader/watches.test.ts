@@ -1,0 +1,39 @@
+import { mkdir, mkdtemp, realpath, rm, symlink, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { expect, onTestFinished, test } from 'vitest'
+import { FileWatch } from '../../../src/cli/file-watch.ts'
+import { FolderWatch } from '../../../src/plugins/loader/folder-watch.ts'
+import { eventually } from './support.ts'
+
+/** A folder, and beside it a link to itself, which no look gets through (ELOOP). */
+async function places(): Promise<{ readonly folder: string; readonly loop: string }> {
+  const root = await realpath(await mkdtemp(join(tmpdir(), 'byclaw-watch-')))
+  onTestFinished(() => rm(root, { recursive: true, force: true }))
+  const [folder, loop] = [join(root, 'folder'), join(root, 'loop')]
+  await mkdir(folder)
+  await symlink('loop', loop)
+  return { folder, loop }
+}
+
+test('what cannot be watched is told, and the rest is watched all the same', async () => {
+  const { folder, loop } = await places()
+  const [heard, errors]: [string[], unknown[]] = [[], []]
+  await using _ = await FolderWatch.on([loop, folder], {
+    onChange: (file) => heard.push(file),
+    onError: (error) => errors.push(error),
+  })
+  expect(errors).toMatchObject([{ code: 'ELOOP' }])
+  // With an error beforehand it is ready too soon, so what is written first may be taken for what was there.
+  await eventually(async () => {
+    await writeFile(join(folder, 'a.ts'), crypto.randomUUID())
+    return heard.includes(join(folder, 'a.ts'))
+  })
+})
+
+test('a worker whose folder cannot be watched begins all the same, and is told', async () => {
+  const { loop } = await places()
+  const errors: unknown[] = []
+  await using _ = await FileWatch.on(loop, { onChange: () => undefined, onError: (error) => errors.push(error) })
+  expect(errors).toMatchObject([{ code: 'ELOOP' }])
+})
