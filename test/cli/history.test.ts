@@ -1,6 +1,8 @@
+import { Redis } from 'ioredis'
 import { expect, onTestFinished, test } from 'vitest'
 import { GatewayClient } from '../../src/client/client.ts'
 import { RedisHistory } from '../../src/history/redis.ts'
+import { Keys } from '../../src/redis/keys.ts'
 import { byclaw } from './support/program.ts'
 import { meetingPlace, startTalker } from './support/talker.ts'
 
@@ -45,6 +47,30 @@ test('a worker is told by a flag or a variable where its history is, and byclaw 
   expect(await client.getHistory('s-1')).toEqual([])
   const after = await byclaw(['history', 's-1'], { env })
   expect(after).toMatchObject({ code: 0, stdout: '', stderr: 'nothing is kept of this session\n' })
+})
+
+test('byclaw looks at what a session has queued through the group of its workers', async () => {
+  const place = meetingPlace()
+  const { REDIS_URL: url, BYAI_WORKER_KEY_PREFIX: keyPrefix } = place
+  const client = new GatewayClient({ redis: url, keyPrefix })
+  const redis = new Redis(url)
+  onTestFinished(async () => {
+    redis.disconnect()
+    await client.close()
+  })
+  const control = new Keys(keyPrefix).control('nobody')
+  for (const sessionId of ['s-1', 's-2']) {
+    await client.sendMessage({ targetAgentType: 'nobody', sessionId, content: 'hello' })
+  }
+  await redis.xgroup('CREATE', control, 'mine', '0')
+  const remove = (sessionId: string, env: object) =>
+    byclaw(['sessions', 'delete', sessionId, '--timeout-ms', '300', '--json'], { env: { ...place, ...env } })
+  const own = await remove('s-1', { BYAI_WORKER_CONSUMER_GROUP: 'mine' })
+  expect(JSON.parse(own.stdout)).toMatchObject({ success: true, left: 0 })
+  expect(await redis.xlen(control)).toBe(1)
+  const other = await remove('s-2', {})
+  expect(JSON.parse(other.stdout)).toMatchObject({ success: false, cancelled: 1, left: 1 })
+  expect(await redis.xlen(control)).toBe(1)
 })
 
 test('without a place byclaw says what to do', async () => {

@@ -1,19 +1,25 @@
 -- withdraw: takes an entry off a control stream that its group has not been handed yet.
 -- KEYS  1: control stream
 -- ARGV  1: group, 2: id of the entry
--- Answers 1 if it was taken off: then nobody has it, and nobody ever will.
+-- Answers 1 if it was taken off: then nobody has it, and nobody ever will. 0 also where other groups read the stream and
+-- that one does not, so that the name is wrong, and for an entry that is pending in any group.
 local function parts(id)
   local ms, sequence = string.match(id, '^(%d+)-(%d+)$')
   return tonumber(ms), tonumber(sequence)
 end
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
 local ms, sequence = parts(ARGV[2])
-for _, flat in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
+local groups = redis.call('XINFO', 'GROUPS', KEYS[1])
+local is_known = #groups == 0
+for _, flat in ipairs(groups) do
   local info = {}
   for at = 1, #flat, 2 do info[flat[at]] = flat[at + 1] end
   if info.name == ARGV[1] then
+    is_known = true
     local last_ms, last_sequence = parts(info['last-delivered-id'])
     if last_ms > ms or (last_ms == ms and last_sequence >= sequence) then return 0 end
   end
+  if #redis.call('XPENDING', KEYS[1], info.name, ARGV[2], ARGV[2], 1) > 0 then return 0 end
 end
+if not is_known then return 0 end
 return redis.call('XDEL', KEYS[1], ARGV[2])
