@@ -93,13 +93,12 @@ async function running(scene: Scene, task: TaskFacts): Promise<ExplanationDetail
   const delivery = await deliveryOf(tools, task)
   if (delivery === null) return { ...ref, state: 'stranded', agentType, status: 'RUNNING', isGuess: false }
   const worker = workerSign(scene, fence.owner)
+  const priority = task.lane ?? 'normal'
   return {
     ...{ ...ref, state: 'running', agentType, worker, startedAt, attempt: task.attempt, epoch: fence.epoch },
     ...{ runningMs: startedAt === null ? null : now - startedAt, idleMs: delivery.idleMs, cancel },
-    ...{
-      takeoverInMs: takeoverIn(worker, delivery),
-      workers: offering(scene, { capability: agentType, priority: task.lane ?? 'normal' }).length,
-    },
+    ...{ takeoverInMs: takeoverIn(worker, delivery), priority },
+    workers: offering(scene, { capability: agentType, priority }).length,
   }
 }
 

@@ -61,10 +61,10 @@ function nobodyServes(agentType: string, lane: LaneName): string {
     : `Worker '${workerId}' is not there, or does not offer '${agentType}': it waits for that very worker.`
 }
 
-function taken({ worker, idleMs, takeoverInMs, workers, agentType }: Of<'taken'>): string {
+function taken({ worker, idleMs, takeoverInMs, workers, agentType, priority }: Of<'taken'>): string {
   const who = `Worker ${named(worker)} was given it and has not begun it`
   if (takeoverInMs === null) return `${who} yet; the worker's last sign for it was ${span(idleMs)} ago.`
-  return `${who}; nothing was heard for ${span(idleMs)}. ${takeover(takeoverInMs, workers, agentType)}`
+  return `${who}; nothing was heard for ${span(idleMs)}. ${takeover(takeoverInMs, workers, nobodyServes(agentType, priority))}`
 }
 
 function heldBack({ status, version, dueInMs, dueAt, attempt, error }: Of<'held-back'>): string {
@@ -88,7 +88,7 @@ function stranded({ status, isGuess }: Of<'stranded'>): string {
 }
 
 function running(detail: Of<'running'>): string {
-  const { worker, runningMs, attempt, takeoverInMs, workers, idleMs, agentType, cancel } = detail
+  const { worker, runningMs, attempt, takeoverInMs, workers, idleMs, cancel } = detail
   const since = runningMs === null ? '' : ` for ${span(runningMs)}`
   const asked =
     cancel === null
@@ -96,7 +96,7 @@ function running(detail: Of<'running'>): string {
       : ` Its cancel was requested${cancel.requestedBy === '' ? '' : ` by ${cancel.requestedBy}`}${cancel.reason === '' ? '' : ` (${cancel.reason})`}: it will end CANCELLED.`
   if (takeoverInMs !== null) {
     const gone = worker.host === null ? 'is gone' : 'is silent'
-    return `Attempt ${attempt} began on worker ${named(worker)}, which ${gone}: its lease was renewed ${span(idleMs)} ago. ${takeover(takeoverInMs, workers, agentType)}${asked}`
+    return `Attempt ${attempt} began on worker ${named(worker)}, which ${gone}: its lease was renewed ${span(idleMs)} ago. ${takeover(takeoverInMs, workers, nobodyServes(detail.agentType, detail.priority))}${asked}`
   }
   return `It runs on worker ${named(worker)}${since}, attempt ${attempt}. Its lease was renewed ${span(idleMs)} ago${worker.leaseMs === null ? '' : ` and lasts ${span(worker.leaseMs)}`}.${asked}`
 }
@@ -110,8 +110,9 @@ function ended(detail: Of<'ended'>): string {
   return deadLetter === null ? text : `${text} ${buried(deadLetter)}`
 }
 
-function takeover(inMs: number, workers: number, agentType: string): string {
-  if (workers === 0) return `No live worker offers '${agentType}': it waits for one to start, which then takes it over.`
+/** @param nobody - What is said if no worker is there for it. */
+function takeover(inMs: number, workers: number, nobody: string): string {
+  if (workers === 0) return `${nobody.slice(0, -1)}, which then takes it over.`
   if (inMs > 0) return `Another worker takes it over in about ${span(inMs)}.`
   return 'A worker takes it over as soon as it has a free slot.'
 }

@@ -89,6 +89,8 @@ export type ExplanationDetail = TaskRef &
         readonly idleMs: number
         /** Null: its worker keeps it. */
         readonly takeoverInMs: number | null
+        /** The lane on which its entry lies; `@` and a worker's id if it is for that worker only. */
+        readonly priority: LaneName
         /** Live workers that could take it over. */
         readonly workers: number
         readonly cancel: CancelRequest | null

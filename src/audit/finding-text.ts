@@ -1,4 +1,4 @@
-import type { LaneName } from '../redis/keys.ts'
+import { type LaneName, workerOfLane } from '../redis/keys.ts'
 import { span } from '../util/span.ts'
 import type { FindingDetail, FindingKind, Severity } from './finding.ts'
 import { laneText } from './lane-text.ts'
@@ -137,13 +137,7 @@ function describeAcked(entry: string, why: 'ended' | 'stale' | 'unknown-task' | 
 function describeStream(detail: FindingDetail & { kind: 'no-worker' | 'foreign-group' | 'idle-consumer' }) {
   switch (detail.kind) {
     case 'no-worker':
-      return {
-        text: `${detail.waiting} ${detail.waiting === 1 ? 'task waits' : 'tasks wait'} on ${lane(detail)}, the oldest for ${span(detail.oldestMs)}, and no live worker offers '${detail.capability}'${detail.version === undefined ? '' : ` and goes on with tasks of version '${detail.version}'`}.`,
-        remedy:
-          detail.version === undefined
-            ? 'Start a worker; nothing is lost meanwhile.'
-            : 'Start a worker of that version, or one that declares it compatible; or cancel the tasks. Nothing is lost meanwhile.',
-      }
+      return describeDemand(detail)
     case 'foreign-group':
       return {
         text: `The stream of ${lane(detail)} has a second consumer group, '${detail.group}', with ${detail.pending} pending. Every group gets every task, so tasks may run twice, and what one group acks and deletes is missing in the other.`,
@@ -155,6 +149,29 @@ function describeStream(detail: FindingDetail & { kind: 'no-worker' | 'foreign-g
         text: `Consumer ${detail.consumer} of ${lane(detail)} owns nothing, its worker is gone, and it has been silent for ${span(detail.idleMs)}. Workers that come and go under new names fill the group with such consumers.`,
         remedy: 'Fix removes it.',
       }
+  }
+}
+
+function describeDemand(detail: FindingDetail & { kind: 'no-worker' }) {
+  const { capability, priority, version, waiting, oldestMs } = detail
+  const text = `${waiting} ${waiting === 1 ? 'task waits' : 'tasks wait'} on ${lane(detail)}, the oldest for ${span(oldestMs)}, and`
+  const only = workerOfLane(priority)
+  if (only !== undefined) {
+    return {
+      text: `${text} that worker is not there, or does not offer '${capability}'.`,
+      remedy: `Start worker '${only}', under that very id; nothing is lost meanwhile. Or cancel the tasks.`,
+    }
+  }
+  if (version === undefined) {
+    return {
+      text: `${text} no live worker offers '${capability}'.`,
+      remedy: 'Start a worker; nothing is lost meanwhile.',
+    }
+  }
+  return {
+    text: `${text} no live worker offers '${capability}' and goes on with tasks of version '${version}'.`,
+    remedy:
+      'Start a worker of that version, or one that declares it compatible; or cancel the tasks. Nothing is lost meanwhile.',
   }
 }
 

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import type { Explanation } from '../../src/audit/explanation.ts'
-import { Gate } from '../worker/harness.ts'
-import { Ward } from './harness.ts'
+import { envelope, Gate } from '../worker/harness.ts'
+import { GROUP, Ward } from './harness.ts'
 
 const REF = { sessionId: 's', messageId: 'm' }
 
@@ -140,6 +140,26 @@ test('its worker is gone, or silent', async () => {
   expect((await explain('n')).text).toMatch(
     /which is silent: .* A worker takes it over as soon as it has a free slot\.$/,
   )
+})
+
+test('it is for one worker only, which is gone: no other takes it over', async () => {
+  const { ward, explain } = open()
+  await ward.alive('other')
+  const lane = ward.keys.control('agent', '@only')
+  await ward.redis.xgroup('CREATE', lane, GROUP, '0', 'MKSTREAM')
+  const ids: string[] = []
+  for (const messageId of ['m', 'n']) {
+    ids.push((await ward.redis.xadd(lane, '*', 'data', envelope(messageId, 's'))) as string)
+  }
+  await ward.redis.xreadgroup('GROUP', GROUP, 'only', 'STREAMS', lane, '>')
+  await ward.redis.xclaim(lane, GROUP, 'only', 0, ...ids, 'IDLE', 60_000, 'JUSTID')
+  await ward.record('m', `R:1:${ids[0]}:only`, { lane: '@only' })
+  await ward.record('n', 'Q:0::', { lane: '@only' })
+  const text = expect.stringMatching(
+    /Worker 'only' is not there, or does not offer 'agent': it waits for that very worker, which then takes it over\.$/,
+  )
+  expect(await explain('m')).toMatchObject({ state: 'running', priority: '@only', workers: 0, text })
+  expect(await explain('n')).toMatchObject({ state: 'taken', priority: '@only', workers: 0, text })
 })
 
 test('nothing will move it', async () => {

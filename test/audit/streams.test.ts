@@ -158,6 +158,20 @@ test('tasks that wait for another version than those that live are told, with th
   expect(finding).toMatchObject({ kind: 'no-worker', version: 'v1', text: expect.stringContaining("version 'v1'") })
 })
 
+test('tasks that are for one worker only are told with its name, though others offer the capability', async () => {
+  const ward = new Ward()
+  await ward.alive('w')
+  const lane = ward.keys.control('agent', '@only')
+  await ward.redis.xgroup('CREATE', lane, GROUP, '0', 'MKSTREAM')
+  await ward.redis.xadd(lane, `${Date.now() - 120_000}-1`, 'data', envelope('m', 's'))
+  expect(await ward.findings()).toMatchObject([
+    {
+      ...{ kind: 'no-worker', priority: '@only', remedy: expect.stringContaining("Start worker 'only'") },
+      text: expect.stringMatching(/only for worker 'only'.* that worker is not there, or does not offer 'agent'\.$/),
+    },
+  ])
+})
+
 test('long streams are walked to their end, large entries and pending ones included', async () => {
   const ward = new Ward()
   await ward.alive('w')
