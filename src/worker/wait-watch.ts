@@ -78,7 +78,7 @@ export class WaitWatch extends Service {
   }
 }
 
-async function inParts<Item>(items: readonly Item[], run: (item: Item) => Promise<void>): Promise<void> {
+async function inParts<Item>(items: readonly Item[], run: (item: Item) => Promise<unknown>): Promise<void> {
   for (let from = 0; from < items.length; from += AT_A_TIME) {
     await Promise.all(items.slice(from, from + AT_A_TIME).map(run))
   }

@@ -29,6 +29,9 @@ import { type WaitKind, Waits } from './waits.ts'
 /** How long the callbacks of `onSuspend` may take in all, in ms. */
 const CALLBACK_MS = 2_000
 
+/** The pause before a read that failed is tried again, in ms. */
+const LOOK_AGAIN_MS = 200
+
 /** What the durable operations of a worker share. */
 export interface DurableResources {
   readonly journals: Journals
@@ -223,15 +226,34 @@ export class DurableTask implements WaitingTask {
     throw this.#refused(answer)
   }
 
-  /** Records a result of this task's own; answers the one that is recorded. */
+  /** Records a result of this task's own; answers the one that is recorded, when those that came before it are handed over. */
   async close(op: Operation, value: unknown): Promise<RecordedResult> {
+    const result = await this.#record(op, value)
+    const { order } = result
+    // The operations that are waited for may have results of which this process has not heard.
+    const hasGap = order > this.#newest + 1 && this.#waits.all.length > 0
+    if (!hasGap && !this.#waits.isBehind(order)) {
+      this.#newest = Math.max(this.#newest, order)
+      return result
+    }
+    this.#waits.announce(op.key, order)
+    try {
+      if (hasGap) await this.#lookBack()
+      this.#newest = Math.max(this.#newest, order)
+      await this.#waits.turn(order)
+    } finally {
+      this.#waits.forget(op.key)
+    }
+    return result
+  }
+
+  async #record(op: Operation, value: unknown): Promise<RecordedResult> {
     const { emitter, ref } = this
     const entry = op.entry === undefined ? op.json : ''
     // Of a large result a replay first knows all but the value itself.
     const short = isObject(value) ? JSON.stringify({ ...value, v: undefined }) : 'null'
     const note = { op: op.key, entry, result: JSON.stringify(value ?? null), short, sum: emitter.sum(), ...ref }
     const result = parseResult(this.noted(await this.resources.journals.close(note)))
-    this.#newest = Math.max(this.#newest, result.order)
     // Nobody else can have written one, so what lies elsewhere is this.
     return result.isElsewhere ? { ...result, value: JSON.parse(note.result), isElsewhere: false } : result
   }
@@ -261,8 +283,8 @@ export class DurableTask implements WaitingTask {
     this.#waits.hear(op, text)
   }
 
-  /** Reads what has come of all that is waited for, and hands it over in the order in which it came. */
-  async look(): Promise<void> {
+  /** Reads what has come of all that is waited for, and hands it over in the order in which it came; false if it cannot. */
+  async look(): Promise<boolean> {
     try {
       const results = await this.resources.journals.results(this.ref, this.#waits.all)
       const sorted = [...results].sort(([, a], [, b]) => parseInt(a, 10) - parseInt(b, 10))
@@ -270,9 +292,16 @@ export class DurableTask implements WaitingTask {
         this.#newest = Math.max(this.#newest, parseInt(text, 10))
         if (!this.#isOver) this.#waits.hear(op, text)
       }
+      return true
     } catch (error) {
       this.logger.warn({ reason: errorMessage(error) }, 'what a task waits for could not be read, looking again later')
+      return false
     }
+  }
+
+  /** Looks until that has worked: what is found came before something that is to be handed over. */
+  async #lookBack(): Promise<void> {
+    while (!(await this.look()) && !this.#isOver) await sleep(LOOK_AGAIN_MS)
   }
 
   /** For how long the task has waited, in ms; 0 if it does not, or does something else as well. */
@@ -327,7 +356,9 @@ export class DurableTask implements WaitingTask {
     if (this.#noted.versions === versions) return
     const key = versionsKey(this.#noted.next)
     const json = JSON.stringify({ k: 'plugins', m: '', h: '', a: '' })
-    await this.close({ key, entry: undefined, result: undefined, json }, versions)
+    const { order } = await this.#record({ key, entry: undefined, result: undefined, json }, versions)
+    // The handler does not see this one, so it is behind nothing; a gap before it stays one.
+    if (order === this.#newest + 1) this.#newest = order
     this.#noted = { versions, next: this.#noted.next + 1 }
   }
 

@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { parseResult, type RecordedResult } from '../../store/recorded-result.ts'
 import { type Deferred, deferred } from '../../util/deferred.ts'
 import type { Seat } from './seat.ts'
@@ -13,7 +14,8 @@ interface Wait {
 
 /**
  * The results for which one task waits in memory. While there is at least one the task holds no seat; the last one that
- * comes takes a seat again before it is handed over.
+ * comes takes a seat again before it is handed over. None is handed over before those that came earlier: on a replay they
+ * would be, and `Promise.race` would find another winner.
  */
 export class Waits {
   readonly #seat: Seat
@@ -21,6 +23,9 @@ export class Waits {
   /** Results that came before anybody waited for them. */
   readonly #early = new Map<string, RecordedResult>()
   readonly #expected = new Set<string>()
+  /** The orders of the results that have come and are not handed over yet, by their operations. */
+  readonly #due = new Map<string, number>()
+  #handedOver: Deferred<void> | undefined
   #waiting = 0
 
   constructor(seat: Seat) {
@@ -61,13 +66,42 @@ export class Waits {
   forget(op: string): void {
     this.#expected.delete(op)
     this.#early.delete(op)
+    this.#settle(op)
   }
 
-  /** Waits for a result that was expected. */
+  /** True if a result that came before the one of this order is not handed over yet. */
+  isBehind(order: number): boolean {
+    for (const due of this.#due.values()) if (due < order) return true
+    return false
+  }
+
+  /** A result that nobody waited for has come, until it is forgotten: later ones are behind it. */
+  announce(op: string, order: number): void {
+    this.#due.set(op, order)
+  }
+
+  /**
+   * Resolves when all results that came before the one of this order are with the handler. They depend on the seat, and so
+   * on other tasks, but on nothing that this one still does: it has no seat while it waits.
+   */
+  async turn(order: number): Promise<void> {
+    if (!this.isBehind(order)) return
+    do {
+      this.#handedOver ??= deferred()
+      await this.#handedOver.promise
+      await nextTurn()
+    } while (this.isBehind(order))
+  }
+
+  /** Waits for a result that was expected; its operation is to be forgotten when it is handed over. */
   async result(op: string, kind: WaitKind): Promise<RecordedResult> {
-    const early = this.#early.get(op)
-    this.forget(op)
-    if (early !== undefined) return early
+    const result = this.#early.get(op) ?? (await this.#wait(op, kind))
+    if (this.isBehind(result.order)) await this.turn(result.order)
+    return result
+  }
+
+  async #wait(op: string, kind: WaitKind): Promise<RecordedResult> {
+    this.#expected.delete(op)
     const came = deferred<RecordedResult>()
     this.#waits.set(op, { kind, since: performance.now(), came })
     this.#waiting += 1
@@ -84,10 +118,14 @@ export class Waits {
   hear(op: string, text: string): void {
     const wait = this.#waits.get(op)
     if (wait !== undefined) {
+      const result = parseResult(text)
       this.#waits.delete(op)
-      wait.came.resolve(parseResult(text))
-    } else if (this.#expected.has(op)) {
-      this.#early.set(op, parseResult(text))
+      this.#due.set(op, result.order)
+      wait.came.resolve(result)
+    } else if (this.#expected.delete(op)) {
+      const result = parseResult(text)
+      this.#due.set(op, result.order)
+      this.#early.set(op, result)
     }
   }
 
@@ -106,5 +144,13 @@ export class Waits {
     this.#waits.clear()
     this.#early.clear()
     this.#expected.clear()
+    this.#due.clear()
+    this.#settle('')
+  }
+
+  #settle(op: string): void {
+    this.#due.delete(op)
+    this.#handedOver?.resolve()
+    this.#handedOver = undefined
   }
 }

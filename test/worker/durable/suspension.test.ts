@@ -287,6 +287,62 @@ describe('a race', () => {
     expect(winners.length).toBeGreaterThan(1)
     expect(new Set(winners)).toEqual(new Set(['fast']))
   })
+
+  test('of a call and a step ends as a replay sees it, although the answer waits for a free slot', async () => {
+    const house = new House()
+    const winners: string[] = []
+    const work = { maxConcurrency: 1, suspendAfterMs: 0 }
+    await house.work(
+      async (_, context) => {
+        if (context.agentType === 'filler') return pause(1_000)
+        const winner = await Promise.race([
+          context.callAgent({ targetAgentType: 'child', content: 'x' }).then(() => 'call'),
+          context.step('short', () => pause(300).then(() => 'step')),
+        ])
+        winners.push(winner)
+        await context.callAgent({ targetAgentType: winner === 'call' ? 'x' : 'y', content: 'x' })
+        return winner
+      },
+      { ...work, capabilities: ['agent', 'filler'] },
+    )
+    await house.work((_, { agentType }) => pause(agentType === 'child' ? 100 : 500), {
+      capabilities: ['child', 'x', 'y'],
+    })
+    const client = house.client()
+    await client.sendMessage(send)
+    await client.sendMessage({ ...send, messageId: 'filler', targetAgentType: 'filler' })
+    expect((await client.result({ ...send, timeoutMs: 20_000 })).data).toBe('call')
+    expect(winners.length).toBeGreaterThan(1)
+    expect(new Set(winners)).toEqual(new Set(['call']))
+  })
+
+  test('of a call and a step ends as a replay sees it, although the news of the answer is late', async () => {
+    const house = new House()
+    const winners: string[] = []
+    await house.work(
+      async (_, context) => {
+        const answer = context.callAgent({ targetAgentType: 'child', content: 'x' }).then(() => 'call')
+        const step = context.step('short', async () => {
+          // The answer is recorded, but this worker has not been told.
+          const fields = await house.redis.hgetall(house.keys.task('s', 'm'))
+          const op = '/call:child#0'
+          const result = JSON.stringify({ s: 'C', r: '"told"' })
+          await house.redis.hset(fields.journal as string, { [`=${op}`]: `1 1 ${result}`, n: '1' })
+          return 'step'
+        })
+        winners.push(await Promise.race([answer, step]))
+        await context.callAgent({ targetAgentType: 'last', content: 'x' })
+        return winners.at(-1)
+      },
+      { suspendAfterMs: 50 },
+    )
+    const client = house.client()
+    await client.sendMessage(send)
+    await waitFor(async () => (await client.getTask(send))?.status === 'WAITING_AGENT')
+    await house.work(() => 'done', { capabilities: ['last'] })
+    expect((await client.result({ ...send, timeoutMs: 20_000 })).data).toBe('call')
+    expect(winners).toEqual(['call', 'call'])
+  })
 })
 
 describe('sleep', () => {
