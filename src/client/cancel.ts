@@ -12,8 +12,7 @@ export interface CancelOptions {
   readonly requestedBy?: string
   /**
    * `graceful` (default): the handler's signal aborts, and the task ends when the handler does, at the latest after the
-   * worker's `cancelGraceMs`. `force`: the task ends at
-   * once, and whatever its handler still writes is refused.
+   * worker's `cancelGraceMs`. `force`: the task ends at once, and whatever its handler still writes is refused.
    */
   readonly mode?: CancelMode
 }

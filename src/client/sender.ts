@@ -101,17 +101,18 @@ export class Sender {
     const { header, targetMessageId, reason, requestedBy, cancelMode: mode } = command
     const { messageId, traceId, sessionId } = header
     const about = { messageId, traceId, timestamp: Date.now() }
+    let checked: ReturnType<typeof checkCancel>
     try {
-      const { ref, wish } = checkCancel({ sessionId, messageId: targetMessageId, reason, requestedBy, mode })
-      const status = await this.#canceller.cancel(ref, wish)
-      if (status === 'CANCELLED' || status === 'CANCEL_REQUESTED') return { success: true, status, ...about }
-      const fault = status === 'NOT_FOUND' ? 'there is no such task' : 'the task had its end before'
-      throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'targetMessageId', value: targetMessageId, reason: fault })
+      checked = checkCancel({ sessionId, messageId: targetMessageId, reason, requestedBy, mode })
     } catch (error) {
-      if (error instanceof GatewayError && error.code === 'GW_INVALID_ARGUMENT')
-        return refused('REJECTED', error, about)
+      if (error instanceof GatewayError) return refused('REJECTED', error, about)
       throw error
     }
+    const status = await this.#canceller.cancel(checked.ref, checked.wish)
+    if (status === 'CANCELLED' || status === 'CANCEL_REQUESTED') return { success: true, status, ...about }
+    const fault = status === 'NOT_FOUND' ? 'there is no such task' : 'the task had its end before'
+    const details = { field: 'targetMessageId', value: targetMessageId, reason: fault }
+    return refused('REJECTED', new GatewayError('GW_INVALID_ARGUMENT', details), about)
   }
 
   async #sendReplicated(command: GatewayCommand, options: DispatchOptions, wanted: number): Promise<SendAnswer> {

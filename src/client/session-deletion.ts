@@ -27,7 +27,7 @@ export interface DeleteSessionOptions {
 
 /** What became of a session that was to be deleted. */
 export interface DeleteSessionAnswer {
-  /** True if nothing is left; else delete again later. */
+  /** True if nothing is left; what is goes by itself when a worker takes it over. */
   readonly success: boolean
   /** Tasks whose records are gone. */
   readonly tasks: number

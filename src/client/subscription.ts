@@ -50,7 +50,7 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
   #isOpen = false
   #isLooking = false
   #ended = false
-  /** Why the session could not be heard. */
+  /** Why it has ended, until somebody is told. */
   #failure: unknown
   readonly #closed = deferred()
   readonly #away = new AbortController()
@@ -226,7 +226,8 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
 
   async #bear(error: unknown): Promise<void> {
     if (!this.#follow || !isAway(error)) {
-      this.#callers.shift()?.reject(error)
+      // A push may have served all who waited: then the next one is told.
+      if (!this.#ended) this.#failure = error
       this.#end()
       return
     }
@@ -299,6 +300,7 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
     for (const caller of this.#callers.splice(0)) {
       if (this.#failure === undefined) caller.resolve({ done: true, value: undefined })
       else caller.reject(this.#failure)
+      this.#failure = undefined
     }
   }
 }

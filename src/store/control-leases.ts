@@ -52,6 +52,22 @@ export class ControlLeases {
     return lost
   }
 
+  /** Renews the leases on entries of whatever streams; answers those that this consumer does not own any more. */
+  async renewAll(entries: readonly TakenEntry[]): Promise<ReadonlySet<TakenEntry>> {
+    const streams = [...new Set(entries.map(({ stream }) => stream))]
+    const lost = streams.map(async (stream) => {
+      const own = entries.filter((entry) => entry.stream === stream)
+      const ids = new Set(
+        await this.renew(
+          stream.key,
+          own.map(({ id }) => id),
+        ),
+      )
+      return own.filter(({ id }) => ids.has(id))
+    })
+    return new Set((await Promise.all(lost)).flat())
+  }
+
   /**
    * Takes over at most `count` entries whose lease ran out at least `idleMs` after its last renewal; those of one slot
    * (on one Redis: all) in one call.

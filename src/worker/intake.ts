@@ -258,11 +258,7 @@ export class Intake extends Service {
     const lateMs = performance.now() - this.#leaseMs * LATE_SHARE
     const late = entries.filter(({ askedAt }) => askedAt < lateMs)
     if (late.length === 0) return entries
-    const streams = [...new Set(late.map(({ stream }) => stream))]
-    const lost = await Promise.all(
-      streams.map((stream) => this.#renew(late.filter((entry) => entry.stream === stream))),
-    )
-    const gone = new Set(lost.flat())
+    const gone = await this.#leases.renewAll(late)
     if (gone.size === 0) return entries
     const ids = [...gone].map(({ stream, id }) => `${stream.key} ${id}`)
     this.#logger.info({ entries: ids }, 'what was taken was heard of too late: others have it')
@@ -272,14 +268,6 @@ export class Intake extends Service {
       this.#slots.close()
     }
     return entries.filter((entry) => !gone.has(entry))
-  }
-
-  /** Renews the leases of entries of one stream; answers those that others have. */
-  async #renew(entries: readonly TakenEntry[]): Promise<TakenEntry[]> {
-    const { key } = (entries[0] as TakenEntry).stream
-    const ids = entries.map(({ id }) => id)
-    const lost = new Set(await this.#leases.renew(key, ids))
-    return entries.filter(({ id }) => lost.has(id))
   }
 
   /**

@@ -372,6 +372,34 @@ describe('what it gives', () => {
     expect(events).toEqual([expect.objectContaining({ type: 'done', status: 'COMPLETED', messageId: 'm' })])
   })
 
+  test('or the failure of a look, also where a push came first and nobody waits any more', async () => {
+    const house = new House()
+    const { client } = await talkative(house)
+    const connections = new RedisConnections(resolveRedisOption(house.url), house.logger)
+    onTestFinished(() => connections.close())
+    const commands = connections.client('prompt')
+    const failing = deferred()
+    class FailingReader extends DataReader {
+      override async page(): ReturnType<DataReader['page']> {
+        await failing.promise
+        throw new Error('no page')
+      }
+    }
+    const reader = new FailingReader(commands, house.keys)
+    const feeds = new SessionFeeds(connections, reader, house.logger)
+    onTestFinished(() => feeds.close())
+    const records = new TaskRecords(commands, house.keys)
+    const subscription = new Subscription({ feeds, reader, records }, 's', { after: '0' })
+    await subscription.opened()
+    const first = subscription.next()
+    await say(client, 1, 'm')
+    expect(inShort((await first).value as SessionEvent)).toBe('0')
+    failing.resolve()
+    await subscription.ended
+    await expect(subscription.next()).rejects.toThrow('no page')
+    expect(await subscription.next()).toEqual({ done: true, value: undefined })
+  })
+
   test('one done, also when it arrives while the record is looked at', async () => {
     const house = new House()
     const { client, gate } = await talkative(house)

@@ -31,7 +31,7 @@ async function remove(desk: Desk, options: DeleteOptions, [session = '']: readon
   const { success, tasks, cancelled, left, history } = answer
   if (json) desk.print(JSON.stringify(answer))
   else desk.print(`deleted ${tasks} ${tasks === 1 ? 'task' : 'tasks'}, ${cancelled} of them cancelled`)
-  if (left > 0) desk.remark(`workers have not let go of ${left}: delete again later`)
+  if (left > 0) desk.remark(`workers have not let go of ${left}: the rest of that goes when one takes it over`)
   if (history === 'NOT_CONFIGURED')
     desk.remark('messages that workers keep elsewhere are still there: see --history-url')
   return success ? 0 : EXIT.failure

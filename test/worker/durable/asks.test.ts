@@ -24,6 +24,13 @@ async function asking(
   return { house, client, question }
 }
 
+/** Answers the one question there is, and sees the task end with that. */
+async function sayYes(client: ReturnType<House['client']>): Promise<void> {
+  const [question] = await client.pendingAsks('s')
+  await client.reply({ ...ref, askId: question?.askId ?? '', content: 'yes' })
+  expect((await client.result({ ...ref, timeoutMs: 10_000 })).data).toBe('yes')
+}
+
 describe('askUser', () => {
   test.each([
     ['in memory', 30_000, 'RUNNING'],
@@ -246,9 +253,7 @@ describe('a question that waits for its answer', () => {
       return task?.attempt === 2 && task.status === 'WAITING_USER'
     })
     expect(await view()).toMatchObject({ text: 'Well: ', asks: [{ prompt: 'Well?' }] })
-    const [question] = await client.pendingAsks('s')
-    await client.reply({ ...ref, askId: question?.askId ?? '', content: 'yes' })
-    expect((await client.result({ ...ref, timeoutMs: 10_000 })).data).toBe('yes')
+    await sayYes(client)
     expect((await view())?.asks).toHaveLength(1)
   })
 
@@ -269,9 +274,7 @@ describe('a question that waits for its answer', () => {
     await first.stop()
     await house.work(handle, { workerId: 'w-2' })
     await waitFor(async () => (await client.getTask(ref))?.workerId === 'w-2')
-    const [question] = await client.pendingAsks('s')
-    await client.reply({ ...ref, askId: question?.askId ?? '', content: 'yes' })
-    expect((await client.result({ ...ref, timeoutMs: 10_000 })).data).toBe('yes')
+    await sayYes(client)
     const types = (await rawEvents(house, 's')).map(({ event_type: type }) => type)
     expect(types).toEqual(['chunk', 'ask_user', 'done'])
     gate.open()
