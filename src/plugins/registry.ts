@@ -120,18 +120,19 @@ export class PluginRegistry implements Plugins, PluginSource {
   /** @param replaces - The id of the plugin that it takes the place of, if that is there. */
   async #take(plugin: PluginDefinition, origin: PluginOrigin, replaces: string | undefined): Promise<PluginChange> {
     const old = this.#plugins.find(({ pluginId }) => pluginId === replaces)
+    const rest = this.#plugins.filter((other) => other !== old)
     let next: LoadedPlugin
     try {
       if (this.#isClosed) throw new GatewayError('GW_CLOSED', { what: 'worker' })
       const place = old?.place ?? this.#places++
       next = new LoadedPlugin(plugin, { origin, place, logger: this.#logger })
+      // Before it registers: one that never did is not unloaded either, and may be the very object that is there.
+      requireFree(next.pluginId, rest)
     } catch (error) {
       return toRefused(plugin?.manifest?.pluginId ?? replaces ?? '?', error)
     }
     const { pluginId, version } = next
     try {
-      const rest = this.#plugins.filter((other) => other !== old)
-      if (rest.some((other) => other.pluginId === pluginId)) throw refusal(pluginId, 'one of that id is there already')
       await next.register(this.#worker)
       this.#checkTools(next)
       const snapshot = new PluginSnapshot([...rest, next].sort(byPriority), this.#building)
@@ -185,6 +186,10 @@ export class PluginRegistry implements Plugins, PluginSource {
 /** The highest first; of equal ones the first that came. */
 function byPriority(a: LoadedPlugin, b: LoadedPlugin): number {
   return b.manifest.priority - a.manifest.priority || a.place - b.place
+}
+
+function requireFree(pluginId: string, others: readonly LoadedPlugin[]): void {
+  if (others.some((other) => other.pluginId === pluginId)) throw refusal(pluginId, 'one of that id is there already')
 }
 
 function toRefused(pluginId: unknown, error: unknown): PluginChange {

@@ -238,3 +238,14 @@ describe('a plugin is refused, and what was there stays', () => {
     expect(registry.list().map(({ tools: names }) => names)).toEqual([['t']])
   })
 })
+
+test('the very object that is there, added again, is refused and not unloaded', async () => {
+  const { registry } = openRegistry()
+  const unloads: string[] = []
+  const once = make('once', { onUnload: ({ reason }) => void unloads.push(reason) })
+  expect(await registry.add(once)).toMatchObject({ status: 'added' })
+  expect(await registry.add(once)).toMatchObject({ status: 'refused' })
+  expect(unloads).toEqual([])
+  await registry.close()
+  expect(unloads).toHaveLength(1)
+})
