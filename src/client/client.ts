@@ -270,7 +270,7 @@ export class GatewayClient implements AsyncDisposable {
     return this.#stores.trees.read(checkRef({ sessionId, messageId }))
   }
 
-  /** Tasks, oldest first. */
+  /** Tasks, oldest first; those of one ms by their ids, which is as they were sent where the sender left ids to us. */
   async listTasks(options: ListTasksOptions = {}): Promise<TaskInfo[]> {
     this.#requireOpen()
     requireObject('the options', options)

@@ -52,10 +52,27 @@ function checked(field: string, value: unknown, fault: string | null): string {
   return value as string
 }
 
-/** A new message id with full entropy; never from a counter in Redis, which a failover could set back. */
+/**
+ * A new message id: a UUID of version 7, so that those of one process sort as they were made, also within one ms. Its
+ * entropy is 62 bits beside the time; no counter in Redis, which a failover could set back.
+ */
 export function newMessageId(): string {
-  return `msg-${randomUUID()}`
+  const now = Date.now()
+  if (now > lastMs) {
+    lastMs = now
+    countOfMs = 0
+  } else if (++countOfMs > 0xfff) {
+    lastMs++
+    countOfMs = 0
+  }
+  const time = lastMs.toString(16).padStart(12, '0')
+  const count = countOfMs.toString(16).padStart(3, '0')
+  return `msg-${time.slice(0, 8)}-${time.slice(8)}-7${count}${randomUUID().slice(18)}`
 }
+
+// The counter of RFC 9562, 6.2, method 1: 12 bits beside the ms; what is over goes to the next ms.
+let lastMs = 0
+let countOfMs = 0
 
 /** A new trace id: 32 hex digits, the form of W3C Trace Context. */
 export function newTraceId(): string {

@@ -263,7 +263,9 @@ export class TaskRecords {
 
   async #load(refs: readonly TaskRef[]): Promise<TaskInfo[]> {
     const tasks = await Promise.all(refs.map((ref) => this.get(ref)))
-    return tasks.filter((task) => task !== null).sort((a, b) => a.createdAt - b.createdAt)
+    return tasks
+      .filter((task) => task !== null)
+      .sort((a, b) => a.createdAt - b.createdAt || (a.messageId < b.messageId ? -1 : 1))
   }
 
   async #fields(ref: TaskRef): Promise<Map<string, string> | null> {

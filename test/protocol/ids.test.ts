@@ -53,6 +53,15 @@ describe('ids', () => {
   })
 })
 
+test('new message ids sort as they were made, however many in a ms, and tell the time', () => {
+  const before = Date.now()
+  const ids = Array.from({ length: 20_000 }, newMessageId)
+  expect([...ids].sort()).toEqual(ids)
+  const made = Number.parseInt((ids[0] as string).slice(4).replaceAll('-', '').slice(0, 12), 16)
+  expect(made).toBeGreaterThanOrEqual(before)
+  for (const id of ids) expect(id).toMatch(/^msg-[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/)
+})
+
 test('new ids are valid and never the same', () => {
   const messages = Array.from({ length: 1000 }, newMessageId)
   expect(new Set(messages).size).toBe(1000)
