@@ -63,7 +63,7 @@ export class Stages {
 
   async #lay(stage: Stage, waitMs: number): Promise<Stage> {
     const texts = stage.items.map(({ data }) => data)
-    await this.#redis.script('stage', [stage.key], [waitMs + AHEAD_AGAIN_MS, ...texts])
+    await this.#redis.script('stage', [stage.key, roomOf(stage)], [waitMs + AHEAD_AGAIN_MS, stage.turn, ...texts])
     return stage
   }
 
@@ -71,15 +71,21 @@ export class Stages {
    * Puts a stage on its stream, not before it is due by the clock of the server; false if the stage was gone, be it that an
    * answer was lost: who writes its tasks by themselves then may write them twice.
    */
-  async open({ key, stream, turn, dueAt }: Stage): Promise<boolean> {
+  async open(stage: Stage): Promise<boolean> {
+    const keys = [stage.key, roomOf(stage), stage.stream]
     for (let waits = 0; ; waits += 1) {
       // A timer may be early by a part of a millisecond.
-      const at = waits < MOST_WAITS ? dueAt : 0
-      const [leftMs, count] = await this.#redis.script<[number, number]>('unstage', [key, stream], [at, turn])
+      const at = waits < MOST_WAITS ? stage.dueAt : 0
+      const [leftMs, count] = await this.#redis.script<[number, number]>('unstage', keys, [at, stage.turn])
       if (leftMs <= 0) return count > 0
       await sleep(Math.min(leftMs, LONGEST_WAIT_MS))
     }
   }
+}
+
+/** Key of the memory that is kept for a stage's entries, in the slot of their stream. */
+function roomOf({ key }: Stage): string {
+  return `${key}:room`
 }
 
 function inParts(items: readonly ReadyItem[]): ReadyItem[][] {

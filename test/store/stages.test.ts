@@ -27,13 +27,14 @@ describe('a stage', () => {
     const laid = await stages.layDown(taken)
     expect(laid.map(({ items }) => items.length)).toEqual([500, 500, 200])
     expect(await bare.exists(stream)).toBe(0)
-    for (const { key } of laid) expect(await bare.pttl(key)).toBeGreaterThan(0)
+    const kept = laid.flatMap(({ key }) => [key, `${key}:room`])
+    for (const key of kept) expect(await bare.pttl(key)).toBeGreaterThan(0)
     // Opened side by side they come as their servers let them; each by itself is in order.
     for (const stage of laid) expect(await stages.open(stage)).toBe(true)
     const entries = await bare.xrange(stream, '-', '+')
     expect(entries.map(([, fields]) => fields)).toEqual(taken.map((_, i) => ['data', `{"n":${i}}`, 'turn', '0']))
     expect(Number(entries[0]?.[0].split('-')[0])).toBeGreaterThanOrEqual(taken[0]?.dueAt ?? Number.NaN)
-    expect(await bare.exists(...laid.map(({ key }) => key))).toBe(0)
+    expect(await bare.exists(...kept)).toBe(0)
   })
 
   test('that is gone, or was opened before, puts nothing on the stream and says so', async () => {
