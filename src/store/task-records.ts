@@ -263,9 +263,7 @@ export class TaskRecords {
 
   async #load(refs: readonly TaskRef[]): Promise<TaskInfo[]> {
     const tasks = await Promise.all(refs.map((ref) => this.get(ref)))
-    return tasks
-      .filter((task) => task !== null)
-      .sort((a, b) => a.createdAt - b.createdAt || (a.messageId < b.messageId ? -1 : 1))
+    return tasks.filter((task) => task !== null).sort(bySending)
   }
 
   async #fields(ref: TaskRef): Promise<Map<string, string> | null> {
@@ -289,6 +287,11 @@ export class TaskRecords {
   #key(ref: TaskRef): string {
     return this.#keys.task(ref.sessionId, ref.messageId)
   }
+}
+
+/** Orders tasks as they were sent; those of one ms by their ids. */
+export function bySending(a: TaskInfo, b: TaskInfo): number {
+  return a.createdAt - b.createdAt || (a.messageId < b.messageId ? -1 : 1)
 }
 
 /** How the script `make` is told of a task's times and lane. */

@@ -3,7 +3,7 @@ import type { TaskRef } from '../protocol/ids.ts'
 import { parseJson } from '../protocol/json.ts'
 import type { RedisClient } from '../redis/client.ts'
 import type { Keys } from '../redis/keys.ts'
-import { type TaskInfo, type TaskKin, type TaskRecords, toTaskInfo } from './task-records.ts'
+import { bySending, type TaskInfo, type TaskKin, type TaskRecords, toTaskInfo } from './task-records.ts'
 
 /** A task and those that were sent on its behalf, in the order in which they were sent. */
 export interface TaskTree {
@@ -16,7 +16,7 @@ export interface TaskTree {
 /** What a {@link TaskInfo} is made of, and the error: results and texts, which may be large, stay where they are. */
 const FIELDS = [
   ...['fence', 'agent_type', 'trace_id', 'parent_message_id', 'user_code', 'attempt'],
-  ...['created_at', 'started_at', 'finished_at', 'due_at', 'expires_at', 'error'],
+  ...['created_at', 'started_at', 'finished_at', 'due_at', 'expires_at', 'waits_for', 'error'],
 ] as const
 const RECORDS_PER_CALL = 500
 
@@ -48,6 +48,7 @@ export class TaskTrees {
       if (node === undefined || id === messageId) continue
       nodes.get(node.task.parentMessageId)?.children.push(node)
     }
+    for (const { children } of nodes.values()) children.sort((a, b) => bySending(a.task, b.task))
     return nodes.get(messageId) ?? null
   }
 

@@ -31,6 +31,16 @@ describe('getTree', () => {
     expect(part?.task).toEqual(await client.getTask({ sessionId: 's', messageId: 'a' }))
   })
 
+  test('has them in that order whichever of them have ended', async () => {
+    const house = new House()
+    await house.work(() => 'fine', { capabilities: ['quick'] })
+    const client = await family(house, 'root', 'a < root')
+    await client.ask({ ...send, targetAgentType: 'quick', messageId: 'b', parentMessageId: 'root', content: 'x' })
+    await family(house, 'c < root')
+    const root = await client.getTree('s', 'root')
+    expect(root && shape(root)).toEqual(['root', ['a'], ['b'], ['c']])
+  })
+
   test('tells states, times and errors, without results', async () => {
     const house = new House()
     const gate = new Gate()
