@@ -21,7 +21,7 @@ export interface CancelTaskOptions extends TaskRef, CancelOptions {}
 
 /** What became of the wish to cancel a task. */
 export interface CancelAnswer {
-  /** True if the task ends, or has just ended, as CANCELLED. */
+  /** True if the task ends, or has just ended, as CANCELLED. Otherwise nothing was cancelled that was not before. */
   readonly success: boolean
   readonly status: CancelStatus
 }

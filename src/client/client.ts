@@ -193,7 +193,8 @@ export class GatewayClient implements AsyncDisposable {
 
   /**
    * Cancels a task, whatever it is doing, and all that was sent on its behalf. After `CANCELLED` and `CANCEL_REQUESTED`
-   * it ends as CANCELLED, whatever its handler does.
+   * it ends as CANCELLED, whatever its handler does. With `ALREADY_FINISHED` nothing has changed: what a finished task sent
+   * and did not wait for goes on. Only where its end was CANCELLED, a repeated cancel goes on with what the first has left.
    *
    * @throws GatewayError `GW_INVALID_ARGUMENT`, or `GW_REDIS_FAILED` when Redis did not answer: ask again.
    */

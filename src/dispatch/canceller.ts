@@ -54,10 +54,15 @@ export class Canceller {
     this.#logger = options.logger
   }
 
-  /** Cancels a task and all that was sent on its behalf in the same session. */
+  /**
+   * Cancels a task and all that was sent on its behalf in the same session. With another end than CANCELLED nothing of it
+   * is touched; after that one a repeated cancel goes on with what the first may have left.
+   */
   async cancel(ref: TaskRef, wish: CancelWish): Promise<CancelStatus> {
     const status = await this.#cancelOne(ref, wish)
-    if (status !== 'NOT_FOUND') await this.#cancelBelow(ref, wish)
+    if (status !== 'NOT_FOUND' && (status !== 'ALREADY_FINISHED' || (await this.#isCancelled(ref)))) {
+      await this.#cancelBelow(ref, wish)
+    }
     return status
   }
 
@@ -66,6 +71,10 @@ export class Canceller {
     const statuses = new Map<string, CancelStatus>()
     await this.#rounds(sessionId, wish, statuses, (kin) => kin)
     return statuses
+  }
+
+  async #isCancelled(ref: TaskRef): Promise<boolean> {
+    return isCancelled((await this.#records.peek(ref))?.fence ?? '')
   }
 
   /** Whom a cancelled task sent after its cancel is cancelled from birth; those from before are found here. */

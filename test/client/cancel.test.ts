@@ -1,6 +1,8 @@
 import { describe, expect, test } from 'vitest'
 import type { GatewayClient } from '../../src/client/client.ts'
+import { TaskEnder } from '../../src/dispatch/task-ender.ts'
 import { CancelTaskCommand, GatewayCommand } from '../../src/protocol/command.ts'
+import { cancelledDone } from '../../src/protocol/endings.ts'
 import { DataWriter, DEFAULT_RETENTION } from '../../src/store/data-streams.ts'
 import { TaskRecords } from '../../src/store/task-records.ts'
 import { waitFor } from '../../src/testing/wait-for.ts'
@@ -169,6 +171,44 @@ describe('those that were sent on its behalf', () => {
       await statusOf(client, 'of-other'),
     ]).toEqual([...['COMPLETED', 'QUEUED', 'QUEUED']])
     expect(await agendaOf(house)).toEqual([])
+  })
+
+  test.each(['COMPLETED', 'FAILED', 'EXPIRED'])('go on when it is %s already: nothing is changed', async (status) => {
+    const house = new House()
+    await house.work(
+      () => {
+        if (status === 'FAILED') throw new Error('boom')
+      },
+      { capabilities: ['quick'] },
+    )
+    const client = house.client()
+    const times = status === 'EXPIRED' ? { expiresInMs: 1, delayMs: 600_000 } : {}
+    await client.sendMessage({ ...send, ...times, messageId: 'm', targetAgentType: 'quick' })
+    expect(await client.result(ref('m'))).toMatchObject({ status })
+    await client.sendMessage(child('a', 'm'))
+    await client.sendMessage(child('a-1', 'a'))
+    for (const mode of ['graceful', 'force'] as const) {
+      expect(await client.cancelTask({ ...ref('m'), mode })).toEqual({ success: false, status: 'ALREADY_FINISHED' })
+    }
+    expect([await statusOf(client, 'a'), await statusOf(client, 'a-1')]).toEqual(['QUEUED', 'QUEUED'])
+    expect(await house.dones('s', 'a')).toEqual([])
+  })
+
+  test('are cancelled by a repeated cancel, if the first was broken off before it came to them', async () => {
+    const house = new House()
+    const client = house.client()
+    await client.sendMessage({ ...send, messageId: 'm' })
+    await client.sendMessage(child('a', 'm'))
+    await client.sendMessage(child('a-1', 'a'))
+    const { redis } = openStore()
+    const ender = new TaskEnder(
+      new TaskRecords(redis, house.keys),
+      new DataWriter(redis, house.keys, DEFAULT_RETENTION),
+    )
+    expect((await ender.end(ref('m'), cancelledDone('tree'))).status).toBe('ended')
+    expect(await statusOf(client, 'a')).toBe('QUEUED')
+    expect(await client.cancelTask(ref('m'))).toEqual({ success: false, status: 'ALREADY_FINISHED' })
+    expect([await statusOf(client, 'a'), await statusOf(client, 'a-1')]).toEqual(['CANCELLED', 'CANCELLED'])
   })
 
   test('are found in whatever order the index has them, also behind one that has ended', async () => {
