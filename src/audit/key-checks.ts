@@ -34,7 +34,7 @@ export async function checkDeadLetters(look: Look, key: string, capability: stri
 }
 
 async function checkKey(look: Look, found: FoundKey): Promise<void> {
-  const { resultTtlMs, streamTtlMs } = look.abandonment.retention
+  const { streamTtlMs } = look.abandonment.retention
   switch (found.family) {
     case 'data':
       // A suspended task keeps what was said before.
@@ -43,8 +43,7 @@ async function checkKey(look: Look, found: FoundKey): Promise<void> {
     case 'worker':
       return suspectLasting(look, found.key, 'worker', WORKER_TTL_MS)
     case 'session':
-      if (await hasOpenTask(look, found.sessionId)) return
-      return suspectLasting(look, found.key, 'session', resultTtlMs)
+      return checkIndex(look, found)
     case 'journal':
     case 'blobs':
       return checkJournal(look, found)
@@ -53,7 +52,19 @@ async function checkKey(look: Look, found: FoundKey): Promise<void> {
   }
 }
 
-/** A session that has not written yet has no time to live yet: it comes with the first event. */
+/** An index gets its time with the last end in it. */
+async function checkIndex(look: Look, found: FoundKey & { family: 'data' | 'session' }): Promise<void> {
+  const { space } = look.tools
+  const { key, sessionId } = found
+  if (await hasOpenTask(look, sessionId)) return
+  // What has ended since the walk has given it one.
+  if ((await space.lasting([found])).length === 0) return
+  const ids = await space.messageIds(sessionId, 0, MOST_SESSION_TASKS)
+  look.suspect({ kind: 'key-without-ttl', key, holds: 'session' }, [key, ...ids.slice(0, 1)], () =>
+    space.expireIndex(sessionId, ids, look.abandonment.retention.resultTtlMs),
+  )
+}
+
 async function hasOpenTask({ tools }: Look, sessionId: string): Promise<boolean> {
   for (let from = 0; from < MOST_SESSION_TASKS; from += SESSION_PAGE) {
     const ids = await tools.space.messageIds(sessionId, from, SESSION_PAGE)
@@ -79,6 +90,6 @@ async function checkJournal(
   }
 }
 
-function suspectLasting(look: Look, key: string, holds: 'journal' | 'events' | 'session' | 'worker', ttlMs: number) {
+function suspectLasting(look: Look, key: string, holds: 'journal' | 'events' | 'worker', ttlMs: number) {
   look.suspect({ kind: 'key-without-ttl', key, holds }, [key], () => look.tools.space.expireUnset(key, ttlMs))
 }

@@ -158,7 +158,7 @@ export class Keys {
     return `${this.prefix}:blobs:{${sessionId}}:${messageId}`
   }
 
-  /** Sorted set: the tasks of a session, by the time at which their records were made. */
+  /** Sorted set: the tasks of a session, those without an end last; its scores are told in lua/include/index.lua. */
   session(sessionId: string): string {
     return `${this.sessionHead()}{${sessionId}}`
   }

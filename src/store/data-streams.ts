@@ -92,8 +92,8 @@ export class DataWriter {
     const periodMs = Math.min(ARM_EVERY_MS, resultTtlMs / ARM_FRACTION, streamTtlMs / ARM_FRACTION)
     this.#armings = new Armings(periodMs, chance === undefined ? {} : { chance })
     // What is re-armed once in a period must last a period longer than what it is there for.
-    const [streamTtl, indexTtl] = [streamTtlMs, resultTtlMs].map((ttlMs) => Math.ceil(ttlMs + periodMs))
-    this.#header = [resultTtlMs, streamTtl as number, indexTtl as number, streamMaxLength, ...push, redis.channelTail]
+    const streamTtl = Math.ceil(streamTtlMs + periodMs)
+    this.#header = [resultTtlMs, streamTtl, streamMaxLength, ...push, redis.channelTail]
     this.#batcher = new Batcher<() => Commit, CommitAnswer>({
       maxItems: 128,
       maxInFlight: 2,

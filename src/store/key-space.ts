@@ -33,7 +33,7 @@ export class KeySpace {
     return found.filter((_, index) => ttls[index] === -1)
   }
 
-  /** Ids of a session's tasks, `count` at a time from the newest. */
+  /** Ids of a session's tasks, `count` at a time, those without an end first. */
   messageIds(sessionId: string, from: number, count: number): Promise<string[]> {
     const key = this.#keys.session(sessionId)
     return this.#redis.call<string[]>('ZREVRANGE', key, from, from + count - 1)
@@ -42,6 +42,17 @@ export class KeySpace {
   /** Gives a key a time to live if it has none; false if it has one, or is gone. */
   async expireUnset(key: string, ttlMs: number): Promise<boolean> {
     return (await this.#redis.script<number>('expireUnset', [key], [ttlMs])) === 1
+  }
+
+  /**
+   * The same for a session's index, unless a task without an end is in it.
+   *
+   * @param messageIds - Its tasks, as far as they may be without an end.
+   */
+  async expireIndex(sessionId: string, messageIds: readonly string[], ttlMs: number): Promise<boolean> {
+    const records = messageIds.map((messageId) => this.#keys.task(sessionId, messageId))
+    const keys = [this.#keys.session(sessionId), ...records]
+    return (await this.#redis.script<number>('expireIndex', keys, [ttlMs, ...messageIds])) === 1
   }
 
   /** Removes a key in the background of the server. */

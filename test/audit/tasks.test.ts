@@ -22,7 +22,7 @@ test('a queued task without an entry ends as FAILED, with one done event', async
   ])
   const before = await ward.snapshot()
   expect(await ward.findings({ fix: true })).toMatchObject([{ messageId: 'lost', fixed: true }])
-  expect(changed(before, await ward.snapshot())).toEqual([ward.keys.data('s'), record].sort())
+  expect(changed(before, await ward.snapshot())).toEqual([ward.keys.data('s'), ward.keys.session('s'), record].sort())
   expect(await ward.client().result({ sessionId: 's', messageId: 'lost' })).toMatchObject({
     ...{
       status: 'FAILED',
@@ -109,7 +109,10 @@ test('what the agenda holds is fine, what it forgot is found', async () => {
   )
   expect(found).toHaveLength(2)
   expect(changed(before, await ward.snapshot())).toEqual(
-    [ward.keys.data('s'), ...['forgotten', 'wrong-turn'].map((id) => ward.keys.task('s', id))].sort(),
+    [
+      ...[ward.keys.data('s'), ward.keys.session('s')],
+      ...['forgotten', 'wrong-turn'].map((id) => ward.keys.task('s', id)),
+    ].sort(),
   )
   expect(await ward.client().getTask({ sessionId: 's', messageId: 'wrong-turn' })).toMatchObject({ status: 'FAILED' })
   expect(await ward.findings()).toEqual([])
@@ -130,7 +133,7 @@ test('a running task whose entry is gone ends, unless its worker is alive', asyn
     ]),
   )
   expect(findings).toHaveLength(2)
-  expect(changed(before, await ward.snapshot())).toEqual([ward.keys.data('s'), dead].sort())
+  expect(changed(before, await ward.snapshot())).toEqual([ward.keys.data('s'), ward.keys.session('s'), dead].sort())
   expect(await ward.redis.hget(dead, 'fence')).toBe('F:1:5-5:gone')
 })
 

@@ -7,6 +7,7 @@ import type { BeginAnswer } from '../../src/store/begin-answer.ts'
 import { DataWriter } from '../../src/store/data-streams.ts'
 import { endedFence } from '../../src/store/fence.ts'
 import { type TaskInfo, TaskRecords } from '../../src/store/task-records.ts'
+import { waitFor } from '../../src/testing/wait-for.ts'
 import { openStore } from '../redis/harness.ts'
 
 const RETENTION = { resultTtlMs: 50_000, streamTtlMs: 60_000, streamMaxLength: 1_000 }
@@ -301,7 +302,11 @@ describe('commit', () => {
 
   test('a session’s index forgets tasks whose records have expired', async () => {
     await admit('old')
-    await bare.del(record('old'))
+    await beginOne('w', 'old', '2-0')
+    writer = new DataWriter(redis, keys, { ...RETENTION, resultTtlMs: 1 })
+    await commit({ id: 'old', fence: 'R:1:2-0:w', events: ['done'], end: 'COMPLETED' })
+    await waitFor(async () => (await bare.exists(record('old'))) === 0)
+    expect(await bare.zrange(keys.session('s'), '0', '-1')).toEqual(['old', 'm'])
     writer = new DataWriter(redis, keys, RETENTION, { chance: () => 0 })
     await commit({ fence: OURS, events: ['a'] })
     expect(await bare.zrange(keys.session('s'), '0', '-1')).toEqual(['m'])

@@ -8,6 +8,7 @@ import { TaskRecords } from '../../src/store/task-records.ts'
 import { openStore } from '../redis/harness.ts'
 
 const DAY_MS = 86_400_000
+let store: ReturnType<typeof openStore>
 let records: TaskRecords
 let writer: DataWriter
 let agenda: Agenda
@@ -15,7 +16,7 @@ let keys: Keys
 let bare: Redis
 
 beforeEach(() => {
-  const store = openStore()
+  store = openStore()
   keys = store.keys
   bare = store.bare
   records = new TaskRecords(store.redis, keys)
@@ -246,22 +247,48 @@ describe('the record of a task that was ended from outside', () => {
   })
 })
 
-describe('a session’s index', () => {
+describe('the time to live of a session’s index', () => {
   const ttl = () => bare.pttl(keys.session('s'))
 
-  test('outlives a delay, also when others of the session end meanwhile', async () => {
+  test('has none while a task in it is held back, also when others of the session end meanwhile', async () => {
     await records.admit([{ ...task, messageId: 'late', delayMs: 10 * DAY_MS }, task])
-    expect(await ttl()).toBeGreaterThan(10 * DAY_MS)
     await begin('1-0', '', 'w')
     await leave('R:1:1-0:w', 'C:1:1-0:w')
-    expect(await ttl()).toBeGreaterThan(10 * DAY_MS)
+    expect(await ttl()).toBe(-1)
   })
 
-  test('outlives the wait for another attempt', async () => {
+  test('has none during the wait for another attempt', async () => {
     await records.admit([task])
     await begin('1-0', '', 'w')
     await leave('R:1:1-0:w', 'T:1:1-0:', { due_at: String(3 * DAY_MS) })
-    expect(await ttl()).toBeGreaterThan(3 * DAY_MS)
+    expect(await ttl()).toBe(-1)
+  })
+
+  test('has with the last end that of the record which is kept longest, and none again with the next task', async () => {
+    const short = { resultTtlMs: 1_000, streamTtlMs: 60_000, streamMaxLength: 1_000 }
+    const other = { ...task, messageId: 'other' }
+    await records.admit([task, other])
+    await begin('1-0', '', 'w')
+    await leave('R:1:1-0:w', 'C:1:1-0:w')
+    expect(await ttl()).toBe(-1)
+    const end = { fence: 'X:0::', fields: {} }
+    const cancel = () => ({ sessionId: 's', messageId: 'other', fence: 'Q:0::', first: 0, events: ['{}'], end })
+    await new DataWriter(store.redis, keys, short).commit(cancel)
+    expect(await ttl()).toBeGreaterThan(40_000)
+    await records.admit([{ ...task, messageId: 'next' }])
+    expect(await ttl()).toBe(-1)
+  })
+
+  test('that was lost is made anew by what a running task says, and by its end', async () => {
+    await records.admit([task])
+    await begin('1-0', '', 'w')
+    await bare.del(keys.session('s'))
+    await writer.commit(() => ({ ...ref, fence: 'R:1:1-0:w', first: 1, events: ['{}'] }))
+    expect([await bare.zrange(keys.session('s'), '0', '-1'), await ttl()]).toEqual([['m'], -1])
+    await bare.del(keys.session('s'))
+    await leave('R:1:1-0:w', 'C:1:1-0:w', {}, 2)
+    expect(await bare.zrange(keys.session('s'), '0', '-1')).toEqual(['m'])
+    expect(await ttl()).toBeGreaterThan(40_000)
   })
 })
 

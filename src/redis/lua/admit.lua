@@ -1,4 +1,5 @@
 -- admit: makes the records of tasks whose control entries were just written, or that wait on the agenda.
+-- include index
 -- include make
 -- KEYS  per task: record, session index
 -- ARGV  per task: message id, agent type, trace id, parent message id, user code, timing (see `make`)

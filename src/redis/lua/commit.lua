@@ -1,9 +1,9 @@
 -- commit: appends events of a task to its session's data stream and, where asked, ends or parks the task.
 -- include answers
+-- include index
 -- KEYS  per task: record, data stream, session index
--- ARGV  1: TTL of a finished record (ms), 2: TTL of a data stream (ms), 3: TTL of a session index (ms),
---       4: length bound of a data stream, 5: PUBLISH or SPUBLISH, 6: NUMSUB or SHARDNUMSUB,
---       7: what the names of channels end with; then per task: fence, shape, the events, the fields, and if the shape says
+-- ARGV  1: TTL of a finished record (ms), 2: TTL of a data stream (ms), 3: length bound of a data stream,
+--       4: PUBLISH or SPUBLISH, 5: NUMSUB or SHARDNUMSUB, 6: what the names of channels end with; then per task: fence, shape, the events, the fields, and if the shape says
 --       so the emitter's sum and the id of the task's last event
 -- A shape is `<first>:<events>:<to>:<fields>:<sum>:<arm>:<last>`: number of the first event (0: whatever comes next), count of
 -- events, the letter to go over to or '', count of the names and values of further fields, 1 if there is a sum (else it
@@ -25,10 +25,6 @@
 local time = redis.call('TIME')
 local now_number = time[1] * 1000 + math.floor(time[2] / 1000)
 local now = string.format('%.0f', now_number)
--- A session's index outlives the longest wait in it. While a task is suspended, which its score says, it has no end.
-local function lasts(index, ttl)
-  if redis.call('PTTL', index) < ttl then redis.call('PEXPIRE', index, string.format('%.0f', ttl)) end
-end
 -- True if an entry of the task may lie on a control stream or be with a worker. With the entry in the fence the task was
 -- handed over to the lane of another version; one for a single worker waits on the agenda then.
 local function awaits_entry(record, fence)
@@ -47,27 +43,29 @@ local function compact(stream)
   local copy = stream .. ':copy'
   if redis.pcall('COPY', stream, copy) == 1 and redis.pcall('RENAME', copy, stream).err then redis.call('DEL', copy) end
 end
-local record_ttl, stream_ttl, index_ttl, max_length, publish = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local record_ttl, stream_ttl, max_length, publish = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local kept_until = string.format('%.0f', now_number + record_ttl)
 local channels = {}
-for i = 1, #KEYS / 3 do channels[i] = KEYS[3 * i - 1] .. ARGV[7] end
+for i = 1, #KEYS / 3 do channels[i] = KEYS[3 * i - 1] .. ARGV[6] end
 -- Per task the name of its session's channel and how many listen to it.
-local listeners = redis.call('PUBSUB', ARGV[6], unpack(channels))
+local listeners = redis.call('PUBSUB', ARGV[5], unpack(channels))
 local shapes = {}
 local function shape_of(text)
   local first, events, letter, fields, sum, arm, last =
     string.match(text, '^(%d+):(%d+):(%u?):(%d+):(1?):([12]?):(1?)$')
   local shape = { first = tonumber(first), events = tonumber(events), letter = letter, fields = tonumber(fields),
-    has_sum = sum ~= '', arm = arm, has_last = last ~= '' }
+    has_sum = sum ~= '', arm = arm, has_last = last ~= '', is_end = letter ~= '' and letter ~= 'T' }
   shapes[text] = shape
   return shape
 end
-local at = 8
+local at = 7
 local out = {}
 for i = 1, #KEYS / 3 do
   local record, stream, index = KEYS[3 * i - 2], KEYS[3 * i - 1], KEYS[3 * i]
   local fence = ARGV[at]
   local shape = shapes[ARGV[at + 1]] or shape_of(ARGV[at + 1])
   local first, count, letter, fields, arm = shape.first, shape.events, shape.letter, shape.fields, shape.arm
+  local is_end = shape.is_end
   local events_at = at + 2
   local fields_at = events_at + count
   at = fields_at + fields
@@ -81,7 +79,7 @@ for i = 1, #KEYS / 3 do
     known = ARGV[at]
     at = at + 1
   end
-  local is_bare = false
+  local was_suspended = false
   local ending = ''
   if letter == 'T' then
     ending = string.gsub(fence, '^.(:%d+:[^:]*:).*$', 'T%1')
@@ -92,7 +90,7 @@ for i = 1, #KEYS / 3 do
     or redis.call('HMGET', record, 'fence', 'written', 'cancel', 'journal', 'reply_to')
   if held[1] ~= fence then
     -- The answer to an end may have been lost: those who wait are told again.
-    local is_repeated = held[5] and letter ~= 'T' and held[1] == ending
+    local is_repeated = held[5] and is_end and held[1] == ending
     out[i] = is_repeated and reply(record, held[5], { '+', '' }) or { held[1] or '' }
   elseif held[3] and ending ~= '' and letter ~= 'X' then
     out[i] = { fence, held[3] }
@@ -130,10 +128,9 @@ for i = 1, #KEYS / 3 do
       end
     end
     if letter == 'T' then
-      if redis.call('ZCOUNT', index, 1e15, '+inf') == 0 then lasts(index, index_ttl + ARGV[fields_at + 1]) end
       ARGV[fields_at + 1] = string.format('%.0f', now_number + ARGV[fields_at + 1])
       redis.call('HSET', record, 'fence', ending, 'written', last, unpack(ARGV, fields_at, fields_at + fields - 1))
-    elseif ending ~= '' then
+    elseif is_end then
       redis.call('HSET', record, 'fence', ending, 'written', last, 'finished_at', now,
         'end_id', id, unpack(ARGV, fields_at, fields_at + fields - 1))
       if outside and awaits_entry(record, fence) then
@@ -145,31 +142,38 @@ for i = 1, #KEYS / 3 do
         compact(stream)
       end
       if held[4] then
-        -- A suspension has taken the time to live from the session's keys, and has marked its task in the index.
-        is_bare = redis.call('PTTL', index) == -1
-        redis.call('ZADD', index, 'XX', redis.call('HGET', record, 'created_at') or 0, id_of(record))
+        was_suspended = tonumber(redis.call('ZSCORE', index, id_of(record)) or 0) >= tonumber(SUSPENDED)
         redis.call('UNLINK', held[4], redis.call('HGET', record, 'blobs') or held[4])
         redis.call('HDEL', record, 'journal', 'blobs', 'inbox', 'sum', 'envelope', 'home', 'waits_for')
       end
+      redis.call('ZADD', index, kept_until, id_of(record))
     elseif sum then
       redis.call('HSET', record, 'written', last, 'sum', sum)
     elseif last > written then
       redis.call('HSET', record, 'written', last)
     end
     if arm == '2' then
-      -- The oldest tasks of the session leave the index when their records have expired.
+      -- What was listed long enough leaves the index, but not before its record: that may wait for its entry.
       local home = string.sub(record, 1, -#id_of(record) - 1)
-      for _, oldest in ipairs(redis.call('ZRANGE', index, 0, 99)) do
+      for _, oldest in ipairs(redis.call('ZRANGEBYSCORE', index, '-inf', now, 'LIMIT', 0, 100)) do
         if redis.call('EXISTS', home .. oldest) == 0 then redis.call('ZREM', index, oldest) end
       end
     end
-    -- Who is suspended will need what was said before, however long that takes; see `suspend`.
-    if (arm ~= '' or is_bare) and redis.call('ZCOUNT', index, 1e15, '+inf') == 0 then
-      redis.call('PEXPIRE', stream, stream_ttl)
-      lasts(index, tonumber(index_ttl))
+    if is_end or arm ~= '' then
+      local is_last = redis.call('ZCOUNT', index, OPEN, '+inf') == 0
+      -- Who is suspended will need what was said before, however long that takes; see `suspend`.
+      if (arm ~= '' or was_suspended) and (is_last or redis.call('ZCOUNT', index, SUSPENDED, '+inf') == 0) then
+        redis.call('PEXPIRE', stream, stream_ttl)
+      end
+      if is_last and is_end then
+        local is_alone = redis.call('ZCARD', index) == 1
+        redis.call('PEXPIREAT', index, is_alone and kept_until or redis.call('ZRANGE', index, -1, -1, 'WITHSCORES')[2])
+      elseif is_last then
+        enlist(index, OPEN, id_of(record))
+      end
     end
     out[i] = ending == '' and id or 1
-    if held[5] and ending ~= '' and letter ~= 'T' then out[i] = reply(record, held[5], { '+', id }) end
+    if held[5] and is_end then out[i] = reply(record, held[5], { '+', id }) end
   end
 end
 return out

@@ -1,5 +1,6 @@
 -- journal-open: notes that tasks begin operations, and makes the records of the tasks that those call.
 -- include answers
+-- include index
 -- include newest
 -- KEYS  per operation: record, journal, record of the called task (where none is called: the record again), session index
 --       (for a step: the data stream), blobs
@@ -51,7 +52,7 @@ for i = 1, #KEYS / 5 do
       elseif not below[1] then
         redis.call('HSET', child, 'fence', 'Q:0::', 'agent_type', ARGV[at + 5], 'trace_id', ARGV[at + 6], 'user_code',
           ARGV[at + 7], 'parent_message_id', ARGV[at + 8], 'created_at', now, unpack(waits and { 'reply_to', waits } or {}))
-        redis.call('ZADD', index, now, child_id)
+        enlist(index, OPEN, child_id)
         state = 'unbound'
       else
         if waits and not (below[2] and string.find('\n' .. below[2] .. '\n', '\n' .. waits .. '\n', 1, true)) then

@@ -1,4 +1,5 @@
 -- revive: makes failed tasks wait for a worker again, with a fresh budget and the history they have.
+-- include index
 -- KEYS  per task: record, session index
 -- ARGV  1: 1 to look only; then per task: message id, turn and id of the control entry whose failure it was, what a
 --       record that is gone is to be: '' to be told, or JSON with the epoch and all fields as texts
@@ -18,9 +19,9 @@ local out = {}
 for i = 1, #KEYS / 2 do
   local record, index, at = KEYS[2 * i - 1], KEYS[2 * i], 4 * i - 2
   local message_id, turn, entry_id, birth = ARGV[at], tonumber(ARGV[at + 1]), ARGV[at + 2], ARGV[at + 3]
-  local held = redis.call('HMGET', record, 'fence', 'created_at')
-  if held[1] then
-    local state, epoch, entry = string.match(held[1], '^(%u):(%d+):([^:]*):')
+  local held = redis.call('HGET', record, 'fence')
+  if held then
+    local state, epoch, entry = string.match(held, '^(%u):(%d+):([^:]*):')
     local later = tonumber(epoch) > turn and 1 or 0
     if state == 'F' then
       if writes then
@@ -29,7 +30,7 @@ for i = 1, #KEYS / 2 do
           'due_at', 'started_at', 'attempt', 'restarts')
         if epoch ~= '0' then redis.call('HSET', record, 'life', epoch) end
         redis.call('PERSIST', record)
-        redis.call('ZADD', index, held[2] or now, message_id)
+        enlist(index, OPEN, message_id)
       end
       out[i] = { 'revived', epoch, 0 }
     elseif state == 'C' or state == 'X' or state == 'E' then
@@ -49,7 +50,7 @@ for i = 1, #KEYS / 2 do
       redis.call('HSET', record, 'fence', 'Q:' .. born.epoch .. '::', 'failures', 0, 'written', 1, 'agent_type', born.agent_type,
         'trace_id', born.trace_id, 'parent_message_id', born.parent_message_id, 'user_code', born.user_code,
         'created_at', now, 'life', born.epoch)
-      redis.call('ZADD', index, now, message_id)
+      enlist(index, OPEN, message_id)
     end
     out[i] = { 'revived', born.epoch, 0 }
   end

@@ -1,5 +1,6 @@
 -- send: puts tasks on their control streams and makes their records, both or neither. For a single Redis only: it touches
 -- control streams and records.
+-- include index
 -- include make
 -- include newest
 -- KEYS  per task: control stream

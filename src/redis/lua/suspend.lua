@@ -1,6 +1,7 @@
 -- suspend: parks tasks until one of the results that they wait for comes.
--- KEYS  per task: record, journal, session index, data stream (which are to last as long as the wait, whose length nobody
---       knows; `commit` gives them their time to live again at the task's end)
+-- include index
+-- KEYS  per task: record, journal, session index, data stream (which is to last as long as the wait, whose length nobody
+--       knows; `commit` gives it its time to live again at the task's end)
 -- ARGV  per task: fence, what it waits for (agent, user or timer), home (see `deliver`), envelope, count of operations,
 --       operations
 -- Answers per task '' (parked), 'ready' (one of the results has come: it goes on), {fence that holds} if that is not the
@@ -10,7 +11,7 @@ local at = 1
 for i = 1, #KEYS / 4 do
   local record, journal = KEYS[4 * i - 3], KEYS[4 * i - 2]
   local fence, count = ARGV[at], tonumber(ARGV[at + 4])
-  local held = redis.call('HMGET', record, 'fence', 'cancel', 'created_at')
+  local held = redis.call('HMGET', record, 'fence', 'cancel')
   if held[1] ~= fence then
     out[i] = { held[1] or '' }
   elseif held[2] then
@@ -25,11 +26,8 @@ for i = 1, #KEYS / 4 do
     end
     if out[i] == '' then
       local parked = string.gsub(fence, '^R(:%d+:[^:]*:).*$', 'W%1')
-      redis.call('PERSIST', KEYS[4 * i - 1])
       redis.call('PERSIST', KEYS[4 * i])
-      -- A score that no point in time has marks who is suspended, or was: see `commit`.
-      local message_id = string.sub(string.match(record, '[^}]*$'), 2)
-      redis.call('ZADD', KEYS[4 * i - 1], (held[3] or 0) + 1e15, message_id)
+      enlist(KEYS[4 * i - 1], SUSPENDED, string.sub(string.match(record, '[^}]*$'), 2))
       redis.call('HSET', record, 'fence', parked, 'waits_for', ARGV[at + 1], 'home', ARGV[at + 2], 'envelope', ARGV[at + 3])
     end
   end

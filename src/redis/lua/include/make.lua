@@ -1,4 +1,4 @@
--- make: the birth of a task's record. For scripts that begin with `-- include make`.
+-- make: the birth of a task's record. For scripts that begin with `-- include index` and `-- include make`.
 
 -- Makes the record of a task unless it is there, and puts it on its session's index. `timing` is '' or `<delay>:<expiry>`
 -- in ms from now, each may be empty, then `:<lane>` if only the worker of that lane may run it.
@@ -29,10 +29,6 @@ local function make(now, record, index, message_id, agent_type, trace_id, parent
       redis.call('HSET', record, 'cancel', answer)
     end
   end
-  redis.call('ZADD', index, now_text, message_id)
-  -- A session's index outlives the longest wait in it, and a day; where a task is suspended it has no end.
-  if held_back and redis.call('PTTL', index) < delay + 86400000 and redis.call('ZCOUNT', index, 1e15, '+inf') == 0 then
-    redis.call('PEXPIRE', index, string.format('%.0f', delay + 86400000))
-  end
+  enlist(index, OPEN, message_id)
   return answer
 end
