@@ -1,4 +1,5 @@
 import type { AsyncLocalStorage } from 'node:async_hooks'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { Canceller } from '../../dispatch/canceller.ts'
 import { errorMessage, GatewayError, NonDeterminismError } from '../../errors.ts'
 import type { Logger } from '../../logger.ts'
@@ -19,8 +20,8 @@ import { sleep } from '../../util/sleep.ts'
 import type { Emitter, Ownership } from '../emitter.ts'
 import type { TaskSignal } from '../task-signal.ts'
 import { fingerprint } from './args.ts'
+import { type Arrival, HandOver } from './hand-over.ts'
 import { type Journal, type Operation, versionsKey } from './journal.ts'
-import { ReplayOrder } from './replay-order.ts'
 import { Scope } from './scope.ts'
 import type { Seat } from './seat.ts'
 import type { WaitDesk, WaitingTask } from './wait-desk.ts'
@@ -100,8 +101,10 @@ export class DurableTask implements WaitingTask {
   readonly #options: DurableTaskOptions
   readonly #life: string
   readonly #waits: Waits
-  readonly #order = new ReplayOrder()
+  readonly #handOver = new HandOver()
   #newest: number
+  /** Settles when the results of this task's own that were given until now are recorded. */
+  #recording: Promise<void> | undefined
   #working = 0
   #isOver = false
   /** The plugins that were noted last, and where the next note goes. */
@@ -116,7 +119,7 @@ export class DurableTask implements WaitingTask {
     this.emitter = options.emitter
     this.journal = options.journal
     this.#newest = options.journal.lastOrder
-    this.#waits = new Waits(options.seat)
+    this.#waits = new Waits(options.seat, this.#handOver)
     this.#life = options.life === 0 ? '' : `@${options.life}`
     // In another life, and after a restart, the operations have names of their own: they call other tasks, and no late
     // result of an old one is taken for theirs.
@@ -189,6 +192,7 @@ export class DurableTask implements WaitingTask {
     if (this.#isOver) throw new GatewayError('GW_CLOSED', { what: `task ${this.header.messageId}` })
     this.#waits.expect(op.key)
     this.resources.desk.add(this)
+    const came = this.#handOver.expect()
     const done = this.working()
     try {
       let text: string
@@ -203,16 +207,21 @@ export class DurableTask implements WaitingTask {
       if (text !== '') this.hear(op.key, text)
       return await this.#waits.result(op.key, kind)
     } finally {
+      came()
       this.#waits.forget(op.key)
       if (this.#waits.all.length === 0) this.resources.desk.remove(this)
     }
   }
 
-  /** A recorded result, when it is its turn; a large one is read now. */
-  async recorded(op: string, result: RecordedResult): Promise<RecordedResult> {
+  /**
+   * A recorded result, when it is its turn; a large one is read now.
+   *
+   * @param ready - Nothing overtakes it until this has settled, and it comes to nothing if that rejects.
+   */
+  async recorded(op: string, result: RecordedResult, ready?: Promise<unknown>): Promise<RecordedResult> {
     const whole = result.isElsewhere ? this.#read(op) : undefined
-    await this.#order.turn(result.order, whole)
-    return whole ?? result
+    await this.#handOver.replay(result.order, ready === undefined ? whole : Promise.all([ready, whole]))
+    return (await whole) ?? result
   }
 
   async #read(op: string): Promise<RecordedResult> {
@@ -228,23 +237,27 @@ export class DurableTask implements WaitingTask {
 
   /** Records a result of this task's own; answers the one that is recorded, when those that came before it are handed over. */
   async close(op: Operation, value: unknown): Promise<RecordedResult> {
-    const result = await this.#record(op, value)
-    const { order } = result
-    // The operations that are waited for may have results of which this process has not heard.
-    const hasGap = order > this.#newest + 1 && this.#waits.all.length > 0
-    if (!hasGap && !this.#waits.isBehind(order)) {
-      this.#newest = Math.max(this.#newest, order)
-      return result
-    }
-    this.#waits.announce(op.key, order)
+    const came = this.#handOver.expect()
+    let arrival: Arrival | undefined
     try {
-      if (hasGap) await this.#lookBack()
+      const before = this.#recording
+      const recording = this.#record(op, value)
+      this.#recording = recording.then(nothing, nothing)
+      const result = await recording
+      const { order } = result
+      // On a Cluster the answer to an earlier batch may be late, since it waits for other nodes.
+      await before
+      arrival = this.#handOver.arrive(order)
+      // The operations that are waited for may have results of which this process has not heard.
+      if (order > this.#newest + 1 && this.#open.length > 0) await this.#lookBack()
       this.#newest = Math.max(this.#newest, order)
-      await this.#waits.turn(order)
+      const turn = this.#handOver.turn(arrival)
+      if (turn !== undefined) await turn
+      return result
     } finally {
-      this.#waits.forget(op.key)
+      came()
+      if (arrival !== undefined) this.#handOver.forget(arrival)
     }
-    return result
   }
 
   async #record(op: Operation, value: unknown): Promise<RecordedResult> {
@@ -279,18 +292,30 @@ export class DurableTask implements WaitingTask {
       void this.look()
       return
     }
-    this.#newest = Math.max(this.#newest, order)
-    this.#waits.hear(op, text)
+    this.#take(op, parseResult(text))
   }
 
-  /** Reads what has come of all that is waited for, and hands it over in the order in which it came; false if it cannot. */
+  #take(op: string, result: RecordedResult): void {
+    this.#newest = Math.max(this.#newest, result.order)
+    // What the handler is about to ask for must not be overtaken, either, by what comes next.
+    if (!this.#waits.hear(op, result)) this.journal.learn(op, result)
+  }
+
+  /** The operations of which a result is wanted, or will be. */
+  get #open(): string[] {
+    return [...this.#waits.all, ...this.journal.unasked]
+  }
+
+  /** Reads what has come of all that is wanted, and hands it over in the order in which it came; false if it cannot. */
   async look(): Promise<boolean> {
     try {
-      const results = await this.resources.journals.results(this.ref, this.#waits.all)
-      const sorted = [...results].sort(([, a], [, b]) => parseInt(a, 10) - parseInt(b, 10))
-      for (const [op, text] of sorted) {
-        this.#newest = Math.max(this.#newest, parseInt(text, 10))
-        if (!this.#isOver) this.#waits.hear(op, text)
+      const texts = await this.resources.journals.results(this.ref, this.#open)
+      // Own results that were recorded before have the answer by now, and go first where they came first.
+      await this.#recording
+      await nextTurn()
+      const results = [...texts].map(([op, text]) => [op, parseResult(text)] as const)
+      for (const [op, result] of results.sort(([, a], [, b]) => a.order - b.order)) {
+        if (!this.#isOver) this.#take(op, result)
       }
       return true
     } catch (error) {
@@ -316,7 +341,8 @@ export class DurableTask implements WaitingTask {
 
   /** The same, apart from work that is known. */
   get #onlyWaits(): boolean {
-    const isIdle = !this.#options.isBusy() && this.emitter.isIdle
+    // With what is on its way to it, the handler goes on.
+    const isIdle = !this.#options.isBusy() && this.emitter.isIdle && this.#handOver.isIdle
     return isIdle && !this.#isOver && this.#waits.size > 0 && !this.#waits.has('local')
   }
 
@@ -347,6 +373,7 @@ export class DurableTask implements WaitingTask {
   end(): void {
     this.#isOver = true
     this.#waits.drop()
+    this.#handOver.end()
     this.resources.desk.remove(this)
   }
 
@@ -394,4 +421,8 @@ export class DurableTask implements WaitingTask {
     if (reason.code === 'GW_CANCELLED' || reason.code === 'GW_TASK_TIMEOUT') this.#waits.reject(reason)
     else this.end()
   }
+}
+
+function nothing(): void {
+  // How it came out is the affair of whoever recorded it.
 }

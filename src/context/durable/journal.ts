@@ -115,6 +115,17 @@ export class Journal {
     })
   }
 
+  /** What earlier runs have begun and this run has not asked for yet, as far as there is no result, by key. */
+  get unasked(): string[] {
+    return [...this.#slots].flatMap(([key, { used }]) => (used || this.#results.has(key) ? [] : [key]))
+  }
+
+  /** A result has come. If this run has not asked for it yet, it is recorded for the time when it does. */
+  learn(key: string, result: RecordedResult): void {
+    const slot = this.#slots.get(key)
+    if (slot !== undefined && !slot.used && !this.#results.has(key)) this.#results.set(key, result)
+  }
+
   /**
    * True if earlier runs have recorded, in a scope itself and its groups, what this run has not asked for yet. What lies
    * in the body of a step does not count: a recorded step is not gone through again.

@@ -1,6 +1,6 @@
-import { setImmediate as nextTurn } from 'node:timers/promises'
-import { parseResult, type RecordedResult } from '../../store/recorded-result.ts'
+import type { RecordedResult } from '../../store/recorded-result.ts'
 import { type Deferred, deferred } from '../../util/deferred.ts'
+import type { Arrival, HandOver } from './hand-over.ts'
 import type { Seat } from './seat.ts'
 
 /** What is waited for: another task's end, a person's answer, a time by Redis or by a timer of this process. */
@@ -14,8 +14,7 @@ interface Wait {
 
 /**
  * The results for which one task waits in memory. While there is at least one the task holds no seat; the last one that
- * comes takes a seat again before it is handed over. None is handed over before those that came earlier: on a replay they
- * would be, and `Promise.race` would find another winner.
+ * comes takes a seat again before it is handed over.
  */
 export class Waits {
   readonly #seat: Seat
@@ -23,13 +22,14 @@ export class Waits {
   /** Results that came before anybody waited for them. */
   readonly #early = new Map<string, RecordedResult>()
   readonly #expected = new Set<string>()
-  /** The orders of the results that have come and are not handed over yet, by their operations. */
-  readonly #due = new Map<string, number>()
-  #handedOver: Deferred<void> | undefined
+  /** The results that have come and are not handed over yet, by their operations. */
+  readonly #arrivals = new Map<string, Arrival>()
+  readonly #handOver: HandOver
   #waiting = 0
 
-  constructor(seat: Seat) {
+  constructor(seat: Seat, handOver: HandOver) {
     this.#seat = seat
+    this.#handOver = handOver
   }
 
   get size(): number {
@@ -66,37 +66,18 @@ export class Waits {
   forget(op: string): void {
     this.#expected.delete(op)
     this.#early.delete(op)
-    this.#settle(op)
+    const arrival = this.#arrivals.get(op)
+    if (arrival === undefined) return
+    this.#arrivals.delete(op)
+    this.#handOver.forget(arrival)
   }
 
-  /** True if a result that came before the one of this order is not handed over yet. */
-  isBehind(order: number): boolean {
-    for (const due of this.#due.values()) if (due < order) return true
-    return false
-  }
-
-  /** A result that nobody waited for has come, until it is forgotten: later ones are behind it. */
-  announce(op: string, order: number): void {
-    this.#due.set(op, order)
-  }
-
-  /**
-   * Resolves when all results that came before the one of this order are with the handler. They depend on the seat, and so
-   * on other tasks, but on nothing that this one still does: it has no seat while it waits.
-   */
-  async turn(order: number): Promise<void> {
-    if (!this.isBehind(order)) return
-    do {
-      this.#handedOver ??= deferred()
-      await this.#handedOver.promise
-      await nextTurn()
-    } while (this.isBehind(order))
-  }
-
-  /** Waits for a result that was expected; its operation is to be forgotten when it is handed over. */
+  /** Waits for a result that was expected, and for its turn; its operation is to be forgotten then. */
   async result(op: string, kind: WaitKind): Promise<RecordedResult> {
     const result = this.#early.get(op) ?? (await this.#wait(op, kind))
-    if (this.isBehind(result.order)) await this.turn(result.order)
+    const arrival = this.#arrivals.get(op)
+    const turn = arrival === undefined ? undefined : this.#handOver.turn(arrival)
+    if (turn !== undefined) await turn
     return result
   }
 
@@ -114,19 +95,15 @@ export class Waits {
     }
   }
 
-  /** A result has come. */
-  hear(op: string, text: string): void {
+  /** A result has come; false if it is not wanted. */
+  hear(op: string, result: RecordedResult): boolean {
     const wait = this.#waits.get(op)
-    if (wait !== undefined) {
-      const result = parseResult(text)
-      this.#waits.delete(op)
-      this.#due.set(op, result.order)
-      wait.came.resolve(result)
-    } else if (this.#expected.delete(op)) {
-      const result = parseResult(text)
-      this.#due.set(op, result.order)
-      this.#early.set(op, result)
-    }
+    if (wait === undefined && !this.#expected.delete(op)) return false
+    this.#arrivals.set(op, this.#handOver.arrive(result.order))
+    this.#waits.delete(op)
+    if (wait === undefined) this.#early.set(op, result)
+    else wait.came.resolve(result)
+    return true
   }
 
   /** Nobody waits any more: all waits are rejected. */
@@ -144,13 +121,6 @@ export class Waits {
     this.#waits.clear()
     this.#early.clear()
     this.#expected.clear()
-    this.#due.clear()
-    this.#settle('')
-  }
-
-  #settle(op: string): void {
-    this.#due.delete(op)
-    this.#handedOver?.resolve()
-    this.#handedOver = undefined
+    this.#arrivals.clear()
   }
 }

@@ -1,7 +1,8 @@
+import { setTimeout as pause } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
 import { fingerprint } from '../../../src/context/durable/args.ts'
+import { type Arrival, HandOver } from '../../../src/context/durable/hand-over.ts'
 import { Journal } from '../../../src/context/durable/journal.ts'
-import { ReplayOrder } from '../../../src/context/durable/replay-order.ts'
 import { NonDeterminismError } from '../../../src/errors.ts'
 import { deferred } from '../../../src/util/deferred.ts'
 
@@ -100,6 +101,22 @@ describe('a claim', () => {
   })
 })
 
+test('a result that comes before this run asks for it is recorded; one that comes later is not', () => {
+  const { hash } = fingerprint(1)
+  const journal = new Journal(1, {
+    now: 0,
+    fields: new Map(['/call:x#0', '/call:x#1'].map((key) => [key, `1 {"k":"call","m":"x","h":"${hash}","a":"1"}`])),
+  })
+  journal.claim(request(1, 0))
+  expect(journal.unasked).toEqual(['/call:x#1'])
+  const result = { order: 1, attempt: 1, value: { s: 'C' }, isElsewhere: false }
+  for (const key of ['/call:x#0', '/call:x#1', '/call:x#2']) journal.learn(key, result)
+  expect(journal.unasked).toEqual([])
+  expect(journal.claim(request(1, 1)).result).toEqual(result)
+  expect(journal.claim(request(1, 2)).result).toBeUndefined()
+  expect(journal.result('/call:x#0')).toBeUndefined()
+})
+
 test('arguments that differ in the order of their keys only are the same', () => {
   expect(fingerprint({ a: 1, b: { c: [1, { e: 1, d: 2 }] } })).toEqual(
     fingerprint({ b: { c: [1, { d: 2, e: 1 }] }, a: 1 }),
@@ -109,24 +126,73 @@ test('arguments that differ in the order of their keys only are the same', () =>
 })
 
 test('recorded results come in their order, one per turn, whoever asked first', async () => {
-  const order = new ReplayOrder()
-  const seen: number[] = []
-  const turns: number[] = []
-  let turn = 0
-  const count = setImmediate(function next() {
-    turn += 1
-    if (seen.length < 4) setImmediate(next)
-  })
+  const handOver = new HandOver()
+  const seen: string[] = []
   await Promise.all(
     [3, 1, 4, 2].map(async (number) => {
-      await order.turn(number)
-      seen.push(number)
-      turns.push(turn)
+      await handOver.replay(number)
+      seen.push(`${number}`)
+      for (let i = 0; i < 20; i += 1) await new Promise<void>(i % 2 === 0 ? queueMicrotask : process.nextTick)
+      seen.push(`with ${number}`)
+      if (number !== 1) return
+      // Asked for late, but it has come before the others.
+      await handOver.replay(1.5)
+      seen.push('1.5')
     }),
   )
-  clearImmediate(count)
-  expect(seen).toEqual([1, 2, 3, 4])
-  expect(new Set(turns).size).toBe(4)
+  expect(seen).toEqual(['1', 'with 1', '1.5', '2', 'with 2', '3', 'with 3', '4', 'with 4'])
+  expect(handOver.isIdle).toBe(true)
+})
+
+describe('results that come now', () => {
+  test('go at once if they are alone', () => {
+    const handOver = new HandOver()
+    const came = handOver.expect()
+    expect(handOver.turn(handOver.arrive(1))).toBeUndefined()
+    came()
+    expect(handOver.turn(handOver.arrive(2))).toBeUndefined()
+  })
+
+  test('go one per turn, behind those that came before, also if these are forgotten', async () => {
+    const handOver = new HandOver()
+    const seen: string[] = []
+    for (let i = 0; i < 4; i += 1) handOver.expect()
+    const [second, first, third, fourth] = [2, 1, 3, 4].map((order) => handOver.arrive(order)) as [
+      Arrival,
+      Arrival,
+      Arrival,
+      Arrival,
+    ]
+    const take = async (arrival: Arrival) => {
+      await handOver.turn(arrival)
+      for (let i = 0; i < 20; i += 1) await null
+      seen.push(`${arrival.order}`)
+    }
+    const all = [take(third), take(fourth)]
+    await pause(10)
+    expect(seen).toEqual([])
+    handOver.forget(second)
+    await pause(10)
+    expect(seen).toEqual([])
+    all.push(take(first))
+    await Promise.all(all)
+    expect(seen).toEqual(['1', '3', '4'])
+    expect(handOver.isIdle).toBe(true)
+  })
+
+  test('wait for recorded ones that were asked for', async () => {
+    const handOver = new HandOver()
+    const read = deferred()
+    const seen: string[] = []
+    const all = [handOver.replay(1, read.promise).then(() => seen.push('recorded'))]
+    all.push((handOver.turn(handOver.arrive(2)) as Promise<void>).then(() => seen.push('live')))
+    await pause(10)
+    expect(seen).toEqual([])
+    read.reject(new Error('cannot be read'))
+    await expect(all[0]).rejects.toThrow('cannot be read')
+    await all[1]
+    expect(seen).toEqual(['live'])
+  })
 })
 
 test('the number of operations has an end, which is said', () => {
@@ -138,11 +204,13 @@ test('the number of operations has an end, which is said', () => {
 })
 
 test('of a turn whose result must be read first, nothing overtakes', async () => {
-  const order = new ReplayOrder()
+  const handOver = new HandOver()
   const read = deferred()
   const seen: number[] = []
-  const turns = [order.turn(2), order.turn(1, read.promise)].map((turn, i) => turn.then(() => seen.push(2 - i)))
-  await new Promise((resolve) => setTimeout(resolve, 20))
+  const turns = [handOver.replay(2), handOver.replay(1, read.promise)].map((turn, i) =>
+    turn.then(() => seen.push(2 - i)),
+  )
+  await pause(20)
   expect(seen).toEqual([])
   read.resolve()
   await Promise.all(turns)
