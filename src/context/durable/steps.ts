@@ -33,11 +33,12 @@ export class Steps {
     }
     const op = this.#task.claim('step', name, null)
     const scope = new Scope(this.#task, op.key, op.key)
-    const go = (): Promise<Result> =>
-      op.result === undefined ? this.#carryOut(op, scope, fn) : this.#pass(op, op.result)
     const { emitter } = this.#task
     // What was said before the step comes before what it says.
-    return emitter.isExpecting ? emitter.arrived().then(go) : go()
+    const before = emitter.isExpecting ? emitter.arrived() : undefined
+    if (op.result !== undefined) return this.#pass(op, op.result, before)
+    const carryOut = () => this.#carryOut(op, scope, fn)
+    return before === undefined ? carryOut() : before.then(carryOut)
   }
 
   /** What a recorded step has said, from the stream. */
@@ -51,18 +52,20 @@ export class Steps {
     return said.filter(({ step }) => isInside(key, step))
   }
 
-  async #pass<Result>(op: Operation, result: RecordedResult): Promise<Result> {
-    const { emitter } = this.#task
-    const done = this.#task.working()
-    try {
-      const isSilenced = this.#silenced.delete(op.key)
-      // One that was silent has no words to look for.
-      const isSilent = !this.#task.journal.spokenSteps(op.key).includes(op.key)
-      if (!isSilent && (!emitter.pass(op.key) || isSilenced)) await emitter.rewrite(() => this.restore(op.key))
-    } finally {
-      done()
-    }
-    return recordedValue(await this.#task.recorded(op.key, result)) as Result
+  /** Takes its turn at once: what comes later does not overtake it while its words are restored. */
+  async #pass<Result>(op: Operation, result: RecordedResult, before: Promise<void> | undefined): Promise<Result> {
+    const said = before === undefined ? this.#saidAgain(op) : before.then(() => this.#saidAgain(op))
+    return recordedValue(await this.#task.recorded(op.key, result, said)) as Result
+  }
+
+  /** Resolves when the words of a recorded step are said again; undefined if they need not be. */
+  #saidAgain({ key }: Operation): Promise<void> | undefined {
+    const { emitter, journal } = this.#task
+    const isSilenced = this.#silenced.delete(key)
+    // One that was silent has no words to look for.
+    const isSilent = !journal.spokenSteps(key).includes(key)
+    if (isSilent || (emitter.pass(key) && !isSilenced)) return undefined
+    return emitter.rewrite(() => this.restore(key))
   }
 
   async #carryOut<Result>(op: Operation, scope: Scope, fn: () => Result | Promise<Result>): Promise<Result> {

@@ -316,6 +316,29 @@ describe('a race', () => {
     expect(new Set(winners)).toEqual(new Set(['call']))
   })
 
+  test('of a call and a step ends the same way in the next attempt, although the step’s words have to be said again', async () => {
+    const house = new House()
+    const winners: string[] = []
+    await house.work(
+      async (_, context) => {
+        if (context.agentType === 'child') return pause(50)
+        const all = [
+          context.callAgent(call).then(() => 'call'),
+          context.step('short', async () => {
+            await context.emitChunk('a word')
+            return 'step'
+          }),
+        ]
+        winners.push(await Promise.race(all))
+        await Promise.all(all)
+        if (context.attempt < 3) throw new Error('again')
+      },
+      { capabilities, retry: { maxAttempts: 3, backoff: { type: 'fixed', delayMs: 10 } } },
+    )
+    expect(await house.client().ask(send)).toMatchObject({ status: 'COMPLETED', content: 'a word' })
+    expect(winners).toEqual(['step', 'step', 'step'])
+  })
+
   test('of a call and a step ends as a replay sees it, although the news of the answer is late', async () => {
     const house = new House()
     const winners: string[] = []
