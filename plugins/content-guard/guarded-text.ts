@@ -72,7 +72,8 @@ export class GuardedText {
     if (end === 0) return end
     for (const rule of this.#options.rules) {
       for (const find of search(text, rule)) {
-        if (find.start < end && find.end > end) end = find.start
+        if (find.start >= end) break
+        if (find.end > end) end = find.start
       }
     }
     return beforePair(text, end)

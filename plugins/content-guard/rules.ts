@@ -59,38 +59,84 @@ export interface Find {
   readonly isMeant: boolean
 }
 
-/** All finds, in order. One that is not meant may reach into the next one, which begins at its second group or later. */
+/**
+ * All finds, in order of their starts. One that is not meant may reach into the next one, which begins at its second group
+ * or later.
+ */
 export function* search(text: string, rule: CompiledRule): Generator<Find> {
   const pattern = new RegExp(rule.pattern)
+  let refused: Groups | undefined
   for (let match = pattern.exec(text); match !== null; match = pattern.exec(text)) {
     const { 0: found, index } = match
-    const meant = found === '' ? undefined : meantIn(found, rule)
+    const groups = groupsOf(text, index, index + found.length)
+    const meant = found === '' ? undefined : meantIn(text, rule, groups, refused)
     if (meant !== undefined) {
-      const start = index + meant.at
-      const end = start + meant.length
-      yield { start, end, isMeant: true }
-      pattern.lastIndex = end
+      yield { ...meant, isMeant: true }
+      pattern.lastIndex = meant.end
     } else {
-      yield { start: index, end: index + found.length, isMeant: false }
-      pattern.lastIndex = index + Math.max(1, found.search(/[ -]|$/))
+      yield { start: index, end: groups.end, isMeant: false }
+      pattern.lastIndex = Math.max(index + 1, isMark(text, index) ? index : (groups.ends[0] ?? groups.end))
+      refused = groups
     }
   }
+}
+
+/** What is found, and what of it stands between spaces and dashes. */
+interface Groups {
+  readonly start: number
+  readonly end: number
+  readonly starts: readonly number[]
+  readonly ends: readonly number[]
+}
+
+function groupsOf(text: string, start: number, end: number): Groups {
+  const starts: number[] = []
+  const ends: number[] = []
+  for (let at = start; at < end; at += 1) {
+    if (isMark(text, at)) continue
+    if (at === start || isMark(text, at - 1)) starts.push(at)
+    if (at + 1 === end || isMark(text, at + 1)) ends.push(at + 1)
+  }
+  return { start, end, starts, ends }
 }
 
 /** As many as may follow the shortest account number in a find. */
 const MOST_LEFT_OUT = 5
 
-/** The longest part of what was found that the rule means: a pattern takes a number behind a card's for more of the card. */
-function meantIn(found: string, { whole, accept }: CompiledRule): { at: number; length: number } | undefined {
-  if (accept === undefined || accept(found)) return { at: 0, length: found.length }
-  const groups = [...found.matchAll(/[^ -]+/g)].map(({ 0: group, index }) => ({ at: index, end: index + group.length }))
-  for (let size = groups.length - 1; size > 0 && size >= groups.length - MOST_LEFT_OUT; size -= 1) {
-    for (const [first, { at }] of groups.slice(0, groups.length - size + 1).entries()) {
-      const part = found.slice(at, groups[first + size - 1]?.end)
-      if (whole.test(part) && accept(part)) return { at, length: part.length }
+/**
+ * The longest part of what was found that the rule means: a pattern takes a number behind a card's for more of the card.
+ * What was tried in vain in the find before, which may reach far into this one, is not tried again.
+ */
+function meantIn(
+  text: string,
+  { whole, accept }: CompiledRule,
+  { start, end, starts, ends }: Groups,
+  refused: Groups | undefined,
+): { start: number; end: number } | undefined {
+  if (accept === undefined || accept(text.slice(start, end))) return { start, end }
+  const least = Math.max(1, starts.length - MOST_LEFT_OUT)
+  for (let size = starts.length - 1; size >= least; size -= 1) {
+    for (let first = 0; first + size <= starts.length; first += 1) {
+      const part = { start: starts[first] as number, end: ends[first + size - 1] as number }
+      if (refused !== undefined && wasTried(text, part, size, refused)) continue
+      const shown = text.slice(part.start, part.end)
+      if (whole.test(shown) && accept(shown)) return part
     }
   }
   return undefined
+}
+
+/** True if a part of so many groups is one of those of a find in which none is meant. */
+function wasTried(text: string, part: { start: number; end: number }, size: number, refused: Groups): boolean {
+  if (part.start <= refused.start || part.end > refused.end || size < refused.starts.length - MOST_LEFT_OUT)
+    return false
+  return isMark(text, part.start - 1) && (part.end === refused.end || isMark(text, part.end))
+}
+
+/** A space or a dash. */
+function isMark(text: string, at: number): boolean {
+  const sign = text.charCodeAt(at)
+  return sign === 32 || sign === 45
 }
 
 export interface CompiledRule {
@@ -130,9 +176,13 @@ function isCardNumber(found: string): boolean {
   return sum % 10 === 0
 }
 
-/** ISO 7064: letters count from 10, the whole is 1 modulo 97. */
+/** ISO 7064: letters count from 10, the whole, its first four signs standing last, is 1 modulo 97. */
 function isIban(found: string): boolean {
   const plain = found.replaceAll(' ', '')
-  const digits = [...(plain.slice(4) + plain.slice(0, 4))].map((sign) => parseInt(sign, 36)).join('')
-  return BigInt(digits) % 97n === 1n
+  let rest = 0
+  for (let index = 0; index < plain.length; index += 1) {
+    const sign = plain.charCodeAt((index + 4) % plain.length)
+    rest = sign < 58 ? (rest * 10 + sign - 48) % 97 : (rest * 100 + sign - 55) % 97
+  }
+  return rest === 1
 }

@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { GuardedText } from '../../plugins/content-guard/guarded-text.ts'
 import { type ContentGuardOptions, contentGuard } from '../../plugins/content-guard/index.ts'
 import { resolveOptions } from '../../plugins/content-guard/options.ts'
+import { type CompiledRule, compile, type Find, RULES, type Rule, search } from '../../plugins/content-guard/rules.ts'
 import type { AgentContext } from '../../src/agent/context.ts'
 import type { SessionEvent } from '../../src/protocol/event.ts'
 import { waitFor } from '../../src/testing/wait-for.ts'
@@ -14,6 +15,30 @@ const send = { targetAgentType: 'agent', sessionId: 's', content: 'hi' }
 function shown(pieces: readonly string[], options: ContentGuardOptions = {}): string {
   const text = new GuardedText(resolveOptions(options), () => undefined)
   return pieces.map((piece) => text.take(piece)).join('') + text.flush()
+}
+
+/** As `search`, by trying all parts of each find. */
+function searchAll(text: string, { pattern, whole, accept = () => true }: CompiledRule): Find[] {
+  const finds: Find[] = []
+  for (let from = 0; from <= text.length; ) {
+    pattern.lastIndex = from
+    const match = pattern.exec(text)
+    if (match === null) break
+    const { 0: found, index } = match
+    const groups = [...found.matchAll(/[^ -]+/g)].map((group) => [group.index, group.index + group[0].length] as const)
+    const parts = groups.flatMap(([start], first) => groups.slice(first).map(([, end], more) => ({ start, end, more })))
+    const tried = parts
+      .filter(({ more }) => more < groups.length - 1 && more >= groups.length - 6)
+      .sort((a, b) => b.more - a.more || a.start - b.start)
+    const meant = [{ start: 0, end: found.length }, ...tried].find(({ start, end }, place) => {
+      const one = found.slice(start, end)
+      return (place === 0 || whole.test(one)) && accept(one)
+    })
+    const { start, end } = meant ?? { start: 0, end: found.length }
+    finds.push({ start: index + start, end: index + end, isMeant: meant !== undefined })
+    from = index + (meant?.end ?? Math.max(1, found.search(/[ -]|$/)))
+  }
+  return finds
 }
 
 describe('what must not be shown', () => {
@@ -92,6 +117,48 @@ describe('what must not be shown', () => {
       expect(shown([`${text}\n`, text.slice(0, 1_000)]).length).toBe(text.length + 1 + Math.min(text.length, 1_000))
     },
   )
+
+  test.each([['1 '], ['1-'], ['4111 '], ['AA11 ']])(
+    'what looks like numbers is looked at few times, however much comes: %j',
+    (piece) => {
+      const looks = (length: number, size: number) => {
+        let count = 0
+        const counted = ({ name, pattern, accept }: Required<Omit<Rule, 'beginning' | 'replacement'>>): Rule => {
+          const countedAccept = (found: string) => {
+            count += 1
+            accept(found)
+            return false
+          }
+          return { name, pattern, accept: countedAccept }
+        }
+        const text = piece.repeat(length / piece.length)
+        const pieces = text.match(new RegExp(`.{1,${size}}`, 'g')) ?? []
+        shown(pieces, { redact: [counted(RULES.creditCard), counted(RULES.iban)] })
+        return count / length
+      }
+      // Six a group: once to see what can come out, and once when it does.
+      expect(looks(2_000, 2_000)).toBeLessThan(7)
+      expect(looks(20_000, 20_000)).toBeLessThan(7)
+      expect(looks(2_000, 4)).toBeLessThan(12)
+      expect(looks(20_000, 4)).toBeLessThan(12)
+    },
+  )
+
+  test('and the answers are those of trying all', () => {
+    const part = fc.oneof(
+      fc.stringMatching(/^[ A-Z0-9-]{0,12}$/),
+      fc.constantFrom('4111 1111 1111 1111', '4222222222222', 'BE68 5390 0754 7034', ' ', '-', '1', ' 1', 'AA11 '),
+    )
+    const odd: Rule = { name: 'odd', pattern: /-? ?\d[\d -]*/, accept: (found) => found.length % 7 === 3 }
+    const rules = [RULES.creditCard, RULES.iban, odd].map(compile)
+    fc.assert(
+      fc.property(fc.array(part, { maxLength: 20 }), (parts) => {
+        const text = parts.join('')
+        for (const rule of rules) expect([...search(text, rule)]).toEqual(searchAll(text, rule))
+      }),
+      { numRuns: 2_000 },
+    )
+  })
 
   test('rules of one’s own', () => {
     const ticket = { name: 'ticket', pattern: /tck-\d{6}/i, replacement: '<ticket>' }
