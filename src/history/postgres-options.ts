@@ -27,7 +27,10 @@ export interface PostgresHistoryOptions {
   readonly retentionCheckMs?: number
   /** Makes and changes the table where that is needed; false: only checks it. Default true. */
   readonly migrate?: boolean
-  /** Uses prepared statements; false for a pooler in between that cannot keep them. Default true. */
+  /**
+   * Uses prepared statements, and settings and locks of a connection; false behind a pooler that hands connections out by
+   * transaction. Default true.
+   */
   readonly prepare?: boolean
   /** Any pino-shaped logger. Default pino with level `warn`. */
   readonly logger?: Logger

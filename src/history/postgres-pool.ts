@@ -1,5 +1,5 @@
 import { createRequire } from 'node:module'
-import type { Pool, PoolClient, QueryConfig } from 'pg'
+import type { Pool, PoolClient } from 'pg'
 import { errorMessage, GatewayError } from '../errors.ts'
 import type { Logger } from '../logger.ts'
 import type { ResolvedPostgresOptions } from './postgres-options.ts'
@@ -8,6 +8,12 @@ import type { ResolvedPostgresOptions } from './postgres-options.ts'
 export interface Statement {
   readonly name: string
   readonly text: string
+}
+
+/** Limits of a transaction, in ms; 0: as long as it takes. Default: what the server says. */
+export interface TimeLimits {
+  readonly statementMs: number
+  readonly lockMs?: number
 }
 
 /** How much longer than the server's own limit a statement may take before its connection is given up. */
@@ -22,6 +28,10 @@ const MOST_TRIES = 5
 /**
  * The connections to a Postgres, opened when they are first needed. The package `pg` is loaded then, because only those
  * who keep their history there have it.
+ *
+ * Without prepared statements (`prepare: false`) a pooler may hand out the server's connections by transaction. Then
+ * nothing is asked for that outlives one: limits of time are set in each transaction rather than when a connection is made,
+ * which such a pooler refuses, and locks are those of a transaction.
  */
 export class PostgresPool {
   readonly #options: ResolvedPostgresOptions
@@ -42,12 +52,9 @@ export class PostgresPool {
 
   /** @throws GatewayError `GW_HISTORY_FAILED`, or `GW_INVALID_ARGUMENT` for what the table will never take. */
   async run<Row extends object>(operation: string, statement: Statement, values: readonly unknown[]): Promise<Row[]> {
-    const config: QueryConfig = { text: statement.text, values: [...values] }
-    if (this.#options.prepare) config.name = statement.name
     for (let tries = 1; ; tries += 1) {
       try {
-        const pool = await this.#open()
-        return (await pool.query<Row>(config)).rows
+        return await this.#query<Row>(statement, [...values])
       } catch (error) {
         if (tries < MOST_TRIES && AGAIN.test(codeOf(error))) continue
         throw toGatewayError(operation, error)
@@ -57,20 +64,20 @@ export class PostgresPool {
 
   /** Lends a connection of its own. */
   async lend<Result>(operation: string, work: (client: PoolClient) => Promise<Result>): Promise<Result> {
-    let client: PoolClient | undefined
-    let fault: unknown
     try {
-      client = await (await this.#open()).connect()
-      client.on('error', this.#onLost) // while it is lent, the pool does not listen
-      return await work(client)
+      return await this.#lend(work)
     } catch (error) {
-      fault = error
       throw toGatewayError(operation, error)
-    } finally {
-      // A connection on which something failed may hold a lock or be in the middle of something: it is not used again.
-      client?.off('error', this.#onLost)
-      client?.release(fault !== undefined)
     }
+  }
+
+  /** Lends a connection for a transaction, at whose end its locks and limits of time are gone. */
+  async transact<Result>(
+    operation: string,
+    limits: TimeLimits,
+    work: (client: PoolClient) => Promise<Result>,
+  ): Promise<Result> {
+    return this.lend(operation, (client) => inTransaction(client, limits, () => work(client)))
   }
 
   async close(): Promise<void> {
@@ -80,6 +87,30 @@ export class PostgresPool {
     if (this.#options.pool === undefined) await pool?.end()
   }
 
+  async #query<Row extends object>({ name, text }: Statement, values: unknown[]): Promise<Row[]> {
+    const { prepare, statementTimeoutMs } = this.#options
+    if (prepare) return (await (await this.#open()).query<Row>({ name, text, values })).rows
+    const limits = { statementMs: statementTimeoutMs }
+    return this.#lend((client) =>
+      inTransaction(client, limits, async () => (await client.query<Row>({ text, values })).rows),
+    )
+  }
+
+  async #lend<Result>(work: (client: PoolClient) => Promise<Result>): Promise<Result> {
+    const client = await (await this.#open()).connect()
+    client.on('error', this.#onLost) // while it is lent, the pool does not listen
+    let hasFailed = true
+    try {
+      const result = await work(client)
+      hasFailed = false
+      return result
+    } finally {
+      // A connection on which something failed may hold a lock or be in the middle of something: it is not used again.
+      client.off('error', this.#onLost)
+      client.release(hasFailed)
+    }
+  }
+
   #open(): Promise<Pool> {
     if (this.#isClosed) throw new GatewayError('GW_CLOSED', { what: 'history' })
     this.#pool ??= this.#options.pool === undefined ? this.#make() : Promise.resolve(this.#options.pool)
@@ -87,17 +118,31 @@ export class PostgresPool {
   }
 
   async #make(): Promise<Pool> {
-    const { connectionString, ssl, maxConnections, connectTimeoutMs, statementTimeoutMs } = this.#options
+    const { connectionString, ssl, maxConnections, connectTimeoutMs, statementTimeoutMs, prepare } = this.#options
     const { Pool } = (await import('pg')).default
     const pool = new Pool({
       ...{ connectionString, max: maxConnections, connectionTimeoutMillis: connectTimeoutMs },
-      ...{ statement_timeout: statementTimeoutMs, query_timeout: statementTimeoutMs + GRACE_MS },
+      ...(prepare ? { statement_timeout: statementTimeoutMs } : {}),
+      query_timeout: statementTimeoutMs + GRACE_MS,
       ...{ keepAlive: true, allowExitOnIdle: true, application_name: 'byclaw-history' },
       ...(ssl === undefined ? {} : { ssl }),
     })
     pool.on('error', this.#onLost)
     return pool
   }
+}
+
+/** What fails leaves the transaction to the end of its connection. */
+async function inTransaction<Result>(
+  client: PoolClient,
+  { statementMs, lockMs }: TimeLimits,
+  work: () => Promise<Result>,
+): Promise<Result> {
+  const lockLimit = lockMs === undefined ? '' : `; SET LOCAL lock_timeout = ${lockMs}`
+  await client.query(`BEGIN; SET LOCAL statement_timeout = ${statementMs}${lockLimit}`)
+  const result = await work()
+  await client.query('COMMIT')
+  return result
 }
 
 /** Lends itself for statements that make the table: those have no limit of time but for locks. */
@@ -121,7 +166,13 @@ function codeOf(error: unknown): string {
 function toGatewayError(operation: string, error: unknown): GatewayError {
   if (error instanceof GatewayError) return error
   const code = codeOf(error)
-  const reason = code === '' ? errorMessage(error) : `${errorMessage(error)} (${code})`
+  const reason = code === '' ? errorMessage(error) : `${errorMessage(error)} (${code})${adviceFor(errorMessage(error))}`
   if (REFUSED.test(code)) return new GatewayError('GW_INVALID_ARGUMENT', { field: operation, reason }, { cause: error })
   return new GatewayError('GW_HISTORY_FAILED', { operation, reason }, { cause: error })
+}
+
+function adviceFor(message: string): string {
+  return /unsupported startup parameter/.test(message)
+    ? '; behind a pooler such as PgBouncer prepare must be false'
+    : ''
 }

@@ -30,6 +30,17 @@ interface Catalogue {
   readonly indexes: Readonly<Record<string, boolean>> | null
 }
 
+interface SchemaOptions {
+  readonly table: string
+  readonly migrate: boolean
+  readonly hasRetention: boolean
+  /** All in one transaction, for a pooler in between that knows nothing longer: those who write wait for the indexes then. */
+  readonly byTransaction: boolean
+  readonly logger: Logger
+}
+
+const OPERATION = 'the preparation of its table'
+
 /**
  * Makes the table, or brings one that is there to what is needed: its own columns, all of which may be empty, so that
  * older writers go on; a session id of 256 characters; the indexes. One process at a time; nothing is done where nothing
@@ -37,44 +48,52 @@ interface Catalogue {
  *
  * @throws GatewayError `GW_HISTORY_FAILED`; `GW_INVALID_ARGUMENT` when the table is none of this kind.
  */
-export async function ensureSchema(
-  pool: PostgresPool,
-  options: {
-    readonly table: string
-    readonly migrate: boolean
-    readonly hasRetention: boolean
-    readonly logger: Logger
-  },
-): Promise<void> {
-  await pool.lend('the preparation of its table', async (client) => {
-    const missing = missingSteps(await look(client, options.table), options)
-    if (missing.length === 0) return
-    if (!options.migrate) {
-      const reason = `is not as it must be, and migrate is false; missing: ${missing.join('; ')}`
-      throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'table', value: options.table, reason })
-    }
-    await withLock(client, options.table, async () => {
-      // Whoever had the lock before may have done it.
-      for (;;) {
-        const [step] = missingSteps(await look(client, options.table), options)
-        if (step === undefined) return
-        options.logger.info({ table: options.table, statement: step }, 'changing the table of the history')
-        await client.query(unlimited(step))
-      }
-    })
-  })
+export async function ensureSchema(pool: PostgresPool, options: SchemaOptions): Promise<void> {
+  const { table, migrate, byTransaction } = options
+  const missing = missingSteps(await pool.lend(OPERATION, (client) => look(client, table)), options)
+  if (missing.length === 0) return
+  if (!migrate) {
+    const reason = `is not as it must be, and migrate is false; missing: ${missing.join('; ')}`
+    throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'table', value: table, reason })
+  }
+  if (byTransaction) await changeInTransaction(pool, options)
+  else await pool.lend(OPERATION, (client) => changeStepByStep(client, options))
 }
 
-/** Holds the lock of a table's history, if nobody else does; answers undefined then. */
-export async function tryLock<Result>(
-  client: PoolClient,
-  table: string,
-  work: () => Promise<Result>,
-): Promise<Result | undefined> {
-  if (!(await take(client, table))) return undefined
-  const result = await work()
+/** Holds the lock of a table's history until the end of the transaction, if nobody else does; answers whether it is so. */
+export function tryLock(client: PoolClient, table: string): Promise<boolean> {
+  return take(client, 'pg_try_advisory_xact_lock', table)
+}
+
+async function changeInTransaction(pool: PostgresPool, options: SchemaOptions): Promise<void> {
+  await untilLocked(options.table, () =>
+    pool.transact(OPERATION, { statementMs: 0, lockMs: DDL_LOCK_MS }, async (client) => {
+      if (!(await tryLock(client, options.table))) return false
+      await change(client, options)
+      return true
+    }),
+  )
+}
+
+/** Indexes that stop no writers cannot be made in a transaction, so the lock is one of the connection. */
+async function changeStepByStep(client: PoolClient, options: SchemaOptions): Promise<void> {
+  const { table } = options
+  await withoutTimeLimit(client, DDL_LOCK_MS)
+  await untilLocked(table, () => take(client, 'pg_try_advisory_lock', table))
+  await change(client, options)
   await client.query('SELECT pg_advisory_unlock($1, hashtext($2))', [LOCK_SPACE, table])
-  return result
+  await client.query('RESET statement_timeout; RESET lock_timeout')
+}
+
+/** Whoever had the lock before may have done it. */
+async function change(client: PoolClient, options: SchemaOptions): Promise<void> {
+  const { table, logger } = options
+  for (;;) {
+    const [step] = missingSteps(await look(client, table), options)
+    if (step === undefined) return
+    logger.info({ table, statement: step }, 'changing the table of the history')
+    await client.query(unlimited(step))
+  }
 }
 
 /** A statement that takes as long as it takes; one that makes an index of many rows takes minutes. */
@@ -83,22 +102,19 @@ function unlimited(text: string): QueryConfig & { readonly query_timeout: number
 }
 
 /** Asks again and again: whoever waits inside of the server would be waited for by those who make an index. */
-async function withLock(client: PoolClient, table: string, work: () => Promise<void>): Promise<void> {
-  await withoutTimeLimit(client, DDL_LOCK_MS)
+async function untilLocked(table: string, attempt: () => Promise<boolean>): Promise<void> {
   const until = performance.now() + LOCK_WAIT_MS
-  const locked = async () => {
-    await work()
-    return true
-  }
-  while ((await tryLock(client, table, locked)) === undefined) {
-    if (performance.now() > until) throw new Error(`the lock of ${table} was not free for ${LOCK_WAIT_MS} ms`)
+  while (!(await attempt())) {
+    if (performance.now() > until) {
+      const reason = `the lock of ${table} was not free for ${LOCK_WAIT_MS} ms`
+      throw new GatewayError('GW_HISTORY_FAILED', { operation: OPERATION, reason })
+    }
     await pause(LOCK_TRY_MS)
   }
-  await client.query('RESET statement_timeout; RESET lock_timeout')
 }
 
-async function take(client: PoolClient, table: string): Promise<boolean> {
-  const { rows } = await client.query<{ taken: boolean }>('SELECT pg_try_advisory_lock($1, hashtext($2)) AS taken', [
+async function take(client: PoolClient, verb: string, table: string): Promise<boolean> {
+  const { rows } = await client.query<{ taken: boolean }>(`SELECT ${verb}($1, hashtext($2)) AS taken`, [
     ...[LOCK_SPACE, table],
   ])
   return rows[0]?.taken === true
@@ -119,7 +135,7 @@ async function look(client: PoolClient, table: string): Promise<Catalogue> {
 /** What is to be done, in order. */
 function missingSteps(
   { columns, indexes }: Catalogue,
-  { table, hasRetention }: { readonly table: string; readonly hasRetention: boolean },
+  { table, hasRetention, byTransaction }: SchemaOptions,
 ): string[] {
   const name = quoted(table)
   if (columns === null) return [tableText(table)]
@@ -138,10 +154,11 @@ function missingSteps(
   // A longer varchar changes the catalogue only; the rows stay as they are.
   if (length !== -1 && length < MOST_ID) steps.push(`ALTER TABLE ${name} ALTER session_id TYPE varchar(${MOST_ID})`)
   const schema = table.includes('.') ? `"${table.split('.')[0]}".` : ''
-  for (const [index, definition] of Object.entries(indexesOf(table, hasRetention))) {
+  const how = byTransaction ? '' : 'CONCURRENTLY '
+  for (const [index, definition] of Object.entries(indexesOf(table, hasRetention, how))) {
     if (indexes?.[index] === true) continue
     // One that was broken off is there and of no use.
-    if (indexes?.[index] === false) steps.push(`DROP INDEX CONCURRENTLY IF EXISTS ${schema}"${index}"`)
+    if (indexes?.[index] === false) steps.push(`DROP INDEX ${how}IF EXISTS ${schema}"${index}"`)
     else steps.push(definition)
   }
   return steps
@@ -166,12 +183,12 @@ function tableText(table: string): string {
   return `DO $$ BEGIN ${makeSchema} END $$; ${create}`
 }
 
-/** By name. Made without stopping those who write. */
-function indexesOf(table: string, hasRetention: boolean): Readonly<Record<string, string>> {
+/** By name. */
+function indexesOf(table: string, hasRetention: boolean, how: string): Readonly<Record<string, string>> {
   const own = table.split('.').at(-1) ?? table
   const name = quoted(table)
   const create = (unique: string, index: string, rest: string) =>
-    `CREATE ${unique}INDEX CONCURRENTLY "${index}" ON ${name} ${rest}`
+    `CREATE ${unique}INDEX ${how}"${index}" ON ${name} ${rest}`
   const [order, once, age] = [`${own}_order_idx`, `${own}_once_idx`, `${own}_age_idx`]
   return {
     [order]: create('', order, '(session_id, created_at, id)'),

@@ -89,23 +89,21 @@ export class PostgresHistory implements HistoryStore, AsyncDisposable {
 
   /**
    * Removes what is older than `retentionDays`, piece by piece; done by itself, too, every `retentionCheckMs`. Answers how
-   * many messages went; 0 also when another process is at it.
+   * many messages went; what another process is at is left to it.
    */
   async prune(): Promise<number> {
-    const { retentionDays, table } = this.#options
+    const { retentionDays, table, statementTimeoutMs } = this.#options
     if (retentionDays === undefined) return 0
     await this.open()
-    return this.#pool.lend('a clean-up', async (client) => {
-      const removed = await tryLock(client, table, async () => {
-        let total = 0
-        for (let gone = ROWS_PER_DELETE; gone >= ROWS_PER_DELETE && !this.#isClosed; total += gone) {
-          const { rows } = await client.query<{ count: number }>(this.#statements.prune.text, [retentionDays])
-          gone = rows[0]?.count ?? 0
-        }
-        return total
+    let total = 0
+    for (let gone = ROWS_PER_DELETE; gone >= ROWS_PER_DELETE && !this.#isClosed; total += gone) {
+      gone = await this.#pool.transact('a clean-up', { statementMs: statementTimeoutMs }, async (client) => {
+        if (!(await tryLock(client, table))) return 0
+        const { rows } = await client.query<{ count: number }>(this.#statements.prune.text, [retentionDays])
+        return rows[0]?.count ?? 0
       })
-      return removed ?? 0
-    })
+    }
+    return total
   }
 
   async close(): Promise<void> {
@@ -119,8 +117,9 @@ export class PostgresHistory implements HistoryStore, AsyncDisposable {
   }
 
   async #prepare(): Promise<void> {
-    const { table, migrate, logger, retentionDays, retentionCheckMs } = this.#options
-    await ensureSchema(this.#pool, { table, migrate, logger, hasRetention: retentionDays !== undefined })
+    const { table, migrate, prepare, logger, retentionDays, retentionCheckMs } = this.#options
+    const hasRetention = retentionDays !== undefined
+    await ensureSchema(this.#pool, { table, migrate, logger, hasRetention, byTransaction: !prepare })
     if (retentionDays === undefined || this.#isClosed || this.#retention !== undefined) return
     const prune = () =>
       void this.prune().catch((error: unknown) => {
