@@ -79,9 +79,14 @@ export class LeaseHost {
 
 function openThread(): Worker {
   const file = ownFile('worker/lease-thread')
-  if (file.pathname.endsWith('.js')) return new Worker(file)
+  if (file.pathname.endsWith('.js')) return new Worker(file, isMainAText() ? { execArgv: [] } : {})
   // Source that runs without a build step (tests, development) needs its loader in the thread, too.
   const name = JSON.stringify(file.href)
   const load = `import('tsx/esm/api').then(({ tsImport }) => tsImport(${name}, ${name}))`
   return new Worker(load, { eval: true })
+}
+
+/** Node's options say then how to read the main program, from `--eval` or stdin; a thread that inherits them takes no file. */
+function isMainAText(): boolean {
+  return process.execArgv.some((option) => option.startsWith('--input-type'))
 }
