@@ -119,6 +119,12 @@ export class Presence {
     await this.#index(identity, now)
   }
 
+  /** False if another process holds the worker's id. */
+  async isHolder({ workerId, incarnation }: WorkerIdentity): Promise<boolean> {
+    const holder = await this.#redis.call<string | null>('HGET', this.#keys.worker(workerId), 'incarnation')
+    return holder === null || holder === incarnation
+  }
+
   /** Takes the worker off all lists, unless another process bears its id by now. */
   async leave(identity: WorkerIdentity): Promise<void> {
     const { workerId, capabilities, incarnation } = identity

@@ -59,6 +59,7 @@ export class Intake extends Service {
   readonly #leaseMs: number
   readonly #onGroupGone: () => void
   readonly #beforeTaking: () => Promise<unknown>
+  readonly #isOwnName: () => Promise<boolean>
   readonly #logger: Logger
   readonly #stopping = new AbortController()
   #loop: Promise<void> = Promise.resolve()
@@ -67,6 +68,7 @@ export class Intake extends Service {
   #ends: Ends | undefined
   #failures = 0
   #losses = 0
+  #givenBack: Promise<unknown> = Promise.resolve()
 
   constructor(options: {
     reader: ControlReader
@@ -84,6 +86,8 @@ export class Intake extends Service {
     onGroupGone: () => void
     /** What has to be seen to before new tasks are taken. */
     beforeTaking: () => Promise<unknown>
+    /** Whether no other process bears the worker's name by now, by which alone Redis tells owners apart. */
+    isOwnName: () => Promise<boolean>
     logger: Logger
   }) {
     super()
@@ -97,6 +101,7 @@ export class Intake extends Service {
     this.#leaseMs = options.leaseMs
     this.#onGroupGone = options.onGroupGone
     this.#beforeTaking = options.beforeTaking
+    this.#isOwnName = options.isOwnName
     this.#logger = options.logger
     this.#rota = new Rota(options.reader.streams)
     this.#turnstile = options.turnstile
@@ -123,9 +128,10 @@ export class Intake extends Service {
     while (!(await Promise.race([ended, sleep(UNBLOCK_EVERY_MS).then(() => false)]))) void this.#unblock()
   }
 
-  /** Resolves when every entry of an ended task is acked. */
-  settled(): Promise<void> {
-    return this.#settlement.flushed()
+  /** Resolves when every entry of an ended task is acked, and what there was no room for has been given back. */
+  async settled(): Promise<void> {
+    await this.#givenBack
+    await this.#settlement.flushed()
   }
 
   async #consume(): Promise<void> {
@@ -144,6 +150,8 @@ export class Intake extends Service {
   async #takeUnheard(): Promise<void> {
     const { losses } = this.#reader
     if (losses === this.#losses || this.#stopping.signal.aborted) return
+    // What is pending may be that of the next of this name, who was handed it and runs it.
+    if (!(await this.#isOwnName())) return
     void this.accept(await this.#reader.takeUnheard((entry) => this.#keeper.holds(entry)))
     this.#losses = losses
   }
@@ -219,7 +227,7 @@ export class Intake extends Service {
     const room = this.#stopping.signal.aborted ? 0 : this.#slots.free
     const accepted = fresh.slice(0, room)
     const surplus = fresh.slice(room)
-    if (surplus.length > 0) void this.#giveBack(surplus)
+    if (surplus.length > 0) this.#givenBack = Promise.all([this.#givenBack, this.#giveBack(surplus)])
     if (accepted.length === 0) return
     this.#slots.take(accepted.length)
     for (const entry of accepted) this.#keeper.hold(entry)
@@ -252,13 +260,13 @@ export class Intake extends Service {
 
   /**
    * Those that are still this worker's. An event loop that was busy for long reads late what it was handed before, when
-   * others may have taken it over; the leases are kept only from here on.
+   * others, also another process under this name, may have taken it over; the leases are kept only from here on.
    */
   async #stillHeld(entries: readonly TakenEntry[]): Promise<readonly TakenEntry[]> {
-    const lateMs = performance.now() - this.#leaseMs * LATE_SHARE
-    const late = entries.filter(({ askedAt }) => askedAt < lateMs)
+    const late = this.#late(entries)
     if (late.length === 0) return entries
-    const gone = await this.#leases.renewAll(late)
+    const [lost, isOwnName] = await Promise.all([this.#leases.renewAll(late), this.#isOwnName()])
+    const gone = isOwnName ? lost : new Set(late)
     if (gone.size === 0) return entries
     const ids = [...gone].map(({ stream, id }) => `${stream.key} ${id}`)
     this.#logger.info({ entries: ids }, 'what was taken was heard of too late: others have it')
@@ -268,6 +276,11 @@ export class Intake extends Service {
       this.#slots.close()
     }
     return entries.filter((entry) => !gone.has(entry))
+  }
+
+  #late(entries: readonly TakenEntry[]): readonly TakenEntry[] {
+    const lateMs = performance.now() - this.#leaseMs * LATE_SHARE
+    return entries.filter(({ askedAt }) => askedAt < lateMs)
   }
 
   /**
@@ -281,12 +294,16 @@ export class Intake extends Service {
     else void this.#surrender([entry]).then(() => this.#slots.close())
   }
 
-  /** Gives back what was never run: new entries to the stream, entries of the dead to the next who looks. */
+  /**
+   * Gives back what was never run: new entries to the stream, entries of the dead to the next who looks. What it hears of too
+   * late may be with the next of its name. Never rejects.
+   */
   async #giveBack(entries: readonly TakenEntry[]): Promise<void> {
     const isNew = ({ deliveries, maybeBegun, begun }: TakenEntry) =>
       deliveries === 1 && (!maybeBegun || typeof begun === 'number')
-    await this.#surrender(entries.filter((entry) => !isNew(entry)))
     try {
+      if (this.#late(entries).length > 0 && !(await this.#isOwnName())) return
+      await this.#surrender(entries.filter((entry) => !isNew(entry)))
       await this.#reader.release(entries.filter(isNew))
     } catch (error) {
       this.#logger.warn({ err: error }, 'entries could not be given back; their leases run out')

@@ -162,6 +162,7 @@ export class WorkerParts {
       slots: this.slots,
       onGroupGone: () => this.watch.wake(),
       beforeTaking: () => this.#goFirst(),
+      isOwnName: () => this.registration.isOwn(),
     }
     const version = versionsOf(this.#options)[0] ?? ''
     const begins = redis.isCluster ? undefined : { newest: keys.newest(), taskHead: keys.taskHead(), version }

@@ -29,6 +29,11 @@ export class Registration extends Service {
     return this.#startedAt
   }
 
+  /** False if another process has taken the id over: what this worker's name holds is no longer this process'. */
+  isOwn(): Promise<boolean> {
+    return this.#presence.isHolder(this.#identity)
+  }
+
   /** @throws GatewayError `GW_WORKER_ID_TAKEN` when a live worker has the id; it is not disturbed. */
   protected override async onStart(): Promise<void> {
     let knownDead = ''

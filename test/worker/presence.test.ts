@@ -62,6 +62,32 @@ describe('two workers with one id', () => {
   })
 })
 
+test('who has lost a connection takes up nothing that the next of its name was handed', async () => {
+  const house = await House.private()
+  const client = house.client()
+  const begun: unknown[] = []
+  // Its next sign of life, at which it would hear that its id is taken, is far off.
+  await house.work((command) => void begun.push(command.content), { workerId: 'w', leaseMs: 60_000 })
+  await client.ask(send)
+  await waitFor(async () => (await client.listWorkers()).some((worker) => worker.lastSeenAt > worker.startedAt))
+  await house.redis.hset(house.keys.worker('w'), 'incarnation', 'the next')
+  const key = house.keys.control('agent')
+  const stranger = { ...send, content: 'of the next', targetAgentType: 'elsewhere', requireOnlineWorker: false }
+  await client.sendMessage(stranger)
+  const [[, fields] = ['', []]] = await house.redis.xrange(house.keys.control('elsewhere'), '-', '+')
+  await house.redis
+    .multi()
+    .xadd(key, '*', ...fields)
+    .xreadgroup('GROUP', 'agent_engines', 'w', 'COUNT', 1, 'STREAMS', key, '>')
+    .exec()
+  await house.redis.call('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes')
+  await client.ask({ ...send, content: 'new' })
+  await client.ask({ ...send, content: 'newer' })
+  await pause(300)
+  expect(begun).toEqual(['hi', 'new', 'newer'])
+  expect(await house.pending()).toBe(1)
+})
+
 describe('a worker process', () => {
   test('that was killed: its id is free at once for the next on this host', { timeout: 40_000 }, async () => {
     const house = new House()
@@ -109,6 +135,28 @@ describe('a worker process', () => {
     gate.open()
     const result = await client.result({ sessionId: 's', messageId, timeoutMs: 15_000 })
     expect(result).toMatchObject({ status: 'COMPLETED', attempts: 1 })
+  })
+
+  test('that wakes up and hears of a task that the next of its name runs leaves it alone', {
+    timeout: 40_000,
+  }, async () => {
+    const house = new House()
+    const { child, said } = await startChild(house, 'w', 800)
+    const client = house.client()
+    await pause(300) // until it waits for something to do
+    child.kill('SIGSTOP')
+    // Handed to its wait, of whose end it will hear when it wakes up.
+    const { messageId } = await client.sendMessage({ ...send, content: 'hang' })
+    const gate = new Gate()
+    await house.work(() => gate.pass(), { workerId: 'w', leaseMs: 800 })
+    await gate.reached(1)
+    child.kill('SIGCONT')
+    await waitFor(() => said.includes('stopped'), { timeoutMs: 15_000 })
+    expect(said).not.toContain('began hang')
+    gate.open()
+    const result = await client.result({ sessionId: 's', messageId, timeoutMs: 15_000 })
+    expect(result).toMatchObject({ status: 'COMPLETED' })
+    expect(gate.arrived).toBe(1)
   })
 
   test('that computes for longer than its lease keeps its task and its id', { timeout: 40_000 }, async () => {
