@@ -227,7 +227,10 @@ export class Intake extends Service {
     const room = this.#stopping.signal.aborted ? 0 : this.#slots.free
     const accepted = fresh.slice(0, room)
     const surplus = fresh.slice(room)
-    if (surplus.length > 0) this.#givenBack = Promise.all([this.#givenBack, this.#giveBack(surplus)])
+    if (surplus.length > 0) {
+      const before = this.#givenBack
+      this.#givenBack = this.#giveBack(surplus).then(() => before)
+    }
     if (accepted.length === 0) return
     this.#slots.take(accepted.length)
     for (const entry of accepted) this.#keeper.hold(entry)
