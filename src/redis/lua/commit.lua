@@ -3,8 +3,8 @@
 -- include index
 -- KEYS  per task: record, data stream, session index
 -- ARGV  1: TTL of a finished record (ms), 2: TTL of a data stream (ms), 3: length bound of a data stream,
---       4: PUBLISH or SPUBLISH, 5: NUMSUB or SHARDNUMSUB, 6: what the names of channels end with; then per task: fence, shape, the events, the fields, and if the shape says
---       so the emitter's sum and the id of the task's last event
+--       4: PUBLISH or SPUBLISH, 5: NUMSUB or SHARDNUMSUB, 6: what the names of channels end with; then per task: fence,
+--       shape, the events, the fields, and if the shape says so the emitter's sum and the id of the task's last event
 -- A shape is `<first>:<events>:<to>:<fields>:<sum>:<arm>:<last>`: number of the first event (0: whatever comes next), count of
 -- events, the letter to go over to or '', count of the names and values of further fields, 1 if there is a sum (else it
 -- is kept as it is) or '', '' or 1 or 2: the session's TTLs are to be re-armed, and what has expired is to be swept
@@ -160,16 +160,14 @@ for i = 1, #KEYS / 3 do
       end
     end
     if is_end or arm ~= '' then
-      local is_last = redis.call('ZCOUNT', index, OPEN, '+inf') == 0
+      local top = redis.call('ZREVRANGE', index, 0, 0, 'WITHSCORES')[2]
+      local highest = tonumber(top or 0)
       -- Who is suspended will need what was said before, however long that takes; see `suspend`.
-      if (arm ~= '' or was_suspended) and (is_last or redis.call('ZCOUNT', index, SUSPENDED, '+inf') == 0) then
+      if (arm ~= '' or was_suspended) and highest < tonumber(SUSPENDED) then
         redis.call('PEXPIRE', stream, stream_ttl)
       end
-      if is_last and is_end then
-        local is_alone = redis.call('ZCARD', index) == 1
-        redis.call('PEXPIREAT', index, is_alone and kept_until or redis.call('ZRANGE', index, -1, -1, 'WITHSCORES')[2])
-      elseif is_last then
-        enlist(index, OPEN, id_of(record))
+      if highest < tonumber(OPEN) then
+        if is_end then redis.call('PEXPIREAT', index, top) else enlist(index, OPEN, id_of(record)) end
       end
     end
     out[i] = ending == '' and id or 1
