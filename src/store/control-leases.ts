@@ -101,8 +101,9 @@ export class ControlLeases {
         [...limits, ...part.map(({ key }) => cursors.get(key) ?? '0-0')],
       )
       // It is ahead by at least what an answer shows when it comes, and by at most what it shows since it was asked for; one
-      // that is read late, by a busy event loop, shows less than others did. Beyond the most it was set back.
-      const [least, most] = [now - performance.now(), now - askedAt]
+      // that is read late, by a busy event loop, shows less than others did. Beyond the most it was set back. It tells whole
+      // milliseconds, so that it may be nearly one more.
+      const [least, most] = [now - performance.now(), now + 1 - askedAt]
       this.#clocks.set(slot, clock !== undefined && clock <= most ? Math.max(clock, least) : least)
       if (error !== '' && !isGroupGone(new Error(error))) fault = new Error(error)
       walked.forEach(([cursor, taken], index) => {

@@ -24,6 +24,9 @@ test('a takeover is bounded in time from the second on, and an answer that is re
   }
   expect(await take(-5_000)).toBe(1) // what the server's clock says is not known yet
   expect(await take(-5_000)).toBe(0)
-  expect(await take(5_000, 10_000)).toBe(1)
-  expect(await take(5_000)).toBe(1)
+  // The server tells whole milliseconds: what is left of them differs from one time to the next.
+  for (let i = 0; i < 50; i += 1) {
+    expect(await take(5_000, 10_000)).toBe(1)
+    expect(await take(5_000)).toBe(1)
+  }
 })
