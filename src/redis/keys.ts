@@ -74,6 +74,11 @@ export class Keys {
     return `${this.prefix}:stage:{${control}}:${id}`
   }
 
+  /** Stream in the slot of a {@link stage}: memory for its entries. */
+  stageRoom(stage: string): string {
+    return `${stage}:room`
+  }
+
   /** Stream of what could not be processed. */
   dead(capability: string): string {
     return `${this.prefix}:dead:${capability}`

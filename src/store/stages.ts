@@ -63,7 +63,11 @@ export class Stages {
 
   async #lay(stage: Stage, waitMs: number): Promise<Stage> {
     const texts = stage.items.map(({ data }) => data)
-    await this.#redis.script('stage', [stage.key, roomOf(stage)], [waitMs + AHEAD_AGAIN_MS, stage.turn, ...texts])
+    await this.#redis.script(
+      'stage',
+      [stage.key, this.#keys.stageRoom(stage.key)],
+      [waitMs + AHEAD_AGAIN_MS, stage.turn, ...texts],
+    )
     return stage
   }
 
@@ -72,7 +76,7 @@ export class Stages {
    * answer was lost: who writes its tasks by themselves then may write them twice.
    */
   async open(stage: Stage): Promise<boolean> {
-    const keys = [stage.key, roomOf(stage), stage.stream]
+    const keys = [stage.key, this.#keys.stageRoom(stage.key), stage.stream]
     for (let waits = 0; ; waits += 1) {
       // A timer may be early by a part of a millisecond.
       const at = waits < MOST_WAITS ? stage.dueAt : 0
@@ -81,11 +85,6 @@ export class Stages {
       await sleep(Math.min(leftMs, LONGEST_WAIT_MS))
     }
   }
-}
-
-/** Key of the memory that is kept for a stage's entries, in the slot of their stream. */
-function roomOf({ key }: Stage): string {
-  return `${key}:room`
 }
 
 function inParts(items: readonly ReadyItem[]): ReadyItem[][] {
