@@ -8,7 +8,7 @@ import type { Journals } from '../store/journals.ts'
 import type { Stage, Stages } from '../store/stages.ts'
 import { sleep } from '../util/sleep.ts'
 import { Patrol } from './patrol.ts'
-import { Upcoming } from './upcoming.ts'
+import { type TakenTask, Upcoming } from './upcoming.ts'
 
 /** Standing by, so that not all come at once when a keeper is gone. */
 const STANDBY_JITTER_MS = 200
@@ -47,8 +47,6 @@ export class Promoter extends Service {
   readonly #striking = new Set<Promise<unknown>>()
   readonly #stopping = new AbortController()
   readonly #held: ReadonlyMap<number, Held>
-  /** The stages that tasks were laid down on. */
-  readonly #stageOf = new WeakMap<AgendaItem, Stage>()
 
   constructor(options: {
     agenda: Agenda
@@ -128,29 +126,21 @@ export class Promoter extends Service {
     if (!isKeeper) return lookedAt + pauseMs + Math.random() * STANDBY_JITTER_MS
     if (items.length > 0) {
       const answeredAt = performance.now()
-      await this.#layDown(items)
-      // From the answer on, and not from the question: a little late rather than early. But what lies on a stage does not
-      // leave it too early, so that it may be asked for as early as can be.
-      upcoming.add(
-        items.filter(({ item }) => !this.#stageOf.has(item)),
-        answeredAt,
-      )
-      upcoming.add(
-        items.filter(({ item }) => this.#stageOf.has(item)),
-        lookedAt,
-      )
+      upcoming.add(await this.#layDown(items.filter(isTask)), lookedAt, answeredAt)
       await this.#do(shard, items)
     }
     return lookedAt + pauseMs
   }
 
-  async #layDown(taken: readonly TakenItem[]): Promise<void> {
+  /** Answers the same tasks, with the stages on which many of them lie. */
+  async #layDown(tasks: readonly TakenTask[]): Promise<readonly TakenTask[]> {
     try {
-      for (const stage of await this.#stages.layDown(taken)) {
-        for (const item of stage.items) this.#stageOf.set(item, stage)
-      }
+      const stages = await this.#stages.layDown(tasks)
+      const stageOf = new Map(stages.flatMap((stage) => stage.items.map((item) => [item, stage] as const)))
+      return tasks.map((task) => ({ ...task, stage: stageOf.get(task.item) }))
     } catch (error) {
       this.#logger.debug({ err: error }, 'delayed tasks go to their streams one by one')
+      return tasks
     }
   }
 
@@ -168,20 +158,21 @@ export class Promoter extends Service {
   }
 
   /** Puts tasks on their streams, in their order. */
-  async #promote(shard: number, items: readonly ReadyItem[]): Promise<void> {
-    if (items.length === 0) return
-    for (const { sessionId, messageId, turn, capability } of items) {
-      if (capability !== '') continue
+  async #promote(shard: number, tasks: readonly TakenTask[]): Promise<void> {
+    if (tasks.length === 0) return
+    for (const { item } of tasks) {
+      if (item.capability !== '') continue
+      const { sessionId, messageId, turn } = item
       const about = { sessionId, messageId, turn }
       this.#logger.error(about, 'a task on the agenda has lost its envelope and cannot be started')
     }
-    const whole = items.filter(({ capability }) => capability !== '')
-    const stages = new Set(whole.flatMap((item) => this.#stageOf.get(item) ?? []))
-    await Promise.all([
-      ...[...stages].map((stage) => this.#open(stage)),
-      this.#write(whole.filter((item) => !this.#stageOf.has(item))),
-    ])
-    this.#strikeOut(shard, items)
+    const stages = new Set(tasks.flatMap(({ stage }) => stage ?? []))
+    const single = tasks.filter(({ item, stage }) => stage === undefined && item.capability !== '')
+    await Promise.all([...[...stages].map((stage) => this.#open(stage)), this.#write(single.map(({ item }) => item))])
+    this.#strikeOut(
+      shard,
+      tasks.map(({ item }) => item),
+    )
   }
 
   async #open(stage: Stage): Promise<void> {
@@ -217,4 +208,8 @@ export class Promoter extends Service {
     if (status === 'ended')
       this.#logger.info({ sessionId, messageId }, 'a task that was not started in time has its end')
   }
+}
+
+function isTask(taken: TakenItem): taken is TakenTask {
+  return taken.item.kind === 'ready'
 }

@@ -1,11 +1,17 @@
-import type { AgendaItem, ReadyItem, TakenItem } from '../store/agenda.ts'
+import type { ReadyItem, TakenItem } from '../store/agenda.ts'
+import type { Stage } from '../store/stages.ts'
 
 /** Most tasks that are held, and about the most that they weigh, in UTF-16 units. */
 const MOST_ITEMS = 10_000
 const MOST_UNITS = 4_194_304
 
-interface Held extends TakenItem {
+/** A task in the hands of its keeper, on a stage if it comes with many. */
+export interface TakenTask extends TakenItem {
   readonly item: ReadyItem
+  readonly stage?: Stage | undefined
+}
+
+interface Held extends TakenTask {
   /** By the clock of `performance`: no step of this machine's clock moves it. */
   readonly at: number
 }
@@ -29,36 +35,41 @@ export class Upcoming {
     return this.#held[0]?.at ?? Number.POSITIVE_INFINITY
   }
 
-  /** Holds the tasks among what was taken at `takenAt`, at the earliest. */
-  add(taken: readonly TakenItem[], takenAt: number): void {
-    const isSorted = this.#held.length === 0
-    for (const { item, waitMs, dueAt } of taken) {
-      if (!isReady(item)) continue
-      this.#held.push({ item, waitMs, dueAt, at: takenAt + waitMs })
-      this.#units += item.data.length
+  /**
+   * Holds what was asked for at `askedAt` and came at `answeredAt`. Its time counts from the answer, a little late rather than
+   * early; but what lies on a stage does not leave it too early, so that it may be asked for as early as can be.
+   */
+  add(taken: readonly TakenTask[], askedAt: number, answeredAt: number): void {
+    for (const task of taken) {
+      this.#held.push({ ...task, at: (task.stage === undefined ? answeredAt : askedAt) + task.waitMs })
+      this.#units += task.item.data.length
     }
-    // A take is in order.
-    if (!isSorted) this.#held.sort((one, other) => one.at - other.at)
+    this.#held.sort((one, other) => one.at - other.at)
   }
 
-  /** Lets go of those that are due at `now`, the earliest first. */
-  takeDue(now: number): ReadyItem[] {
-    const due = this.#held.findIndex(({ at }) => at > now)
-    return this.#letGo(due === -1 ? this.#held.length : due).map(({ item }) => item)
+  /**
+   * Lets go of those that are due at `now`, the earliest first; with a stage go all that are due with it by the clock of the
+   * server, though they were taken one after the other.
+   */
+  takeDue(now: number): TakenTask[] {
+    const later = this.#held.findIndex(({ at }) => at > now)
+    const gone = this.#held.splice(0, later === -1 ? this.#held.length : later)
+    const lastAt = gone.reduce((last, { stage }) => Math.max(last, stage?.dueAt ?? 0), 0)
+    if (lastAt > 0) {
+      const isWith = ({ stage }: Held) => stage !== undefined && stage.dueAt <= lastAt
+      gone.push(...this.#held.filter(isWith))
+      this.#held = this.#held.filter((held) => !isWith(held))
+    }
+    return this.#weighed(gone)
   }
 
   /** Lets go of all. */
-  clear(): TakenItem[] {
-    return this.#letGo(this.#held.length)
+  clear(): TakenTask[] {
+    return this.#weighed(this.#held.splice(0))
   }
 
-  #letGo(count: number): Held[] {
-    const gone = this.#held.splice(0, count)
+  #weighed(gone: Held[]): Held[] {
     for (const { item } of gone) this.#units -= item.data.length
     return gone
   }
-}
-
-function isReady(item: AgendaItem): item is ReadyItem {
-  return item.kind === 'ready'
 }

@@ -1,9 +1,9 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import type { TakenItem } from '../../src/store/agenda.ts'
-import { Upcoming } from '../../src/worker/upcoming.ts'
+import type { Stage } from '../../src/store/stages.ts'
+import { type TakenTask, Upcoming } from '../../src/worker/upcoming.ts'
 
-function taken(waitMs: number, messageId = `m-${waitMs}`, data = '{}'): TakenItem {
+function taken(waitMs: number, messageId = `m-${waitMs}`, data = '{}'): TakenTask {
   const ref = { sessionId: 's', messageId, turn: '0' }
   return {
     item: { ...ref, kind: 'ready', capability: 'agent', priority: 'normal', data },
@@ -23,12 +23,13 @@ describe('tasks that are held until they are due', () => {
           const inOrder = part.toSorted((one, other) => one - other)
           upcoming.add(
             inOrder.map((wait, i) => taken(wait, `m-${wait}-${index}-${i}`)),
+            0,
             10,
           )
         })
         const gone: string[] = []
         for (const now of looks.toSorted((one, other) => one - other)) {
-          const due = upcoming.takeDue(now).map(({ messageId }) => messageId)
+          const due = upcoming.takeDue(now).map(({ item }) => item.messageId)
           expect(due.every((id) => Number(id.split('-')[1]) + 10 <= now)).toBe(true)
           gone.push(...due)
           expect(upcoming.nextAt).toBeGreaterThan(now)
@@ -41,10 +42,25 @@ describe('tasks that are held until they are due', () => {
     )
   })
 
-  test('are tasks only: what is to be done at once is not held', () => {
+  test('go with a stage that is due by the clock of the server, though they were taken a little later', () => {
     const upcoming = new Upcoming()
-    upcoming.add([{ item: { kind: 'expiry', sessionId: 's', messageId: 'm' }, waitMs: 0, dueAt: 1 }], 0)
-    expect([upcoming.nextAt, upcoming.clear()]).toEqual([Number.POSITIVE_INFINITY, []])
+    const [first, second, other] = [1_005, 1_005, 1_007].map((dueAt) => ({ dueAt }) as Stage)
+    const names = (tasks: readonly TakenTask[]) => tasks.map(({ item }) => item.messageId)
+    upcoming.add([{ ...taken(5, 'first'), stage: first }, taken(5, 'alone')], 10, 12)
+    upcoming.add(
+      [
+        { ...taken(5, 'second'), stage: second },
+        { ...taken(7, 'other'), stage: other },
+      ],
+      11,
+      13,
+    )
+    expect(upcoming.nextAt).toBe(15)
+    // What lies on no stage would come too early.
+    expect(names(upcoming.takeDue(15))).toEqual(['first', 'second'])
+    expect(upcoming.nextAt).toBe(17)
+    expect(names(upcoming.takeDue(17))).toEqual(['alone'])
+    expect(names(upcoming.clear())).toEqual(['other'])
   })
 
   test('have a bound in number and in weight, and room again when they are gone', () => {
@@ -52,11 +68,12 @@ describe('tasks that are held until they are due', () => {
     upcoming.add(
       Array.from({ length: 10_000 }, (_, i) => taken(5, `m-${i}`)),
       0,
+      0,
     )
     expect(upcoming.hasRoom).toBe(false)
     expect(upcoming.takeDue(5)).toHaveLength(10_000)
     expect(upcoming.hasRoom).toBe(true)
-    upcoming.add([taken(5, 'heavy', 'x'.repeat(4_194_304))], 0)
+    upcoming.add([taken(5, 'heavy', 'x'.repeat(4_194_304))], 0, 0)
     expect(upcoming.hasRoom).toBe(false)
     expect(upcoming.clear()).toHaveLength(1)
     expect(upcoming.hasRoom).toBe(true)
