@@ -115,6 +115,17 @@ class Caller extends GatewayWorker {
 
 class Callee extends GatewayWorker {
   getCapabilities() {
+    return ['callee']
+  }
+
+  processCommand() {
+    return { ok: 1 }
+  }
+}
+
+/** Each hop calls the next. */
+class Hops extends GatewayWorker {
+  getCapabilities() {
     return ['callee', ...Array.from({ length: 4 }, (_, hop) => `hop-${hop}`)]
   }
 
@@ -139,11 +150,11 @@ class Waiter extends GatewayWorker {
   }
 }
 
-const AGENTS = { caller: Caller, callee: Callee, waiter: Waiter }
+const AGENTS = { caller: Caller, callee: Callee, hops: Hops, waiter: Waiter }
 
 serveParent({
   start: async ({ port, role, options = {} }) => {
-    if (role === 'callee') echoing = await echo(port)
+    if (role === 'callee' || role === 'hops') echoing = await echo(port)
     if (role === 'caller') bare = { commands: connect(port), blocked: connect(port), last: '0-0' }
     worker = await runWorker({
       ...{

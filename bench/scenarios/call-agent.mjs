@@ -26,7 +26,7 @@ const measure = async ({ act, target, calls: count, warm, width, hops = 1 }, { s
   const caller = startChild('call-process')
   const client = new GatewayClient({ redis: `redis://127.0.0.1:${port}/0` })
   try {
-    await callee.call('start', { port, role: 'callee', options: { maxConcurrency: 2 * WIDTH } })
+    await callee.call('start', { port, role: hops > 1 ? 'hops' : 'callee', options: { maxConcurrency: 2 * WIDTH } })
     await caller.call('start', { port, role: 'caller' })
     await caller.call('expect', { key: act })
     const stopMeter = await startRedisMeter(redis)

@@ -64,6 +64,7 @@ export class Emitter {
   #text = ''
   #hasEnded = false
   #wasCancelled = false
+  #hasSettled = false
   readonly #sum = new Sum()
   #isSummed = false
   #holdBack: HoldBack | undefined
@@ -273,6 +274,11 @@ export class Emitter {
     return this.#wasParked
   }
 
+  /** True if the task's entry was acked and deleted with its end. */
+  get hasSettled(): boolean {
+    return this.#hasSettled
+  }
+
   /** Resolves when Redis has the event. `step`: the step in whose body it is said. */
   emit(body: EventBody, metadata?: Record<string, unknown>, step?: string): Promise<void> {
     if (body.type === 'chunk' && this.#text.length < MAX_TEXT_LENGTH) this.#text += body.content
@@ -285,9 +291,11 @@ export class Emitter {
   /**
    * Says the last word: the `done` event together with the task's end; nothing can be said after it. A task that was
    * cancelled meanwhile ends as CANCELLED instead. Unlike an emit, this must be awaited.
+   *
+   * @param control - The control stream whose entry is not needed once the task has its end; see {@link hasSettled}.
    */
-  end(done: Done, fields: Record<string, string>): Promise<void> {
-    return this.#close(done, { fence: endedFence(this.#ownership.fence, done.status), fields })
+  end(done: Done, fields: Record<string, string>, control?: string): Promise<void> {
+    return this.#close(done, { fence: endedFence(this.#ownership.fence, done.status), fields, control })
   }
 
   /** Says why the attempt failed and leaves the task to its next one, due in `delayMs`; otherwise like {@link end}. */
@@ -445,6 +453,7 @@ export class Emitter {
         return
       }
       this.#lastId = answer.lastId || this.#lastId
+      this.#hasSettled = answer.isSettled ?? false
       this.#written(batch)
       return
     }
@@ -475,7 +484,8 @@ export class Emitter {
     const last = batch.at(-1) as Pending
     const done = cancelledDone(reason)
     const fields = { error: JSON.stringify(done.error) }
-    const end = { fence: endedFence(this.#ownership.fence, 'CANCELLED'), fields }
+    const control = last.end?.control
+    const end = { fence: endedFence(this.#ownership.fence, 'CANCELLED'), fields, control }
     const json = this.#encode(done, this.#ownership.attempt)
     this.#wasCancelled = true
     this.#cancelReason = reason

@@ -89,7 +89,8 @@ export class Conclusion {
     drawn: Drawn,
     outcome: Exclude<Outcome, { status: 'FINISHED' | 'RELINQUISHED' | 'SUSPENDED' }>,
   ): Promise<void> {
-    const { emitter } = drawn
+    const { emitter, assignment } = drawn
+    const control = assignment.entry.stream.key
     // An attempt that is to be followed by another one has no answer yet.
     const kept = outcome.status === 'FAILED' ? undefined : drawn.memory?.answer(outcome)
     if (kept !== undefined) await kept
@@ -100,17 +101,17 @@ export class Conclusion {
         const content = contentOfResult(result, emitter.text)
         const isSaid = typeof result === 'string' || content === ''
         const fields: Record<string, string> = isSaid ? { result: resultJson } : { result: resultJson, content }
-        return emitter.end({ type: 'done', status: 'COMPLETED', result }, fields)
+        return emitter.end({ type: 'done', status: 'COMPLETED', result }, fields, control)
       }
       case 'CANCELLED': {
         drawn.context.logger.info({ reason: outcome.reason }, 'task cancelled')
         const done = cancelledDone(outcome.reason)
-        return emitter.end(done, { error: JSON.stringify(done.error) })
+        return emitter.end(done, { error: JSON.stringify(done.error) }, control)
       }
       case 'EXPIRED': {
         const done = expiredDone()
         drawn.context.logger.info({}, done.error.message)
-        return emitter.end(done, { error: JSON.stringify(done.error) })
+        return emitter.end(done, { error: JSON.stringify(done.error) }, control)
       }
       case 'FAILED':
         return this.#fail(drawn, outcome)

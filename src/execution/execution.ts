@@ -171,6 +171,11 @@ export class Execution implements Placed {
     return closed
   }
 
+  /** True if the task's entry was acked and deleted with its end. */
+  get hasSettled(): boolean {
+    return this.#emitter.hasSettled
+  }
+
   /** The attempt needs its plugins no longer. */
   release(): void {
     this.#plugins?.leave()

@@ -33,6 +33,8 @@ export interface CommitEnd {
   readonly fence: string
   /** Fields of the record; for a parked task the first is `due_at`, in ms from now. */
   readonly fields: Readonly<Record<string, string>>
+  /** The control stream with the entry of the fence, which is acked and deleted with the end where that can be done. */
+  readonly control?: string | undefined
 }
 
 /**
@@ -44,6 +46,8 @@ export type CommitAnswer =
       readonly ok: true
       /** Id of the last event written; '' if that was the task's last word. */
       readonly lastId: string
+      /** The entry was acked and deleted. */
+      readonly isSettled?: boolean
       /** Others wait for the end of the task: hand this to {@link DataWriter.tell}. */
       readonly tells?: readonly Tell[]
     }
@@ -72,20 +76,32 @@ const ARM_CODE = { no: '', arm: '1', sweep: '2' } as const
 type RawCommitAnswer = 1 | string | [holder: string, second?: string, ...tells: RawTell[]]
 
 const WRITTEN: CommitAnswer = { ok: true, lastId: '' }
+const SETTLED: CommitAnswer = { ok: true, lastId: '', isSettled: true }
 
 /** The writer's end of the data streams: fenced, numbered, many tasks in one call, in the order of the calls. */
 export class DataWriter {
   readonly #redis: RedisClient
   readonly #keys: Keys
   readonly #header: readonly (string | number)[]
+  /** Undefined where no entries can be acked: on a Cluster they lie in other slots. */
+  readonly #group: string | undefined
   readonly #armings: Armings
   readonly #answers: Answers
   readonly #batcher: Batcher<() => Commit, CommitAnswer>
 
-  /** @param chance - Where the chances of {@link Armings} come from. */
-  constructor(redis: RedisClient, keys: Keys, retention: Retention, { chance }: { chance?: () => number } = {}) {
+  /**
+   * @param options.chance - Where the chances of {@link Armings} come from.
+   * @param options.group - The consumer group for which entries are acked. Default: none is.
+   */
+  constructor(
+    redis: RedisClient,
+    keys: Keys,
+    retention: Retention,
+    { chance, group }: { chance?: () => number; group?: string } = {},
+  ) {
     this.#redis = redis
     this.#keys = keys
+    this.#group = redis.isCluster ? undefined : group
     this.#answers = new Answers(new ControlWriter(redis, keys), new InboxWriter(redis, keys))
     const push = redis.isCluster ? ['SPUBLISH', 'SHARDNUMSUB'] : ['PUBLISH', 'NUMSUB']
     const { resultTtlMs, streamTtlMs, streamMaxLength } = retention
@@ -133,22 +149,28 @@ export class DataWriter {
 
   async #send(commits: readonly Commit[]): Promise<CommitAnswer[]> {
     const keys: string[] = []
-    const args: (string | number)[] = [...this.#header]
-    for (const commit of commits) this.#addArguments(commit, keys, args)
+    const args: (string | number)[] = [...this.#header, commits.length, this.#group ?? '']
+    const controls: string[] = []
+    for (const commit of commits) this.#addArguments(commit, { keys, args, controls })
+    keys.push(...controls)
     const reply = await this.#redis.script<RawCommitAnswer[]>('commit', keys, args)
     return reply.map((answer, index) => this.#toAnswer(answer, commits[index] as Commit))
   }
 
-  #addArguments(commit: Commit, keys: string[], args: (string | number)[]): void {
+  #addArguments(
+    commit: Commit,
+    { keys, args, controls }: { keys: string[]; args: (string | number)[]; controls: string[] },
+  ): void {
     const { sessionId, messageId, events, end, sum, lastId = '' } = commit
     keys.push(this.#keys.task(sessionId, messageId), this.#keys.data(sessionId), this.#keys.session(sessionId))
     const letter = end === undefined ? '' : end.fence.charAt(0)
     const fields = end === undefined ? [] : Object.entries(end.fields)
     const arm = this.#armings.due(sessionId)
     const hasSum = end === undefined && sum !== undefined && sum !== ''
+    const ack = this.#settles(end) ? placeOf(end.control, controls) : 0
     args.push(
       commit.fence,
-      `${commit.first}:${events.length}:${letter}:${fields.length * 2}:${hasSum ? 1 : ''}:${ARM_CODE[arm]}:${lastId === '' ? '' : 1}`,
+      `${commit.first}:${events.length}:${letter}:${fields.length * 2}:${hasSum ? 1 : ''}:${ARM_CODE[arm]}:${lastId === '' ? '' : 1}:${ack}`,
     )
     for (const event of events) args.push(event)
     for (const [name, value] of fields) args.push(name, value)
@@ -156,8 +178,12 @@ export class DataWriter {
     if (lastId !== '') args.push(lastId)
   }
 
+  #settles(end: CommitEnd | undefined): end is CommitEnd & { readonly control: string } {
+    return end?.control !== undefined && this.#group !== undefined
+  }
+
   #toAnswer(answer: RawCommitAnswer, { end }: Commit): CommitAnswer {
-    if (answer === 1) return WRITTEN
+    if (answer === 1) return this.#settles(end) ? SETTLED : WRITTEN
     if (typeof answer === 'string') return { ok: true, lastId: answer }
     const [holder = '', second, ...raw] = answer
     if (holder === '+') return { ok: true, lastId: second ?? '', tells: toTells(this.#keys, raw as RawTell[]) }
@@ -165,6 +191,12 @@ export class DataWriter {
     // The call was sent again after a lost reply, and its first copy had already ended the task: that end is ours.
     return holder !== '' && holder === end?.fence ? { ok: true, lastId: '' } : { ok: false, holder }
   }
+}
+
+/** Counts from 1. */
+function placeOf(key: string, keys: string[]): number {
+  const place = keys.indexOf(key) + 1
+  return place > 0 ? place : keys.push(key)
 }
 
 /** A push on a session's channel: the events of one write, and the id of the entry before them. */

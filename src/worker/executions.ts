@@ -37,7 +37,7 @@ export class Executions {
   }
 
   /** Runs one attempt; see `RunTask`. Never rejects. */
-  async run(assignment: Assignment, seat: Seat): Promise<'ended' | 'left' | 'lost'> {
+  async run(assignment: Assignment, seat: Seat): Promise<'settled' | 'ended' | 'left' | 'lost'> {
     if (this.#isBrokenOff) {
       seat.give()
       return 'left'
@@ -46,7 +46,7 @@ export class Executions {
     this.#running.add(execution)
     try {
       const closed = await execution.run(() => seat.give())
-      if (closed) return 'ended'
+      if (closed) return execution.hasSettled ? 'settled' : 'ended'
       this.#onGivenUp(execution.abortReason)
       return execution.abortReason?.code === 'GW_LEASE_LOST' ? 'lost' : 'left'
     } catch (error) {

@@ -26,10 +26,10 @@ const UNBLOCK_EVERY_MS = 20
 
 /**
  * Runs a task: gives its seat back when its handler has come to an end, and resolves with `ended` when the task's end is
- * recorded, so that its entry can go, with `left` when somebody else is to end it, and with `lost` when somebody else has
+ * recorded, so that its entry can go, with `settled` when that has gone with it, with `left` when somebody else is to end it, and with `lost` when somebody else has
  * it. Never rejects.
  */
-export type RunTask = (assignment: Assignment, seat: Seat) => Promise<'ended' | 'left' | 'lost'>
+export type RunTask = (assignment: Assignment, seat: Seat) => Promise<'settled' | 'ended' | 'left' | 'lost'>
 
 /**
  * Takes tasks from the control streams, never more than there are free slots, and settles their entries when they have
@@ -290,7 +290,7 @@ export class Intake extends Service {
    * Acks the entry of a task that has its end; lets go of any other, for whoever takes it over. Of one that somebody has it
    * keeps off: that may be a process that bears this worker's name by now, which is all that tells owners apart.
    */
-  #close(entry: TakenEntry, how: 'ended' | 'left' | 'lost'): void {
+  #close(entry: TakenEntry, how: 'settled' | 'ended' | 'left' | 'lost'): void {
     this.#keeper.drop(entry)
     if (how === 'ended') this.#settlement.add(entry)
     if (how !== 'left') this.#slots.close()

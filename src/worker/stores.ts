@@ -33,7 +33,7 @@ export interface WorkerStores {
 export function openStores(redis: RedisClient, options: ResolvedWorkerOptions): WorkerStores {
   const keys = new Keys(options.keyPrefix)
   const records = new TaskRecords(redis, keys, versionsOf(options))
-  const writer = new DataWriter(redis, keys, options)
+  const writer = new DataWriter(redis, keys, options, { group: options.consumerGroup })
   return {
     ...{ keys, records, writer },
     reader: new DataReader(redis, keys),

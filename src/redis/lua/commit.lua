@@ -1,15 +1,17 @@
 -- commit: appends events of a task to its session's data stream and, where asked, ends or parks the task.
 -- include answers
 -- include index
--- KEYS  per task: record, data stream, session index
+-- KEYS  per task: record, data stream, session index; then the control streams that ends ack
 -- ARGV  1: TTL of a finished record (ms), 2: TTL of a data stream (ms), 3: length bound of a data stream,
---       4: PUBLISH or SPUBLISH, 5: NUMSUB or SHARDNUMSUB, 6: what the names of channels end with; then per task: fence,
---       shape, the events, the fields, and if the shape says so the emitter's sum and the id of the task's last event
--- A shape is `<first>:<events>:<to>:<fields>:<sum>:<arm>:<last>`: number of the first event (0: whatever comes next), count of
+--       4: PUBLISH or SPUBLISH, 5: NUMSUB or SHARDNUMSUB, 6: what the names of channels end with, 7: number of tasks,
+--       8: consumer group; then per task: fence, shape, the events, the fields, and if the shape says so the emitter's sum
+--       and the id of the task's last event
+-- A shape is `<first>:<events>:<to>:<fields>:<sum>:<arm>:<last>:<ack>`: number of the first event (0: whatever comes next), count of
 -- events, the letter to go over to or '', count of the names and values of further fields, 1 if there is a sum (else it
 -- is kept as it is) or '', '' or 1 or 2: the session's TTLs are to be re-armed, and what has expired is to be swept
--- besides, and 1 if the id of the last event is known or ''. Most tasks of a call have the same shape, so it is read once: arguments cost on both sides.
--- Answers per task the id of the last event written ('' if there was none), 1 if that was the task's last word, or {fence that holds} if that is not the
+-- besides, 1 if the id of the last event is known or '', and 0 or which of the control streams holds the entry of the fence. Most tasks of a call have the same shape, so it is read once: arguments cost on both sides.
+-- Answers per task the id of the last event written ('' if there was none), 1 if that was the task's last word, and nobody has
+-- to be told of it: then its entry is acked and deleted, if it was to be; or {fence that holds} if that is not the
 -- one given, or {fence, cancel} if the task must not end as it would because it is cancelled; nothing was written then.
 -- Or {'+', id of the last event, who must be told (see `reply`)...} for the end of a task for which others wait.
 -- The fence is a compare-and-set: the owner of an attempt gives his, and whoever ends a task that nobody owns gives the
@@ -46,21 +48,23 @@ end
 local record_ttl, stream_ttl, max_length, publish = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local kept_until = string.format('%.0f', now_number + record_ttl)
 local channels = {}
-for i = 1, #KEYS / 3 do channels[i] = KEYS[3 * i - 1] .. ARGV[6] end
+local count_of_tasks = tonumber(ARGV[7])
+for i = 1, count_of_tasks do channels[i] = KEYS[3 * i - 1] .. ARGV[6] end
 -- Per task the name of its session's channel and how many listen to it.
 local listeners = redis.call('PUBSUB', ARGV[5], unpack(channels))
 local shapes = {}
 local function shape_of(text)
-  local first, events, letter, fields, sum, arm, last =
-    string.match(text, '^(%d+):(%d+):(%u?):(%d+):(1?):([12]?):(1?)$')
+  local first, events, letter, fields, sum, arm, last, ack =
+    string.match(text, '^(%d+):(%d+):(%u?):(%d+):(1?):([12]?):(1?):(%d+)$')
   local shape = { first = tonumber(first), events = tonumber(events), letter = letter, fields = tonumber(fields),
-    has_sum = sum ~= '', arm = arm, has_last = last ~= '', is_end = letter ~= '' and letter ~= 'T' }
+    has_sum = sum ~= '', arm = arm, has_last = last ~= '', is_end = letter ~= '' and letter ~= 'T',
+    ack = tonumber(ack) }
   shapes[text] = shape
   return shape
 end
-local at = 7
-local out = {}
-for i = 1, #KEYS / 3 do
+local at = 9
+local out, acks = {}, {}
+for i = 1, count_of_tasks do
   local record, stream, index = KEYS[3 * i - 2], KEYS[3 * i - 1], KEYS[3 * i]
   local fence = ARGV[at]
   local shape = shapes[ARGV[at + 1]] or shape_of(ARGV[at + 1])
@@ -171,7 +175,21 @@ for i = 1, #KEYS / 3 do
       end
     end
     out[i] = ending == '' and id or 1
-    if held[5] and is_end then out[i] = reply(record, held[5], { '+', id }) end
+    if held[5] and is_end then
+      local told = reply(record, held[5], { '+', id })
+      -- Who has to be told of it is told before the entry goes: whoever takes that again tells again.
+      if #told > 2 then out[i] = told end
+    end
+    if shape.ack > 0 and is_end and out[i] == 1 then
+      local ids = acks[shape.ack] or {}
+      acks[shape.ack] = ids
+      ids[#ids + 1] = string.match(fence, '^R:%d+:([^:]*):')
+    end
   end
+end
+for which, ids in pairs(acks) do
+  local control = KEYS[3 * count_of_tasks + which]
+  redis.pcall('XACK', control, ARGV[8], unpack(ids))
+  redis.pcall('XDEL', control, unpack(ids))
 end
 return out

@@ -67,13 +67,13 @@ local function outcome(record)
   return cjson.encode({ s = state, r = held[2] or nil, c = held[3] or nil, e = held[4] or nil }), short
 end
 
--- Delivers the end of a task to all that wait for it, and adds to `out` per waiting task its record, the operation and
--- what `deliver` says. `reply_to` has a line `<record> <journal> <operation>` for each.
+-- Delivers the end of a task to all that wait for it, and adds to `out` per waiting task that must be told of it its record,
+-- the operation and what `deliver` says. `reply_to` has a line `<record> <journal> <operation>` for each.
 local function reply(record, reply_to, out)
   local result, short = outcome(record)
   for above, journal, op in string.gmatch(reply_to, '(%S+) (%S+) ([^\n]+)') do
     local tell = deliver(above, journal, op, result, short)
-    if tell then
+    if tell and tell[1] ~= 'none' then
       table.insert(tell, 1, op)
       table.insert(tell, 1, above)
       out[#out + 1] = tell
