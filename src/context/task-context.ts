@@ -72,7 +72,7 @@ export class TaskContext implements AgentContext {
   #running = 0
   #logger: Logger | undefined
   #workspace: TaskWorkspace | undefined
-  #remembering: Promise<void> | undefined
+  #remembered: (() => Promise<void> | undefined) | undefined
 
   constructor(options: {
     resources: ContextResources
@@ -289,16 +289,16 @@ export class TaskContext implements AgentContext {
     return said.map(({ body }) => (body.type === 'chunk' ? body.content : '')).join('')
   }
 
-  /** What this task has asked is being kept: whoever reads the history waits for it. */
-  awaitHistory(remembering: Promise<void>): void {
-    this.#remembering = remembering
+  /** What this task has asked is being kept: whoever reads the history waits for what `remembered` answers. */
+  awaitHistory(remembered: () => Promise<void> | undefined): void {
+    this.#remembered = remembered
   }
 
   async getHistory(page?: HistoryPage): Promise<readonly HistoryMessage[]> {
     const { history } = this.#resources
     if (history === undefined)
       throw new GatewayError('GW_NO_HISTORY', { reason: 'this worker runs with history: false' })
-    await this.#remembering
+    await this.#remembered?.()
     return history.list(this.sessionId, page)
   }
 

@@ -39,7 +39,7 @@ export class TaskMemory {
     } as const
     this.#question = new Parcel(header.sessionId, message)
     this.#asked = keeper.keep(this.#question)
-    if (this.#asked !== undefined) context.awaitHistory(this.#asked)
+    if (this.#asked !== undefined) context.awaitHistory(() => this.settled())
   }
 
   /** True for a task that has a place in the history. */
@@ -51,19 +51,21 @@ export class TaskMemory {
   answer(outcome: Outcome): Promise<void> | undefined {
     if (this.#context.isTextWhole) {
       const kept = this.#keep(outcome, this.#context.text)
-      if (kept === undefined || kept === this.#asked) return this.#asked
-      return this.#asked === undefined ? kept : both(this.#asked, kept)
+      const asked = this.settled()
+      if (kept === undefined || kept === asked) return asked
+      return asked === undefined ? kept : both(asked, kept)
     }
     return this.#answerFromStream(outcome)
   }
 
   /** Resolves when nothing more of this attempt is under way. */
   settled(): Promise<void> | undefined {
+    if (this.#asked !== undefined) this.#keeper.hurry()
     return this.#asked
   }
 
   async #answerFromStream(outcome: Outcome): Promise<void> {
-    await this.#asked
+    await this.settled()
     await this.#keep(outcome, (await this.#context.readText()).slice(0, MOST_LENGTH))
   }
 
@@ -79,7 +81,9 @@ export class TaskMemory {
     const ids = { messageId: header.messageId, metadata, createdAt: at, fencingToken: epoch }
     const message = { role: 'assistant', content, ...ids } as const
     if (this.#question.add(message)) return this.#asked
-    return this.#keeper.keep(new Parcel(header.sessionId, message))
+    const kept = this.#keeper.keep(new Parcel(header.sessionId, message))
+    this.#keeper.hurry()
+    return kept
   }
 }
 

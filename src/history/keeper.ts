@@ -72,12 +72,17 @@ export class HistoryKeeper extends Service {
 
   /**
    * Keeps a parcel, or puts it by. Resolves when one of both is done, and answers nothing if it is done already. Never
-   * rejects.
+   * rejects. Who waits for it says so by {@link hurry}.
    */
   keep(parcel: Parcel): Promise<void> | undefined {
     if (!this.#isDown && !this.#isPrompt) return this.#turns.add(parcel)
     parcel.close()
     return this.#isDown ? this.#putBy(parcel) : this.#keepNow(parcel)
+  }
+
+  /** Somebody waits for what was to be kept until now. */
+  hurry(): void {
+    this.#turns.hurry()
   }
 
   /** @throws GatewayError `GW_HISTORY_FAILED` when the store does not answer, `GW_INVALID_ARGUMENT` for a bad page. */
@@ -110,6 +115,7 @@ export class HistoryKeeper extends Service {
   protected override async onStop(): Promise<void> {
     this.#stopping.abort()
     this.#woken.abort()
+    await this.#turns.flushed()
     // A store that does not answer is not waited for: what it was told waits on Redis still.
     if (!this.#isDown) await this.#loop
   }

@@ -1,9 +1,10 @@
 import { type Deferred, deferred } from '../util/deferred.ts'
 import type { Parcel } from './parcel.ts'
 
-/** Where so many have spoken in one turn, the next one lasts a few ms: a call costs as much as what some ten tasks say. */
+/** How long a turn lasts for which nobody waits, in ms. */
+const TURN_MS = 2
+/** Where so many have spoken in one turn, the next one lasts that long in any case: a call costs as much as what some ten tasks say. */
 const CROWD = 8
-const CROWD_MS = 2
 
 /** What was said at about the same time, by all tasks. */
 interface Turn {
@@ -12,12 +13,13 @@ interface Turn {
 }
 
 /**
- * Gathers what is said within one turn of the event loop, so that it goes out together. Under load, when a few ms more
- * bring much more, a turn lasts that long.
+ * Gathers what is said within one turn of a few ms, so that it goes out together. A turn for which somebody waits ends with
+ * that of the event loop; but under load, when a few ms more bring much more, it lasts as long as any.
  */
 export class Turns {
   readonly #send: (parcels: readonly Parcel[]) => Promise<void>
   #turn: Turn | undefined
+  #timer: NodeJS.Timeout | undefined
   #isCrowded = false
 
   /** @param send - Sends the parcels of a turn. Never rejects. */
@@ -32,15 +34,30 @@ export class Turns {
     return this.#turn.sent.promise
   }
 
+  /** Somebody waits for what was added until now. */
+  hurry(): void {
+    if (this.#timer === undefined || this.#isCrowded) return
+    clearTimeout(this.#timer)
+    this.#timer = undefined
+    setImmediate(() => this.#end())
+  }
+
+  /** Resolves when all that was added until now was sent. */
+  async flushed(): Promise<void> {
+    this.hurry()
+    await this.#turn?.sent.promise
+  }
+
   #begin(): Turn {
-    const turn: Turn = { parcels: [], sent: deferred() }
-    const end = () => {
-      this.#turn = undefined
-      this.#isCrowded = turn.parcels.length >= CROWD
-      void this.#send(turn.parcels).then(turn.sent.resolve)
-    }
-    if (this.#isCrowded) setTimeout(end, CROWD_MS)
-    else setImmediate(end)
-    return turn
+    this.#timer = setTimeout(() => this.#end(), TURN_MS)
+    return { parcels: [], sent: deferred() }
+  }
+
+  #end(): void {
+    const { parcels, sent } = this.#turn as Turn
+    this.#turn = undefined
+    this.#timer = undefined
+    this.#isCrowded = parcels.length >= CROWD
+    void this.#send(parcels).then(sent.resolve)
   }
 }
