@@ -12,13 +12,14 @@ import type { Settings } from './settings.ts'
  * @throws GatewayError `GW_INVALID_ARGUMENT` that names the setting.
  */
 export async function openHistory(settings: Settings, logger: Logger): Promise<HistoryStore | undefined> {
-  const { historyUrl, historyTable: table, keyPrefix } = settings.values
+  const { historyUrl, historyTable: table, historyPooler, keyPrefix } = settings.values
   if (historyUrl === undefined) return undefined
   if (/^postgres(ql)?:/.test(historyUrl)) {
     // Loaded by those who use it only.
     const { PostgresHistory } = await import('../history/postgres.ts')
     try {
-      return new PostgresHistory({ connectionString: historyUrl, logger, ...(table === undefined ? {} : { table }) })
+      const given = { ...(table === undefined ? {} : { table }), ...(historyPooler === true ? { prepare: false } : {}) }
+      return new PostgresHistory({ connectionString: historyUrl, logger, ...given })
     } catch (error) {
       throw renamed(error)
     }

@@ -204,6 +204,12 @@ const HISTORY = {
     "where the sessions' messages are kept: postgres://…, redis://…, or redis for the same Redis; default in memory",
   ],
   historyTable: ['--history-table <name>', 'BYAI_HISTORY_TABLE', 'text', 'the table in Postgres'],
+  historyPooler: [
+    '--history-pooler',
+    'BYAI_HISTORY_POOLER',
+    'switch',
+    'Postgres is behind a pooler that hands connections out by transaction, such as PgBouncer',
+  ],
 } as const satisfies Record<string, Row>
 
 const LOGS = {

@@ -173,6 +173,6 @@ function toGatewayError(operation: string, error: unknown): GatewayError {
 
 function adviceFor(message: string): string {
   return /unsupported startup parameter/.test(message)
-    ? '; behind a pooler such as PgBouncer prepare must be false'
+    ? '; behind a pooler such as PgBouncer prepare must be false (--history-pooler)'
     : ''
 }

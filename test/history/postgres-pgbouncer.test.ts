@@ -1,8 +1,9 @@
 import { Client } from 'pg'
-import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, inject, onTestFinished, test } from 'vitest'
 import { PostgresHistory, type PostgresHistoryOptions } from '../../src/history/postgres.ts'
 import { type LocalPostgres, startLocalPostgres } from '../../src/testing/servers/postgres.ts'
 import { waitFor } from '../../src/testing/wait-for.ts'
+import { byclaw } from '../cli/support/program.ts'
 import { PGBOUNCER, type PgBouncer, startPgBouncer } from '../support/pgbouncer.ts'
 import { bringPrograms, INSTALL_TIMEOUT_MS } from '../support/programs.ts'
 import { memoryLogger } from '../worker/harness.ts'
@@ -141,6 +142,17 @@ describe.skipIf(missing)(title, () => {
     await client.end()
     await waitFor(async () => (await two.prune()) === 1)
     expect(await leftBehind()).toEqual(NOTHING)
+  })
+
+  test('byclaw is told by a switch', async () => {
+    const table = freshTable()
+    await open({ table }).append('s', [{ role: 'user', content: 'behind a pooler' }])
+    const ask = ['history', 's', '--history-url', bouncer.url, '--history-table', table]
+    const env = { REDIS_URL: inject('redisUrl') }
+    const told = await byclaw([...ask, '--history-pooler'], { env })
+    expect(told.stderr + told.stdout).toContain('behind a pooler')
+    expect(told.code).toBe(0)
+    expect(await byclaw(ask, { env })).toMatchObject({ code: 1, stderr: expect.stringContaining('--history-pooler') })
   })
 
   test('who has not said so is told what to do', async () => {

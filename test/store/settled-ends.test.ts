@@ -26,9 +26,8 @@ async function running(messageId: string, control = keys.control('agent', 'norma
   await records.admit([{ ...ref, agentType: 'agent', traceId: 't', parentMessageId: '', userCode: '' }])
   await bare.xgroup('CREATE', control, DEFAULT_GROUP, '0', 'MKSTREAM').catch(() => undefined)
   await bare.xadd(control, '*', 'data', '{}')
-  const [[, [[entryId]]]] = (await bare.xreadgroup(
-    ...(['GROUP', DEFAULT_GROUP, 'w', 'COUNT', 1, 'STREAMS', control, '>'] as const),
-  )) as [[string, [[string]]]]
+  const reply = await bare.xreadgroup('GROUP', DEFAULT_GROUP, 'w', 'COUNT', 1, 'STREAMS', control, '>')
+  const entryId = reply?.[0]?.[1][0]?.[0] ?? ''
   await records.begin('w', [{ ...ref, entryId, turn: '' }])
   return { ...ref, control, fence: `R:1:${entryId}:w` }
 }
