@@ -23,7 +23,7 @@ describe('three levels of calls with steps, whose workers are killed again and a
       const calm = setTimeout(() => {
         crew.calm()
         clearInterval(strikes)
-      }, 40_000)
+      }, 20_000)
       const ends = await Promise.all(
         Array.from({ length: sessions }, (_, i) =>
           client.result({ sessionId: `s-${i}`, messageId: 'm', timeoutMs: 150_000 }),
