@@ -124,14 +124,14 @@ class Callee extends GatewayWorker {
 }
 
 /** Each hop calls the next. */
-class Hops extends GatewayWorker {
+class Hops extends Callee {
   getCapabilities() {
-    return ['callee', ...Array.from({ length: 4 }, (_, hop) => `hop-${hop}`)]
+    return [...super.getCapabilities(), ...Array.from({ length: 4 }, (_, hop) => `hop-${hop}`)]
   }
 
   async processCommand(_command, context) {
     const hop = /^hop-(\d)$/.exec(context.agentType)?.[1]
-    if (hop === undefined) return { ok: 1 }
+    if (hop === undefined) return super.processCommand()
     const target = hop === '0' ? 'callee' : `hop-${Number(hop) - 1}`
     return (await context.callAgent({ targetAgentType: target, content: 'x' })).data
   }

@@ -38,7 +38,7 @@ export class TaskMemory {
       fencingToken,
     } as const
     this.#question = new Parcel(header.sessionId, message)
-    this.#asked = keeper.keep(this.#question)
+    this.#asked = keeper.keepSoon(this.#question)
     if (this.#asked !== undefined) context.awaitHistory(() => this.settled())
   }
 
@@ -80,10 +80,8 @@ export class TaskMemory {
     const at = Math.max(this.#keeper.now(), createdAt + 1) // clocks may differ, but an answer follows its question
     const ids = { messageId: header.messageId, metadata, createdAt: at, fencingToken: epoch }
     const message = { role: 'assistant', content, ...ids } as const
-    if (this.#question.add(message)) return this.#asked
-    const kept = this.#keeper.keep(new Parcel(header.sessionId, message))
-    this.#keeper.hurry()
-    return kept
+    if (this.#question.add(message)) return this.settled()
+    return this.#keeper.keep(new Parcel(header.sessionId, message))
   }
 }
 

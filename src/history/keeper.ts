@@ -72,9 +72,16 @@ export class HistoryKeeper extends Service {
 
   /**
    * Keeps a parcel, or puts it by. Resolves when one of both is done, and answers nothing if it is done already. Never
-   * rejects. Who waits for it says so by {@link hurry}.
+   * rejects.
    */
   keep(parcel: Parcel): Promise<void> | undefined {
+    const kept = this.keepSoon(parcel)
+    this.hurry()
+    return kept
+  }
+
+  /** The same for what nobody waits for yet: others may go along with it until somebody calls {@link hurry}. */
+  keepSoon(parcel: Parcel): Promise<void> | undefined {
     if (!this.#isDown && !this.#isPrompt) return this.#turns.add(parcel)
     parcel.close()
     return this.#isDown ? this.#putBy(parcel) : this.#keepNow(parcel)
@@ -115,6 +122,7 @@ export class HistoryKeeper extends Service {
   protected override async onStop(): Promise<void> {
     this.#stopping.abort()
     this.#woken.abort()
+    // After this its store may be closed at any moment.
     await this.#turns.flushed()
     // A store that does not answer is not waited for: what it was told waits on Redis still.
     if (!this.#isDown) await this.#loop

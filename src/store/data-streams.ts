@@ -73,7 +73,7 @@ const ARM_FRACTION = 4
 
 const ARM_CODE = { no: '', arm: '1', sweep: '2' } as const
 
-type RawCommitAnswer = 1 | string | [holder: string, second?: string, ...tells: RawTell[]]
+type RawCommitAnswer = 1 | 2 | string | [holder: string, second?: string, ...tells: RawTell[]]
 
 const WRITTEN: CommitAnswer = { ok: true, lastId: '' }
 const SETTLED: CommitAnswer = { ok: true, lastId: '', isSettled: true }
@@ -167,7 +167,7 @@ export class DataWriter {
     const fields = end === undefined ? [] : Object.entries(end.fields)
     const arm = this.#armings.due(sessionId)
     const hasSum = end === undefined && sum !== undefined && sum !== ''
-    const ack = this.#settles(end) ? placeOf(end.control, controls) : 0
+    const ack = end?.control === undefined || this.#group === undefined ? 0 : placeOf(end.control, controls)
     args.push(
       commit.fence,
       `${commit.first}:${events.length}:${letter}:${fields.length * 2}:${hasSum ? 1 : ''}:${ARM_CODE[arm]}:${lastId === '' ? '' : 1}:${ack}`,
@@ -178,12 +178,9 @@ export class DataWriter {
     if (lastId !== '') args.push(lastId)
   }
 
-  #settles(end: CommitEnd | undefined): end is CommitEnd & { readonly control: string } {
-    return end?.control !== undefined && this.#group !== undefined
-  }
-
   #toAnswer(answer: RawCommitAnswer, { end }: Commit): CommitAnswer {
-    if (answer === 1) return this.#settles(end) ? SETTLED : WRITTEN
+    if (answer === 1) return WRITTEN
+    if (answer === 2) return SETTLED
     if (typeof answer === 'string') return { ok: true, lastId: answer }
     const [holder = '', second, ...raw] = answer
     if (holder === '+') return { ok: true, lastId: second ?? '', tells: toTells(this.#keys, raw as RawTell[]) }

@@ -26,8 +26,8 @@ const UNBLOCK_EVERY_MS = 20
 
 /**
  * Runs a task: gives its seat back when its handler has come to an end, and resolves with `ended` when the task's end is
- * recorded, so that its entry can go, with `settled` when that has gone with it, with `left` when somebody else is to end it, and with `lost` when somebody else has
- * it. Never rejects.
+ * recorded, so that its entry can go, with `settled` when that is gone already, with `left` when somebody else is to end
+ * it, and with `lost` when somebody else has it. Never rejects.
  */
 export type RunTask = (assignment: Assignment, seat: Seat) => Promise<'settled' | 'ended' | 'left' | 'lost'>
 

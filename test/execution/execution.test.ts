@@ -45,11 +45,12 @@ async function start(
     ...{ workerId: 'w', workspaceDir: '/tmp/byclaw-never-made', presence: new Presence(store.redis, store.keys) },
     ...{ toolbox: new Toolbox({}), logger: memoryLogger(), worker: new FunctionWorker(['agent'], handle) },
     contracts: new Map(options.contract === undefined ? [] : [['agent', options.contract]]),
-    writer: new DataWriter(store.redis, store.keys, {
-      resultTtlMs: 60_000,
-      streamTtlMs: 60_000,
-      streamMaxLength: 1_000,
-    }),
+    writer: new DataWriter(
+      store.redis,
+      store.keys,
+      { resultTtlMs: 60_000, streamTtlMs: 60_000, streamMaxLength: 1_000 },
+      { group: 'agent_engines' },
+    ),
     ...{
       maxPayloadBytes: 10_000,
       taskTimeoutMs: options.timeoutMs,
@@ -90,6 +91,15 @@ describe('an execution', () => {
     expect(await ended).toBe(true)
     expect(handledTimes()).toBe(1)
     expect(await status()).toBe('COMPLETED')
+  })
+
+  test('acks its entry with its end; one that has failed not before its dead letter is there', async () => {
+    const { execution, ended } = await start(() => 'done')
+    expect([await ended, execution.hasSettled]).toEqual([true, true])
+    store = openStore()
+    records = new TaskRecords(store.redis, store.keys)
+    const failing = await start(() => Promise.reject(new Error('no')))
+    expect([await failing.ended, failing.execution.hasSettled]).toEqual([true, false])
   })
 
   test('that has its end takes no further durable call, and nothing of it stays among those that wait', async () => {

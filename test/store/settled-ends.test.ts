@@ -59,6 +59,15 @@ test('an entry is acked and deleted with the end of its task, and no other is', 
   expect(await left(other)).toEqual([0, 0])
 })
 
+test('an entry that cannot be acked with its end is told from one that was, and the end stands', async () => {
+  const task = await running('m')
+  const control = keys.control('other', 'normal')
+  await bare.set(control, 'no stream')
+  expect(await end({ ...task, control })).toEqual({ ok: true, lastId: '' })
+  expect(await bare.hget(keys.task('s', 'm'), 'fence')).toMatch(/^C:/)
+  expect(await left(task.control)).toEqual([1, 1])
+})
+
 test('an end that is refused leaves the entry to whoever owns the task', async () => {
   const task = await running('m')
   await bare.hset(keys.task('s', 'm'), 'fence', task.fence.replace(/w$/, 'next'))

@@ -9,9 +9,10 @@
 -- A shape is `<first>:<events>:<to>:<fields>:<sum>:<arm>:<last>:<ack>`: number of the first event (0: whatever comes next), count of
 -- events, the letter to go over to or '', count of the names and values of further fields, 1 if there is a sum (else it
 -- is kept as it is) or '', '' or 1 or 2: the session's TTLs are to be re-armed, and what has expired is to be swept
--- besides, 1 if the id of the last event is known or '', and 0 or which of the control streams holds the entry of the fence. Most tasks of a call have the same shape, so it is read once: arguments cost on both sides.
--- Answers per task the id of the last event written ('' if there was none), 1 if that was the task's last word, and nobody has
--- to be told of it: then its entry is acked and deleted, if it was to be; or {fence that holds} if that is not the
+-- besides, 1 if the id of the last event is known or '', and 0 or which of the control streams holds the entry of the fence.
+-- Most tasks of a call have the same shape, so it is read once: arguments cost on both sides.
+-- Answers per task the id of the last event written ('' if there was none), 1 if that was the task's last word and nobody has
+-- to be told of it, 2 if its entry has been acked and deleted besides, or {fence that holds} if that is not the
 -- one given, or {fence, cancel} if the task must not end as it would because it is cancelled; nothing was written then.
 -- Or {'+', id of the last event, who must be told (see `reply`)...} for the end of a task for which others wait.
 -- The fence is a compare-and-set: the owner of an attempt gives his, and whoever ends a task that nobody owns gives the
@@ -181,15 +182,20 @@ for i = 1, count_of_tasks do
       if #told > 2 then out[i] = told end
     end
     if shape.ack > 0 and is_end and out[i] == 1 then
-      local ids = acks[shape.ack] or {}
-      acks[shape.ack] = ids
-      ids[#ids + 1] = string.match(fence, '^R:%d+:([^:]*):')
+      local ack = acks[shape.ack] or { ids = {}, tasks = {} }
+      acks[shape.ack] = ack
+      ack.ids[#ack.ids + 1] = string.match(fence, '^R:%d+:([^:]*):')
+      ack.tasks[#ack.tasks + 1] = i
     end
   end
 end
-for which, ids in pairs(acks) do
+-- The ends are written: what cannot be acked is left to those who ask for it by itself, and hear why.
+for which, ack in pairs(acks) do
   local control = KEYS[3 * count_of_tasks + which]
-  redis.pcall('XACK', control, ARGV[8], unpack(ids))
-  redis.pcall('XDEL', control, unpack(ids))
+  local acked = redis.pcall('XACK', control, ARGV[8], unpack(ack.ids))
+  local deleted = redis.pcall('XDEL', control, unpack(ack.ids))
+  if type(acked) == 'number' and type(deleted) == 'number' then
+    for _, i in ipairs(ack.tasks) do out[i] = 2 end
+  end
 end
 return out
