@@ -38,7 +38,7 @@ async function checkKey(look: Look, found: FoundKey): Promise<void> {
   switch (found.family) {
     case 'data':
       // A suspended task keeps what was said before.
-      if (await hasOpenTask(look, found.sessionId)) return
+      if (await hasOpenTask(look, found.sessionId, MOST_SESSION_TASKS)) return
       return suspectLasting(look, found.key, 'events', streamTtlMs)
     case 'worker':
       return suspectLasting(look, found.key, 'worker', WORKER_TTL_MS)
@@ -59,14 +59,14 @@ async function checkIndex(look: Look, found: FoundKey & { family: 'data' | 'sess
   if (await hasOpenTask(look, sessionId)) return
   // What has ended since the walk has given it one.
   if ((await space.lasting([found])).length === 0) return
-  const ids = await space.messageIds(sessionId, 0, MOST_SESSION_TASKS)
-  look.suspect({ kind: 'key-without-ttl', key, holds: 'session' }, [key, ...ids.slice(0, 1)], () =>
-    space.expireIndex(sessionId, ids, look.abandonment.retention.resultTtlMs),
+  const newest = await space.messageIds(sessionId, 0, 1)
+  look.suspect({ kind: 'key-without-ttl', key, holds: 'session' }, [key, ...newest], () =>
+    space.expireIndex(sessionId, look.abandonment.retention.resultTtlMs),
   )
 }
 
-async function hasOpenTask({ tools }: Look, sessionId: string): Promise<boolean> {
-  for (let from = 0; from < MOST_SESSION_TASKS; from += SESSION_PAGE) {
+async function hasOpenTask({ tools }: Look, sessionId: string, most = Number.POSITIVE_INFINITY): Promise<boolean> {
+  for (let from = 0; from < most; from += SESSION_PAGE) {
     const ids = await tools.space.messageIds(sessionId, from, SESSION_PAGE)
     const places = ids.map((messageId) => {
       return { family: 'task' as const, key: tools.keys.task(sessionId, messageId), sessionId, messageId }

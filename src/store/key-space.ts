@@ -1,5 +1,6 @@
 import type { RedisClient } from '../redis/client.ts'
 import type { Keys, ParsedKey } from '../redis/keys.ts'
+import { latestTasks } from './session-index.ts'
 
 const PAGE = 500
 
@@ -33,10 +34,9 @@ export class KeySpace {
     return found.filter((_, index) => ttls[index] === -1)
   }
 
-  /** Ids of a session's tasks, `count` at a time, those without an end first. */
+  /** Ids of a session's tasks, `count` at a time, the suspended ones first. */
   messageIds(sessionId: string, from: number, count: number): Promise<string[]> {
-    const key = this.#keys.session(sessionId)
-    return this.#redis.call<string[]>('ZREVRANGE', key, from, from + count - 1)
+    return latestTasks(this.#redis, this.#keys, { sessionId, from, count })
   }
 
   /** Gives a key a time to live if it has none; false if it has one, or is gone. */
@@ -44,15 +44,10 @@ export class KeySpace {
     return (await this.#redis.script<number>('expireUnset', [key], [ttlMs])) === 1
   }
 
-  /**
-   * The same for a session's index, unless a task without an end is in it.
-   *
-   * @param messageIds - Its tasks, as far as they may be without an end.
-   */
-  async expireIndex(sessionId: string, messageIds: readonly string[], ttlMs: number): Promise<boolean> {
-    const records = messageIds.map((messageId) => this.#keys.task(sessionId, messageId))
-    const keys = [this.#keys.session(sessionId), ...records]
-    return (await this.#redis.script<number>('expireIndex', keys, [ttlMs, ...messageIds])) === 1
+  /** The same for a session's index, unless a task without an end is in it; counts those anew. */
+  async expireIndex(sessionId: string, ttlMs: number): Promise<boolean> {
+    const args = [ttlMs, this.#keys.task(sessionId, '')]
+    return (await this.#redis.script<number>('expireIndex', [this.#keys.session(sessionId)], args)) === 1
   }
 
   /** Removes a key in the background of the server. */

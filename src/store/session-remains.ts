@@ -1,5 +1,6 @@
 import type { RedisClient } from '../redis/client.ts'
 import type { Keys } from '../redis/keys.ts'
+import { sessionTasks } from './session-index.ts'
 
 const PER_CALL = 500
 
@@ -18,7 +19,7 @@ export class SessionRemains {
 
   /** Ids of all its tasks. */
   messageIds(sessionId: string): Promise<string[]> {
-    return this.#redis.call<string[]>('ZRANGE', this.#keys.session(sessionId), 0, -1)
+    return sessionTasks(this.#redis, this.#keys, sessionId)
   }
 
   /**

@@ -7,6 +7,7 @@ import type { Keys, LaneName } from '../redis/keys.ts'
 import { type BeginAnswer, type BeginRequest, toBeginAnswer } from './begin-answer.ts'
 import { type CancelRequest, parseCancel } from './cancel-request.ts'
 import { epochOf, isEnded, ownerOf, STATUS_BY_LETTER } from './fence.ts'
+import { sessionTasks } from './session-index.ts'
 
 /** What is known of a task when it is sent. */
 export interface TaskAdmission extends TaskRef {
@@ -161,7 +162,7 @@ export class TaskRecords {
 
   /** All tasks of a session, as much as their family ties need. */
   async listKin(sessionId: string): Promise<TaskKin[]> {
-    const messageIds = await this.#redis.call<string[]>('ZRANGE', this.#keys.session(sessionId), 0, -1)
+    const messageIds = await sessionTasks(this.#redis, this.#keys, sessionId)
     const kin: TaskKin[] = []
     for (let from = 0; from < messageIds.length; from += KIN_PER_CALL) {
       const part = messageIds.slice(from, from + KIN_PER_CALL)
@@ -244,7 +245,7 @@ export class TaskRecords {
 
   /** The tasks of a session, oldest first. */
   async listSession(sessionId: string): Promise<TaskInfo[]> {
-    const messageIds = await this.#redis.call<string[]>('ZRANGE', this.#keys.session(sessionId), 0, -1)
+    const messageIds = await sessionTasks(this.#redis, this.#keys, sessionId)
     return this.#load(messageIds.map((messageId) => ({ sessionId, messageId })))
   }
 

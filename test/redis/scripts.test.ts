@@ -93,7 +93,7 @@ describe('send', () => {
       ...{ fence: 'Q:0::', agent_type: 'a', trace_id: 'trace', parent_message_id: '', user_code: 'user' },
       created_at: expect.stringMatching(/^\d{13}$/),
     })
-    expect(await bare.zrange(keys.session('s'), '0', '-1')).toEqual(['m'])
+    expect(await bare.zrange(keys.session('s'), '0', '-1')).toEqual(['', 'm'])
   })
 
   test('makes neither where its stream is full; keeps times and lane', async () => {
@@ -101,7 +101,7 @@ describe('send', () => {
     const expires = await bare.hmget(keys.task('s', 'm'), 'expires_at', 'created_at', 'lane')
     expect([Number(expires[0]) - Number(expires[1]), expires[2]]).toEqual([500, '@w'])
     expect(await bare.exists(keys.task('s', 'n'))).toBe(0)
-    expect(await bare.zrange(keys.session('s:2'), '0', '-1')).toEqual(['o:p'])
+    expect(await bare.zrange(keys.session('s:2'), '0', '-1')).toEqual(['', 'o:p'])
   })
 })
 

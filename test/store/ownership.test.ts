@@ -306,10 +306,10 @@ describe('commit', () => {
     writer = new DataWriter(redis, keys, { ...RETENTION, resultTtlMs: 1 })
     await commit({ id: 'old', fence: 'R:1:2-0:w', events: ['done'], end: 'COMPLETED' })
     await waitFor(async () => (await bare.exists(record('old'))) === 0)
-    expect(await bare.zrange(keys.session('s'), '0', '-1')).toEqual(['old', 'm'])
-    writer = new DataWriter(redis, keys, RETENTION, { chance: () => 0 })
+    expect(await bare.zrange(keys.session('s'), '0', '-1')).toEqual(['', 'm', 'old'])
+    writer = new DataWriter(redis, keys, { ...RETENTION, resultTtlMs: 1 }, { chance: () => 0 })
     await commit({ fence: OURS, events: ['a'] })
-    expect(await bare.zrange(keys.session('s'), '0', '-1')).toEqual(['m'])
+    expect(await bare.zrange(keys.session('s'), '0', '-1')).toEqual(['', 'm'])
   })
 })
 

@@ -47,7 +47,35 @@ local function compact(stream)
   if redis.pcall('COPY', stream, copy) == 1 and redis.pcall('RENAME', copy, stream).err then redis.call('DEL', copy) end
 end
 local record_ttl, stream_ttl, max_length, publish = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-local kept_until = string.format('%.0f', now_number + record_ttl)
+-- What the keys of all records of the session begin with.
+local function home_of(record)
+  return string.match(record, '^.*}:')
+end
+-- Takes an end off the count of the index; one that is gone, or was made anew since, counts none. The workers of a fleet
+-- keep their records equally long; who ends a task from outside need not know how long that is.
+local function strike(index, record, outside)
+  local open = redis.call('ZINCRBY', index, '1', '')
+  if string.sub(open, 1, 1) == '-' then return end
+  if open ~= '0' then redis.call('ZADD', index, '0', '', now, id_of(record)) end
+  local longest = tonumber(record_ttl)
+  if outside then
+    for _, other in ipairs(redis.call('ZREVRANGEBYSCORE', index, '+inf', '(0', 'LIMIT', 0, 100)) do
+      longest = math.max(longest, redis.call('PTTL', home_of(record) .. other))
+    end
+  end
+  redis.call('PEXPIRE', index, string.format('%.0f', longest))
+end
+-- What was listed for as long as a record is kept leaves the index with its record, or is looked at again as much later.
+local function sweep(index, record)
+  local long_ago = string.format('%.0f', now_number - record_ttl)
+  for _, oldest in ipairs(redis.call('ZRANGEBYSCORE', index, '(0', long_ago, 'LIMIT', 0, 100)) do
+    if redis.call('EXISTS', home_of(record) .. oldest) == 0 then
+      redis.call('ZREM', index, oldest)
+    else
+      redis.call('ZADD', index, now, oldest)
+    end
+  end
+end
 local channels = {}
 local count_of_tasks = tonumber(ARGV[7])
 for i = 1, count_of_tasks do channels[i] = KEYS[3 * i - 1] .. ARGV[6] end
@@ -60,6 +88,8 @@ local function shape_of(text)
   local shape = { first = tonumber(first), events = tonumber(events), letter = letter, fields = tonumber(fields),
     has_sum = sum ~= '', arm = arm, has_last = last ~= '', is_end = letter ~= '' and letter ~= 'T',
     ack = tonumber(ack) }
+  -- Numbers cost a printing each time that they are handed to Redis.
+  shape.last_text = string.format('%.0f', shape.first + shape.events - 1)
   shapes[text] = shape
   return shape
 end
@@ -104,13 +134,14 @@ for i = 1, count_of_tasks do
     local outside = first == 0
     if outside then first = written + 1 end
     local last = first + count - 1
+    local last_text = outside and string.format('%.0f', last) or shape.last_text
     local id = ''
     if last > written then
       local from = math.max(first, written + 1)
       local ids
       if listeners[2 * i] > 0 then
         -- As a rule the last event of the stream is the task's own, and then nothing is behind it: no event to hand over.
-        local later = redis.call('XREVRANGE', stream, '+', known and '(' .. known or '-', 'COUNT', 1)
+        local later = redis.call('XREVRANGE', stream, '+', known and '(' .. known or '-', 'COUNT', '1')
         ids = { later[1] and later[1][1] or known or '0-0' }
       end
       for number = from, last do
@@ -134,9 +165,9 @@ for i = 1, count_of_tasks do
     end
     if letter == 'T' then
       ARGV[fields_at + 1] = string.format('%.0f', now_number + ARGV[fields_at + 1])
-      redis.call('HSET', record, 'fence', ending, 'written', last, unpack(ARGV, fields_at, fields_at + fields - 1))
+      redis.call('HSET', record, 'fence', ending, 'written', last_text, unpack(ARGV, fields_at, fields_at + fields - 1))
     elseif is_end then
-      redis.call('HSET', record, 'fence', ending, 'written', last, 'finished_at', now,
+      redis.call('HSET', record, 'fence', ending, 'written', last_text, 'finished_at', now,
         'end_id', id, unpack(ARGV, fields_at, fields_at + fields - 1))
       if outside and awaits_entry(record, fence) then
         redis.call('HSET', record, 'keep_ms', record_ttl)
@@ -148,33 +179,23 @@ for i = 1, count_of_tasks do
       end
       if held[4] then
         was_suspended = tonumber(redis.call('ZSCORE', index, id_of(record)) or 0) >= tonumber(SUSPENDED)
+        if was_suspended then redis.call('ZADD', index, now, id_of(record)) end
         redis.call('UNLINK', held[4], redis.call('HGET', record, 'blobs') or held[4])
         redis.call('HDEL', record, 'journal', 'blobs', 'inbox', 'sum', 'envelope', 'home', 'waits_for')
       end
-      redis.call('ZADD', index, kept_until, id_of(record))
     elseif sum then
-      redis.call('HSET', record, 'written', last, 'sum', sum)
+      redis.call('HSET', record, 'written', last_text, 'sum', sum)
     elseif last > written then
-      redis.call('HSET', record, 'written', last)
+      redis.call('HSET', record, 'written', last_text)
     end
-    if arm == '2' then
-      -- What was listed long enough leaves the index, but not before its record: that may wait for its entry.
-      local home = string.sub(record, 1, -#id_of(record) - 1)
-      for _, oldest in ipairs(redis.call('ZRANGEBYSCORE', index, '-inf', now, 'LIMIT', 0, 100)) do
-        if redis.call('EXISTS', home .. oldest) == 0 then redis.call('ZREM', index, oldest) end
-      end
+    if arm ~= '' and redis.call('ZADD', index, 'NX', now, id_of(record)) == 1 then count_open(index) end
+    if arm == '2' then sweep(index, record) end
+    -- Who is suspended will need what was said before, however long that takes; see `suspend`.
+    if arm ~= '' or was_suspended then
+      local top = redis.call('ZREVRANGE', index, '0', '0', 'WITHSCORES')[2]
+      if tonumber(top) < tonumber(SUSPENDED) then redis.call('PEXPIRE', stream, stream_ttl) end
     end
-    if is_end or arm ~= '' then
-      local top = redis.call('ZREVRANGE', index, 0, 0, 'WITHSCORES')[2]
-      local highest = tonumber(top or 0)
-      -- Who is suspended will need what was said before, however long that takes; see `suspend`.
-      if (arm ~= '' or was_suspended) and highest < tonumber(SUSPENDED) then
-        redis.call('PEXPIRE', stream, stream_ttl)
-      end
-      if highest < tonumber(OPEN) then
-        if is_end then redis.call('PEXPIREAT', index, top) else enlist(index, OPEN, id_of(record)) end
-      end
-    end
+    if is_end then strike(index, record, outside) end
     out[i] = ending == '' and id or 1
     if held[5] and is_end then
       local told = reply(record, held[5], { '+', id })

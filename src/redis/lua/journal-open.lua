@@ -52,7 +52,7 @@ for i = 1, #KEYS / 5 do
       elseif not below[1] then
         redis.call('HSET', child, 'fence', 'Q:0::', 'agent_type', ARGV[at + 5], 'trace_id', ARGV[at + 6], 'user_code',
           ARGV[at + 7], 'parent_message_id', ARGV[at + 8], 'created_at', now, unpack(waits and { 'reply_to', waits } or {}))
-        enlist(index, OPEN, child_id)
+        enlist(index, now, child_id)
         state = 'unbound'
       else
         if waits and not (below[2] and string.find('\n' .. below[2] .. '\n', '\n' .. waits .. '\n', 1, true)) then

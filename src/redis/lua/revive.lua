@@ -30,7 +30,7 @@ for i = 1, #KEYS / 2 do
           'due_at', 'started_at', 'attempt', 'restarts')
         if epoch ~= '0' then redis.call('HSET', record, 'life', epoch) end
         redis.call('PERSIST', record)
-        enlist(index, OPEN, message_id)
+        enlist(index, now, message_id)
       end
       out[i] = { 'revived', epoch, 0 }
     elseif state == 'C' or state == 'X' or state == 'E' then
@@ -50,7 +50,7 @@ for i = 1, #KEYS / 2 do
       redis.call('HSET', record, 'fence', 'Q:' .. born.epoch .. '::', 'failures', 0, 'written', 1, 'agent_type', born.agent_type,
         'trace_id', born.trace_id, 'parent_message_id', born.parent_message_id, 'user_code', born.user_code,
         'created_at', now, 'life', born.epoch)
-      enlist(index, OPEN, message_id)
+      enlist(index, now, message_id)
     end
     out[i] = { 'revived', born.epoch, 0 }
   end

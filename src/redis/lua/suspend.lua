@@ -27,7 +27,8 @@ for i = 1, #KEYS / 4 do
     if out[i] == '' then
       local parked = string.gsub(fence, '^R(:%d+:[^:]*:).*$', 'W%1')
       redis.call('PERSIST', KEYS[4 * i])
-      enlist(KEYS[4 * i - 1], SUSPENDED, string.sub(string.match(record, '[^}]*$'), 2))
+      local index = KEYS[4 * i - 1]
+      if redis.call('ZADD', index, SUSPENDED, string.sub(string.match(record, '[^}]*$'), 2)) == 1 then count_open(index) end
       redis.call('HSET', record, 'fence', parked, 'waits_for', ARGV[at + 1], 'home', ARGV[at + 2], 'envelope', ARGV[at + 3])
     end
   end

@@ -29,6 +29,6 @@ local function make(now, record, index, message_id, agent_type, trace_id, parent
       redis.call('HSET', record, 'cancel', answer)
     end
   end
-  enlist(index, OPEN, message_id)
+  enlist(index, now_text, message_id)
   return answer
 end
