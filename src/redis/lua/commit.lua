@@ -51,11 +51,12 @@ local record_ttl, stream_ttl, max_length, publish = ARGV[1], ARGV[2], ARGV[3], A
 local function home_of(record)
   return string.match(record, '^.*}:')
 end
--- Takes an end off the count of the index; one that is gone, or was made anew since, counts none. The workers of a fleet
--- keep their records equally long; who ends a task from outside need not know how long that is.
+-- Takes an end off the count of the index, and answers true if it was the last. An index that is gone, or was made anew
+-- since, counts none. The workers of a fleet keep their records equally long; who ends a task from outside need not know
+-- how long that is.
 local function strike(index, record, outside)
   local open = redis.call('ZINCRBY', index, '1', '')
-  if string.sub(open, 1, 1) == '-' then return end
+  if string.sub(open, 1, 1) == '-' then return false end
   if open ~= '0' then redis.call('ZADD', index, '0', '', now, id_of(record)) end
   local longest = tonumber(record_ttl)
   if outside then
@@ -64,6 +65,11 @@ local function strike(index, record, outside)
     end
   end
   redis.call('PEXPIRE', index, string.format('%.0f', longest))
+  return true
+end
+local function has_suspended(index)
+  local top = redis.call('ZREVRANGE', index, '0', '0', 'WITHSCORES')[2]
+  return top and tonumber(top) >= tonumber(SUSPENDED)
 end
 -- What was listed for as long as a record is kept leaves the index with its record, or is looked at again as much later.
 local function sweep(index, record)
@@ -188,14 +194,13 @@ for i = 1, count_of_tasks do
     elseif last > written then
       redis.call('HSET', record, 'written', last_text)
     end
-    if arm ~= '' and redis.call('ZADD', index, 'NX', now, id_of(record)) == 1 then count_open(index) end
+    local was_last = is_end and strike(index, record, outside)
+    if arm ~= '' and not is_end and redis.call('ZADD', index, 'NX', now, id_of(record)) == 1 then count_open(index) end
     if arm == '2' then sweep(index, record) end
     -- Who is suspended will need what was said before, however long that takes; see `suspend`.
-    if arm ~= '' or was_suspended then
-      local top = redis.call('ZREVRANGE', index, '0', '0', 'WITHSCORES')[2]
-      if tonumber(top) < tonumber(SUSPENDED) then redis.call('PEXPIRE', stream, stream_ttl) end
+    if (arm ~= '' or was_suspended) and (was_last or not has_suspended(index)) then
+      redis.call('PEXPIRE', stream, stream_ttl)
     end
-    if is_end then strike(index, record, outside) end
     out[i] = ending == '' and id or 1
     if held[5] and is_end then
       local told = reply(record, held[5], { '+', id })
