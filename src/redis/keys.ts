@@ -64,7 +64,7 @@ export class Keys {
     return `${shared}${version === undefined ? '' : `@${version}`}${lane === 'normal' ? '' : `:${lane}`}`
   }
 
-  /** List: the newest sends, for workers that wait for one. On a single Redis only. */
+  /** Text: the newest sends, for workers that wait for one. On a single Redis only. */
   newest(): string {
     return `${this.prefix}:newest`
   }

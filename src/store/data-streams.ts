@@ -170,7 +170,7 @@ export class DataWriter {
     const ack = end?.control === undefined || this.#group === undefined ? 0 : placeOf(end.control, controls)
     args.push(
       commit.fence,
-      `${commit.first}:${events.length}:${letter}:${fields.length * 2}:${hasSum ? 1 : ''}:${ARM_CODE[arm]}:${lastId === '' ? '' : 1}:${ack}`,
+      `${commit.first}:${commit.first + events.length - 1}:${events.length}:${letter}:${fields.length * 2}:${hasSum ? 1 : ''}:${ARM_CODE[arm]}:${lastId === '' ? '' : 1}:${ack}`,
     )
     for (const event of events) args.push(event)
     for (const [name, value] of fields) args.push(name, value)

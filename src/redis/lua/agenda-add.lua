@@ -1,10 +1,10 @@
 -- agenda-add: notes what is to be done later.
+-- include clock
 -- KEYS  per item: agenda (zset), its payloads (hash), its keeper (hash)
 -- ARGV  per item: member, ms from now, payload
 -- Answers per item the id of the keeper if he sleeps longer than that and must be woken, else ''. An item that is there
 -- already stays as it is.
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local now = tonumber(clock())
 local out = {}
 for i = 1, #KEYS / 3 do
   local agenda, payloads, keeper = KEYS[3 * i - 2], KEYS[3 * i - 1], KEYS[3 * i]

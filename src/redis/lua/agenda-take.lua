@@ -1,12 +1,12 @@
 -- agenda-take: what is due now, for the one keeper of an agenda, and what is to be put on a stream soon.
+-- include clock
 -- KEYS  1: agenda (zset), 2: its payloads (hash), 3: its keeper (hash)
 -- ARGV  1: id of the caller, 2: for how long it is keeper from now (ms), 3: most items, 4: after how long an item that
 --       was taken and not removed is due again (ms), 5: longest sleep (ms), 6: about the most bytes of payload, 7: how long
 --       before it is due an item `ready` is handed out (ms), 8: the 4th for such an item, counted from when it is due
 -- Answers {ms until the keeper's time runs out} to anybody but the keeper, else {ms until it should ask again, now,
 -- member, payload, ms until it is due, ...}.
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local now = tonumber(clock())
 local agenda, payloads, keeper = KEYS[1], KEYS[2], KEYS[3]
 local id = redis.call('HGET', keeper, 'id')
 if id and id ~= ARGV[1] then

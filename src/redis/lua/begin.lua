@@ -1,4 +1,5 @@
 -- begin: takes ownership of tasks for one worker, or says why not.
+-- include clock
 -- include start
 -- KEYS  per task: record
 -- ARGV  1: worker id; then per task: control entry id, followed by a blank and the turn of the entry if it has one;
@@ -22,9 +23,7 @@
 -- start leaves the state as it was, and the redelivered entry must still be the one that may run. A record without a
 -- live entry waits for one whose turn is its epoch, so an entry may be put on its stream twice without harm. An entry
 -- without a turn is a first send; it fits a record that was never begun and is not held back.
-local time = redis.call('TIME')
-local now_number = time[1] * 1000 + math.floor(time[2] / 1000)
-local now = string.format('%.0f', now_number)
+local now = clock()
 local owner = ':' .. ARGV[1]
 local versions = ARGV[#KEYS + 2]
 local own_version = versions and versions ~= '*' and string.match(versions, '%S+')
@@ -49,7 +48,7 @@ for i = 1, #KEYS do
   if not fence then
     out[i] = 'missing'
   elseif started then
-    out[i] = started
+    out[i] = tonumber(started)
   else
     local held = redis.call('HMGET', KEYS[i], 'fence', 'written', 'failures', 'cancel', 'expires_at', 'started_at',
       'journal', 'sum', 'created_at', 'life')
@@ -68,7 +67,7 @@ for i = 1, #KEYS do
       redis.call('HSET', KEYS[i], 'fence', fence, 'version', epoch .. ' ' .. foreign, 'lane_version', foreign)
       out[i] = { 'elsewhere', foreign, epoch }
     elseif may_run then
-      local expired = not held[6] and held[5] and tonumber(held[5]) <= now_number
+      local expired = not held[6] and held[5] and tonumber(held[5]) <= tonumber(now)
       epoch = string.format('%.0f', epoch + 1)
       local attempt = string.format('%.0f', (held[3] or 0) + 1)
       local fence = 'R:' .. epoch .. ':' .. entry_id .. ':' .. ARGV[1]
@@ -94,7 +93,7 @@ for i = 1, #KEYS do
       end
       if own_version then redis.call('HSET', KEYS[i], 'version', epoch .. ' ' .. own_version) end
     elseif state == 'T' and entry == entry_id then
-      local due_in = tonumber(redis.call('HGET', KEYS[i], 'due_at') or now) - now_number
+      local due_in = (redis.call('HGET', KEYS[i], 'due_at') or now) - now
       out[i] = { 'parked', string.format('%.0f', math.max(due_in, 0)), epoch }
     elseif state == 'F' and entry == entry_id then
       out[i] = { 'failed', epoch }

@@ -1,11 +1,11 @@
 -- bury: keeps a dead letter, once for each member of the index.
+-- include clock
 -- KEYS  1: stream of dead letters, 2: its index
 -- ARGV  1: member, 2: time to live of a letter (ms); then fields and values
 -- Answers {1 if the letter was written now, 0 if there is one already; time of the letter (ms)}.
 -- What is older than its time to live goes here as well, a bounded piece at each call; both keys go when their newest
 -- letter has.
-local time = redis.call('TIME')
-local oldest = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000) - ARGV[2])
+local oldest = string.format('%.0f', clock() - ARGV[2])
 local at = redis.call('ZSCORE', KEYS[2], ARGV[1])
 local is_new = 0
 if not at or tonumber(at) < tonumber(oldest) then

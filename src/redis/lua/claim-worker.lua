@@ -1,9 +1,9 @@
 -- claim-worker: takes a worker id for one incarnation of a process.
+-- include clock
 -- KEYS  1: worker hash
 -- ARGV  1: incarnation, 2: TTL (ms), 3: incarnation known to be dead ('' if none); then fields and values
 -- Answers {1, now} or {0, now, fields and values of the holder}.
-local time = redis.call('TIME')
-local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
+local now = clock()
 local holder = redis.call('HGET', KEYS[1], 'incarnation')
 if holder and holder ~= ARGV[1] and holder ~= ARGV[3] then
   return { 0, now, redis.call('HGETALL', KEYS[1]) }

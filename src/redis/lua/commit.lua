@@ -1,13 +1,14 @@
 -- commit: appends events of a task to its session's data stream and, where asked, ends or parks the task.
 -- include answers
+-- include clock
 -- include index
 -- KEYS  per task: record, data stream, session index; then the control streams that ends ack
 -- ARGV  1: TTL of a finished record (ms), 2: TTL of a data stream (ms), 3: length bound of a data stream,
 --       4: PUBLISH or SPUBLISH, 5: NUMSUB or SHARDNUMSUB, 6: what the names of channels end with, 7: number of tasks,
 --       8: consumer group; then per task: fence, shape, the events, the fields, and if the shape says so the emitter's sum
 --       and the id of the task's last event
--- A shape is `<first>:<events>:<to>:<fields>:<sum>:<arm>:<last>:<ack>`: number of the first event (0: whatever comes next), count of
--- events, the letter to go over to or '', count of the names and values of further fields, 1 if there is a sum (else it
+-- A shape is `<first>:<last>:<events>:<to>:<fields>:<sum>:<arm>:<known>:<ack>`: numbers of the first event (0: whatever
+-- comes next) and of the last, count of events, the letter to go over to or '', count of the names and values of further fields, 1 if there is a sum (else it
 -- is kept as it is) or '', '' or 1 or 2: the session's TTLs are to be re-armed, and what has expired is to be swept
 -- besides, 1 if the id of the last event is known or '', and 0 or which of the control streams holds the entry of the fence.
 -- Most tasks of a call have the same shape, so it is read once: arguments cost on both sides.
@@ -25,9 +26,8 @@
 -- a lost answer appends only what is missing. One push carries all events of the call: `<id before> <ids…>\n<event>\n…`.
 -- Nobody listening, nothing is pushed: a reader subscribes first and then reads the stream.
 -- What costs here is the number of redis.call, so all that can wait for the next re-arming does.
-local time = redis.call('TIME')
-local now_number = time[1] * 1000 + math.floor(time[2] / 1000)
-local now = string.format('%.0f', now_number)
+-- Asked for where it is needed: most of what is said needs none.
+local now
 -- True if an entry of the task may lie on a control stream or be with a worker. With the entry in the fence the task was
 -- handed over to the lane of another version; one for a single worker waits on the agenda then.
 local function awaits_entry(record, fence)
@@ -73,7 +73,7 @@ local function has_suspended(index)
 end
 -- What was listed for as long as a record is kept leaves the index with its record, or is looked at again as much later.
 local function sweep(index, record)
-  local long_ago = string.format('%.0f', now_number - record_ttl)
+  local long_ago = string.format('%.0f', now - record_ttl)
   for _, oldest in ipairs(redis.call('ZRANGEBYSCORE', index, '(0', long_ago, 'LIMIT', 0, 100)) do
     if redis.call('EXISTS', home_of(record) .. oldest) == 0 then
       redis.call('ZREM', index, oldest)
@@ -89,13 +89,11 @@ for i = 1, count_of_tasks do channels[i] = KEYS[3 * i - 1] .. ARGV[6] end
 local listeners = redis.call('PUBSUB', ARGV[5], unpack(channels))
 local shapes = {}
 local function shape_of(text)
-  local first, events, letter, fields, sum, arm, last, ack =
-    string.match(text, '^(%d+):(%d+):(%u?):(%d+):(1?):([12]?):(1?):(%d+)$')
-  local shape = { first = tonumber(first), events = tonumber(events), letter = letter, fields = tonumber(fields),
-    has_sum = sum ~= '', arm = arm, has_last = last ~= '', is_end = letter ~= '' and letter ~= 'T',
-    ack = tonumber(ack) }
-  -- Numbers cost a printing each time that they are handed to Redis.
-  shape.last_text = string.format('%.0f', shape.first + shape.events - 1)
+  local first, last, events, letter, fields, sum, arm, known, ack =
+    string.match(text, '^(%d+):(%d+):(%d+):(%u?):(%d+):(1?):([12]?):(1?):(%d+)$')
+  local shape = { first = tonumber(first), last = last, events = tonumber(events), letter = letter,
+    fields = tonumber(fields), has_sum = sum ~= '', arm = arm, has_known = known ~= '',
+    is_end = letter ~= '' and letter ~= 'T', ack = tonumber(ack) }
   shapes[text] = shape
   return shape
 end
@@ -107,6 +105,7 @@ for i = 1, count_of_tasks do
   local shape = shapes[ARGV[at + 1]] or shape_of(ARGV[at + 1])
   local first, count, letter, fields, arm = shape.first, shape.events, shape.letter, shape.fields, shape.arm
   local is_end = shape.is_end
+  if letter ~= '' or arm ~= '' then now = now or clock() end
   local events_at = at + 2
   local fields_at = events_at + count
   at = fields_at + fields
@@ -116,7 +115,7 @@ for i = 1, count_of_tasks do
     at = at + 1
   end
   local known
-  if shape.has_last then
+  if shape.has_known then
     known = ARGV[at]
     at = at + 1
   end
@@ -132,7 +131,7 @@ for i = 1, count_of_tasks do
   if held[1] ~= fence then
     -- The answer to an end may have been lost: those who wait are told again.
     local is_repeated = held[5] and is_end and held[1] == ending
-    out[i] = is_repeated and reply(record, held[5], { '+', '' }) or { held[1] or '' }
+    out[i] = is_repeated and reply(held[5], { '+', '' }, outcome(record)) or { held[1] or '' }
   elseif held[3] and ending ~= '' and letter ~= 'X' then
     out[i] = { fence, held[3] }
   else
@@ -140,7 +139,7 @@ for i = 1, count_of_tasks do
     local outside = first == 0
     if outside then first = written + 1 end
     local last = first + count - 1
-    local last_text = outside and string.format('%.0f', last) or shape.last_text
+    local last_text = outside and string.format('%.0f', last) or shape.last
     local id = ''
     if last > written then
       local from = math.max(first, written + 1)
@@ -159,7 +158,7 @@ for i = 1, count_of_tasks do
           if not id then
             id = redis.call('XADD', stream, 'MAXLEN', '~', max_length, '*', 'data', body)
             -- A stream that is new, whatever became of an older one, has no TTL yet.
-            if arm == '' then arm = '1' end
+            if arm == '' then arm, now = '1', now or clock() end
           end
         end
         if ids then ids[#ids + 1] = id end
@@ -170,7 +169,7 @@ for i = 1, count_of_tasks do
       end
     end
     if letter == 'T' then
-      ARGV[fields_at + 1] = string.format('%.0f', now_number + ARGV[fields_at + 1])
+      ARGV[fields_at + 1] = string.format('%.0f', now + ARGV[fields_at + 1])
       redis.call('HSET', record, 'fence', ending, 'written', last_text, unpack(ARGV, fields_at, fields_at + fields - 1))
     elseif is_end then
       redis.call('HSET', record, 'fence', ending, 'written', last_text, 'finished_at', now,
@@ -203,7 +202,9 @@ for i = 1, count_of_tasks do
     end
     out[i] = ending == '' and id or 1
     if held[5] and is_end then
-      local told = reply(record, held[5], { '+', id })
+      local given = {}
+      for field = fields_at, fields_at + fields - 1, 2 do given[ARGV[field]] = ARGV[field + 1] end
+      local told = reply(held[5], { '+', id }, as_outcome(letter, given.result, given.content, given.error))
       -- Who has to be told of it is told before the entry goes: whoever takes that again tells again.
       if #told > 2 then out[i] = told end
     end

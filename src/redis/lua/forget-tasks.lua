@@ -1,4 +1,5 @@
 -- forget-tasks: removes the records and journals of a session's tasks, as far as nothing can run them any more.
+-- include clock
 -- KEYS  per task: record, journal
 -- ARGV  per task what is known of its entry: '' nothing; 'unseen' it was looked for and lies on no control stream; 'gone' it
 --       lay there and will not come again
@@ -7,8 +8,7 @@
 -- goes when the entry is seen off. Where an entry must be expected the record has no time to live (see `commit`). A task
 -- that nobody owned at its end had none on a stream, or one that may come: the keeper of the agenda may have it in hand.
 local IN_HAND_FROM, IN_HAND_TO, IN_HAND_MS = -10000, 1000, 10000
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local now = clock()
 local out = {}
 for i = 1, #KEYS / 2 do
   local record, journal, entry = KEYS[2 * i - 1], KEYS[2 * i], ARGV[i]

@@ -1,4 +1,5 @@
 -- history-append: keeps messages of sessions, each once per task and role.
+-- include clock
 -- KEYS  per session: order (zset), messages (hash)
 -- ARGV  1: most messages of a session, 2: their TTL (ms); then per session: count of messages; then per message: created
 --       at (Unix ms) or '' for now, and the message: `<role> <message id or ''> <fencing token> <content and metadata as
@@ -7,13 +8,6 @@
 -- `=<role> <message id>`: its number; `^<message id>`: the newest token; the latter two not for a message without an id.
 -- Members of the order are numbers with leading zeros, their scores the times: so equal times stand in the order of arrival.
 local now
-local function clock()
-  if not now then
-    local time = redis.call('TIME')
-    now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
-  end
-  return now
-end
 local function member(number) return string.format('%016d', number) end
 local function forget(order, messages, number)
   local role, id = string.match(redis.call('HGET', messages, '#' .. number) or '', '^(%S+) (%S*) ')
@@ -49,7 +43,11 @@ for i = 1, #KEYS / 2 do
           redis.call('HSET', messages, '#' .. number, message, fence, token)
         else
           last = (n or 0) + 1
-          redis.call('ZADD', order, created == '' and clock() or created, member(last))
+          if created == '' then
+            now = now or clock()
+            created = now
+          end
+          redis.call('ZADD', order, created, member(last))
           if id == '' then
             redis.call('HSET', messages, 'n', last, '#' .. last, message)
           else

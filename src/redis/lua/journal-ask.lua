@@ -1,5 +1,6 @@
 -- journal-ask: notes a question to a person and puts it on the session's data stream, both once; on the stream again where
 -- that was taken back.
+-- include clock
 -- KEYS  1: record, 2: journal, 3: data stream, 4: blobs
 -- ARGV  1: fence, 2: operation, 3: entry (JSON), 4: the emitter's sum or '', 5: event, 6: TTL of a data stream (ms),
 --       7: length bound of a data stream, 8: PUBLISH or SPUBLISH, 9: what the names of channels end with, 10: 1 if the
@@ -12,8 +13,7 @@ if not held[3] then
   redis.call('HSET', KEYS[1], 'journal', KEYS[2], 'blobs', KEYS[4])
   if ARGV[4] ~= '' then redis.call('HSET', KEYS[1], 'sum', ARGV[4]) end
 end
-local time = redis.call('TIME')
-local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
+local now = clock()
 local is_new = redis.call('HSETNX', KEYS[2], ARGV[2], now .. ' ' .. ARGV[3]) == 1
 local result = redis.call('HGET', KEYS[2], '=' .. ARGV[2])
 if is_new or (ARGV[10] == '1' and not result) then

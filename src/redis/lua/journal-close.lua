@@ -1,11 +1,11 @@
 -- journal-close: the owners of tasks record results of their own.
 -- include answers
+-- include clock
 -- KEYS  per operation: record, journal, blobs
 -- ARGV  per operation: fence, operation, entry (JSON) if it was not opened before, else '', result (JSON), the emitter's
 --       sum or '', what of the result is to be known without it, should it be large (JSON)
 -- Answers per operation {'', '', result that is recorded}, or {fence that holds} if that is not the one given.
-local time = redis.call('TIME')
-local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
+local now = clock()
 local out = {}
 for i = 1, #KEYS / 3 do
   local record, journal, at = KEYS[3 * i - 2], KEYS[3 * i - 1], 6 * i - 5

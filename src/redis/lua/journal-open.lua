@@ -1,5 +1,6 @@
 -- journal-open: notes that tasks begin operations, and makes the records of the tasks that those call.
 -- include answers
+-- include clock
 -- include index
 -- include newest
 -- KEYS  per operation: record, journal, record of the called task (where none is called: the record again), session index
@@ -7,7 +8,7 @@
 -- ARGV  per operation: fence, operation, entry (JSON), the emitter's sum or '', id of the called task or '', its agent
 --       type, trace id, user code, id of the calling task, 1 if the caller waits for the end,
 --       2 for a step: the entry then keeps where the data stream ends; on a single Redis, else '': the control stream of
---       the called task, its envelope, how inboxes are written (see `deliver`), and the list of the newest sends (see
+--       the called task, its envelope, how inboxes are written (see `deliver`), and the key of the newest sends (see
 --       `begin-newest`)
 -- Answers per operation {'', state of the called task, result}: the state is 'unbound' if its envelope must be put on its
 -- control stream (for it may never have been: a duplicate does no harm), else 'bound' or ''; the result is '' while there
@@ -15,9 +16,9 @@
 -- Cluster those streams lie in other slots, which no script touches. Or {fence that holds} if that is not the one given, or
 -- {fence, cancel} if the task is cancelled: nothing was written then. An operation that was noted before stays as it is, and
 -- a called task that nobody waits for is not made again when its record has expired.
-local time = redis.call('TIME')
-local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
+local now = clock()
 local out = {}
+local newest_key
 for i = 1, #KEYS / 5 do
   local record, journal, child, index = KEYS[5 * i - 4], KEYS[5 * i - 3], KEYS[5 * i - 2], KEYS[5 * i - 1]
   local at = 14 * i - 13
@@ -67,10 +68,12 @@ for i = 1, #KEYS / 5 do
     end
     if state == 'unbound' and ARGV[at + 10] ~= '' then
       local id = redis.call('XADD', ARGV[at + 10], '*', 'data', ARGV[at + 11])
-      note_newest(ARGV[at + 13], ARGV[at + 10], id, child)
+      note_newest(ARGV[at + 10] .. ' ' .. id .. ' ' .. child)
+      newest_key = ARGV[at + 13]
       state = 'bound'
     end
     out[i] = { '', state, may_have_result and redis.call('HGET', journal, '=' .. op) or '' }
   end
 end
+keep_newest(newest_key)
 return out

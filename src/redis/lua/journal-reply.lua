@@ -3,4 +3,4 @@
 -- KEYS  1: record of the ended task
 -- Answers who must be told (see `reply`).
 local reply_to = redis.call('HGET', KEYS[1], 'reply_to')
-return reply_to and reply(KEYS[1], reply_to, {}) or {}
+return reply_to and reply(reply_to, {}, outcome(KEYS[1])) or {}

@@ -1,4 +1,5 @@
 -- lane-stats: how full one lane of a capability is, at one moment.
+-- include clock
 -- KEYS  1: control stream
 -- ARGV  1: group
 -- Answers {entries, entries that workers have, age (ms) of the oldest entry that no worker has, or -1}.
@@ -12,6 +13,5 @@ for _, flat in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
 end
 local oldest = redis.call('XRANGE', KEYS[1], last, '+', 'COUNT', 1)[1]
 if not oldest then return { length, pending, -1 } end
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local now = tonumber(clock())
 return { length, pending, math.max(0, now - tonumber(string.match(oldest[1], '^%d+'))) }

@@ -1,4 +1,5 @@
 -- reclaim: takes over entries whose lease has run out, in place, so that their order is kept.
+-- include clock
 -- KEYS  control streams of one slot, those to be walked first standing first
 -- ARGV  1: group, 2: consumer, 3: least idle time (ms), 4: most entries of all streams together, 5: most of one stream, 6: Unix
 --       ms after which nothing is taken, or '': a call that was held up while the server was away would find the leases of
@@ -8,8 +9,7 @@
 -- those behind. A stream that fails (its group may be gone) keeps its cursor, and nobody else from being walked; if all
 -- of them fail, that is the answer, as an error like any other (the connection is to see that a server is read-only).
 local left, out, failures, failure = tonumber(ARGV[4]), {}, 0, nil
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local now = tonumber(clock())
 if ARGV[6] ~= '' and now > tonumber(ARGV[6]) then left = 0 end
 for i = 1, #KEYS do
   local taken, cursor = {}, ARGV[6 + i]

@@ -1,4 +1,5 @@
 -- revive: makes failed tasks wait for a worker again, with a fresh budget and the history they have.
+-- include clock
 -- include index
 -- KEYS  per task: record, session index
 -- ARGV  1: 1 to look only; then per task: message id, turn and id of the control entry whose failure it was, what a
@@ -12,8 +13,7 @@
 -- The epoch stays and only grows with the next begin, so an entry of the life before can never begin again. With that epoch
 -- `life` also tells this life from those before, whose journals are gone: what the handler calls is to have other names
 -- than what it called then. One that was never begun has called nothing.
-local time = redis.call('TIME')
-local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
+local now = clock()
 local writes = ARGV[1] ~= '1'
 local out = {}
 for i = 1, #KEYS / 2 do

@@ -1,17 +1,17 @@
 -- send: puts tasks on their control streams and makes their records, both or neither. For a single Redis only: it touches
 -- control streams and records.
+-- include clock
 -- include index
 -- include make
 -- include newest
 -- KEYS  per task: control stream
--- ARGV  1: what the keys of records begin with, 2: what those of session indexes begin with, 3: list of the newest sends
+-- ARGV  1: what the keys of records begin with, 2: what those of session indexes begin with, 3: key of the newest sends
 --       (see `begin-newest`) or '' if this is not to be noted there; then per task: envelope, `<limit> <timing>` or '',
 --       how the key of its record goes on: `{<session>}:<message>`, agent type, trace id, parent message id, user code
 -- Answers per task what `make` says, or '' where the stream has as many entries as its limit allows: then nothing was
 -- written for that task. Nothing is ever trimmed to make room.
 -- A message that was sent before gets another entry all the same: the first one may be gone.
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local now = clock()
 local out = {}
 for i = 1, #KEYS do
   local stream, at = KEYS[i], 7 * i - 3
@@ -26,7 +26,8 @@ for i = 1, #KEYS do
     local record = ARGV[1] .. tail
     out[i] = make(now, record, ARGV[2] .. string.sub(tail, 1, brace), string.sub(tail, brace + 2), ARGV[at + 3],
       ARGV[at + 4], ARGV[at + 5], ARGV[at + 6], timing or '')
-    if ARGV[3] ~= '' and out[i] == 1 then note_newest(ARGV[3], stream, entry_id, record) end
+    if ARGV[3] ~= '' and out[i] == 1 then note_newest(stream .. ' ' .. entry_id .. ' ' .. record) end
   end
 end
+keep_newest(ARGV[3])
 return out

@@ -1,5 +1,6 @@
 -- take: takes new entries for a consumer, never more than a budget, one step after the other, and on a single Redis begins
 -- their tasks where that is plain.
+-- include clock
 -- include start
 -- KEYS  control streams of one slot
 -- ARGV  1: group, 2: consumer, which is the worker id, 3: budget, 4: 1 if ends are wanted, 5: what the keys of records begin
@@ -71,8 +72,7 @@ end
 -- record may hide that.
 local begun = {}
 if ARGV[5] ~= '' and #taken > 0 then
-  local time = redis.call('TIME')
-  local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
+  local now = clock()
   local owner = ':' .. consumer
   for _, stream in ipairs(taken) do
     for _, entry in ipairs(stream[2]) do
@@ -81,7 +81,7 @@ if ARGV[5] ~= '' and #taken > 0 then
       if fields[3] == 'task' and not fields[5] then
         ok, made = pcall(start, ARGV[5] .. fields[4], entry[1], owner, now, ARGV[6])
       end
-      begun[#begun + 1] = ok and made or 0
+      begun[#begun + 1] = ok and tonumber(made) or 0
     end
   end
 end

@@ -126,8 +126,9 @@ function expectTask(agent: string, content: string, task: Record<string, string>
 /** Everything about a session that ran from a parent with `content`: one task per call, each text exact, each end once. */
 export async function audit(house: House, sessionId: string, content: string): Promise<void> {
   const events = await rawEvents(house, sessionId)
-  const ids = await house.redis.zrange(house.keys.session(sessionId), '0', '-1')
-  expect(ids).toHaveLength(1 + 6 + 36)
+  const [open, ...ids] = await house.redis.zrange(house.keys.session(sessionId), '0', '-1')
+  expect([open, ids.length]).toEqual(['', 1 + 6 + 36])
+  expect(await house.redis.zscore(house.keys.session(sessionId), '')).toBe('0')
   const contents = new Map<string, string>()
   for (const id of ids) {
     const task = await house.redis.hgetall(house.keys.task(sessionId, id))

@@ -37,7 +37,7 @@ local function deliver(record, journal, op, result, short)
   local is_new = not text
   if is_new then
     if not noted[2] then return nil, false end
-    local order = string.format('%.0f', (noted[3] or 0) + 1)
+    local order = string.format('%d', (noted[3] or 0) + 1)
     text = order .. ' ' .. (held[2] or '0') .. ' ' .. kept(record, op, result, short)
     redis.call('HSET', journal, 'n', order, '=' .. op, text)
   end
@@ -60,17 +60,18 @@ local function deliver(record, journal, op, result, short)
 end
 
 -- How a task has ended, as its caller's journal has it, and in short.
+local function as_outcome(state, result, content, fault)
+  local short = '{"s":"' .. state .. '"}'
+  return cjson.encode({ s = state, r = result or nil, c = content or nil, e = fault or nil }), short
+end
 local function outcome(record)
   local held = redis.call('HMGET', record, 'fence', 'result', 'content', 'error')
-  local state = string.sub(held[1], 1, 1)
-  local short = '{"s":"' .. state .. '"}'
-  return cjson.encode({ s = state, r = held[2] or nil, c = held[3] or nil, e = held[4] or nil }), short
+  return as_outcome(string.sub(held[1], 1, 1), held[2], held[3], held[4])
 end
 
 -- Delivers the end of a task to all that wait for it, and adds to `out` per waiting task that must be told of it its record,
 -- the operation and what `deliver` says. `reply_to` has a line `<record> <journal> <operation>` for each.
-local function reply(record, reply_to, out)
-  local result, short = outcome(record)
+local function reply(reply_to, out, result, short)
   for above, journal, op in string.gmatch(reply_to, '(%S+) (%S+) ([^\n]+)') do
     local tell = deliver(above, journal, op, result, short)
     if tell and tell[1] ~= 'none' then

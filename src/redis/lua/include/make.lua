@@ -11,12 +11,11 @@ local function make(now, record, index, message_id, agent_type, trace_id, parent
   if timing ~= '' then delay, expiry, lane = string.match(timing, '^(%d*):(%d*):?(.*)$') end
   local held_back = delay and delay ~= ''
   if redis.call('HSETNX', record, 'fence', held_back and 'D:0::' or 'Q:0::') == 0 then return 0 end
-  local now_text = string.format('%.0f', now)
   if parent == '' and user_code == '' then
-    redis.call('HSET', record, 'agent_type', agent_type, 'trace_id', trace_id, 'created_at', now_text)
+    redis.call('HSET', record, 'agent_type', agent_type, 'trace_id', trace_id, 'created_at', now)
   else
     redis.call('HSET', record, 'agent_type', agent_type, 'trace_id', trace_id, 'parent_message_id', parent,
-      'user_code', user_code, 'created_at', now_text)
+      'user_code', user_code, 'created_at', now)
   end
   if held_back then redis.call('HSET', record, 'due_at', string.format('%.0f', now + delay)) end
   if expiry and expiry ~= '' then redis.call('HSET', record, 'expires_at', string.format('%.0f', now + expiry)) end
@@ -29,6 +28,6 @@ local function make(now, record, index, message_id, agent_type, trace_id, parent
       redis.call('HSET', record, 'cancel', answer)
     end
   end
-  enlist(index, now_text, message_id)
+  enlist(index, now, message_id)
   return answer
 end
