@@ -73,7 +73,10 @@ const ARM_FRACTION = 4
 
 const ARM_CODE = { no: '', arm: '1', sweep: '2' } as const
 
-type RawCommitAnswer = 1 | 2 | string | [holder: string, second?: string, ...tells: RawTell[]]
+type RawConclusion = 1 | 2 | [holder: string, second?: string, ...tells: RawTell[]]
+
+/** A commit with which a task ends, or is left to its next attempt. */
+type Concluding = Commit & { readonly end: CommitEnd }
 
 const WRITTEN: CommitAnswer = { ok: true, lastId: '' }
 const SETTLED: CommitAnswer = { ok: true, lastId: '', isSettled: true }
@@ -82,6 +85,7 @@ const SETTLED: CommitAnswer = { ok: true, lastId: '', isSettled: true }
 export class DataWriter {
   readonly #redis: RedisClient
   readonly #keys: Keys
+  /** What `say` and `conclude` are told of every call: see lua/include/events.lua. */
   readonly #header: readonly (string | number)[]
   /** Undefined where no entries can be acked: on a Cluster they lie in other slots. */
   readonly #group: string | undefined
@@ -148,46 +152,79 @@ export class DataWriter {
   }
 
   async #send(commits: readonly Commit[]): Promise<CommitAnswer[]> {
+    const ends = commits.filter(isEnd)
+    if (ends.length === commits.length) return this.#conclude(ends)
+    if (ends.length === 0) return this.#say(commits)
+    // Both leave in one write.
+    const [concluded, said] = await Promise.all([
+      this.#conclude(ends),
+      this.#say(commits.filter((commit) => !isEnd(commit))),
+    ])
+    const [nextEnd, nextWords] = [concluded.values(), said.values()]
+    return commits.map((commit) => (isEnd(commit) ? nextEnd : nextWords).next().value as CommitAnswer)
+  }
+
+  async #say(commits: readonly Commit[]): Promise<CommitAnswer[]> {
+    const keys: string[] = []
+    const args: (string | number)[] = [...this.#header, commits.length]
+    for (const commit of commits) {
+      const { sessionId, fence, first, events, sum = '', lastId = '' } = commit
+      this.#addKeys(keys, commit)
+      const arm = ARM_CODE[this.#armings.due(sessionId)]
+      args.push(
+        fence,
+        `${first}:${first + events.length - 1}:${events.length}:${sum === '' ? '' : 1}:${arm}:${lastId === '' ? '' : 1}`,
+      )
+      for (const event of events) args.push(event)
+      if (sum !== '') args.push(sum)
+      if (lastId !== '') args.push(lastId)
+    }
+    const reply = await this.#redis.script<(string | [holder: string])[]>('say', keys, args)
+    return reply.map((answer) =>
+      typeof answer === 'string' ? { ok: true, lastId: answer } : { ok: false, holder: answer[0] },
+    )
+  }
+
+  async #conclude(commits: readonly Concluding[]): Promise<CommitAnswer[]> {
     const keys: string[] = []
     const args: (string | number)[] = [...this.#header, commits.length, this.#group ?? '']
     const controls: string[] = []
-    for (const commit of commits) this.#addArguments(commit, { keys, args, controls })
+    for (const commit of commits) {
+      const { sessionId, fence, first, events, end, lastId = '' } = commit
+      this.#addKeys(keys, commit)
+      const fields = Object.entries(end.fields)
+      const arm = ARM_CODE[this.#armings.due(sessionId)]
+      const ack = end.control === undefined || this.#group === undefined ? 0 : placeOf(end.control, controls)
+      args.push(
+        fence,
+        `${first}:${first + events.length - 1}:${events.length}:${end.fence.charAt(0)}:${fields.length * 2}:${arm}:${lastId === '' ? '' : 1}:${ack}`,
+      )
+      for (const event of events) args.push(event)
+      for (const [name, value] of fields) args.push(name, value)
+      if (lastId !== '') args.push(lastId)
+    }
     keys.push(...controls)
-    const reply = await this.#redis.script<RawCommitAnswer[]>('commit', keys, args)
-    return reply.map((answer, index) => this.#toAnswer(answer, commits[index] as Commit))
+    const reply = await this.#redis.script<RawConclusion[]>('conclude', keys, args)
+    return reply.map((answer, index) => this.#toAnswer(answer, commits[index] as Concluding))
   }
 
-  #addArguments(
-    commit: Commit,
-    { keys, args, controls }: { keys: string[]; args: (string | number)[]; controls: string[] },
-  ): void {
-    const { sessionId, messageId, events, end, sum, lastId = '' } = commit
+  #addKeys(keys: string[], { sessionId, messageId }: Commit): void {
     keys.push(this.#keys.task(sessionId, messageId), this.#keys.data(sessionId), this.#keys.session(sessionId))
-    const letter = end === undefined ? '' : end.fence.charAt(0)
-    const fields = end === undefined ? [] : Object.entries(end.fields)
-    const arm = this.#armings.due(sessionId)
-    const hasSum = end === undefined && sum !== undefined && sum !== ''
-    const ack = end?.control === undefined || this.#group === undefined ? 0 : placeOf(end.control, controls)
-    args.push(
-      commit.fence,
-      `${commit.first}:${commit.first + events.length - 1}:${events.length}:${letter}:${fields.length * 2}:${hasSum ? 1 : ''}:${ARM_CODE[arm]}:${lastId === '' ? '' : 1}:${ack}`,
-    )
-    for (const event of events) args.push(event)
-    for (const [name, value] of fields) args.push(name, value)
-    if (hasSum) args.push(sum)
-    if (lastId !== '') args.push(lastId)
   }
 
-  #toAnswer(answer: RawCommitAnswer, { end }: Commit): CommitAnswer {
+  #toAnswer(answer: RawConclusion, { end }: Concluding): CommitAnswer {
     if (answer === 1) return WRITTEN
     if (answer === 2) return SETTLED
-    if (typeof answer === 'string') return { ok: true, lastId: answer }
     const [holder = '', second, ...raw] = answer
     if (holder === '+') return { ok: true, lastId: second ?? '', tells: toTells(this.#keys, raw as RawTell[]) }
     if (second !== undefined) return { ok: false, holder, cancel: parseCancel(second) }
     // The call was sent again after a lost reply, and its first copy had already ended the task: that end is ours.
-    return holder !== '' && holder === end?.fence ? { ok: true, lastId: '' } : { ok: false, holder }
+    return holder !== '' && holder === end.fence ? { ok: true, lastId: '' } : { ok: false, holder }
   }
+}
+
+function isEnd(commit: Commit): commit is Concluding {
+  return commit.end !== undefined
 }
 
 /** Counts from 1. */

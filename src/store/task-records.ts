@@ -98,7 +98,7 @@ export interface TaskEnd {
   readonly endId: string
 }
 
-/** Makes, begins and reads the records of tasks. Their writes while running are the data stream's `commit`. */
+/** Makes, begins and reads the records of tasks. Their writes while running are the data stream's `say` and `conclude`. */
 export class TaskRecords {
   readonly #redis: RedisClient
   readonly #keys: Keys

@@ -14,8 +14,8 @@ function withoutComments(text: string): string {
 test('a control stream is never trimmed: only session streams, wake-ups and dead letters have an end', () => {
   expect(using(/MAXLEN|MINID|XTRIM/).sort()).toEqual([
     'src/redis/lua/bury.lua',
-    'src/redis/lua/commit.lua',
     'src/redis/lua/include/answers.lua',
+    'src/redis/lua/include/events.lua',
     'src/redis/lua/journal-ask.lua',
     'src/store/inbox.ts',
   ])

@@ -7,7 +7,7 @@ import { Ward } from './ward.ts'
 
 /** The six connections of a worker and a client, by what they have sent. */
 const USES: Record<string, (connection: ProxiedConnection) => boolean> = {
-  "the worker's commands": (connection) => connection.hasRun(LUA.commit.sha),
+  "the worker's commands": (connection) => connection.hasRun(LUA.conclude.sha),
   "the worker's blocking read": ({ use, commands }) => use === 'blocking' && commands.has('XREADGROUP'),
   "the worker's inbox": ({ use, commands }) => use === 'blocking' && !commands.has('XREADGROUP'),
   "the worker's lease thread": (connection) => connection.hasRun(LUA.beat.sha),

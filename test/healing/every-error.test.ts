@@ -98,7 +98,17 @@ test.each(FAULTS)(
       for (const ref of sent)
         expect(await client.result({ ...ref, timeoutMs: 60_000 })).toMatchObject({ status: 'COMPLETED' })
     }
-    for (const name of ['begin', 'commit', 'settle', 'agendaTake', 'enqueue', 'journalOpen', 'XREADGROUP', 'XREAD'])
+    for (const name of [
+      'begin',
+      'say',
+      'conclude',
+      'settle',
+      'agendaTake',
+      'enqueue',
+      'journalOpen',
+      'XREADGROUP',
+      'XREAD',
+    ])
       expect([...failed], `${name} has failed once`).toContain(name)
     await house.settled()
     for (const { sessionId, messageId } of refs) expect(await house.dones(sessionId, messageId)).toHaveLength(1)

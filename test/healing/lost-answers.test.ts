@@ -30,7 +30,7 @@ test('writes whose answers were lost are written once', { timeout: 40_000 }, asy
   const ward = await Ward.open({ work: { leaseMs: LONG_LEASE_MS } })
   await ward.hold()
   const result = ward.result()
-  const isWriting = (connection: { hasRun(sha: string): boolean }) => connection.hasRun(LUA.commit.sha)
+  const isWriting = (connection: { hasRun(sha: string): boolean }) => connection.hasRun(LUA.say.sha)
   await waitFor(() => ward.proxy.connections(isWriting).length === 1)
   expect(ward.proxy.blackHole(isWriting, 'down')).toBe(1)
   ward.gate.open()

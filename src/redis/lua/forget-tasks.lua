@@ -5,7 +5,7 @@
 --       lay there and will not come again
 -- Answers per task 1 if it is gone; 0 if it has no end, or was ended from outside and its entry was not seen off yet: an
 -- entry that finds no record could run again. Of such a task all goes but what keeps its entry from running, and that
--- goes when the entry is seen off. Where an entry must be expected the record has no time to live (see `commit`). A task
+-- goes when the entry is seen off. Where an entry must be expected the record has no time to live (see `conclude`). A task
 -- that nobody owned at its end had none on a stream, or one that may come: the keeper of the agenda may have it in hand.
 local IN_HAND_FROM, IN_HAND_TO, IN_HAND_MS = -10000, 1000, 10000
 local now = clock()

@@ -1,7 +1,7 @@
 -- suspend: parks tasks until one of the results that they wait for comes.
 -- include index
 -- KEYS  per task: record, journal, session index, data stream (which is to last as long as the wait, whose length nobody
---       knows; `commit` gives it its time to live again at the task's end)
+--       knows; `conclude` gives it its time to live again at the task's end)
 -- ARGV  per task: fence, what it waits for (agent, user or timer), home (see `deliver`), envelope, count of operations,
 --       operations
 -- Answers per task '' (parked), 'ready' (one of the results has come: it goes on), {fence that holds} if that is not the
