@@ -1,14 +1,13 @@
 import { errorMessage, GatewayError } from '../errors.ts'
-import { cancelledDone } from '../protocol/endings.ts'
 import { type EventBody, eventEncoder } from '../protocol/event.ts'
 import type { MessageHeader } from '../protocol/header.ts'
 import type { Replay } from '../store/begin-answer.ts'
-import type { CancelRequest } from '../store/cancel-request.ts'
-import type { Commit, CommitAnswer, CommitEnd, DataWriter } from '../store/data-streams.ts'
+import type { CommitEnd, DataWriter } from '../store/data-streams.ts'
 import { endedFence, parkedFence } from '../store/fence.ts'
-import { type Deferred, deferred } from '../util/deferred.ts'
+import { deferred } from '../util/deferred.ts'
 import { type Held, HoldBack, type Said } from './hold-back.ts'
-import { JoinedChunks, type Pending, takeBatch } from './pending.ts'
+import { Outbox, rejected, type Speaker } from './outbox.ts'
+import { JoinedChunks, type Pending } from './pending.ts'
 import { Sum } from './sum.ts'
 
 /** Ownership of a task by one attempt, as far as writing needs it. */
@@ -39,53 +38,34 @@ export interface Retelling {
 }
 
 /**
- * What one attempt says, in order. One commit of a task is under way at a time; what is said meanwhile goes out
- * together with the next, so order needs no waiting and a burst makes its own batches.
+ * What one attempt says, in order; how it gets to Redis is the {@link Outbox}'s affair.
  *
  * The handler's own words, those inside of steps aside, make up the sum that the record keeps beside the number of
  * events. An attempt that repeats an earlier run of the same attempt holds its words back until it has said as much: see
  * {@link HoldBack}. If they differ, all is taken back by a `rewind` and said again.
  */
-export class Emitter {
-  readonly #writer: DataWriter
-  readonly #header: MessageHeader
+export class Emitter implements Speaker {
+  readonly #outbox: Outbox
   readonly #ownership: Ownership
   readonly #encode: ReturnType<typeof eventEncoder>
-  readonly #onLost: (holder: string) => void
-  readonly #coalesceMs: number
-  /** Runs while chunks wait for others to be joined with. */
-  #joining: NodeJS.Timeout | undefined
-  #queue: Pending[] = []
-  /** What is under way. */
-  #batch: readonly Pending[] = []
-  #sending = false
-  #next: number
-  #closed: GatewayError | undefined
   #text = ''
-  #hasEnded = false
-  #wasCancelled = false
-  #hasSettled = false
+  #isTextPartial = false
   readonly #sum = new Sum()
   #isSummed = false
   #holdBack: HoldBack | undefined
   #isAfresh = true
   #restore: RestoreStep = restoreNothing
   #questions: () => Iterable<EventBody> = noQuestions
+  /** Earlier runs have recorded steps that said something. */
+  #hasStepTexts = false
   #rewriting: Promise<void> = NOTHING_REWRITTEN
   /** Rewrites under way: what is said meanwhile waits behind them. */
   #rewrites = 0
-  #behind: Pending[] = []
-  #idle: Deferred<void> | undefined
-  #lastId = ''
-  /** Earlier runs have recorded steps that said something. */
-  #hasStepTexts = false
   /** Events of a rewrite that are not written yet. */
   #unwritten = 0
-  #isTextPartial = false
   /** Events on their way here, through interceptors. */
   #coming = 0
   #wasParked = false
-  #cancelReason = ''
 
   constructor(options: {
     writer: DataWriter
@@ -97,13 +77,11 @@ export class Emitter {
     /** Chunks that are said within so many ms become one event. Default 0: each is one. */
     coalesceMs?: number
   }) {
-    this.#writer = options.writer
-    this.#header = options.header
-    this.#ownership = options.ownership
-    this.#onLost = options.onLost
-    this.#coalesceMs = options.coalesceMs ?? 0
-    this.#encode = eventEncoder(options.header, options.agentType)
-    this.#next = options.ownership.written + 1
+    const { writer, header, agentType, ownership, onLost, coalesceMs = 0 } = options
+    this.#ownership = ownership
+    this.#encode = eventEncoder(header, agentType)
+    const task = { sessionId: header.sessionId, messageId: header.messageId, fence: ownership.fence }
+    this.#outbox = new Outbox({ writer, task, speaker: this, written: ownership.written, onLost, coalesceMs })
   }
 
   /** Takes back what earlier attempts have said, if they did: this one speaks afresh. */
@@ -151,12 +129,12 @@ export class Emitter {
    */
   sum(): string {
     this.#isSummed = true
-    return this.isIdle && this.#holdBack === undefined ? this.#sumAt(this.#next - 1) : ''
+    return this.isIdle && this.#holdBack === undefined ? this.#sumAt(this.#outbox.written) : ''
   }
 
   /** True if Redis has all that was said. */
   get isIdle(): boolean {
-    return this.#isDrained && this.#rewrites === 0 && this.#coming === 0
+    return this.#outbox.isDrained && this.#rewrites === 0 && this.#coming === 0
   }
 
   /** True as long as the handler has said no more than an earlier run. */
@@ -169,7 +147,7 @@ export class Emitter {
     this.#coming += 1
     return () => {
       this.#coming -= 1
-      this.#goOn()
+      this.#outbox.goOn()
     }
   }
 
@@ -180,12 +158,12 @@ export class Emitter {
 
   /** Resolves when all that was on its way has come. */
   async arrived(): Promise<void> {
-    while (this.#coming > 0) await this.#turn()
+    while (this.#coming > 0) await this.#outbox.turn()
   }
 
   /** Id of the last event that this attempt has written, or ''. */
   get lastId(): string {
-    return this.#lastId
+    return this.#outbox.lastId
   }
 
   /**
@@ -194,8 +172,8 @@ export class Emitter {
    * @throws GatewayError like an emit.
    */
   async flushed(): Promise<void> {
-    while (!this.isIdle) await this.#turn()
-    if (this.#closed !== undefined) throw this.#closed
+    while (!this.isIdle) await this.#outbox.turn()
+    this.#outbox.check()
   }
 
   /**
@@ -204,6 +182,7 @@ export class Emitter {
    */
   rewrite(make: () => Promise<readonly Said[]>): Promise<void> {
     this.#rewrites += 1
+    this.#outbox.shut()
     const rewriting = this.#rewriting.then(() => this.#rewrite(make))
     this.#rewriting = rewriting.catch(() => undefined)
     return rewriting
@@ -211,31 +190,16 @@ export class Emitter {
 
   async #rewrite(make: () => Promise<readonly Said[]>): Promise<void> {
     try {
-      await this.#drained()
+      await this.#outbox.drained()
       const events = await make()
       this.#unwritten = events.length
-      for (const said of events) this.#queue.push(this.#pend(said))
-      this.#goOn()
-      await this.#drained()
+      this.#outbox.slip(events.map((said) => this.#pend(said)))
+      await this.#outbox.drained()
     } finally {
       this.#rewrites -= 1
-      if (this.#rewrites === 0) this.#queue.push(...this.#behind.splice(0))
-      this.#goOn()
+      if (this.#rewrites === 0) this.#outbox.open()
+      this.#outbox.goOn()
     }
-  }
-
-  get #isDrained(): boolean {
-    return !this.#sending && this.#queue.length === 0
-  }
-
-  async #drained(): Promise<void> {
-    while (!this.#isDrained) await this.#turn()
-    if (this.#closed !== undefined) throw this.#closed
-  }
-
-  #turn(): Promise<void> {
-    this.#idle ??= deferred()
-    return this.#idle.promise
   }
 
   /** True if steps were passed whose words are on the stream only. */
@@ -261,12 +225,12 @@ export class Emitter {
 
   /** True if the task ended as CANCELLED although another end was asked for. */
   get wasCancelled(): boolean {
-    return this.#wasCancelled
+    return this.#outbox.cancel !== undefined
   }
 
   /** Why the task was cancelled, if {@link wasCancelled}. */
   get cancelReason(): string {
-    return this.#cancelReason
+    return this.#outbox.cancel?.reason ?? ''
   }
 
   /** True if the attempt failed and the task was left to its next one. */
@@ -276,7 +240,7 @@ export class Emitter {
 
   /** True if the task's entry was acked and deleted with its end. */
   get hasSettled(): boolean {
-    return this.#hasSettled
+    return this.#outbox.hasSettled
   }
 
   /** Resolves when Redis has the event. `step`: the step in whose body it is said. */
@@ -329,7 +293,7 @@ export class Emitter {
       const plain = (body: EventBody): Said => ({ body, metadata: undefined, step: undefined })
       return [plain({ type: 'rewind', toId: '0-0' }), ...said, ...[...this.#questions()].map(plain)]
     })
-    rewritten.catch((error: unknown) => this.#fail([], error))
+    rewritten.catch((error: unknown) => this.#outbox.fail(error))
   }
 
   #close(body: EventBody, end: CommitEnd): Promise<void> {
@@ -338,39 +302,24 @@ export class Emitter {
   }
 
   #say(body: EventBody, metadata?: Record<string, unknown>, step?: string, end?: CommitEnd): Promise<void> {
-    if (this.#hasEnded) this.#closed ??= new GatewayError('GW_CLOSED', { what: `task ${this.#header.messageId}` })
-    if (this.#closed !== undefined) return rejected(this.#closed)
+    const refusal = this.#outbox.refusal()
+    if (refusal !== undefined) return rejected(refusal)
     const isPlain = body.type === 'chunk' && metadata === undefined && this.#rewrites === 0
-    if (isPlain && this.#coalesceMs > 0) return this.#join(body, step)
+    if (isPlain && this.#outbox.joins) return this.#join(body, step)
     let pending: Pending
     try {
       pending = this.#pend({ body, metadata, step }, end)
     } catch (cause) {
       return this.#refuse(body, cause)
     }
-    this.#hasEnded = end !== undefined
-    if (this.#rewrites > 0) {
-      this.#behind.push(pending)
-      return pending.settled.promise
-    }
-    this.#queue.push(pending)
-    if (!this.#sending) this.#send()
-    return pending.settled.promise
+    return this.#outbox.put(pending)
   }
 
-  /** Says a chunk together with others of its sort that wait, or soon, so that others may come. */
   #join(body: EventBody & { type: 'chunk' }, step: string | undefined): Promise<void> {
-    const { role, content } = body
-    const sort = JSON.stringify([step, role])
-    const last = this.#queue.at(-1)
-    if (last instanceof JoinedChunks && last.add(sort, content)) return last.settled.promise
+    const sort = JSON.stringify([step, body.role])
     const about = step === undefined ? undefined : { step }
-    const encode = (text: string) => this.#encode({ ...body, content: text }, this.#ownership.attempt, about)
-    const joined = new JoinedChunks(sort, step === undefined, encode)
-    joined.add(sort, content)
-    this.#queue.push(joined)
-    if (!this.#sending) this.#joining ??= setTimeout(() => this.#send(), this.#coalesceMs)
-    return joined.settled.promise
+    const encode = (content: string) => this.encode({ ...body, content }, about)
+    return this.#outbox.join(sort, body.content, () => new JoinedChunks(sort, step === undefined, encode))
   }
 
   #pend({ body, metadata, step, isAgain }: Said, end?: CommitEnd): Pending {
@@ -378,7 +327,7 @@ export class Emitter {
     const about = step === undefined ? metadata : { ...metadata, step }
     const counts = step === undefined && !isAgain && HANDLERS.has(body.type)
     const counted = counts ? countedText(body) : undefined
-    const json = this.#encode(body, this.#ownership.attempt, about)
+    const json = this.encode(body, about)
     return { json, length: json.length, counted, end, settled }
   }
 
@@ -388,11 +337,14 @@ export class Emitter {
     return rejected(new GatewayError('GW_INVALID_ARGUMENT', { field: `the ${type} event`, reason }, { cause }))
   }
 
-  #goOn(): void {
-    if (this.#queue.length > 0 && !this.#sending) this.#send()
-    if (!this.#isDrained) return
-    this.#idle?.resolve()
-    this.#idle = undefined
+  encode(body: EventBody, about?: Record<string, unknown>): string {
+    return this.#encode(body, this.#ownership.attempt, about)
+  }
+
+  leaving(batch: readonly Pending[], last: number): string | undefined {
+    this.#unwritten = Math.max(this.#unwritten - batch.length, 0)
+    for (const { counted } of batch) this.#count(counted)
+    return this.#isSummed ? this.#sumAt(last) : undefined
   }
 
   /**
@@ -404,109 +356,9 @@ export class Emitter {
     return isUnknown ? UNKNOWN : `${written}:${this.#sum}`
   }
 
-  #send(): void {
-    clearTimeout(this.#joining)
-    this.#joining = undefined
-    if (this.#sending || this.#queue.length === 0) return
-    this.#sending = true
-    this.#writer.put(this.#source, this.#answered)
-  }
-
-  readonly #source = (): Commit => {
-    const batch = takeBatch(this.#queue)
-    this.#batch = batch
-    const first = this.#next
-    this.#next += batch.length
-    const end = batch.at(-1)?.end
-    this.#unwritten = Math.max(this.#unwritten - batch.length, 0)
-    for (const { counted } of batch) this.#count(counted)
-    return {
-      sessionId: this.#header.sessionId,
-      messageId: this.#header.messageId,
-      fence: this.#ownership.fence,
-      first,
-      events: batch.map(({ json }) => json),
-      ...(end === undefined ? {} : { end }),
-      lastId: this.#lastId,
-      sum: this.#isSummed ? this.#sumAt(this.#next - 1) : undefined,
-    }
-  }
-
-  readonly #answered = {
-    resolve: (answer: CommitAnswer) => this.#settle(this.#batch, answer),
-    reject: (error: unknown) => this.#fail(this.#batch, error),
-  }
-
   #count(counted: Pending['counted']): void {
     if (typeof counted === 'string') this.#sum.add(counted)
     else if (counted !== undefined) for (const text of counted) this.#sum.add(text)
-  }
-
-  #settle(batch: readonly Pending[], answer: CommitAnswer): void {
-    if (answer.ok) {
-      if (answer.tells !== undefined) {
-        // Only then the control entry may go: whoever takes it again tells again.
-        this.#writer.tell(answer.tells).then(
-          () => this.#written(batch),
-          (error: unknown) => this.#fail(batch, error),
-        )
-        return
-      }
-      this.#lastId = answer.lastId || this.#lastId
-      this.#hasSettled = answer.isSettled ?? false
-      this.#written(batch)
-      return
-    }
-    if (answer.cancel !== undefined) {
-      this.#endCancelled(batch, answer.cancel)
-      return
-    }
-    this.#lose(answer.holder, batch)
-  }
-
-  #lose(holder: string, batch: readonly Pending[]): void {
-    const lost = new GatewayError('GW_LEASE_LOST', {
-      messageId: this.#header.messageId,
-      holder: holder || 'nobody',
-    })
-    this.#fail(batch, lost)
-    this.#onLost(holder)
-  }
-
-  #written(batch: readonly Pending[]): void {
-    for (const { settled } of batch) settled.resolve()
-    this.#sending = false
-    this.#goOn()
-  }
-
-  /** The last batch was refused, because the task was cancelled meanwhile: it goes again with the end that is due. */
-  #endCancelled(batch: readonly Pending[], { reason }: CancelRequest): void {
-    const last = batch.at(-1) as Pending
-    const done = cancelledDone(reason)
-    const fields = { error: JSON.stringify(done.error) }
-    const control = last.end?.control
-    const end = { fence: endedFence(this.#ownership.fence, 'CANCELLED'), fields, control }
-    const json = this.#encode(done, this.#ownership.attempt)
-    this.#wasCancelled = true
-    this.#cancelReason = reason
-    this.#next -= batch.length
-    const { settled } = last
-    this.#queue.unshift(...batch.slice(0, -1), { json, length: json.length, counted: undefined, end, settled })
-    this.#sending = false
-    this.#send()
-  }
-
-  #fail(batch: readonly Pending[], error: unknown): void {
-    const reason =
-      error instanceof GatewayError
-        ? error
-        : new GatewayError('GW_REDIS_FAILED', { operation: 'an emit', reason: errorMessage(error) }, { cause: error })
-    this.#closed = reason
-    const rest = [...this.#queue, ...this.#behind.splice(0)]
-    this.#queue = []
-    for (const pending of [...batch, ...rest]) reject(pending, reason)
-    this.#sending = false
-    this.#goOn()
   }
 }
 
@@ -521,20 +373,4 @@ const HANDLERS: ReadonlySet<EventBody['type']> = new Set(['chunk', 'state', 'dat
 /** No chunk looks like another event: those begin with a control character. */
 function countedText(body: EventBody): string {
   return body.type === 'chunk' ? body.content : `\0${body.type} ${JSON.stringify(body)}`
-}
-
-function ignore(): void {
-  // Whoever did not wait does not want to know.
-}
-
-/** A handler need not await each emit: the refusal reaches it by its signal, and the executor by `end`. */
-function rejected(reason: GatewayError): Promise<never> {
-  const promise = Promise.reject(reason)
-  promise.catch(ignore)
-  return promise
-}
-
-function reject({ settled, end }: Pending, reason: GatewayError): void {
-  if (end === undefined) settled.promise.catch(ignore)
-  settled.reject(reason)
 }
