@@ -66,7 +66,7 @@ export class Keys {
 
   /** Text: the newest sends, for workers that wait for one. On a single Redis only. */
   newest(): string {
-    return `${this.prefix}:newest`
+    return `${this.prefix}:newest-sends`
   }
 
   /** List in the slot of a control stream: envelopes that will be due on it in a moment. */
