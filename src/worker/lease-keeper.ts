@@ -16,9 +16,10 @@ const STOP_MS = 1_000
 const host = new LeaseHost()
 
 /**
- * Keeps the leases of what this worker runs, from another thread. Where no thread can be had (a bundle without its
- * file, a Redis client of the caller's whose options cannot be copied) the same loop runs here; it then stands still
- * while a handler blocks the event loop, and says so.
+ * Keeps the leases of what this worker runs, from another thread. Until that is loaded, which takes longer than all else
+ * of a start, the same loop runs here. Where no thread can be had (a bundle without its file, a Redis client of the
+ * caller's whose options cannot be copied) it goes on here; it then stands still while a handler blocks the event loop,
+ * and says so.
  */
 export class LeaseKeeper extends Service {
   readonly #data: () => LeaseLoopData
@@ -31,15 +32,17 @@ export class LeaseKeeper extends Service {
   /** Per stream's key the rows of the table by the ids of their entries. */
   readonly #rows: ReadonlyMap<string, Map<string, number>>
   readonly #stopping = new AbortController()
-  readonly #here = deferred()
   readonly #ready = deferred()
   readonly #ended = deferred()
   #place: LoopPlace | undefined
+  #isLoaded = false
   /** Why there is no thread. */
   #fault = ''
-  #local: Promise<void> | undefined
+  /** The loop that runs here. */
+  #local: { readonly ended: Promise<void>; readonly stop: AbortController } | undefined
   #pulse: NodeJS.Timeout | undefined
   #isKeeping = false
+  #wasReplaced = false
 
   constructor(options: {
     /** Most entries at a time. */
@@ -84,7 +87,7 @@ export class LeaseKeeper extends Service {
     this.#table.remove(row)
   }
 
-  /** Resolves when all is there that {@link keep} needs. */
+  /** Lets the thread load. */
   protected override async onStart(): Promise<void> {
     try {
       this.#place = host.join({
@@ -93,13 +96,11 @@ export class LeaseKeeper extends Service {
       })
     } catch (error) {
       this.#fault = errorMessage(error)
-      return
     }
-    await this.#here.promise
   }
 
   /**
-   * Gives signs of life and keeps leases from now on; to be called when the worker's id is its own. Resolves when the loop
+   * Gives signs of life and keeps leases from now on; to be called when the worker's id is its own. Resolves when a loop
    * runs, so that no task is taken whose lease nobody would renew.
    */
   async keep(): Promise<void> {
@@ -107,12 +108,13 @@ export class LeaseKeeper extends Service {
     this.#pulse = setInterval(() => this.#table.beat(this.#running()), PULSE_MS)
     this.#isKeeping = true
     try {
-      if (this.#place === undefined) this.#runHere(this.#fault)
+      if (this.#place === undefined) this.#stayHere(this.#fault)
       else this.#place.run(this.#data())
     } catch (error) {
-      this.#runHere(errorMessage(error))
+      this.#stayHere(errorMessage(error))
     }
-    await this.#ready.promise
+    if (this.#isLoaded) await this.#ready.promise
+    else this.#runHere()
   }
 
   protected override async onStop(): Promise<void> {
@@ -128,38 +130,58 @@ export class LeaseKeeper extends Service {
       }
       place.leave()
     }
-    await this.#local
+    await this.#local?.ended
   }
 
   #onError(error: Error): void {
     this.#place = undefined
     this.#fault = errorMessage(error)
-    this.#here.resolve()
     this.#ended.resolve()
     if (!this.#isKeeping) return
     if (this.#stopping.signal.aborted) this.#ready.resolve()
-    else this.#runHere(this.#fault)
+    else this.#stayHere(this.#fault)
   }
 
   #onMessage(message: LeaseMessage): void {
-    if (message.kind === 'here') this.#here.resolve()
-    else if (message.kind === 'ready') this.#ready.resolve()
+    if (message.kind === 'here') this.#isLoaded = true
+    else if (message.kind === 'ready') this.#takenOver()
     else if (message.kind === 'log') this.#logger[message.level](message.fields, message.message)
     else if (message.kind === 'lost') this.#onLost()
     else if (message.kind === 'ended') this.#ended.resolve()
-    else if (message.code !== 'GW_WORKER_ID_TAKEN') this.#runHere(message.message)
+    else if (message.code !== 'GW_WORKER_ID_TAKEN') this.#stayHere(message.message)
     else {
       this.#ended.resolve()
-      this.#onReplaced(message.message)
+      this.#replaced(message.message)
     }
   }
 
-  #runHere(reason: string): void {
+  #takenOver(): void {
+    this.#ready.resolve()
+    this.#local?.stop.abort()
+    this.#local = undefined
+  }
+
+  /** Both loops may find it, while one takes over from the other. */
+  #replaced(reason: string): void {
+    if (this.#wasReplaced) return
+    this.#wasReplaced = true
+    this.#onReplaced(reason)
+  }
+
+  #stayHere(reason: string): void {
     this.#ended.resolve()
     this.#ready.resolve()
     this.#logger.warn({ reason }, 'leases are renewed from the main thread: a handler that blocks it can lose its task')
-    this.#local = runLeaseLoop(this.#data(), this.#logger, this.#stopping.signal, this.#onLost).catch(
-      (error: unknown) => this.#onReplaced(errorMessage(error)),
+    this.#runHere()
+  }
+
+  #runHere(): void {
+    if (this.#local !== undefined) return
+    const stop = new AbortController()
+    const signal = AbortSignal.any([this.#stopping.signal, stop.signal])
+    const ended = runLeaseLoop(this.#data(), this.#logger, signal, this.#onLost).catch((error: unknown) =>
+      this.#replaced(errorMessage(error)),
     )
+    this.#local = { ended, stop }
   }
 }

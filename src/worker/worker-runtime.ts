@@ -90,12 +90,11 @@ export class WorkerRuntime extends Service implements RunningWorker {
   async #comeUp(): Promise<void> {
     const { connections, redis, logger, capabilities, ...parts } = this.#parts
     const { target } = connections
-    // Its thread loads meanwhile; it has to be there before the id is claimed, which is lost without signs of life.
-    const keeping = parts.keeper.start()
+    // Its thread loads meanwhile, longer than all this takes.
+    await parts.keeper.start()
     await connections.check(redis, this.#options.connectTimeoutMs)
     const { version, warnings } = await checkServer(redis)
     for (const warning of warnings) logger.warn({ target }, warning)
-    await keeping
     await parts.registration.start()
     await parts.keeper.keep()
     await this.#options.worker.onStartup?.()
