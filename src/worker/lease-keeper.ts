@@ -1,5 +1,6 @@
 import { errorMessage } from '../errors.ts'
 import type { Logger } from '../logger.ts'
+import type { RedisClient } from '../redis/client.ts'
 import { Service } from '../service.ts'
 import type { TakenEntry } from '../store/control-streams.ts'
 import { deferred } from '../util/deferred.ts'
@@ -23,6 +24,7 @@ const host = new LeaseHost()
  */
 export class LeaseKeeper extends Service {
   readonly #data: () => LeaseLoopData
+  readonly #redis: RedisClient
   readonly #table: LeaseTable
   readonly #streamIndex: ReadonlyMap<string, number>
   readonly #running: () => number
@@ -48,6 +50,8 @@ export class LeaseKeeper extends Service {
     /** Most entries at a time. */
     capacity: number
     streamKeys: readonly string[]
+    /** Used as long as the loop runs here. */
+    redis: RedisClient
     /** Asked for at the start. */
     data: (table: SharedArrayBuffer) => LeaseLoopData
     /** Tasks in flight now. */
@@ -59,6 +63,7 @@ export class LeaseKeeper extends Service {
     logger: Logger
   }) {
     super()
+    this.#redis = options.redis
     this.#table = new LeaseTable(options.capacity)
     this.#streamIndex = new Map(options.streamKeys.map((key, index) => [key, index]))
     this.#rows = new Map(options.streamKeys.map((key) => [key, new Map()]))
@@ -120,17 +125,16 @@ export class LeaseKeeper extends Service {
   protected override async onStop(): Promise<void> {
     clearInterval(this.#pulse)
     this.#stopping.abort()
-    const place = this.#place
-    if (place !== undefined) {
-      if (this.#isKeeping) {
-        place.stop()
-        const waiting = new AbortController()
-        await Promise.race([this.#ended.promise, sleep(STOP_MS, waiting.signal)])
-        waiting.abort()
-      }
-      place.leave()
+    const loops = [this.#local?.ended]
+    if (this.#place !== undefined && this.#isKeeping) {
+      this.#place.stop()
+      loops.push(this.#ended.promise)
     }
-    await this.#local?.ended
+    // A server that is away holds them up.
+    const waiting = new AbortController()
+    await Promise.race([Promise.all(loops), sleep(STOP_MS, waiting.signal)])
+    waiting.abort()
+    this.#place?.leave()
   }
 
   #onError(error: Error): void {
@@ -179,9 +183,8 @@ export class LeaseKeeper extends Service {
     if (this.#local !== undefined) return
     const stop = new AbortController()
     const signal = AbortSignal.any([this.#stopping.signal, stop.signal])
-    const ended = runLeaseLoop(this.#data(), this.#logger, signal, this.#onLost).catch((error: unknown) =>
-      this.#replaced(errorMessage(error)),
-    )
+    const about = { client: this.#redis, logger: this.#logger, signal, onLost: this.#onLost }
+    const ended = runLeaseLoop(this.#data(), about).catch((error: unknown) => this.#replaced(errorMessage(error)))
     this.#local = { ended, stop }
   }
 }

@@ -1,6 +1,6 @@
 import { errorMessage, GatewayError } from '../errors.ts'
 import type { Logger } from '../logger.ts'
-import { RedisConnections } from '../redis/connections.ts'
+import type { RedisClient } from '../redis/client.ts'
 import { Keys } from '../redis/keys.ts'
 import type { ResolvedRedis } from '../redis/options.ts'
 import { ControlLeases } from '../store/control-leases.ts'
@@ -35,39 +35,29 @@ export const BEATS_PER_LEASE = 4
  */
 export async function runLeaseLoop(
   data: LeaseLoopData,
-  logger: Logger,
-  signal: AbortSignal,
-  onLost: () => void,
+  { client, logger, signal, onLost }: { client: RedisClient; logger: Logger; signal: AbortSignal; onLost: () => void },
 ): Promise<void> {
-  const connections = new RedisConnections(data.redis, logger)
-  const client = connections.client('pulse')
-  // What is under way then may wait for a server that is away.
-  signal.addEventListener('abort', () => connections.close(), { once: true })
   const presence = new Presence(client, new Keys(data.keyPrefix))
   const leases = new ControlLeases(client, data.group, data.identity.workerId)
   const table = new LeaseTable(data.table)
   const isBlocked = blockedWatch(table, data.blockedAfterMs, logger)
   const isLost = lossWatch()
   let failing = false
-  try {
-    for (; !signal.aborted; await sleep(data.leaseMs / BEATS_PER_LEASE, signal)) {
-      if (isBlocked()) continue
-      try {
-        const [, ...lost] = await Promise.all([
-          presence.beat(data.identity, data.startedAt, table.running),
-          ...[...table.entries()].map(([stream, ids]) => leases.renew(data.streamKeys[stream] as string, ids)),
-        ])
-        if (isLost(lost.flat())) onLost()
-        failing = false
-      } catch (error) {
-        if (signal.aborted) return
-        if (error instanceof GatewayError && error.code === 'GW_WORKER_ID_TAKEN') throw error
-        if (!failing) logger.warn({ reason: errorMessage(error) }, 'renewing leases failed, trying again')
-        failing = true
-      }
+  for (; !signal.aborted; await sleep(data.leaseMs / BEATS_PER_LEASE, signal)) {
+    if (isBlocked()) continue
+    try {
+      const [, ...lost] = await Promise.all([
+        presence.beat(data.identity, data.startedAt, table.running),
+        ...[...table.entries()].map(([stream, ids]) => leases.renew(data.streamKeys[stream] as string, ids)),
+      ])
+      if (isLost(lost.flat())) onLost()
+      failing = false
+    } catch (error) {
+      if (signal.aborted) return
+      if (error instanceof GatewayError && error.code === 'GW_WORKER_ID_TAKEN') throw error
+      if (!failing) logger.warn({ reason: errorMessage(error) }, 'renewing leases failed, trying again')
+      failing = true
     }
-  } finally {
-    connections.close()
   }
 }
 

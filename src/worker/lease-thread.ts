@@ -1,6 +1,7 @@
 import { parentPort } from 'node:worker_threads'
 import { errorMessage } from '../errors.ts'
 import type { Logger } from '../logger.ts'
+import { RedisConnections } from '../redis/connections.ts'
 import { type LeaseLoopData, runLeaseLoop } from './lease-loop.ts'
 
 /** What the main thread asks for. */
@@ -48,12 +49,20 @@ async function run(loop: number, data: LeaseLoopData, tell: (news: LeaseNews) =>
   const stopping = new AbortController()
   loops.set(loop, stopping)
   tell({ kind: 'ready' })
+  const { signal } = stopping
+  const logger = loggerOf(tell)
+  const connections = new RedisConnections(data.redis, logger)
+  // What is under way then may wait for a server that is away.
+  signal.addEventListener('abort', () => connections.close(), { once: true })
   try {
-    await runLeaseLoop(data, loggerOf(tell), stopping.signal, () => tell({ kind: 'lost' }))
+    const client = connections.client('pulse')
+    await runLeaseLoop(data, { client, logger, signal, onLost: () => tell({ kind: 'lost' }) })
     tell({ kind: 'ended' })
   } catch (error) {
     const code = error instanceof Error && 'code' in error ? String(error.code) : undefined
     tell({ kind: 'failed', code, message: errorMessage(error) })
+  } finally {
+    connections.close()
   }
   loops.delete(loop)
 }

@@ -206,7 +206,7 @@ export class WorkerParts {
     return new LeaseKeeper({
       // Beside what runs there are the tasks whose end is being recorded, and those that wait: see Slots.
       capacity: 2 * maxConcurrency + MOST_AWAY,
-      ...{ streamKeys, logger: this.logger, running: () => this.slots.used },
+      ...{ redis: this.redis, streamKeys, logger: this.logger, running: () => this.slots.used },
       data: (table) => ({
         ...{ redis, keyPrefix, group, table, streamKeys, leaseMs, blockedAfterMs, identity },
         ...{ startedAt: this.registration.startedAt },
