@@ -49,7 +49,18 @@ async function run(loop: number, data: LeaseLoopData, tell: (news: LeaseNews) =>
   const stopping = new AbortController()
   loops.set(loop, stopping)
   tell({ kind: 'ready' })
-  const { signal } = stopping
+  try {
+    await runConnected(data, stopping.signal, tell)
+    tell({ kind: 'ended' })
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? String(error.code) : undefined
+    tell({ kind: 'failed', code, message: errorMessage(error) })
+  }
+  loops.delete(loop)
+}
+
+/** Runs the loop over a connection of its own. */
+async function runConnected(data: LeaseLoopData, signal: AbortSignal, tell: (news: LeaseNews) => void): Promise<void> {
   const logger = loggerOf(tell)
   const connections = new RedisConnections(data.redis, logger)
   // What is under way then may wait for a server that is away.
@@ -57,14 +68,9 @@ async function run(loop: number, data: LeaseLoopData, tell: (news: LeaseNews) =>
   try {
     const client = connections.client('pulse')
     await runLeaseLoop(data, { client, logger, signal, onLost: () => tell({ kind: 'lost' }) })
-    tell({ kind: 'ended' })
-  } catch (error) {
-    const code = error instanceof Error && 'code' in error ? String(error.code) : undefined
-    tell({ kind: 'failed', code, message: errorMessage(error) })
   } finally {
     connections.close()
   }
-  loops.delete(loop)
 }
 
 function loggerOf(tell: (news: LeaseNews) => void): Logger {

@@ -72,8 +72,23 @@ local function clear(record, journal, index)
   return was_suspended
 end
 
+-- Answers who must be told of an end whose fields are in ARGV from `first` to `last`: see `reply`.
+local function tell(reply_to, letter, id, first, last)
+  local given = {}
+  for field = first, last, 2 do given[ARGV[field]] = ARGV[field + 1] end
+  return reply(reply_to, { '+', id }, as_outcome(letter, given.result, given.content, given.error))
+end
+
+local acks = {}
+local function note_ack(which, fence, task)
+  local ack = acks[which] or { ids = {}, tasks = {} }
+  acks[which] = ack
+  ack.ids[#ack.ids + 1] = string.match(fence, '^R:%d+:([^:]*):')
+  ack.tasks[#ack.tasks + 1] = task
+end
+
 local at = 9
-local out, acks = {}, {}
+local out = {}
 for i = 1, task_count do
   local record, stream, index = KEYS[3 * i - 2], KEYS[3 * i - 1], KEYS[3 * i]
   local fence, shape, events_at = ARGV[at], shapes[ARGV[at + 1]] or shape_of(ARGV[at + 1]), at + 2
@@ -127,18 +142,11 @@ for i = 1, task_count do
     end
     out[i] = 1
     if held[5] and is_end then
-      local given = {}
-      for field = fields_at, fields_to, 2 do given[ARGV[field]] = ARGV[field + 1] end
-      local told = reply(held[5], { '+', id }, as_outcome(letter, given.result, given.content, given.error))
+      local told = tell(held[5], letter, id, fields_at, fields_to)
       -- Who has to be told of it is told before the entry goes: whoever takes that again tells again.
       if #told > 2 then out[i] = told end
     end
-    if shape.ack > 0 and is_end and out[i] == 1 then
-      local ack = acks[shape.ack] or { ids = {}, tasks = {} }
-      acks[shape.ack] = ack
-      ack.ids[#ack.ids + 1] = string.match(fence, '^R:%d+:([^:]*):')
-      ack.tasks[#ack.tasks + 1] = i
-    end
+    if shape.ack > 0 and is_end and out[i] == 1 then note_ack(shape.ack, fence, i) end
   end
 end
 

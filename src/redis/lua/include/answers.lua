@@ -59,7 +59,7 @@ local function deliver(record, journal, op, result, short)
   return { 'none' }, is_new
 end
 
--- How a task has ended, as its caller's journal has it, and in short.
+-- How a task has ended, as its caller's journal has it, and in short: from its fields, or from its record.
 local function as_outcome(state, result, content, fault)
   local short = '{"s":"' .. state .. '"}'
   return cjson.encode({ s = state, r = result or nil, c = content or nil, e = fault or nil }), short

@@ -1,5 +1,5 @@
--- events: how what tasks say gets onto the data streams of their sessions. For scripts that begin with `-- include clock`,
--- `-- include index` and `-- include events`.
+-- events: how what tasks say gets onto the data streams of their sessions. For scripts that begin with `-- include index`
+-- and `-- include events`.
 -- KEYS  begin with, per task: record, data stream, session index
 -- ARGV  begin with 1: TTL of a finished record (ms), 2: TTL of a data stream (ms), 3: length bound of a data stream,
 --       4: PUBLISH or SPUBLISH, 5: NUMSUB or SHARDNUMSUB, 6: what the names of channels end with, 7: number of tasks
