@@ -1,39 +1,39 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { errorMessage } from '../errors.ts'
-import type { Assignment } from '../execution/assignment.ts'
-import type { Received, Reception } from '../execution/reception.ts'
 import type { Logger } from '../logger.ts'
 import type { Priority } from '../redis/keys.ts'
 import { Service } from '../service.ts'
-import { type ControlLeases, isGroupGone } from '../store/control-leases.ts'
+import { isGroupGone } from '../store/control-leases.ts'
 import type { ControlReader, Ends } from '../store/control-reader.ts'
 import type { ControlStream, TakenEntry } from '../store/control-streams.ts'
 import { sleep } from '../util/sleep.ts'
 import { untilAborted } from '../util/until-aborted.ts'
-import type { LeaseKeeper } from './lease-keeper.ts'
+import { Admission, type AdmissionOptions, nextTick } from './admission.ts'
+import { Ahead } from './ahead.ts'
 import { Rota } from './rota.ts'
 import { Settlement } from './settlement.ts'
-import type { Seat, Slots } from './slots.ts'
+import type { Slots } from './slots.ts'
 import type { Turnstile } from './turnstile.ts'
 
 /** So many reads are in different stages at once under load. Measured: with 1 either side waits, with 3 to 8 batches get small, and each has its price. */
 const SHARES = 2
-/** Whoever reads an answer later than this part of a lease makes sure that what it brought is still its own. */
-const LATE_SHARE = 0.5
 const RETRY_FIRST_MS = 50
 const RETRY_MOST_MS = 500
 const UNBLOCK_EVERY_MS = 20
 
-/**
- * Runs a task: gives its seat back when its handler has come to an end, and resolves with `ended` when the task's end is
- * recorded, so that its entry can go, with `settled` when that is gone already, with `left` when somebody else is to end
- * it, and with `lost` when somebody else has it. Never rejects.
- */
-export type RunTask = (assignment: Assignment, seat: Seat) => Promise<'settled' | 'ended' | 'left' | 'lost'>
+export interface IntakeOptions extends Omit<AdmissionOptions, 'settlement' | 'ahead' | 'stopping'> {
+  /** Shared by the intakes of a worker where there are several. */
+  readonly turnstile?: Turnstile | undefined
+  readonly fetchCount: number
+  /** Told when the consumer group was gone and is there again. */
+  readonly onGroupGone: () => void
+  /** What has to be seen to before new tasks are taken. */
+  readonly beforeTaking: () => Promise<unknown>
+}
 
 /**
- * Takes tasks from the control streams, never more than there are free slots, and settles their entries when they have
- * their end.
+ * Takes tasks from the control streams: as many as there are free slots, and some ahead of them where tasks end faster than they can be fetched
+ * (see {@link Ahead}).
  *
  * Three modes. `draining`: there may be more than was asked for, so the next read follows as soon as slots are free,
  * without blocking, in one write with the acks of what ended; {@link Rota} says in which order the lanes are asked. A
@@ -45,18 +45,15 @@ export type RunTask = (assignment: Assignment, seat: Seat) => Promise<'settled' 
  */
 export class Intake extends Service {
   readonly #reader: ControlReader
-  readonly #reception: Reception
-  readonly #leases: ControlLeases
-  readonly #keeper: LeaseKeeper
   readonly #slots: Slots
   readonly #settlement: Settlement
+  readonly #ahead: Ahead
+  readonly #admission: Admission
   readonly #rota: Rota
   readonly #turnstile: Turnstile | undefined
   /** The lane by which it takes its turn: its highest. */
   readonly #lane: Priority
-  readonly #run: RunTask
   readonly #fetchCount: number
-  readonly #leaseMs: number
   readonly #onGroupGone: () => void
   readonly #beforeTaking: () => Promise<unknown>
   readonly #isOwnName: () => Promise<boolean>
@@ -68,37 +65,12 @@ export class Intake extends Service {
   #ends: Ends | undefined
   #failures = 0
   #losses = 0
-  #givenBack: Promise<unknown> = Promise.resolve()
 
-  constructor(options: {
-    reader: ControlReader
-    /** Shared by the intakes of a worker where there are several. */
-    turnstile?: Turnstile | undefined
-    reception: Reception
-    leases: ControlLeases
-    keeper: LeaseKeeper
-    slots: Slots
-    /** Runs a task; see {@link RunTask}. */
-    run: RunTask
-    fetchCount: number
-    leaseMs: number
-    /** Told when the consumer group was gone and is there again. */
-    onGroupGone: () => void
-    /** What has to be seen to before new tasks are taken. */
-    beforeTaking: () => Promise<unknown>
-    /** Whether no other process bears the worker's name by now, by which alone Redis tells owners apart. */
-    isOwnName: () => Promise<boolean>
-    logger: Logger
-  }) {
+  constructor(options: IntakeOptions) {
     super()
     this.#reader = options.reader
-    this.#reception = options.reception
-    this.#leases = options.leases
-    this.#keeper = options.keeper
     this.#slots = options.slots
-    this.#run = options.run
     this.#fetchCount = options.fetchCount
-    this.#leaseMs = options.leaseMs
     this.#onGroupGone = options.onGroupGone
     this.#beforeTaking = options.beforeTaking
     this.#isOwnName = options.isOwnName
@@ -108,6 +80,9 @@ export class Intake extends Service {
     const lane = options.reader.streams[0]?.priority
     this.#lane = lane === 'high' || lane === 'low' ? lane : 'normal'
     this.#settlement = new Settlement(options.reader, options.logger)
+    this.#ahead = new Ahead(options.leaseMs)
+    const { signal: stopping } = this.#stopping
+    this.#admission = new Admission({ ...options, settlement: this.#settlement, ahead: this.#ahead, stopping })
   }
 
   /** The streams this intake takes from. */
@@ -123,15 +98,24 @@ export class Intake extends Service {
   /** Stops reading; what was taken goes on. Call {@link settled} after the last task has ended. */
   protected override async onStop(): Promise<void> {
     this.#stopping.abort()
+    this.#admission.close()
     this.#slots.wake()
     const ended = this.#loop.then(() => true)
     while (!(await Promise.race([ended, sleep(UNBLOCK_EVERY_MS).then(() => false)]))) void this.#unblock()
   }
 
-  /** Resolves when every entry of an ended task is acked, and what there was no room for has been given back. */
-  async settled(): Promise<void> {
-    await this.#givenBack
-    await this.#settlement.flushed()
+  /** Takes what was taken over from others; see {@link Admission.accept}. */
+  accept(entries: readonly TakenEntry[]): Promise<void> {
+    return this.#admission.accept(entries)
+  }
+
+  /** Something has happened to a task that does not run here: it may be about to. */
+  askAgain(): void {
+    this.#ahead.askAgain()
+  }
+
+  settled(): Promise<void> {
+    return this.#admission.settled()
   }
 
   async #consume(): Promise<void> {
@@ -152,16 +136,25 @@ export class Intake extends Service {
     if (losses === this.#losses || this.#stopping.signal.aborted) return
     // What is pending may be that of the next of this name, who was handed it and runs it.
     if (!(await this.#isOwnName())) return
-    void this.accept(await this.#reader.takeUnheard((entry) => this.#keeper.holds(entry)))
+    void this.#admission.take(await this.#reader.takeUnheard((entry) => this.#admission.has(entry)))
     this.#losses = losses
   }
 
+  /** How many may be read now; a wait is for those only that start at once. */
+  get #room(): number {
+    const { free } = this.#slots
+    const { allowance, size } = this.#ahead
+    if (!this.#draining) return size > 0 ? 0 : free
+    // Where enough wait, a larger read a little later costs less.
+    return size > allowance / 2 ? 0 : free + allowance - size
+  }
+
   async #readOnce(): Promise<void> {
-    if (this.#slots.free <= 0) {
+    if (this.#room <= 0) {
       await this.#slots.available()
       // Others that ended in the same turn free their slots and settle their entries too: one read for all of them.
       await nextTick()
-      if (this.#stopping.signal.aborted || this.#slots.free <= 0) return
+      if (this.#stopping.signal.aborted || this.#room <= 0) return
     }
     if (!this.#draining) await this.#waitOnce(this.#slots.free)
     else if (this.#turnstile === undefined) await this.#drainOnce()
@@ -171,18 +164,21 @@ export class Intake extends Service {
   /** Answers how many tasks it took. */
   async #drainOnce(): Promise<number> {
     await this.#beforeTaking()
-    const { free } = this.#slots
+    const room = this.#room
     // Others may have been quicker while this waited for its turn.
-    if (free <= 0 || this.#stopping.signal.aborted) return 0
+    if (room <= 0 || this.#stopping.signal.aborted) return 0
     void this.#settlement.flush()
-    // Half of the slots at a time: while the server begins or ends the tasks of one, others run here.
-    const plan = this.#rota.plan(Math.min(free, Math.ceil(this.#slots.total / SHARES)))
-    const { entries, ends, fault } = await this.#reader.take(plan, this.#perStream(free) === 0)
+    const { allowance } = this.#ahead
+    // Half of what it may have at a time: while the server begins or ends the tasks of one, others run here.
+    const plan = this.#rota.plan(Math.min(room, Math.ceil((this.#slots.total + allowance) / SHARES)))
+    const askedAt = performance.now()
+    const { entries, ends, fault } = await this.#reader.take(plan, this.#perStream(this.#slots.free) === 0)
+    this.#ahead.noteRead(performance.now() - askedAt)
     this.#rota.report(entries, plan)
     this.#ends = ends
     const isFull = entries.length === plan.budget
     this.#draining = isFull || this.#rota.isNarrow(plan)
-    void this.accept(entries)
+    void this.#admission.take(entries, allowance)
     if (fault !== undefined) throw fault
     return entries.length
   }
@@ -193,7 +189,7 @@ export class Intake extends Service {
     const entries = await this.#reader.block(perStream)
     this.#rota.report(entries)
     this.#draining = entries.length >= perStream
-    const accepted = this.accept(entries)
+    const accepted = this.#admission.take(entries)
     if (this.#draining) return
     // A wait over many streams costs the server as much as a task. It goes out behind what these tasks say first.
     await untilAborted(accepted, this.#stopping.signal)
@@ -214,111 +210,6 @@ export class Intake extends Service {
     this.#ends = undefined
     this.#draining = true
     if (ends !== undefined) await this.#reader.waitBeyond(ends)
-  }
-
-  /**
-   * Takes what was read, or taken over from others: runs it, or gives back what there is no room for. Resolves when the
-   * handlers have been called. Never rejects.
-   */
-  async accept(entries: readonly TakenEntry[]): Promise<void> {
-    // What this worker still runs was only renewed by being taken over.
-    const fresh = entries.filter((entry) => !this.#keeper.holds(entry))
-    // A takeover may have been quicker for the last slots, and a stop may have come meanwhile.
-    const room = this.#stopping.signal.aborted ? 0 : this.#slots.free
-    const accepted = fresh.slice(0, room)
-    const surplus = fresh.slice(room)
-    if (surplus.length > 0) {
-      const before = this.#givenBack
-      this.#givenBack = this.#giveBack(surplus).then(() => before)
-    }
-    if (accepted.length === 0) return
-    this.#slots.take(accepted.length)
-    for (const entry of accepted) this.#keeper.hold(entry)
-    // The next read leaves first: the server works on it while these run here.
-    await nextTick()
-    await this.#process(accepted)
-  }
-
-  async #process(entries: readonly TakenEntry[]): Promise<void> {
-    let received: Received[]
-    try {
-      received = await this.#reception.receive(await this.#stillHeld(entries))
-    } catch (error) {
-      this.#logger.error({ err: error, entries: entries.map(({ id }) => id) }, 'tasks were taken but not begun')
-      for (const entry of entries) {
-        this.#slots.give()
-        this.#close(entry, 'left')
-      }
-      return
-    }
-    for (const { entry, assignment } of received) {
-      if (assignment === null) {
-        this.#slots.give()
-        this.#close(entry, 'ended')
-      } else {
-        void this.#run(assignment, this.#slots.seat()).then((ended) => this.#close(entry, ended))
-      }
-    }
-  }
-
-  /**
-   * Those that are still this worker's. An event loop that was busy for long reads late what it was handed before, when
-   * others, also another process under this name, may have taken it over; the leases are kept only from here on.
-   */
-  async #stillHeld(entries: readonly TakenEntry[]): Promise<readonly TakenEntry[]> {
-    const late = this.#late(entries)
-    if (late.length === 0) return entries
-    const [lost, isOwnName] = await Promise.all([this.#leases.renewAll(late), this.#isOwnName()])
-    const gone = isOwnName ? lost : new Set(late)
-    if (gone.size === 0) return entries
-    const ids = [...gone].map(({ stream, id }) => `${stream.key} ${id}`)
-    this.#logger.info({ entries: ids }, 'what was taken was heard of too late: others have it')
-    for (const entry of gone) {
-      this.#keeper.drop(entry)
-      this.#slots.give()
-      this.#slots.close()
-    }
-    return entries.filter((entry) => !gone.has(entry))
-  }
-
-  #late(entries: readonly TakenEntry[]): readonly TakenEntry[] {
-    const lateMs = performance.now() - this.#leaseMs * LATE_SHARE
-    return entries.filter(({ askedAt }) => askedAt < lateMs)
-  }
-
-  /**
-   * Acks the entry of a task that has its end; lets go of any other, for whoever takes it over. Of one that somebody has it
-   * keeps off: that may be a process that bears this worker's name by now, which is all that tells owners apart.
-   */
-  #close(entry: TakenEntry, how: 'settled' | 'ended' | 'left' | 'lost'): void {
-    this.#keeper.drop(entry)
-    if (how === 'ended') this.#settlement.add(entry)
-    if (how !== 'left') this.#slots.close()
-    else void this.#surrender([entry]).then(() => this.#slots.close())
-  }
-
-  /**
-   * Gives back what was never run: new entries to the stream, entries of the dead to the next who looks. What it hears of too
-   * late may be with the next of its name. Never rejects.
-   */
-  async #giveBack(entries: readonly TakenEntry[]): Promise<void> {
-    const isNew = ({ deliveries, maybeBegun, begun }: TakenEntry) =>
-      deliveries === 1 && (!maybeBegun || typeof begun === 'number')
-    try {
-      if (this.#late(entries).length > 0 && !(await this.#isOwnName())) return
-      await this.#surrender(entries.filter((entry) => !isNew(entry)))
-      await this.#reader.release(entries.filter(isNew))
-    } catch (error) {
-      this.#logger.warn({ err: error }, 'entries could not be given back; their leases run out')
-    }
-  }
-
-  async #surrender(entries: readonly TakenEntry[]): Promise<void> {
-    try {
-      await Promise.all(entries.map(({ stream, id }) => this.#leases.surrender(stream.key, [id])))
-    } catch (error) {
-      this.#logger.warn({ err: error }, 'entries could not be let go; their leases run out')
-    }
   }
 
   async #unblock(): Promise<void> {
@@ -350,9 +241,4 @@ export class Intake extends Service {
     this.#logger.warn({ reason }, 'a consumer group was gone (Redis was flushed or lost data); it is made again')
     this.#onGroupGone()
   }
-}
-
-/** Resolves when what was put together in this turn has left; see `RedisClient`. */
-function nextTick(): Promise<void> {
-  return new Promise((resolve) => process.nextTick(resolve))
 }

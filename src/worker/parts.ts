@@ -16,11 +16,12 @@ import { type ControlStream, lanesOf, ownLanesOf, type TakenEntry } from '../sto
 import { InboxReader } from '../store/inbox.ts'
 import { PluginBoard } from '../store/plugin-board.ts'
 import type { WorkerIdentity } from '../store/presence.ts'
+import type { RunTask } from './admission.ts'
 import { executionResources } from './execution-resources.ts'
 import { Executions } from './executions.ts'
 import { identify, readCapabilities } from './identity.ts'
 import { Inbox } from './inbox.ts'
-import { Intake, type RunTask } from './intake.ts'
+import { Intake } from './intake.ts'
 import { LeaseKeeper } from './lease-keeper.ts'
 import { LossReport } from './loss-report.ts'
 import { type ResolvedWorkerOptions, versionsOf } from './options.ts'
@@ -132,7 +133,9 @@ export class WorkerParts {
     return new Inbox({
       reader: new InboxReader({ redis: this.redis, blocking, keys, workerId: this.#options.workerId }),
       onCancel: (command) => {
-        if (!this.executions.cancel(command)) this.watch.wake()
+        if (this.executions.cancel(command)) return
+        this.watch.wake()
+        for (const intake of this.intakes) intake.askAgain()
       },
       onAgenda: () => this.promoter.wake(),
       onLanes: () => this.ownLanes.wake(),
@@ -201,11 +204,11 @@ export class WorkerParts {
   }
 
   #makeKeeper(identity: WorkerIdentity, onReplaced: (reason: string) => void): LeaseKeeper {
-    const { keyPrefix, consumerGroup: group, leaseMs, blockedAfterMs, maxConcurrency, redis } = this.#options
+    const { keyPrefix, consumerGroup: group, leaseMs, blockedAfterMs, redis } = this.#options
     const streamKeys = [...this.streams, ...this.#ownStreams].map(({ key }) => key)
     return new LeaseKeeper({
       // Beside what runs there are the tasks whose end is being recorded, and those that wait: see Slots.
-      capacity: 2 * maxConcurrency + MOST_AWAY,
+      capacity: this.slots.mostOpen + MOST_AWAY,
       ...{ redis: this.redis, streamKeys, logger: this.logger, running: () => this.slots.used },
       data: (table) => ({
         ...{ redis, keyPrefix, group, table, streamKeys, leaseMs, blockedAfterMs, identity },

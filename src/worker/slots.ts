@@ -2,11 +2,13 @@ import { type Deferred, deferred } from '../util/deferred.ts'
 
 /** Most tasks that wait in memory; who waits longest is suspended before there are more. */
 export const MOST_AWAY = 5_000
+/** Ends that may be on their way to Redis at once where there are fewer slots. */
+const MOST_UNRECORDED = 100
 
 /**
  * Counts the tasks of a worker. A task takes a slot when it is taken from its stream and gives it back when its handler
  * has come to an end; it is closed only when that end is recorded. So the next read can go out together with the
- * recording of the ends; at most as many ends as there are slots can be on their way.
+ * recording of the ends; at most as many ends as there are slots, or {@link MOST_UNRECORDED}, can be on their way.
  *
  * A task that waits for others is away: it has no slot, and takes one again, before any new task does, when it goes on.
  */
@@ -28,9 +30,14 @@ export class Slots {
     return this.#used
   }
 
+  /** Most tasks at a time that run or whose end is being recorded. */
+  get mostOpen(): number {
+    return this.total + Math.max(this.total, MOST_UNRECORDED)
+  }
+
   get free(): number {
     if (this.#returning.size > 0) return 0
-    return Math.min(this.total - this.#used, 2 * this.total - this.#open, MOST_AWAY - this.#away)
+    return Math.min(this.total - this.#used, this.mostOpen - this.#open, MOST_AWAY - this.#away)
   }
 
   /** Tasks that wait for others, and for their slot when they go on. */

@@ -1,0 +1,261 @@
+import type { Assignment } from '../execution/assignment.ts'
+import type { Received, Reception } from '../execution/reception.ts'
+import type { Logger } from '../logger.ts'
+import type { ControlLeases } from '../store/control-leases.ts'
+import type { ControlReader } from '../store/control-reader.ts'
+import type { TakenEntry } from '../store/control-streams.ts'
+import type { Ahead } from './ahead.ts'
+import type { LeaseKeeper } from './lease-keeper.ts'
+import type { Settlement } from './settlement.ts'
+import type { Seat, Slots } from './slots.ts'
+
+/** Whoever reads an answer later than this part of a lease makes sure that what it brought is still its own. */
+const LATE_SHARE = 0.5
+/** What waits ahead for longer than it should, so many times over, is let go. */
+const PATIENCE = 4
+const PATIENCE_LEAST_MS = 50
+const PATIENCE_SHARE = 0.25
+
+/**
+ * Runs a task: gives its seat back when its handler has come to an end, and resolves with `ended` when the task's end is
+ * recorded, so that its entry can go, with `settled` when that is gone already, with `left` when somebody else is to end
+ * it, and with `lost` when somebody else has it. Never rejects.
+ */
+export type RunTask = (assignment: Assignment, seat: Seat) => Promise<'settled' | 'ended' | 'left' | 'lost'>
+
+export interface AdmissionOptions {
+  readonly reader: ControlReader
+  readonly reception: Reception
+  readonly leases: ControlLeases
+  readonly keeper: LeaseKeeper
+  readonly slots: Slots
+  readonly ahead: Ahead
+  readonly settlement: Settlement
+  /** Runs a task; see {@link RunTask}. */
+  readonly run: RunTask
+  readonly leaseMs: number
+  /** Whether no other process bears the worker's name by now, by which alone Redis tells owners apart. */
+  readonly isOwnName: () => Promise<boolean>
+  /** From then on nothing is started any more. */
+  readonly stopping: AbortSignal
+  readonly logger: Logger
+}
+
+/**
+ * What happens to an entry once it was taken: it gets a slot and its lease is kept, or it waits ahead of a slot, for a moment, or
+ * goes back; it is received and run, and settled when its task has its end.
+ *
+ * The lease of what waits ahead is not kept: should the event loop be blocked by then, others take it over.
+ */
+export class Admission {
+  readonly #reader: ControlReader
+  readonly #reception: Reception
+  readonly #leases: ControlLeases
+  readonly #keeper: LeaseKeeper
+  readonly #slots: Slots
+  readonly #ahead: Ahead
+  readonly #settlement: Settlement
+  readonly #run: RunTask
+  readonly #leaseMs: number
+  readonly #isOwnName: () => Promise<boolean>
+  readonly #stopping: AbortSignal
+  readonly #logger: Logger
+  #givenBack: Promise<unknown> = Promise.resolve()
+  #isSeating = false
+  #patience: NodeJS.Timeout | undefined
+
+  constructor(options: AdmissionOptions) {
+    this.#reader = options.reader
+    this.#reception = options.reception
+    this.#leases = options.leases
+    this.#keeper = options.keeper
+    this.#slots = options.slots
+    this.#ahead = options.ahead
+    this.#settlement = options.settlement
+    this.#run = options.run
+    this.#leaseMs = options.leaseMs
+    this.#isOwnName = options.isOwnName
+    this.#stopping = options.stopping
+    this.#logger = options.logger
+  }
+
+  /** True for what runs or waits here. */
+  has(entry: Pick<TakenEntry, 'stream' | 'id'>): boolean {
+    return this.#keeper.holds(entry) || this.#ahead.has(entry)
+  }
+
+  /** Takes what was taken over from others; see {@link take}. What this worker has was only renewed by that. */
+  accept(entries: readonly TakenEntry[]): Promise<void> {
+    return this.take(entries.filter((entry) => !this.has(entry)))
+  }
+
+  /**
+   * Runs what is new here, lets as many wait ahead as are allowed to, and gives back what there is no room for. Resolves
+   * when the handlers have been called of what has its slot at once. Never rejects.
+   */
+  async take(entries: readonly TakenEntry[], allowance = 0): Promise<void> {
+    const { size } = this.#ahead
+    // A takeover may have been quicker for the last slots, a stop may have come meanwhile, and who waits goes first.
+    const isClosed = this.#stopping.aborted
+    const free = isClosed || size > 0 ? 0 : this.#slots.free
+    const room = isClosed ? 0 : Math.max(allowance - size, 0)
+    const surplus = entries.slice(free + room)
+    if (surplus.length > 0) this.#return(this.#giveBack(surplus))
+    const seated = this.#seat(entries.slice(0, free))
+    this.#wait(entries.slice(free, free + room))
+    if (seated.length === 0) return
+    // The next read leaves first: the server works on it while these run here.
+    await nextTick()
+    await this.#process(seated)
+  }
+
+  /** Lets go of what waits ahead; what runs goes on. */
+  close(): void {
+    clearTimeout(this.#patience)
+    this.#letGo()
+  }
+
+  /** Resolves when every entry of an ended task is acked, and what there was no room for has been given back. */
+  async settled(): Promise<void> {
+    await this.#givenBack
+    await this.#settlement.flushed()
+  }
+
+  #seat(entries: readonly TakenEntry[]): readonly TakenEntry[] {
+    this.#slots.take(entries.length)
+    for (const entry of entries) this.#keeper.hold(entry)
+    return entries
+  }
+
+  #wait(entries: readonly TakenEntry[]): void {
+    if (entries.length === 0) return
+    this.#ahead.add(entries)
+    this.#patience ??= this.#watch()
+    if (!this.#isSeating) void this.#seatWaiting()
+  }
+
+  /** Gives those that wait their slots as they become free, in their order. */
+  async #seatWaiting(): Promise<void> {
+    this.#isSeating = true
+    while (this.#ahead.size > 0) {
+      await this.#slots.available()
+      const seated = this.#seat(this.#ahead.next(this.#slots.free))
+      if (seated.length > 0) void this.#process(seated)
+    }
+    this.#isSeating = false
+  }
+
+  /** What was to wait for a moment only, behind tasks that turn out to be long, is for whoever has a slot. */
+  #watch(): NodeJS.Timeout {
+    const patienceMs = Math.max(
+      PATIENCE * this.#ahead.reachMs,
+      Math.min(PATIENCE_LEAST_MS, this.#leaseMs * PATIENCE_SHARE),
+    )
+    const { first } = this.#ahead
+    return setTimeout(() => {
+      this.#patience = undefined
+      if (first !== undefined && this.#ahead.first === first) this.#letGo()
+      else if (this.#ahead.size > 0) this.#patience = this.#watch()
+    }, patienceMs)
+  }
+
+  #letGo(): void {
+    const waiting = this.#ahead.next(this.#ahead.size)
+    if (waiting.length > 0) this.#return(this.#surrender(waiting))
+  }
+
+  #return(giving: Promise<void>): void {
+    const before = this.#givenBack
+    this.#givenBack = giving.then(() => before)
+  }
+
+  async #process(entries: readonly TakenEntry[]): Promise<void> {
+    let received: Received[]
+    try {
+      received = await this.#reception.receive(await this.#stillHeld(entries))
+    } catch (error) {
+      this.#logger.error({ err: error, entries: entries.map(({ id }) => id) }, 'tasks were taken but not begun')
+      for (const entry of entries) {
+        this.#slots.give()
+        this.#close(entry, 'left')
+      }
+      return
+    }
+    for (const { entry, assignment } of received) {
+      if (assignment === null) {
+        this.#slots.give()
+        this.#close(entry, 'ended')
+      } else {
+        void this.#run(assignment, this.#slots.seat()).then((ended) => this.#close(entry, ended))
+      }
+    }
+  }
+
+  /**
+   * Those that are still this worker's. An event loop that was busy for long reads late what it was handed before, when
+   * others, also another process under this name, may have taken it over; the leases are kept only from here on.
+   */
+  async #stillHeld(entries: readonly TakenEntry[]): Promise<readonly TakenEntry[]> {
+    const late = this.#late(entries)
+    if (late.length === 0) return entries
+    const [lost, isOwnName] = await Promise.all([this.#leases.renewAll(late), this.#isOwnName()])
+    const gone = isOwnName ? lost : new Set(late)
+    if (gone.size === 0) return entries
+    const ids = [...gone].map(({ stream, id }) => `${stream.key} ${id}`)
+    this.#logger.info({ entries: ids }, 'what was taken was heard of too late: others have it')
+    for (const entry of gone) {
+      this.#keeper.drop(entry)
+      this.#slots.give()
+      this.#slots.close()
+    }
+    return entries.filter((entry) => !gone.has(entry))
+  }
+
+  #late(entries: readonly TakenEntry[]): readonly TakenEntry[] {
+    const lateMs = performance.now() - this.#leaseMs * LATE_SHARE
+    return entries.filter(({ askedAt }) => askedAt < lateMs)
+  }
+
+  /**
+   * Acks the entry of a task that has its end; lets go of any other, for whoever takes it over. Of one that somebody has it
+   * keeps off: that may be a process that bears this worker's name by now, which is all that tells owners apart.
+   */
+  #close(entry: TakenEntry, how: 'settled' | 'ended' | 'left' | 'lost'): void {
+    this.#keeper.drop(entry)
+    this.#ahead.noteEnd()
+    if (how === 'ended') this.#settlement.add(entry)
+    if (how !== 'left') this.#slots.close()
+    else void this.#surrender([entry]).then(() => this.#slots.close())
+  }
+
+  /**
+   * Gives back what was never run: new entries to the stream, entries of the dead to the next who looks. What it hears of too
+   * late may be with the next of its name. Never rejects.
+   */
+  async #giveBack(entries: readonly TakenEntry[]): Promise<void> {
+    const isNew = ({ deliveries, maybeBegun, begun }: TakenEntry) =>
+      deliveries === 1 && (!maybeBegun || typeof begun === 'number')
+    try {
+      if (this.#late(entries).length > 0 && !(await this.#isOwnName())) return
+      await this.#surrender(entries.filter((entry) => !isNew(entry)))
+      await this.#reader.release(entries.filter(isNew))
+    } catch (error) {
+      this.#logger.warn({ err: error }, 'entries could not be given back; their leases run out')
+    }
+  }
+
+  async #surrender(entries: readonly TakenEntry[]): Promise<void> {
+    try {
+      const byKey = new Map<string, string[]>()
+      for (const { stream, id } of entries) byKey.set(stream.key, [...(byKey.get(stream.key) ?? []), id])
+      await Promise.all([...byKey].map(([key, ids]) => this.#leases.surrender(key, ids)))
+    } catch (error) {
+      this.#logger.warn({ err: error }, 'entries could not be let go; their leases run out')
+    }
+  }
+}
+
+/** Resolves when what was put together in this turn has left; see `RedisClient`. */
+export function nextTick(): Promise<void> {
+  return new Promise((resolve) => process.nextTick(resolve))
+}

@@ -1,0 +1,85 @@
+import type { TakenEntry } from '../store/control-streams.ts'
+
+/** What is taken ahead is done within this time or two reads, whichever is longer, as fast as tasks have ended of late. */
+const REACH_MS = 2
+const REACH_READS = 2
+/** A server that is far away does not make it longer than this part of a lease. */
+const REACH_SHARE = 0.1
+const MOST = 200
+/** The newest read counts this much in the time of a read. */
+const NEWEST_SHARE = 0.25
+
+/**
+ * Tasks that were taken ahead of their slots, first in, first out, and how many of them there may be: as many as a worker
+ * has lately ended in the time in which the next ones could be fetched (Little's law). So a worker of short tasks does not wait for Redis after
+ * each of them, however few slots it has and however far away the server is; and one of long tasks takes none ahead.
+ */
+export class Ahead {
+  readonly #mostReachMs: number
+  #entries: TakenEntry[] = []
+  /** Tasks that have ended since. */
+  #ended = 0
+  #since = performance.now()
+  /** Tasks per ms. */
+  #rate = 0
+  #readMs = 0
+
+  constructor(leaseMs: number) {
+    this.#mostReachMs = leaseMs * REACH_SHARE
+  }
+
+  get size(): number {
+    return this.#entries.length
+  }
+
+  /** Whose turn is next. */
+  get first(): TakenEntry | undefined {
+    return this.#entries[0]
+  }
+
+  /** How many may wait here now. */
+  get allowance(): number {
+    const now = performance.now()
+    const elapsed = now - this.#since
+    const reach = this.reachMs
+    if (elapsed >= reach) {
+      this.#rate = this.#ended / elapsed
+      this.#ended = 0
+      this.#since = now
+    }
+    return Math.min(MOST, Math.floor(this.#rate * reach))
+  }
+
+  /** In this time what waits here should be on its way. */
+  get reachMs(): number {
+    return Math.min(Math.max(REACH_MS, REACH_READS * this.#readMs), this.#mostReachMs)
+  }
+
+  /** A read took so long. */
+  noteRead(ms: number): void {
+    this.#readMs += (ms - this.#readMs) * NEWEST_SHARE
+  }
+
+  /** A task has ended. */
+  noteEnd(): void {
+    this.#ended += 1
+  }
+
+  has({ stream, id }: Pick<TakenEntry, 'stream' | 'id'>): boolean {
+    return this.#entries.some((entry) => entry.id === id && entry.stream.key === stream.key)
+  }
+
+  add(entries: readonly TakenEntry[]): void {
+    this.#entries.push(...entries)
+  }
+
+  /** Takes out the first ones. */
+  next(count: number): TakenEntry[] {
+    return this.#entries.splice(0, Math.max(count, 0))
+  }
+
+  /** Something has happened to a task that may wait here: what was said when it was handed out does not count any more. */
+  askAgain(): void {
+    this.#entries = this.#entries.map((entry) => ({ ...entry, begun: undefined }))
+  }
+}
