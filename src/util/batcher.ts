@@ -11,7 +11,12 @@ export interface BatcherOptions<Item, Result> {
   readonly weigh?: (item: Item) => number
   /** Batches under way at once; with 1 the order of items is the order of their effects. Default 1. */
   readonly maxInFlight?: number
+  /** So many items leave although `maxInFlight` batches are under way: waiting would make them no cheaper. Default: none do. */
+  readonly largeItems?: number
 }
+
+/** Of large ones. */
+const MOST_IN_FLIGHT = 8
 
 interface Waiting<Item, Result> {
   readonly item: Item
@@ -30,7 +35,14 @@ export class Batcher<Item, Result> {
   #scheduled = false
 
   constructor(options: BatcherOptions<Item, Result>) {
-    this.#options = { maxItems: 128, maxWeight: 1_048_576, weigh: () => 0, maxInFlight: 1, ...options }
+    this.#options = {
+      maxItems: 128,
+      maxWeight: 1_048_576,
+      weigh: () => 0,
+      maxInFlight: 1,
+      largeItems: Number.POSITIVE_INFINITY,
+      ...options,
+    }
   }
 
   /** Resolves with the item's own result once its batch was answered. */
@@ -47,7 +59,7 @@ export class Batcher<Item, Result> {
   }
 
   #schedule(): void {
-    if (this.#scheduled || this.#inFlight >= this.#options.maxInFlight) return
+    if (this.#scheduled || !this.#mayLeave) return
     this.#scheduled = true
     const flush = () => {
       this.#scheduled = false
@@ -57,8 +69,13 @@ export class Batcher<Item, Result> {
     else setImmediate(flush)
   }
 
+  get #mayLeave(): boolean {
+    const { maxInFlight, largeItems } = this.#options
+    return this.#inFlight < maxInFlight || (this.#queue.length >= largeItems && this.#inFlight < MOST_IN_FLIGHT)
+  }
+
   #flush(): void {
-    while (this.#queue.length > 0 && this.#inFlight < this.#options.maxInFlight) this.#send(this.#nextBatch())
+    while (this.#queue.length > 0 && this.#mayLeave) this.#send(this.#nextBatch())
   }
 
   #nextBatch(): Waiting<Item, Result>[] {

@@ -29,6 +29,8 @@ export interface IntakeOptions extends Omit<AdmissionOptions, 'settlement' | 'ah
   readonly onGroupGone: () => void
   /** What has to be seen to before new tasks are taken. */
   readonly beforeTaking: () => Promise<unknown>
+  /** Whether there is such a thing, which needs a slot. */
+  readonly isCalled: () => boolean
 }
 
 /**
@@ -56,6 +58,7 @@ export class Intake extends Service {
   readonly #fetchCount: number
   readonly #onGroupGone: () => void
   readonly #beforeTaking: () => Promise<unknown>
+  readonly #isCalled: () => boolean
   readonly #isOwnName: () => Promise<boolean>
   readonly #logger: Logger
   readonly #stopping = new AbortController()
@@ -73,6 +76,7 @@ export class Intake extends Service {
     this.#fetchCount = options.fetchCount
     this.#onGroupGone = options.onGroupGone
     this.#beforeTaking = options.beforeTaking
+    this.#isCalled = options.isCalled
     this.#isOwnName = options.isOwnName
     this.#logger = options.logger
     this.#rota = new Rota(options.reader.streams)
@@ -140,11 +144,11 @@ export class Intake extends Service {
     this.#losses = losses
   }
 
-  /** How many may be read now; a wait is for those only that start at once. */
+  /** How many may be read now. A wait is for those only that start at once, and what goes first is to find a free slot. */
   get #room(): number {
     const { free } = this.#slots
     const { allowance, size } = this.#ahead
-    if (!this.#draining) return size > 0 ? 0 : free
+    if (!this.#draining || this.#isCalled()) return size > 0 ? 0 : free
     // Where enough wait, a larger read a little later costs less.
     return size > allowance / 2 ? 0 : free + allowance - size
   }

@@ -165,6 +165,7 @@ export class WorkerParts {
       slots: this.slots,
       onGroupGone: () => this.watch.wake(),
       beforeTaking: () => this.#goFirst(),
+      isCalled: () => this.ownLanes.isDue || this.reclaimer.isDue,
       isOwnName: () => this.registration.isOwn(),
     }
     const version = versionsOf(this.#options)[0] ?? ''

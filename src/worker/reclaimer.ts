@@ -9,6 +9,8 @@ import type { Slots } from './slots.ts'
 /** A lease counts as run out after this part of it: with the walks in between, a takeover stays within one lease. */
 export const IDLE_SHARE = 0.8
 const WALKS_PER_LEASE = 10
+/** After a walk that found as much as it had room for. */
+const NEXT_WALK_MS = 5
 /** Who has not reached Redis for this part of a lease cannot tell the dead from those that were cut off like himself. */
 const AWAY_SHARE = 0.25
 const AWAY_LEAST_MS = 250
@@ -35,7 +37,6 @@ export class Reclaimer extends Service {
   #cleanedAt = performance.now()
   #reachedAt = 0
   #startedAt = 0
-  /** It is time to look, but there was no room. */
   #isDue = false
 
   constructor(options: {
@@ -62,15 +63,19 @@ export class Reclaimer extends Service {
     })
   }
 
+  /** It is time to look, but there was no room, or the last look filled it: {@link goFirst}, before anything new. */
+  get isDue(): boolean {
+    return this.#isDue
+  }
+
   /**
    * To be awaited before new tasks are taken: a worker whose slots are always filled again would otherwise never have
    * room for what the dead have left.
    */
   async goFirst(): Promise<void> {
     // It stays due while it cannot be told who lives.
-    if (!this.#isDue || this.#isAway) return
-    this.#isDue = false
-    await this.#walk()
+    if (!this.#isDue || this.#isAway || this.#slots.free <= 0) return
+    this.#isDue = await this.#walk()
   }
 
   protected override async onStart(): Promise<void> {
@@ -88,11 +93,11 @@ export class Reclaimer extends Service {
 
   async #round(signal: AbortSignal): Promise<number> {
     await this.#meetRedis(signal)
-    if (this.#slots.free > 0) await this.#walk()
-    else this.#isDue = true
+    const wasFull = this.#slots.free > 0 && (await this.#walk())
+    this.#isDue = wasFull || this.#slots.free <= 0
     await this.#clean()
     this.#reachedAt = performance.now()
-    return this.#restMs()
+    return wasFull ? NEXT_WALK_MS : this.#restMs()
   }
 
   #restMs(): number {
@@ -118,10 +123,13 @@ export class Reclaimer extends Service {
     return Math.max(this.#leaseMs * AWAY_SHARE, AWAY_LEAST_MS)
   }
 
-  /** Walks over all streams, lane after lane, in one call: an idle worker's walk costs one however many there are. */
-  async #walk(): Promise<void> {
+  /**
+   * Walks over all streams, lane after lane, in one call: an idle worker's walk costs one however many there are. True if
+   * there may be more than it had room for.
+   */
+  async #walk(): Promise<boolean> {
     const count = this.#slots.free
-    if (count <= 0 || !this.isRunning) return
+    if (count <= 0 || !this.isRunning) return false
     const isNew = performance.now() - this.#startedAt < this.#awayMs + GRACE_MS
     const idleMs = isNew ? LET_GO_MS : this.#leaseMs * IDLE_SHARE
     // Should Redis go away between meeting it and this call, the call is carried out when it is back.
@@ -133,6 +141,7 @@ export class Reclaimer extends Service {
       this.#accept(entries)
     }
     if (fault !== undefined) throw fault
+    return entries.length === count
   }
 
   async #clean(): Promise<void> {

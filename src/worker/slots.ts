@@ -3,7 +3,7 @@ import { type Deferred, deferred } from '../util/deferred.ts'
 /** Most tasks that wait in memory; who waits longest is suspended before there are more. */
 export const MOST_AWAY = 5_000
 /** Ends that may be on their way to Redis at once where there are fewer slots. */
-const MOST_UNRECORDED = 100
+const MOST_UNRECORDED = 400
 
 /**
  * Counts the tasks of a worker. A task takes a slot when it is taken from its stream and gives it back when its handler

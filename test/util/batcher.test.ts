@@ -9,6 +9,7 @@ function byHand(options: {
   maxWeight?: number
   weigh?: (n: number) => number
   maxInFlight?: number
+  largeItems?: number
 }) {
   const batches: { items: number[]; answer: ReturnType<typeof deferred<number[]>> }[] = []
   const batcher = new Batcher<number, number>({
@@ -51,6 +52,27 @@ describe('a batcher', () => {
     expect(batches.map(({ items }) => items)).toEqual([[1], [2, 3, 4]])
     batches[1]?.answer.resolve([20, 30, 40])
     expect(await Promise.all(rest)).toEqual([20, 30, 40])
+  })
+
+  test('a large batch does not wait for others, up to eight under way', async () => {
+    const { batcher, batches } = byHand({ maxInFlight: 1, largeItems: 3 })
+    const all = [batcher.add(1)]
+    await turn()
+    all.push(batcher.add(2), batcher.add(3))
+    await turn()
+    expect(batches.map(({ items }) => items)).toEqual([[1]])
+    for (let count = 0; count < 30; count += 3) {
+      for (let item = 0; item < 3; item += 1) all.push(batcher.add(item))
+      await turn()
+    }
+    expect(batches).toHaveLength(8)
+    expect(batches[1]?.items).toEqual([2, 3, 0, 1, 2])
+    while (batches.length > 0) {
+      const batch = batches.shift()
+      batch?.answer.resolve(batch.items)
+      await turn()
+    }
+    expect(await Promise.all(all)).toHaveLength(33)
   })
 
   test('never has more batches under way than allowed', async () => {
