@@ -73,8 +73,8 @@ export interface Plan {
   readonly poisonsAtMs: readonly number[]
 }
 
-/** What the tasks of a run do: call and ask, keep to themselves, or both. */
-export const WORKLOADS = ['mixed', 'durable', 'plain'] as const
+/** What the tasks of a run do: call and ask, keep to themselves, or both; or short ones that come many at a time, with some long ones among them. */
+export const WORKLOADS = ['mixed', 'durable', 'plain', 'bursts'] as const
 
 export type Workload = (typeof WORKLOADS)[number]
 
@@ -103,11 +103,15 @@ const WORK_WEIGHTS: Readonly<Record<Workload, Partial<Readonly<Record<WorkKind, 
   mixed: { ...PLAIN_WEIGHTS, durable: 8 },
   durable: { durable: 1 },
   plain: PLAIN_WEIGHTS,
+  bursts: { quick: 95, chunks: 2, long: 1, cpu: 0.3, flaky: 1, terminal: 0.7 },
 }
+
+/** Between two bursts, if tasks come in such. */
+const BURST_EVERY_MS = 1_500
 
 /** The last part of a run brings neither tasks nor faults: what is under way then can still be disturbed by neither. */
 const BUSY_SHARE = 0.92
-const SESSIONS_PER_TASK: Readonly<Record<Workload, number>> = { mixed: 1 / 6, durable: 1, plain: 1 / 6 }
+const SESSIONS_PER_TASK: Readonly<Record<Workload, number>> = { mixed: 1 / 6, durable: 1, plain: 1 / 6, bursts: 1 / 50 }
 
 export function makePlan(options: PlanOptions): Plan {
   const tasks = planTasks(options)
@@ -126,7 +130,7 @@ function planTasks(options: PlanOptions): TaskPlan[] {
     return {
       task: `t${index}`,
       session: `s${random.integer(1, sessions)}`,
-      atMs: Math.round(random.next() * busyMs(options)),
+      atMs: planMoment(random.next() * busyMs(options), options),
       work,
       persistent: random.chance(0.9),
       ...(random.chance(0.05) ? { againAfterMs: random.integer(0, 4_000) } : {}),
@@ -134,6 +138,10 @@ function planTasks(options: PlanOptions): TaskPlan[] {
       ...planLifecycle(random, options),
     }
   })
+}
+
+function planMoment(ms: number, { workload }: PlanOptions): number {
+  return workload === 'bursts' ? Math.floor(ms / BURST_EVERY_MS) * BURST_EVERY_MS : Math.round(ms)
 }
 
 function planWork(random: Random, { leaseMs, workload }: PlanOptions): Work {

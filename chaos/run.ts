@@ -16,6 +16,9 @@ import type { Trouble } from './trouble.ts'
 const LEASE_MS = 1_000
 const LONG = { seconds: 120, workers: 4, tasksPerSecond: 40, faultEveryMs: 1_200 }
 const SHORT = { seconds: 20, workers: 3, tasksPerSecond: 40, faultEveryMs: 800 }
+/** Where tasks are short there are so many times as many, and workers run fewer at a time, so that they take them ahead. */
+const MORE_IN_BURSTS = 10
+const CONCURRENCY_IN_BURSTS = 3
 const MOST_SHOWN = 40
 
 const USAGE = `npm run chaos -- [--short] [--seconds <n>] [--seed <n>] [--workers <n>] [--tasks <n>] [--every <ms>]
@@ -56,13 +59,15 @@ function readOptions(): Options & { readonly keep: boolean } {
     return found
   }
   const seconds = number(values.seconds, size.seconds)
+  const workload = oneOf(WORKLOADS, values.workload as (typeof WORKLOADS)[number] | undefined)
+  const tasksPerSecond = size.tasksPerSecond * (workload === 'bursts' ? MORE_IN_BURSTS : 1)
   return {
     ...{ seconds, keep: values.keep, only: only as FaultKind[], leaseMs: LEASE_MS },
-    workload: oneOf(WORKLOADS, values.workload as (typeof WORKLOADS)[number] | undefined),
+    ...{ workload, ...(workload === 'bursts' ? { concurrency: CONCURRENCY_IN_BURSTS } : {}) },
     suspension: oneOf(SUSPENSIONS, values.suspend as (typeof SUSPENSIONS)[number] | undefined),
     seed: number(values.seed, 1 + Math.floor(Math.random() * 1_000_000)),
     workers: number(values.workers, size.workers),
-    tasks: number(values.tasks, seconds * size.tasksPerSecond),
+    tasks: number(values.tasks, seconds * tasksPerSecond),
     faultEveryMs: number(values.every, size.faultEveryMs),
   }
 }

@@ -32,6 +32,8 @@ export interface StageOptions {
   readonly sabotage?: Sabotage
   readonly workers: number
   readonly leaseMs: number
+  /** Tasks that a worker runs at a time. Default 24. */
+  readonly concurrency?: number
 }
 
 /** All that a run needs: a Redis, the fleet, the senders and readers, each behind a network that can be troubled. */
@@ -144,7 +146,7 @@ function workerSettings(
     ...(options.sabotage === undefined ? {} : { sabotage: options.sabotage }),
     options: {
       ...{ workerId: options.name, redis: options.redis, keyPrefix: PREFIX, leaseMs: options.leaseMs },
-      maxConcurrency: isPit ? 1 : CONCURRENCY,
+      maxConcurrency: isPit ? 1 : (options.concurrency ?? CONCURRENCY),
       maxDeliveries: isPit ? PIT_MAX_DELIVERIES : MAX_DELIVERIES,
       suspendAfterMs: SUSPEND_AFTER_MS[suspension],
       shutdownTimeoutMs: SHUTDOWN_MS,

@@ -12,7 +12,12 @@ const WORKER = {
     'the agent: file#Export, file or package#Export; .ts .mts .js .mjs',
   ],
   workerId: ['--worker-id <id>', 'BYAI_WORKER_ID', 'text', 'stable name of this worker; default host-pid-random'],
-  maxConcurrency: ['--max-concurrency <n>', 'BYAI_WORKER_CONCURRENCY', 'number', 'tasks in flight in this worker'],
+  maxConcurrency: [
+    '--max-concurrency <n>',
+    'BYAI_WORKER_CONCURRENCY',
+    'number',
+    'tasks that run in this worker at a time',
+  ],
   fetchCount: ['--fetch-count <n>', 'BYAI_WORKER_FETCH_COUNT', 'number', 'most tasks taken by one read when idle'],
   consumerGroup: [
     '--consumer-group <name>',

@@ -61,6 +61,7 @@ export class Admission {
   readonly #stopping: AbortSignal
   readonly #logger: Logger
   #givenBack: Promise<unknown> = Promise.resolve()
+  readonly #onLeft = (ms: number) => this.#ahead.noteEnd(ms)
   #isSeating = false
   #patience: NodeJS.Timeout | undefined
 
@@ -79,40 +80,33 @@ export class Admission {
     this.#logger = options.logger
   }
 
-  /** True for what runs or waits here. */
-  has(entry: Pick<TakenEntry, 'stream' | 'id'>): boolean {
-    return this.#keeper.holds(entry) || this.#ahead.has(entry)
-  }
-
-  /** Takes what was taken over from others; see {@link take}. What this worker has was only renewed by that. */
-  accept(entries: readonly TakenEntry[]): Promise<void> {
-    return this.take(entries.filter((entry) => !this.has(entry)))
-  }
-
   /**
-   * Runs what is new here, lets as many wait ahead as are allowed to, and gives back what there is no room for. Resolves
-   * when the handlers have been called of what has its slot at once. Never rejects.
+   * Takes what was read, or taken over from others: runs it, lets as many wait ahead as are allowed to, and gives back what
+   * there is no room for. Resolves when the handlers have been called of what has its slot at once. Never rejects.
    */
   async take(entries: readonly TakenEntry[], allowance = 0): Promise<void> {
+    // What is here was only renewed by being taken over, or handed out again by a group that was made anew.
+    const fresh = entries.filter((entry) => !this.#keeper.has(entry))
     const { size } = this.#ahead
     // A takeover may have been quicker for the last slots, a stop may have come meanwhile, and who waits goes first.
     const isClosed = this.#stopping.aborted
     const free = isClosed || size > 0 ? 0 : this.#slots.free
     const room = isClosed ? 0 : Math.max(allowance - size, 0)
-    const surplus = entries.slice(free + room)
+    const surplus = fresh.slice(free + room)
     if (surplus.length > 0) this.#return(this.#giveBack(surplus))
-    const seated = this.#seat(entries.slice(0, free))
-    this.#wait(entries.slice(free, free + room))
+    const seated = this.#seat(fresh.slice(0, free))
+    this.#wait(fresh.slice(free, free + room))
     if (seated.length === 0) return
     // The next read leaves first: the server works on it while these run here.
     await nextTick()
     await this.#process(seated)
   }
 
-  /** Lets go of what waits ahead; what runs goes on. */
+  /** Gives back what waits ahead; what runs goes on. */
   close(): void {
     clearTimeout(this.#patience)
-    this.#letGo()
+    const waiting = this.#dismiss()
+    if (waiting.length > 0) this.#return(this.#giveBack(waiting))
   }
 
   /** Resolves when every entry of an ended task is acked, and what there was no room for has been given back. */
@@ -130,6 +124,7 @@ export class Admission {
   #wait(entries: readonly TakenEntry[]): void {
     if (entries.length === 0) return
     this.#ahead.add(entries)
+    for (const entry of entries) this.#keeper.expect(entry)
     this.#patience ??= this.#watch()
     if (!this.#isSeating) void this.#seatWaiting()
   }
@@ -159,9 +154,16 @@ export class Admission {
     }, patienceMs)
   }
 
+  /** In place, so that they keep their order. */
   #letGo(): void {
-    const waiting = this.#ahead.next(this.#ahead.size)
+    const waiting = this.#dismiss()
     if (waiting.length > 0) this.#return(this.#surrender(waiting))
+  }
+
+  #dismiss(): TakenEntry[] {
+    const waiting = this.#ahead.next(this.#ahead.size)
+    for (const entry of waiting) this.#keeper.drop(entry)
+    return waiting
   }
 
   #return(giving: Promise<void>): void {
@@ -186,7 +188,7 @@ export class Admission {
         this.#slots.give()
         this.#close(entry, 'ended')
       } else {
-        void this.#run(assignment, this.#slots.seat()).then((ended) => this.#close(entry, ended))
+        void this.#run(assignment, this.#slots.seat(this.#onLeft)).then((ended) => this.#close(entry, ended))
       }
     }
   }
@@ -222,7 +224,6 @@ export class Admission {
    */
   #close(entry: TakenEntry, how: 'settled' | 'ended' | 'left' | 'lost'): void {
     this.#keeper.drop(entry)
-    this.#ahead.noteEnd()
     if (how === 'ended') this.#settlement.add(entry)
     if (how !== 'left') this.#slots.close()
     else void this.#surrender([entry]).then(() => this.#slots.close())

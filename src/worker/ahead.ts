@@ -9,14 +9,16 @@ const REACH_READS = 4
 /** A server that is far away does not make it longer than this part of a lease. */
 const REACH_SHARE = 0.1
 const MOST = 500
+/** The newest task counts this much in how long they take. */
+const NEWEST_SHARE = 1 / 32
 /** The quickest read counts, since what waits at the server is of our own making; this much slower ones become known in time. */
 const FORGET = 1.05
 
 /**
  * Tasks that were taken ahead of their slots, first in, first out, and how many of them there may be: as many as the worker
  * has lately ended in the time that it takes to fetch the next ones (Little's law). So a worker of short tasks does not
- * wait for Redis after each of them, however few slots it has and however far away the server is, and one of long tasks
- * takes none ahead.
+ * wait for Redis after each of them, however few slots it has and however far away the server is. One of longer tasks
+ * takes none ahead: its slots hardly ever wait.
  */
 export class Ahead {
   readonly #mostReachMs: number
@@ -26,6 +28,8 @@ export class Ahead {
   #since = performance.now()
   /** Tasks per ms. */
   #rate = 0
+  /** How long a task takes, in ms; long until it is known to be short. */
+  #taskMs = 100
   #readMs = Number.POSITIVE_INFINITY
 
   constructor(leaseMs: number) {
@@ -51,7 +55,8 @@ export class Ahead {
       this.#ended = 0
       this.#since = now
     }
-    return Math.min(MOST, Math.floor(this.#rate * reach))
+    // Longer ones leave their slots empty for too small a part of their time.
+    return this.#taskMs > reach ? 0 : Math.min(MOST, Math.floor(this.#rate * reach))
   }
 
   /** In this time what waits here should be on its way. */
@@ -64,13 +69,10 @@ export class Ahead {
     this.#readMs = Math.min(ms, this.#readMs * FORGET)
   }
 
-  /** A task has ended. */
-  noteEnd(): void {
+  /** A task has ended after so long. */
+  noteEnd(ms: number): void {
     this.#ended += 1
-  }
-
-  has({ stream, id }: Pick<TakenEntry, 'stream' | 'id'>): boolean {
-    return this.#entries.some((entry) => entry.id === id && entry.stream.key === stream.key)
+    this.#taskMs += (ms - this.#taskMs) * NEWEST_SHARE
   }
 
   add(entries: readonly TakenEntry[]): void {

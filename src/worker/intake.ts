@@ -10,6 +10,7 @@ import { sleep } from '../util/sleep.ts'
 import { untilAborted } from '../util/until-aborted.ts'
 import { Admission, type AdmissionOptions, nextTick } from './admission.ts'
 import { Ahead } from './ahead.ts'
+import type { LeaseKeeper } from './lease-keeper.ts'
 import { Rota } from './rota.ts'
 import { Settlement } from './settlement.ts'
 import type { Slots } from './slots.ts'
@@ -47,6 +48,7 @@ export interface IntakeOptions extends Omit<AdmissionOptions, 'settlement' | 'ah
  */
 export class Intake extends Service {
   readonly #reader: ControlReader
+  readonly #keeper: LeaseKeeper
   readonly #slots: Slots
   readonly #settlement: Settlement
   readonly #ahead: Ahead
@@ -72,6 +74,7 @@ export class Intake extends Service {
   constructor(options: IntakeOptions) {
     super()
     this.#reader = options.reader
+    this.#keeper = options.keeper
     this.#slots = options.slots
     this.#fetchCount = options.fetchCount
     this.#onGroupGone = options.onGroupGone
@@ -108,9 +111,9 @@ export class Intake extends Service {
     while (!(await Promise.race([ended, sleep(UNBLOCK_EVERY_MS).then(() => false)]))) void this.#unblock()
   }
 
-  /** Takes what was taken over from others; see {@link Admission.accept}. */
+  /** Takes what was taken over from others; see {@link Admission.take}. */
   accept(entries: readonly TakenEntry[]): Promise<void> {
-    return this.#admission.accept(entries)
+    return this.#admission.take(entries)
   }
 
   /** Something has happened to a task that does not run here: it may be about to. */
@@ -140,7 +143,7 @@ export class Intake extends Service {
     if (losses === this.#losses || this.#stopping.signal.aborted) return
     // What is pending may be that of the next of this name, who was handed it and runs it.
     if (!(await this.#isOwnName())) return
-    void this.#admission.take(await this.#reader.takeUnheard((entry) => this.#admission.has(entry)))
+    void this.#admission.take(await this.#reader.takeUnheard((entry) => this.#keeper.has(entry)))
     this.#losses = losses
   }
 

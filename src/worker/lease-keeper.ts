@@ -12,6 +12,8 @@ import type { LeaseMessage } from './lease-thread.ts'
 
 const PULSE_MS = 250
 const STOP_MS = 1_000
+/** Stands for the row of an entry that is here and has none. */
+const NO_ROW = -1
 
 /** Of this process. */
 const host = new LeaseHost()
@@ -74,9 +76,14 @@ export class LeaseKeeper extends Service {
     this.#logger = options.logger
   }
 
-  /** True if the lease of this entry is kept. */
-  holds({ stream, id }: Pick<TakenEntry, 'stream' | 'id'>): boolean {
+  /** True if this entry is here: its lease is kept, or it was {@link expect | expected}. */
+  has({ stream, id }: Pick<TakenEntry, 'stream' | 'id'>): boolean {
     return this.#rows.get(stream.key)?.has(id) === true
+  }
+
+  /** An entry is here that does not run yet: its lease is not kept. */
+  expect({ stream, id }: TakenEntry): void {
+    this.#rows.get(stream.key)?.set(id, NO_ROW)
   }
 
   /** Keeps the lease of an entry from now on. */
@@ -89,7 +96,7 @@ export class LeaseKeeper extends Service {
     const row = rows?.get(id)
     if (row === undefined) return
     rows?.delete(id)
-    this.#table.remove(row)
+    if (row !== NO_ROW) this.#table.remove(row)
   }
 
   /** Lets the thread load. */

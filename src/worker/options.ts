@@ -103,7 +103,7 @@ export interface RunWorkerOptions {
   readonly keyPrefix?: string
   /** Default `agent_engines`. Workers share tasks only within one group. */
   readonly consumerGroup?: string
-  /** Tasks in flight in this worker, at most 5,000. Default 50. */
+  /** Tasks that run in this worker at a time, at most 5,000. Default 50. */
   readonly maxConcurrency?: number
   /** Most entries of each lane that the blocking read of an idle worker asks for; what is too much goes back. Default 10. */
   readonly fetchCount?: number

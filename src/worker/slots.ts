@@ -71,9 +71,9 @@ export class Slots {
     this.wake()
   }
 
-  /** The place of one task that was taken. */
-  seat(): Seat {
-    return new Seat(this)
+  /** The place of one task that was taken; `onLeft` is told after how many ms its handler had come to its end. */
+  seat(onLeft?: (ms: number) => void): Seat {
+    return new Seat(this, onLeft)
   }
 
   /** Lets a task go away; only for {@link Seat}. */
@@ -134,9 +134,12 @@ export class Seat {
   readonly #slots: Slots
   #state: 'in' | 'away' | 'returning' | 'gone' = 'in'
   #returned: Deferred<void> | undefined
+  readonly #since = performance.now()
+  readonly #onLeft: ((ms: number) => void) | undefined
 
-  constructor(slots: Slots) {
+  constructor(slots: Slots, onLeft?: (ms: number) => void) {
     this.#slots = slots
+    this.#onLeft = onLeft
   }
 
   /** The task waits for others. */
@@ -164,6 +167,7 @@ export class Seat {
 
   /** The handler has come to its end. */
   give(): void {
+    this.#onLeft?.(performance.now() - this.#since)
     if (this.#state === 'in') this.#slots.give()
     else if (this.#state !== 'gone') this.#slots.quit(this)
     this.#state = 'gone'

@@ -36,6 +36,13 @@ test('a long plan has every kind of work and of fault, within its time', () => {
   expect(Math.max(...faults.map(({ atMs }) => atMs), ...tasks.map(({ atMs }) => atMs))).toBeLessThan(600_000)
 })
 
+test('tasks that come in bursts come at few moments, and most are short', () => {
+  const { tasks } = makePlan({ ...OPTIONS, workload: 'bursts', tasks: 5_000 })
+  expect(new Set(tasks.map(({ atMs }) => atMs)).size).toBeLessThan(40)
+  expect(tasks.filter(({ work }) => work.kind === 'quick').length).toBeGreaterThan(4_500)
+  expect(new Set(tasks.map(({ work }) => work.kind))).toContain('cpu')
+})
+
 test('random numbers are spread over their range, and streams of other names are others', () => {
   const random = new Random(7, 'a')
   const numbers = Array.from({ length: 10_000 }, () => random.integer(1, 10))

@@ -5,16 +5,16 @@ import { deferred } from '../../src/util/deferred.ts'
 import { Ahead } from '../../src/worker/ahead.ts'
 import { House } from './harness.ts'
 
-const entry = (id: string, key = 'stream') => ({ id, stream: { key }, begun: 1 }) as unknown as TakenEntry
+const entry = (id: string) => ({ id, begun: 1 }) as unknown as TakenEntry
 
 /** One whose tasks end at a steady rate, and whose reads take so long. */
-function paced(options: { perMs: number; readMs: number; leaseMs?: number }) {
+function paced(options: { perMs: number; readMs: number; leaseMs?: number; taskMs?: number }) {
   vi.useFakeTimers({ toFake: ['performance'] })
   onTestFinished(() => void vi.useRealTimers())
   const ahead = new Ahead(options.leaseMs ?? 5_000)
   ahead.noteRead(options.readMs)
   const spanMs = 1_000
-  for (let count = 0; count < options.perMs * spanMs; count += 1) ahead.noteEnd()
+  for (let count = 0; count < options.perMs * spanMs; count += 1) ahead.noteEnd(options.taskMs ?? 0.1)
   vi.advanceTimersByTime(spanMs)
   return ahead
 }
@@ -25,7 +25,8 @@ describe('how many may wait ahead', () => {
     { what: 'what ends in the time of four reads, far from it', perMs: 20, readMs: 3, allowance: 240 },
     { what: 'no more than 500', perMs: 40, readMs: 20, allowance: 500 },
     { what: 'no more than ends in a tenth of a lease', perMs: 1, readMs: 100, leaseMs: 500, allowance: 50 },
-    { what: 'none where tasks are long', perMs: 0.4, readMs: 0.2, allowance: 0 },
+    { what: 'none where few end', perMs: 0.4, readMs: 0.2, allowance: 0 },
+    { what: 'none where tasks are long, however many end', perMs: 20, readMs: 0.2, taskMs: 3, allowance: 0 },
   ])('$what', ({ allowance, ...pace }) => {
     expect(paced(pace).allowance).toBe(allowance)
   })
@@ -38,7 +39,7 @@ describe('how many may wait ahead', () => {
     const ahead = paced({ perMs: 20, readMs: 0.2 })
     expect(ahead.allowance).toBe(40)
     vi.advanceTimersByTime(1_000)
-    ahead.noteEnd()
+    ahead.noteEnd(1_000)
     expect(ahead.allowance).toBe(0)
   })
 
@@ -51,18 +52,17 @@ describe('how many may wait ahead', () => {
   })
 })
 
-test('those that wait go in their order, each stream has its own ids, and what was said of them can be taken back', () => {
+test('those that wait go in their order, and what was said of them can be taken back', () => {
   const ahead = new Ahead(5_000)
   ahead.add([entry('1'), entry('2')])
-  ahead.add([entry('1', 'other')])
-  expect([ahead.has(entry('2')), ahead.has(entry('2', 'other'))]).toEqual([true, false])
+  ahead.add([entry('3')])
   ahead.askAgain()
   expect(ahead.next(2).map(({ id, begun }) => [id, begun])).toEqual([
     ['1', undefined],
     ['2', undefined],
   ])
   expect(ahead.next(-1)).toEqual([])
-  expect(ahead.first?.stream.key).toBe('other')
+  expect(ahead.first?.id).toBe('3')
   expect(ahead.size).toBe(1)
 })
 
@@ -162,6 +162,20 @@ describe('a worker of short tasks with one slot', () => {
     await waitFor(() => ran.length === tasks - 3, { timeoutMs: 10_000 })
     await house.settled()
     expect(ran).toEqual(upTo(tasks).filter((index) => index <= long || index > long + 3))
+  })
+
+  test('runs each once also where the group is made anew meanwhile and hands them out again', async () => {
+    const { house, ran, open, tasks } = await midway()
+    const stream = house.keys.control('agent')
+    await house.redis
+      .multi()
+      .xgroup('DESTROY', stream, 'agent_engines')
+      .xgroup('CREATE', stream, 'agent_engines', '0')
+      .exec()
+    open.resolve()
+    await waitFor(() => ran.length >= tasks, { timeoutMs: 10_000 })
+    await house.settled()
+    expect([...ran].sort((a, b) => a - b)).toEqual(upTo(tasks))
   })
 
   test('hands them over when it stops', async () => {
