@@ -17,7 +17,10 @@ const LOOK_EVERY_MS = 10
 
 const cases = (quick) =>
   quick
-    ? [{ concurrency: 100, tasks: 10_000, warmTasks: 3_000 }]
+    ? [
+        { concurrency: 100, tasks: 10_000, warmTasks: 3_000 },
+        { concurrency: 1, tasks: 2_000, warmTasks: 1_000 },
+      ]
     : [
         { concurrency: 100, tasks: 50_000 },
         { concurrency: 10, tasks: 20_000 },

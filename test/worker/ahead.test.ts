@@ -1,9 +1,15 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
 import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import type { TakenEntry } from '../../src/store/control-streams.ts'
 import { waitFor } from '../../src/testing/wait-for.ts'
 import { deferred } from '../../src/util/deferred.ts'
 import { Ahead } from '../../src/worker/ahead.ts'
 import { House } from './harness.ts'
+
+const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 
 const entry = (id: string) => ({ id, begun: 1 }) as unknown as TakenEntry
 
@@ -66,26 +72,34 @@ test('those that wait go in their order, and what was said of them can be taken 
   expect(ahead.size).toBe(1)
 })
 
-/** So many short tasks, all sent before anybody takes them; the one in the middle takes as long as it is let. */
-async function midway() {
-  const tasks = 1_500
+const TASKS = 1_500
+/** The one that takes long. */
+const LONG = TASKS / 2
+
+/** So many tasks, all sent before anybody takes them. */
+async function sent() {
   const house = new House()
   const client = house.client()
-  const long = tasks / 2
   const send = (index: number) =>
     client.sendMessage({
       targetAgentType: 'agent',
       ...{ sessionId: `s-${index % 10}`, messageId: `m-${index}`, content: `${index}` },
     })
-  for (let first = 0; first < tasks; first += 100) {
+  for (let first = 0; first < TASKS; first += 100) {
     await Promise.all(Array.from({ length: 100 }, (_, at) => send(first + at)))
   }
+  return { house, client }
+}
+
+/** The tasks are short, and all of them were sent; the one in the middle takes as long as it is let, and has begun. */
+async function midway() {
+  const { house, client } = await sent()
   const [reached, open] = [deferred(), deferred()]
   onTestFinished(() => open.resolve())
   const ran: number[] = []
   const handle = async (content: unknown) => {
     ran.push(Number(content))
-    if (Number(content) !== long) return
+    if (Number(content) !== LONG) return
     reached.resolve()
     await open.promise
   }
@@ -94,7 +108,7 @@ async function midway() {
     shutdownTimeoutMs: 20_000,
   })
   await reached.promise
-  return { house, client, worker, handle, ran, long, open, tasks }
+  return { house, client, worker, handle, ran, open }
 }
 
 const upTo = (count: number) => Array.from({ length: count }, (_, index) => index)
@@ -128,44 +142,45 @@ describe('a worker of short tasks with one slot', () => {
   })
 
   test('lets go of those that wait behind a long one: others run them, each once', async () => {
-    const { house, handle, ran, long, open, tasks } = await midway()
-    expect(await house.pending()).toBeGreaterThan(1)
+    const { house, handle, ran, open } = await midway()
+    await waitFor(async () => (await house.pending()) > 1)
     await house.work((command) => handle(command.content), { maxConcurrency: 1, workerId: 'other' })
-    await waitFor(() => ran.length === tasks, { timeoutMs: 10_000 })
-    expect([...ran].sort((a, b) => a - b)).toEqual(upTo(tasks))
+    await waitFor(() => ran.length === TASKS, { timeoutMs: 10_000 })
+    expect([...ran].sort((a, b) => a - b)).toEqual(upTo(TASKS))
     expect(await house.pending()).toBe(1)
     open.resolve()
     await house.settled()
-    expect(ran.slice(0, long + 1)).toEqual(upTo(long + 1))
+    expect(ran.slice(0, LONG + 1)).toEqual(upTo(LONG + 1))
   })
 
-  test('goes on with them itself when the long one is over, in their order', async () => {
-    const { house, ran, open, tasks } = await midway()
+  test('goes on with them itself when the long one is over', async () => {
+    const { house, ran, open } = await midway()
     await waitFor(() => house.logger.lines.length > 0)
     await new Promise((resolve) => setTimeout(resolve, 150))
     open.resolve()
-    await waitFor(() => ran.length === tasks, { timeoutMs: 10_000 })
+    await waitFor(() => ran.length === TASKS, { timeoutMs: 10_000 })
     await house.settled()
-    expect([...ran].sort((a, b) => a - b)).toEqual(upTo(tasks))
+    expect([...ran].sort((a, b) => a - b)).toEqual(upTo(TASKS))
   })
 
   test('never starts one that was cancelled while it waited', async () => {
-    const { house, client, ran, long, open, tasks } = await midway()
+    const { house, client, ran, open } = await midway()
     const cancelled = [1, 2, 3].map((next) => ({
-      sessionId: `s-${(long + next) % 10}`,
-      messageId: `m-${long + next}`,
+      sessionId: `s-${(LONG + next) % 10}`,
+      messageId: `m-${LONG + next}`,
     }))
     await Promise.all(cancelled.map((task) => client.cancelTask(task)))
     open.resolve()
     const results = await Promise.all(cancelled.map((task) => client.result(task)))
     expect(results.map(({ status }) => status)).toEqual(['CANCELLED', 'CANCELLED', 'CANCELLED'])
-    await waitFor(() => ran.length === tasks - 3, { timeoutMs: 10_000 })
+    await waitFor(() => ran.length === TASKS - 3, { timeoutMs: 10_000 })
     await house.settled()
-    expect(ran).toEqual(upTo(tasks).filter((index) => index <= long || index > long + 3))
+    const left = upTo(TASKS).filter((index) => index <= LONG || index > LONG + 3)
+    expect([...ran].sort((a, b) => a - b)).toEqual(left)
   })
 
   test('runs each once also where the group is made anew meanwhile and hands them out again', async () => {
-    const { house, ran, open, tasks } = await midway()
+    const { house, ran, open } = await midway()
     const stream = house.keys.control('agent')
     await house.redis
       .multi()
@@ -173,19 +188,53 @@ describe('a worker of short tasks with one slot', () => {
       .xgroup('CREATE', stream, 'agent_engines', '0')
       .exec()
     open.resolve()
-    await waitFor(() => ran.length >= tasks, { timeoutMs: 10_000 })
+    await waitFor(() => ran.length >= TASKS, { timeoutMs: 10_000 })
     await house.settled()
-    expect([...ran].sort((a, b) => a - b)).toEqual(upTo(tasks))
+    expect([...ran].sort((a, b) => a - b)).toEqual(upTo(TASKS))
   })
 
   test('hands them over when it stops', async () => {
-    const { house, worker, handle, ran, open, tasks } = await midway()
+    const { house, worker, handle, ran, open } = await midway()
     const stopped = worker.stop()
     await house.work((command) => handle(command.content), { maxConcurrency: 1, workerId: 'other' })
-    await waitFor(() => ran.length >= tasks, { timeoutMs: 10_000 })
+    await waitFor(() => ran.length >= TASKS, { timeoutMs: 10_000 })
     open.resolve()
     await stopped
     await house.settled()
-    expect([...ran].sort((a, b) => a - b)).toEqual(upTo(tasks))
+    expect([...ran].sort((a, b) => a - b)).toEqual(upTo(TASKS))
+  })
+
+  test('whose long one blocks the event loop: others run those that wait, within a lease, each once', async () => {
+    const { house } = await sent()
+    const program = `
+      import { GatewayWorker, runWorker } from 'byclaw-gateway-sdk'
+      class Agent extends GatewayWorker {
+        getCapabilities() { return ['agent'] }
+        async processCommand({ content }) {
+          console.log(content)
+          if (content === '${LONG}') for (const until = performance.now() + 3_000; performance.now() < until; );
+        }
+      }
+      const quiet = () => undefined
+      const logger = { debug: quiet, info: quiet, warn: quiet, error: quiet, child: () => logger }
+      const at = { redis: ${JSON.stringify(house.url)}, keyPrefix: ${JSON.stringify(house.prefix)} }
+      await runWorker({ ...at, workerClass: Agent, leaseMs: 500, maxConcurrency: 1, logger })
+    `
+    const child = spawn(process.execPath, ['--input-type=module', '--eval', program], { cwd: ROOT })
+    onTestFinished(async () => {
+      child.kill('SIGKILL')
+      await once(child, 'exit')
+    })
+    const ran: number[] = []
+    createInterface({ input: child.stdout }).on('line', (line) => ran.push(Number(line)))
+    await waitFor(() => ran.includes(LONG), { timeoutMs: 15_000 })
+    await waitFor(async () => (await house.pending()) > 1)
+    const began = performance.now()
+    await house.work((command) => ran.push(Number(command.content)), { maxConcurrency: 1, leaseMs: 500 })
+    await waitFor(() => ran.length === TASKS, { timeoutMs: 10_000 })
+    expect(performance.now() - began).toBeLessThan(2_900)
+    expect([...ran].sort((a, b) => a - b)).toEqual(upTo(TASKS))
+    await house.settled()
+    expect(ran).toHaveLength(TASKS)
   })
 })
