@@ -2,9 +2,9 @@
 
 import { once } from 'node:events'
 import { connect, createServer } from 'node:net'
+import { startAlarm } from './alarm.mjs'
 import { serveParent } from './child.mjs'
-
-const TIMER_MS = 2
+import { nowMs } from './clock.mjs'
 
 let delayMs = 0
 let server
@@ -14,26 +14,23 @@ const underWay = []
 let isWaiting = false
 
 const deliverDue = () => {
-  const now = performance.now()
+  const now = nowMs()
   let due = 0
   while (due < underWay.length && underWay[due].dueMs <= now) due += 1
   for (const { handOn } of underWay.splice(0, due)) handOn()
   isWaiting = underWay.length > 0
-  if (isWaiting) wait(underWay[0].dueMs - now)
+  if (isWaiting) setAlarm(underWay[0].dueMs)
 }
 
-/** The timers of Node are up to a millisecond late, as much as is to be measured; so the last bit is waited for turn by turn. */
-const wait = (ms) => {
-  if (ms > TIMER_MS) setTimeout(deliverDue, ms - TIMER_MS)
-  else setImmediate(deliverDue)
-}
+const setAlarm = startAlarm(deliverDue)
 
 const later = (handOn) => {
   if (delayMs === 0) return handOn()
-  underWay.push({ handOn, dueMs: performance.now() + delayMs })
+  const dueMs = nowMs() + delayMs
+  underWay.push({ handOn, dueMs })
   if (isWaiting) return
   isWaiting = true
-  wait(delayMs)
+  setAlarm(dueMs)
 }
 
 /** The end of a connection comes behind what was under way; a broken one breaks at once. */

@@ -4,8 +4,8 @@ import type { RawEntry } from '../redis/streams.ts'
 import type { ControlStream, TakenEntry } from './control-streams.ts'
 
 const CLUSTER_BLOCK_MS = 1_000
-/** A consumer has no more than this: one read takes no more than there are slots, and they are at most 5,000. */
-const MOST_UNHEARD = 12_000
+/** A consumer has no more than this: at most 5,000 tasks that run, as many that wait, and as many ends on their way. */
+const MOST_UNHEARD = 16_000
 
 /** What a read may take: never more than `budget`, one step after the other. */
 export interface TakePlan {
@@ -219,11 +219,14 @@ export class ControlReader {
     return (await this.#redis.call<number>('CLIENT', 'UNBLOCK', id)) === 1
   }
 
-  /** Gives entries back that were taken and never run, for any worker to take; what `take` has begun is undone. */
-  async release(entries: readonly TakenEntry[]): Promise<void> {
+  /**
+   * Gives entries back that were taken and never run, and undoes what `take` has begun: at the end of their stream, for any
+   * worker to take at once, or in place, for the next who looks for what was let go.
+   */
+  async release(entries: readonly TakenEntry[], inPlace = false): Promise<void> {
     const byKey = new Map<string, string[]>()
     for (const { stream, id } of entries) byKey.set(stream.key, [...(byKey.get(stream.key) ?? []), id])
-    const about = [this.#group, this.#consumer, this.#begins?.taskHead ?? '']
+    const about = [this.#group, this.#consumer, this.#begins?.taskHead ?? '', inPlace ? 1 : 0]
     await Promise.all([...byKey].map(([key, ids]) => this.#redis.script('release', [key], [...about, ...ids])))
   }
 

@@ -93,7 +93,7 @@ export class Admission {
     const free = isClosed || size > 0 ? 0 : this.#slots.free
     const room = isClosed ? 0 : Math.max(allowance - size, 0)
     const surplus = fresh.slice(free + room)
-    if (surplus.length > 0) this.#return(this.#giveBack(surplus))
+    if (surplus.length > 0) this.#return(this.#giveBack(surplus, { isUnrun: isNew, inPlace: false }))
     const seated = this.#seat(fresh.slice(0, free))
     this.#wait(fresh.slice(free, free + room))
     if (seated.length === 0) return
@@ -105,8 +105,7 @@ export class Admission {
   /** Gives back what waits ahead; what runs goes on. */
   close(): void {
     clearTimeout(this.#patience)
-    const waiting = this.#dismiss()
-    if (waiting.length > 0) this.#return(this.#giveBack(waiting))
+    this.#dismiss(false)
   }
 
   /** Resolves when every entry of an ended task is acked, and what there was no room for has been given back. */
@@ -140,30 +139,26 @@ export class Admission {
     this.#isSeating = false
   }
 
+  /** So long what waits may wait: longer than it should take, and no longer than a moment. */
+  get #patienceMs(): number {
+    const leastMs = Math.min(PATIENCE_LEAST_MS, this.#leaseMs * PATIENCE_SHARE)
+    return Math.max(PATIENCE * this.#ahead.reachMs, leastMs)
+  }
+
   /** What was to wait for a moment only, behind tasks that turn out to be long, is for whoever has a slot. */
   #watch(): NodeJS.Timeout {
-    const patienceMs = Math.max(
-      PATIENCE * this.#ahead.reachMs,
-      Math.min(PATIENCE_LEAST_MS, this.#leaseMs * PATIENCE_SHARE),
-    )
-    const { first } = this.#ahead
+    const first = this.#ahead.first?.raw
     return setTimeout(() => {
       this.#patience = undefined
-      if (first !== undefined && this.#ahead.first === first) this.#letGo()
+      if (first !== undefined && this.#ahead.first?.raw === first) this.#dismiss(true)
       else if (this.#ahead.size > 0) this.#patience = this.#watch()
-    }, patienceMs)
+    }, this.#patienceMs)
   }
 
-  /** In place, so that they keep their order. */
-  #letGo(): void {
-    const waiting = this.#dismiss()
-    if (waiting.length > 0) this.#return(this.#surrender(waiting))
-  }
-
-  #dismiss(): TakenEntry[] {
+  #dismiss(inPlace: boolean): void {
     const waiting = this.#ahead.next(this.#ahead.size)
     for (const entry of waiting) this.#keeper.drop(entry)
-    return waiting
+    if (waiting.length > 0) this.#return(this.#giveBack(waiting, { isUnrun: () => true, inPlace }))
   }
 
   #return(giving: Promise<void>): void {
@@ -173,11 +168,13 @@ export class Admission {
 
   async #process(entries: readonly TakenEntry[]): Promise<void> {
     let received: Received[]
+    let held = entries
     try {
-      received = await this.#reception.receive(await this.#stillHeld(entries))
+      held = await this.#stillHeld(entries)
+      received = await this.#reception.receive(this.#asOfNow(held))
     } catch (error) {
-      this.#logger.error({ err: error, entries: entries.map(({ id }) => id) }, 'tasks were taken but not begun')
-      for (const entry of entries) {
+      this.#logger.error({ err: error, entries: held.map(({ id }) => id) }, 'tasks were taken but not begun')
+      for (const entry of held) {
         this.#slots.give()
         this.#close(entry, 'left')
       }
@@ -213,6 +210,13 @@ export class Admission {
     return entries.filter((entry) => !gone.has(entry))
   }
 
+  /** What was said of a task when it was handed out does not count for long: it may be cancelled, and nobody could tell yet. */
+  #asOfNow(entries: readonly TakenEntry[]): readonly TakenEntry[] {
+    const newest = performance.now() - this.#patienceMs
+    if (entries.every(({ askedAt }) => askedAt >= newest)) return entries
+    return entries.map((entry) => (entry.askedAt >= newest ? entry : { ...entry, begun: undefined }))
+  }
+
   #late(entries: readonly TakenEntry[]): readonly TakenEntry[] {
     const lateMs = performance.now() - this.#leaseMs * LATE_SHARE
     return entries.filter(({ askedAt }) => askedAt < lateMs)
@@ -230,16 +234,17 @@ export class Admission {
   }
 
   /**
-   * Gives back what was never run: new entries to the stream, entries of the dead to the next who looks. What it hears of too
-   * late may be with the next of its name. Never rejects.
+   * Gives back what was never run: at the end of its stream, or in place; what others may have begun, to the next who looks.
+   * What this worker hears of too late may be with the next of its name. Never rejects.
    */
-  async #giveBack(entries: readonly TakenEntry[]): Promise<void> {
-    const isNew = ({ deliveries, maybeBegun, begun }: TakenEntry) =>
-      deliveries === 1 && (!maybeBegun || typeof begun === 'number')
+  async #giveBack(
+    entries: readonly TakenEntry[],
+    { isUnrun, inPlace }: { isUnrun: (entry: TakenEntry) => boolean; inPlace: boolean },
+  ): Promise<void> {
     try {
       if (this.#late(entries).length > 0 && !(await this.#isOwnName())) return
-      await this.#surrender(entries.filter((entry) => !isNew(entry)))
-      await this.#reader.release(entries.filter(isNew))
+      await this.#surrender(entries.filter((entry) => !isUnrun(entry)))
+      await this.#reader.release(entries.filter(isUnrun), inPlace)
     } catch (error) {
       this.#logger.warn({ err: error }, 'entries could not be given back; their leases run out')
     }
@@ -259,4 +264,9 @@ export class Admission {
 /** Resolves when what was put together in this turn has left; see `RedisClient`. */
 export function nextTick(): Promise<void> {
   return new Promise((resolve) => process.nextTick(resolve))
+}
+
+/** True for what was handed out for the first time, and not begun since. */
+function isNew({ deliveries, maybeBegun, begun }: TakenEntry): boolean {
+  return deliveries === 1 && (!maybeBegun || typeof begun === 'number')
 }

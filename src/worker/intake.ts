@@ -147,11 +147,18 @@ export class Intake extends Service {
     this.#losses = losses
   }
 
-  /** How many may be read now. A wait is for those only that start at once, and what goes first is to find a free slot. */
+  /** How many may wait ahead. On a Cluster none: the lanes are read one by one there, and each would be ahead of the turns. */
+  get #allowance(): number {
+    return this.#turnstile === undefined ? this.#ahead.allowance : 0
+  }
+
+  /** How many may be read now. */
   get #room(): number {
     const { free } = this.#slots
-    const { allowance, size } = this.#ahead
+    const { size } = this.#ahead
+    // The blocking read is not to bring more than can start at once; and what goes first is not to stand behind those ahead.
     if (!this.#draining || this.#isCalled()) return size > 0 ? 0 : free
+    const allowance = this.#allowance
     // Where enough wait, a larger read a little later costs less.
     return size > allowance / 2 ? 0 : free + allowance - size
   }
@@ -175,7 +182,7 @@ export class Intake extends Service {
     // Others may have been quicker while this waited for its turn.
     if (room <= 0 || this.#stopping.signal.aborted) return 0
     void this.#settlement.flush()
-    const { allowance } = this.#ahead
+    const allowance = this.#allowance
     // Half of what it may have at a time: while the server begins or ends the tasks of one, others run here.
     const plan = this.#rota.plan(Math.min(room, Math.ceil((this.#slots.total + allowance) / SHARES)))
     const askedAt = performance.now()

@@ -75,6 +75,7 @@ export class Reclaimer extends Service {
   async goFirst(): Promise<void> {
     // It stays due while it cannot be told who lives.
     if (!this.#isDue || this.#isAway || this.#slots.free <= 0) return
+    this.#isDue = false
     this.#isDue = await this.#walk()
   }
 

@@ -37,7 +37,8 @@ export class Slots {
 
   get free(): number {
     if (this.#returning.size > 0) return 0
-    return Math.min(this.total - this.#used, this.mostOpen - this.#open, MOST_AWAY - this.#away)
+    // Those that were away come back or end whatever room there is.
+    return Math.max(Math.min(this.total - this.#used, this.mostOpen - this.#open, MOST_AWAY - this.#away), 0)
   }
 
   /** Tasks that wait for others, and for their slot when they go on. */
@@ -167,9 +168,10 @@ export class Seat {
 
   /** The handler has come to its end. */
   give(): void {
+    if (this.#state === 'gone') return
     this.#onLeft?.(performance.now() - this.#since)
     if (this.#state === 'in') this.#slots.give()
-    else if (this.#state !== 'gone') this.#slots.quit(this)
+    else this.#slots.quit(this)
     this.#state = 'gone'
     this.#returned?.resolve()
   }

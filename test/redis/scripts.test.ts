@@ -157,7 +157,7 @@ describe('settle, release, reclaim, renew, surrender, remove-consumers', () => {
     const odd = (await bare.xadd(a, '*', 'first', 'x', 'data', '5', 'last', 'y')) as string
     await take('w', 4)
     await bare.xdel(a, ids[1] as string)
-    expect(await run('release', [a], [GROUP, 'w', '', ids[0] as string, ids[1] as string, odd, '9-9'])).toBe(2)
+    expect(await run('release', [a], [GROUP, 'w', '', 0, ids[0] as string, ids[1] as string, odd, '9-9'])).toBe(2)
     expect((await pending()).map(({ id }) => id)).toEqual([ids[2]])
     const reply = (await take('w-2', 10)) as [string, [string, string[]][]][]
     expect(reply[0]?.[1].map(([, fields]) => fields)).toEqual([

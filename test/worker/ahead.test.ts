@@ -7,7 +7,7 @@ import type { TakenEntry } from '../../src/store/control-streams.ts'
 import { waitFor } from '../../src/testing/wait-for.ts'
 import { deferred } from '../../src/util/deferred.ts'
 import { Ahead } from '../../src/worker/ahead.ts'
-import { House } from './harness.ts'
+import { House, type WorkOptions } from './harness.ts'
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 
@@ -92,7 +92,7 @@ async function sent() {
 }
 
 /** The tasks are short, and all of them were sent; the one in the middle takes as long as it is let, and has begun. */
-async function midway() {
+async function midway(options: WorkOptions = {}) {
   const { house, client } = await sent()
   const [reached, open] = [deferred(), deferred()]
   onTestFinished(() => open.resolve())
@@ -106,12 +106,38 @@ async function midway() {
   const worker = await house.work((command) => handle(command.content), {
     maxConcurrency: 1,
     shutdownTimeoutMs: 20_000,
+    ...options,
   })
   await reached.promise
   return { house, client, worker, handle, ran, open }
 }
 
 const upTo = (count: number) => Array.from({ length: count }, (_, index) => index)
+
+/** The same worker in a process of its own; the long task is told in a text. */
+function start(house: House, { leaseMs, long }: { leaseMs: number; long: string }) {
+  const program = `
+    import { GatewayWorker, runWorker } from 'byclaw-gateway-sdk'
+    const now = () => performance.now()
+    class Agent extends GatewayWorker {
+      getCapabilities() { return ['agent'] }
+      async processCommand({ content }) {
+        console.log(content)
+        if (content === '${LONG}') ${long}
+      }
+    }
+    const quiet = () => undefined
+    const logger = { debug: quiet, info: quiet, warn: quiet, error: quiet, child: () => logger }
+    const at = { redis: ${JSON.stringify(house.url)}, keyPrefix: ${JSON.stringify(house.prefix)} }
+    await runWorker({ ...at, workerClass: Agent, workerId: 'w', leaseMs: ${leaseMs}, maxConcurrency: 1, logger })
+  `
+  const child = spawn(process.execPath, ['--input-type=module', '--eval', program], { cwd: ROOT })
+  onTestFinished(async () => {
+    child.kill('SIGKILL')
+    await once(child, 'exit')
+  })
+  return child
+}
 
 describe('a worker of short tasks with one slot', () => {
   test('takes tasks ahead of it, runs one at a time, and in the order in which they were sent', async () => {
@@ -179,6 +205,34 @@ describe('a worker of short tasks with one slot', () => {
     expect([...ran].sort((a, b) => a - b)).toEqual(left)
   })
 
+  test('leaves those that it let go as if nobody had taken them: a cancel ends one at once, and no delivery counts', async () => {
+    const { house, client, ran, open } = await midway({ maxDeliveries: 1 })
+    const next = { sessionId: `s-${(LONG + 1) % 10}`, messageId: `m-${LONG + 1}` }
+    const fence = () => house.redis.hget(house.keys.task(next.sessionId, next.messageId), 'fence')
+    await waitFor(async () => (await fence()) === 'Q:0::')
+    expect(await client.cancelTask(next)).toMatchObject({ status: 'CANCELLED' })
+    expect(await client.result(next)).toMatchObject({ status: 'CANCELLED' })
+    open.resolve()
+    await waitFor(() => ran.length === TASKS - 1, { timeoutMs: 10_000 })
+    await house.settled()
+    expect([...ran].sort((a, b) => a - b)).toEqual(upTo(TASKS).filter((index) => index !== LONG + 1))
+  })
+
+  test('lets go of them also where others are cancelled all the time', async () => {
+    const { house, client, handle, ran, open } = await midway()
+    await waitFor(async () => (await house.pending()) > 1)
+    const cancelled = new Set<number>()
+    const timer = setInterval(() => {
+      const index = LONG + 1 + (cancelled.size % 3)
+      cancelled.add(index)
+      void client.cancelTask({ sessionId: `s-${index % 10}`, messageId: `m-${index}` })
+    }, 15)
+    onTestFinished(() => clearInterval(timer))
+    await house.work((command) => handle(command.content), { maxConcurrency: 1, workerId: 'other' })
+    await waitFor(async () => (await house.pending()) === 1 && ran.length > TASKS - 10, { timeoutMs: 10_000 })
+    open.resolve()
+  })
+
   test('runs each once also where the group is made anew meanwhile and hands them out again', async () => {
     const { house, ran, open } = await midway()
     const stream = house.keys.control('agent')
@@ -206,25 +260,7 @@ describe('a worker of short tasks with one slot', () => {
 
   test('whose long one blocks the event loop: others run those that wait, within a lease, each once', async () => {
     const { house } = await sent()
-    const program = `
-      import { GatewayWorker, runWorker } from 'byclaw-gateway-sdk'
-      class Agent extends GatewayWorker {
-        getCapabilities() { return ['agent'] }
-        async processCommand({ content }) {
-          console.log(content)
-          if (content === '${LONG}') for (const until = performance.now() + 3_000; performance.now() < until; );
-        }
-      }
-      const quiet = () => undefined
-      const logger = { debug: quiet, info: quiet, warn: quiet, error: quiet, child: () => logger }
-      const at = { redis: ${JSON.stringify(house.url)}, keyPrefix: ${JSON.stringify(house.prefix)} }
-      await runWorker({ ...at, workerClass: Agent, leaseMs: 500, maxConcurrency: 1, logger })
-    `
-    const child = spawn(process.execPath, ['--input-type=module', '--eval', program], { cwd: ROOT })
-    onTestFinished(async () => {
-      child.kill('SIGKILL')
-      await once(child, 'exit')
-    })
+    const child = start(house, { leaseMs: 500, long: `for (const until = now() + 3_000; now() < until; );` })
     const ran: number[] = []
     createInterface({ input: child.stdout }).on('line', (line) => ran.push(Number(line)))
     await waitFor(() => ran.includes(LONG), { timeoutMs: 15_000 })
@@ -236,5 +272,46 @@ describe('a worker of short tasks with one slot', () => {
     expect([...ran].sort((a, b) => a - b)).toEqual(upTo(TASKS))
     await house.settled()
     expect(ran).toHaveLength(TASKS)
+  })
+
+  test('and blocked by a long one starts none that was cancelled meanwhile', async () => {
+    const { house, client } = await sent()
+    const child = start(house, { leaseMs: 5_000, long: `for (const until = now() + 1_000; now() < until; );` })
+    const ran: number[] = []
+    createInterface({ input: child.stdout }).on('line', (line) => ran.push(Number(line)))
+    await waitFor(() => ran.includes(LONG), { timeoutMs: 15_000 })
+    const cancelled = upTo(10).map((index) => LONG + 1 + index)
+    await Promise.all(
+      cancelled.map((index) => client.cancelTask({ sessionId: `s-${index % 10}`, messageId: `m-${index}` })),
+    )
+    expect(ran.at(-1)).toBe(LONG)
+    await waitFor(() => ran.length >= TASKS - cancelled.length, { timeoutMs: 10_000 })
+    expect([...ran].sort((a, b) => a - b)).toEqual(upTo(TASKS).filter((index) => !cancelled.includes(index)))
+  })
+
+  test('and stopped while another takes its name leaves alone what runs there', async () => {
+    const { house } = await sent()
+    const child = start(house, { leaseMs: 500, long: 'await new Promise((resolve) => setTimeout(resolve, 60_000))' })
+    await new Promise<void>((resolve) => {
+      createInterface({ input: child.stdout }).on('line', (line) => {
+        if (Number(line) !== LONG) return
+        // Its patience is about to end.
+        setTimeout(() => resolve(void child.kill('SIGSTOP')), 45)
+      })
+    })
+    await new Promise((resolve) => setTimeout(resolve, 1_500))
+    const open = deferred()
+    onTestFinished(() => open.resolve())
+    const starts: number[] = []
+    const handle = async (command: { content: unknown }) => {
+      starts.push(Number(command.content))
+      await open.promise
+    }
+    await house.work(handle, { workerId: 'w', maxConcurrency: 200, leaseMs: 500 })
+    await house.work(handle, { workerId: 'other', maxConcurrency: 1_000, leaseMs: 500 })
+    await waitFor(() => starts.length >= TASKS - LONG, { timeoutMs: 10_000 })
+    child.kill('SIGCONT')
+    await new Promise((resolve) => setTimeout(resolve, 1_500))
+    expect([...starts].sort((a, b) => a - b)).toEqual(upTo(TASKS).slice(LONG))
   })
 })

@@ -98,3 +98,26 @@ describe('a seat', () => {
     expect([slots.used, slots.away, slots.free]).toEqual([0, 0, 1])
   })
 })
+
+test('what was away and ends may be more than there is room for; then nothing is free', () => {
+  const slots = new Slots(1)
+  const seats = Array.from({ length: 404 }, () => {
+    slots.take(1)
+    const seat = slots.seat()
+    seat.leave()
+    return seat
+  })
+  for (const seat of seats) seat.give()
+  expect(slots.free).toBe(0)
+})
+
+test('a seat tells how long it was taken, once', () => {
+  const slots = new Slots(1)
+  const told: number[] = []
+  slots.take(1)
+  const seat = slots.seat((ms) => told.push(ms))
+  seat.give()
+  seat.give()
+  expect(told).toHaveLength(1)
+  expect(slots.used).toBe(0)
+})

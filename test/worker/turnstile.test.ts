@@ -28,6 +28,35 @@ test('three high ones, a normal one, three high ones, a low one; what is left in
   expect(taken.slice(16).sort()).toEqual(['low', 'low', 'normal', 'normal'])
 })
 
+test.each([2, 3, 5, 8, 20])('the shares hold where each read takes %i', async (size) => {
+  const turnstile = new Turnstile()
+  const taken: Priority[] = []
+  const total = 1_600
+  const read = async (lane: Priority) => {
+    while (taken.length < total) {
+      await turnstile.pass(lane, async () => {
+        await nextTurn()
+        for (let count = 0; count < size; count += 1) taken.push(lane)
+        return size
+      })
+    }
+  }
+  await Promise.all([read('low'), read('normal'), read('high')])
+  const share = (lane: Priority) => taken.slice(0, total).filter((one) => one === lane).length / total
+  expect(share('normal')).toBeGreaterThan(1 / 8 - 0.02)
+  expect(share('low')).toBeGreaterThan(1 / 8 - 0.02)
+  expect(share('high')).toBeGreaterThan(6 / 8 - 0.02)
+})
+
+test('what is not there is owed nothing: who comes late has no more than its share', async () => {
+  const turnstile = new Turnstile()
+  const taken: Priority[] = []
+  await reader(turnstile, 'high', 100, taken)
+  const high = reader(turnstile, 'high', 12, taken)
+  await Promise.all([high, reader(turnstile, 'low', 12, taken)])
+  expect(taken.slice(100, 116).filter((lane) => lane === 'low').length).toBeLessThanOrEqual(5)
+})
+
 test('one read at a time; everybody gets through, also past reads that fail', async () => {
   const lanes = fc.array(fc.constantFrom<Priority>('high', 'normal', 'low'), { minLength: 1, maxLength: 20 })
   await fc.assert(

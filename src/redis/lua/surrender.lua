@@ -1,4 +1,5 @@
 -- surrender: lets go of entries that a consumer has and nobody runs any more: their lease counts as run out at once.
+-- include let-go
 -- KEYS  1: control stream
 -- ARGV  1: group, 2: consumer, 3: most entries; then ids (none: all that the consumer has)
 -- Answers how many were let go.
@@ -6,21 +7,17 @@
 -- count stays at one at least: an entry that was delivered before may be bound to its record.
 local wanted = #ARGV > 3 and {} or nil
 for i = 4, #ARGV do wanted[ARGV[i]] = true end
--- A month: longer than any lease.
-local idle = 2592000000
 local all = {}
 local released = 0
 for _, entry in ipairs(redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', ARGV[3], ARGV[2])) do
   if not wanted then
     all[#all + 1] = entry[1]
   elseif wanted[entry[1]] then
-    local count = math.max(entry[4] - 1, 1)
-    released = released + #redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, entry[1], 'IDLE', idle,
-      'RETRYCOUNT', count, 'JUSTID')
+    released = released + let_go(KEYS[1], ARGV[1], ARGV[2], entry[1], math.max(entry[4] - 1, 1))
   end
 end
 if #all == 0 then return released end
 all[#all + 1] = 'IDLE'
-all[#all + 1] = idle
+all[#all + 1] = LET_GO_IDLE
 all[#all + 1] = 'JUSTID'
 return #redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, unpack(all))
