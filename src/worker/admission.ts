@@ -42,10 +42,10 @@ export interface AdmissionOptions {
 }
 
 /**
- * What happens to an entry once it was taken: it gets a slot and its lease is kept, or it waits ahead of a slot, for a moment, or
- * goes back; it is received and run, and settled when its task has its end.
+ * What happens to an entry once it was taken: it gets a slot, or waits ahead of one for a moment, or goes back. With its
+ * slot it is received and run, its lease is kept meanwhile, and it is settled when its task has its end.
  *
- * The lease of what waits ahead is not kept: should the event loop be blocked by then, others take it over.
+ * The lease of what waits ahead is not kept: should the event loop be blocked, others take it over.
  */
 export class Admission {
   readonly #reader: ControlReader

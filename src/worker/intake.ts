@@ -35,7 +35,7 @@ export interface IntakeOptions extends Omit<AdmissionOptions, 'settlement' | 'ah
 }
 
 /**
- * Takes tasks from the control streams: as many as there are free slots, and some ahead of them where tasks end faster than they can be fetched
+ * Takes tasks from the control streams: as many as there are free slots, and where tasks are short some ahead of them
  * (see {@link Ahead}).
  *
  * Three modes. `draining`: there may be more than was asked for, so the next read follows as soon as slots are free,
@@ -44,7 +44,7 @@ export interface IntakeOptions extends Omit<AdmissionOptions, 'settlement' | 'ah
  * free slots as streams in use that is `idle`: one blocking read over all of them, which takes what comes; one that comes back
  * full leads to `draining`. With fewer free slots such a read could bring more than there is room for; that is
  * `listening`: the worker waits, without taking, for something beyond where the streams ended, and then drains. While
- * all slots are in use nothing is read at all.
+ * all slots are in use nothing is read but what may wait ahead.
  */
 export class Intake extends Service {
   readonly #reader: ControlReader
