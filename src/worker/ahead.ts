@@ -29,7 +29,7 @@ export class Ahead {
   /** Tasks per ms. */
   #rate = 0
   /** How long a task takes, in ms; long until it is known to be short. */
-  #taskMs = 100
+  #taskMs = 10
   #readMs = Number.POSITIVE_INFINITY
 
   constructor(leaseMs: number) {
