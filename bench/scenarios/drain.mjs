@@ -33,6 +33,8 @@ const cases = (quick) =>
           suffix: '-aof',
           where: ', append-only file synced every second',
         },
+        // A worker that has run for a while: V8 goes on compiling for some hundred thousand tasks.
+        { concurrency: 100, tasks: 500_000, suffix: '-long', where: ', in a row' },
       ]
 
 const enqueue = async (client, row, { remote, queue, tasks }) => {
