@@ -210,11 +210,15 @@ export class Admission {
     return entries.filter((entry) => !gone.has(entry))
   }
 
-  /** What was said of a task when it was handed out does not count for long: it may be cancelled, and nobody could tell yet. */
+  /**
+   * What a read said of a task as it handed it out does not count for long: it may be cancelled since, and nobody could tell yet.
+   * (A blocking read may have waited for the most part of its time.)
+   */
   #asOfNow(entries: readonly TakenEntry[]): readonly TakenEntry[] {
     const newest = performance.now() - this.#patienceMs
-    if (entries.every(({ askedAt }) => askedAt >= newest)) return entries
-    return entries.map((entry) => (entry.askedAt >= newest ? entry : { ...entry, begun: undefined }))
+    const isOld = ({ begun, askedAt }: TakenEntry) => typeof begun === 'number' && askedAt < newest
+    if (!entries.some(isOld)) return entries
+    return entries.map((entry) => (isOld(entry) ? { ...entry, begun: undefined } : entry))
   }
 
   #late(entries: readonly TakenEntry[]): readonly TakenEntry[] {

@@ -80,6 +80,18 @@ describe('an idle worker', () => {
     expect(seen.length - before).toBeLessThan(10)
   })
 
+  test('begins a lone task once, however long it has waited for it', async () => {
+    const house = await House.private()
+    const tokens: number[] = []
+    await house.work((_command, context) => tokens.push(context.fencingToken))
+    const client = house.client()
+    for (let count = 0; count < 3; count += 1) {
+      await pause(300)
+      await client.ask({ targetAgentType: 'agent', sessionId: 's', content: 'x' })
+    }
+    expect(tokens).toEqual([1, 1, 1])
+  })
+
   test('asks for no more than fetchCount', async () => {
     const house = await House.private()
     const seen = await reads(house)
