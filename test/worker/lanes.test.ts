@@ -154,7 +154,8 @@ describe('a worker with fewer slots than streams', () => {
         async () => {
           inside += 1
           most = Math.max(most, inside)
-          await pause(Math.random() * 4)
+          // Not so short that tasks are taken ahead.
+          await pause(4 + Math.random() * 4)
           inside -= 1
           ran += 1
         },
