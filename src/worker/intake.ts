@@ -153,22 +153,21 @@ export class Intake extends Service {
   }
 
   /** How many may be read now. */
-  get #room(): number {
+  #room(allowance = this.#allowance): number {
     const { free } = this.#slots
     const { size } = this.#ahead
     // The blocking read is not to bring more than can start at once; and what goes first is not to stand behind those ahead.
     if (!this.#draining || this.#isCalled()) return size > 0 ? 0 : free
-    const allowance = this.#allowance
     // Where enough wait, a larger read a little later costs less.
     return size > allowance / 2 ? 0 : free + allowance - size
   }
 
   async #readOnce(): Promise<void> {
-    if (this.#room <= 0) {
+    if (this.#room() <= 0) {
       await this.#slots.available()
       // Others that ended in the same turn free their slots and settle their entries too: one read for all of them.
       await nextTick()
-      if (this.#stopping.signal.aborted || this.#room <= 0) return
+      if (this.#stopping.signal.aborted || this.#room() <= 0) return
     }
     if (!this.#draining) await this.#waitOnce(this.#slots.free)
     else if (this.#turnstile === undefined) await this.#drainOnce()
@@ -178,11 +177,12 @@ export class Intake extends Service {
   /** Answers how many tasks it took. */
   async #drainOnce(): Promise<number> {
     await this.#beforeTaking()
-    const room = this.#room
+    // Asked once: it changes with time, and what is read beyond it would go back.
+    const allowance = this.#allowance
+    const room = this.#room(allowance)
     // Others may have been quicker while this waited for its turn.
     if (room <= 0 || this.#stopping.signal.aborted) return 0
     void this.#settlement.flush()
-    const allowance = this.#allowance
     // Half of what it may have at a time: while the server begins or ends the tasks of one, others run here.
     const plan = this.#rota.plan(Math.min(room, Math.ceil((this.#slots.total + allowance) / SHARES)))
     const askedAt = performance.now()
