@@ -1,7 +1,7 @@
 import type { RedisClient } from '../redis/client.ts'
 import { BLOCK_MS } from '../redis/connections.ts'
 import type { RawEntry } from '../redis/streams.ts'
-import type { ControlStream, TakenEntry } from './control-streams.ts'
+import { type ControlStream, idsByStream, type TakenEntry } from './control-streams.ts'
 
 const CLUSTER_BLOCK_MS = 1_000
 /** A consumer has no more than this: at most 5,000 tasks that run, as many that wait, and as many ends on their way. */
@@ -224,10 +224,10 @@ export class ControlReader {
    * worker to take at once, or in place, for the next who looks for what was let go.
    */
   async release(entries: readonly TakenEntry[], inPlace = false): Promise<void> {
-    const byKey = new Map<string, string[]>()
-    for (const { stream, id } of entries) byKey.set(stream.key, [...(byKey.get(stream.key) ?? []), id])
     const about = [this.#group, this.#consumer, this.#begins?.taskHead ?? '', inPlace ? 1 : 0]
-    await Promise.all([...byKey].map(([key, ids]) => this.#redis.script('release', [key], [...about, ...ids])))
+    await Promise.all(
+      [...idsByStream(entries)].map(([key, ids]) => this.#redis.script('release', [key], [...about, ...ids])),
+    )
   }
 
   async #blocked([command, ...args]: readonly [string, ...(string | number)[]]): Promise<StreamsReply> {

@@ -52,3 +52,14 @@ export interface TakenEntry {
   /** It was begun when it was handed out: what `begin` would say; see take.lua and begin-newest.lua. */
   readonly begun?: number | readonly string[] | undefined
 }
+
+/** Per stream's key the ids of those entries that lie on it. */
+export function idsByStream(entries: readonly Pick<TakenEntry, 'stream' | 'id'>[]): Map<string, string[]> {
+  const byKey = new Map<string, string[]>()
+  for (const { stream, id } of entries) {
+    const ids = byKey.get(stream.key)
+    if (ids === undefined) byKey.set(stream.key, [id])
+    else ids.push(id)
+  }
+  return byKey
+}

@@ -117,6 +117,7 @@ export class DataWriter {
     this.#batcher = new Batcher<() => Commit, CommitAnswer>({
       maxItems: 128,
       maxInFlight: 2,
+      // Where the server is far away, two under way are too few.
       largeItems: 32,
       run: async (sources) => {
         const commits = sources.map((source) => source())

@@ -15,7 +15,7 @@ export interface BatcherOptions<Item, Result> {
   readonly largeItems?: number
 }
 
-/** Of large ones. */
+/** No more batches than this are under way, however large. */
 const MOST_IN_FLIGHT = 8
 
 interface Waiting<Item, Result> {

@@ -3,7 +3,7 @@ import type { Received, Reception } from '../execution/reception.ts'
 import type { Logger } from '../logger.ts'
 import type { ControlLeases } from '../store/control-leases.ts'
 import type { ControlReader } from '../store/control-reader.ts'
-import type { TakenEntry } from '../store/control-streams.ts'
+import { idsByStream, type TakenEntry } from '../store/control-streams.ts'
 import type { Ahead } from './ahead.ts'
 import type { LeaseKeeper } from './lease-keeper.ts'
 import type { Settlement } from './settlement.ts'
@@ -173,7 +173,7 @@ export class Admission {
       held = await this.#stillHeld(entries)
       received = await this.#reception.receive(this.#asOfNow(held))
     } catch (error) {
-      this.#logger.error({ err: error, entries: held.map(({ id }) => id) }, 'tasks were taken but not begun')
+      this.#logger.error({ err: error, entries: namesOf(held) }, 'tasks were taken but not begun')
       for (const entry of held) {
         this.#slots.give()
         this.#close(entry, 'left')
@@ -200,8 +200,7 @@ export class Admission {
     const [lost, isOwnName] = await Promise.all([this.#leases.renewAll(late), this.#isOwnName()])
     const gone = isOwnName ? lost : new Set(late)
     if (gone.size === 0) return entries
-    const ids = [...gone].map(({ stream, id }) => `${stream.key} ${id}`)
-    this.#logger.info({ entries: ids }, 'what was taken was heard of too late: others have it')
+    this.#logger.info({ entries: namesOf([...gone]) }, 'what was taken was heard of too late: others have it')
     for (const entry of gone) {
       this.#keeper.drop(entry)
       this.#slots.give()
@@ -250,17 +249,18 @@ export class Admission {
       await this.#surrender(entries.filter((entry) => !isUnrun(entry)))
       await this.#reader.release(entries.filter(isUnrun), inPlace)
     } catch (error) {
-      this.#logger.warn({ err: error }, 'entries could not be given back; their leases run out')
+      this.#logger.warn(
+        { err: error, entries: namesOf(entries) },
+        'entries could not be given back; their leases run out',
+      )
     }
   }
 
   async #surrender(entries: readonly TakenEntry[]): Promise<void> {
     try {
-      const byKey = new Map<string, string[]>()
-      for (const { stream, id } of entries) byKey.set(stream.key, [...(byKey.get(stream.key) ?? []), id])
-      await Promise.all([...byKey].map(([key, ids]) => this.#leases.surrender(key, ids)))
+      await Promise.all([...idsByStream(entries)].map(([key, ids]) => this.#leases.surrender(key, ids)))
     } catch (error) {
-      this.#logger.warn({ err: error }, 'entries could not be let go; their leases run out')
+      this.#logger.warn({ err: error, entries: namesOf(entries) }, 'entries could not be let go; their leases run out')
     }
   }
 }
@@ -273,4 +273,9 @@ export function nextTick(): Promise<void> {
 /** True for what was handed out for the first time, and not begun since. */
 function isNew({ deliveries, maybeBegun, begun }: TakenEntry): boolean {
   return deliveries === 1 && (!maybeBegun || typeof begun === 'number')
+}
+
+/** As a log names them. */
+function namesOf(entries: readonly TakenEntry[]): string[] {
+  return entries.map(({ stream, id }) => `${stream.key} ${id}`)
 }

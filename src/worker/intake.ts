@@ -121,6 +121,7 @@ export class Intake extends Service {
     this.#ahead.askAgain()
   }
 
+  /** Resolves when what ended is acked and what went back is back; see {@link Admission.settled}. */
   settled(): Promise<void> {
     return this.#admission.settled()
   }
