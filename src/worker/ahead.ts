@@ -45,8 +45,8 @@ export class Ahead {
     return this.#entries[0]
   }
 
-  /** How many may wait here now. */
-  get allowance(): number {
+  /** How many may wait here now; a look at the clock, and once in a while a new reckoning. */
+  allowance(): number {
     const now = performance.now()
     const elapsed = now - this.#since
     const reach = this.reachMs

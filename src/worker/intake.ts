@@ -149,12 +149,12 @@ export class Intake extends Service {
   }
 
   /** How many may wait ahead. On a Cluster none: the lanes are read one by one there, and each would be ahead of the turns. */
-  get #allowance(): number {
-    return this.#turnstile === undefined ? this.#ahead.allowance : 0
+  #allowance(): number {
+    return this.#turnstile === undefined ? this.#ahead.allowance() : 0
   }
 
   /** How many may be read now. */
-  #room(allowance = this.#allowance): number {
+  #room(allowance = this.#allowance()): number {
     const { free } = this.#slots
     const { size } = this.#ahead
     // The blocking read is not to bring more than can start at once; and what goes first is not to stand behind those ahead.
@@ -179,7 +179,7 @@ export class Intake extends Service {
   async #drainOnce(): Promise<number> {
     await this.#beforeTaking()
     // Asked once: it changes with time, and what is read beyond it would go back.
-    const allowance = this.#allowance
+    const allowance = this.#allowance()
     const room = this.#room(allowance)
     // Others may have been quicker while this waited for its turn.
     if (room <= 0 || this.#stopping.signal.aborted) return 0
