@@ -206,9 +206,11 @@ export class Intake extends Service {
     this.#draining = entries.length >= perStream
     const accepted = this.#admission.take(entries)
     if (this.#draining) return
-    // A wait over many streams costs the server as much as a task. It goes out behind what these tasks say first.
-    await untilAborted(accepted, this.#stopping.signal)
+    // A wait over many streams costs the server as much as a task. It goes out when what these tasks say first is there.
+    const { signal } = this.#stopping
+    await untilAborted(accepted, signal)
     await nextTurn()
+    await untilAborted(this.#reader.answered(), signal)
   }
 
   /**
