@@ -48,14 +48,15 @@ export function decodeCommand(data: string | undefined, maxBytes: number): Decod
   if (data === undefined) return poison('no-data-field', `the entry has no field '${DATA_FIELD}'`)
   // A character has at least one byte in UTF-8, so the exact count is only needed near the limit.
   if (data.length * 3 > maxBytes && Buffer.byteLength(data) > maxBytes) {
-    return poison('too-large', `the envelope has ${Buffer.byteLength(data)} bytes, the limit is ${maxBytes}`)
+    const detail = `the envelope has ${Buffer.byteLength(data)} bytes, the limit is ${maxBytes}`
+    return poison('too-large', detail, headerAtBeginning(data))
   }
   const json = parseJson(data)
   if (!json.ok) return poison('bad-json', json.reason)
   const envelope = json.value
   if (!isObject(envelope)) return poison('no-envelope', 'the document is no object')
   const header = headerFromWire(envelope.header)
-  if (!(header instanceof MessageHeader)) return poison('bad-header', header.fault)
+  if (!(header instanceof MessageHeader)) return poison('bad-header', header.fault, header.named)
   const kind = typeof envelope.action_type === 'string' ? commandClass(envelope.action_type) : undefined
   if (kind === undefined) {
     return poison('unknown-action', `action_type ${JSON.stringify(envelope.action_type)} is not known`, header)
@@ -65,6 +66,19 @@ export function decodeCommand(data: string | undefined, maxBytes: number): Decod
   } catch (error) {
     return poison('bad-body', errorMessage(error), header)
   }
+}
+
+/** So much of what is too large is looked at. */
+const BEGINNING = 16_384
+const STRING = String.raw`"(?:[^"\\]|\\.)*"`
+const HEADER_AT_BEGINNING = new RegExp(String.raw`^\{"action_type":${STRING},"header":(\{(?:${STRING}:${STRING},)+)`)
+
+/** What a document that is not read says of its task, where it begins as {@link encodeCommand} lets it: all up to the metadata. */
+function headerAtBeginning(data: string): MessageHeader | undefined {
+  const [, members] = HEADER_AT_BEGINNING.exec(data.slice(0, BEGINNING)) ?? []
+  const json = members === undefined ? undefined : parseJson(`${members.slice(0, -1)}}`)
+  const header = json?.ok ? headerFromWire(json.value) : undefined
+  return header instanceof MessageHeader ? header : undefined
 }
 
 function poison(reason: PoisonReason, detail: string, header?: MessageHeader): DecodedCommand {

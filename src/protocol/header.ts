@@ -100,13 +100,34 @@ function metadataToWire({ metadata, options }: MessageHeader): Record<string, un
   return options === undefined ? metadata : { ...metadata, [TASK_OPTIONS_KEY]: taskOptionsToWire(options) }
 }
 
-/** The header of a received command, or the reason why it is none, with the path of the field. */
-export function headerFromWire(value: unknown): MessageHeader | { readonly fault: string } {
+/** What is wrong with a received header, with the path of the field. */
+export interface HeaderFault {
+  readonly fault: string
+  /** As much of it as says whose it is, where that can be read: somebody may be waiting for the message. */
+  readonly named?: MessageHeader
+}
+
+/** The header of a received command, or the reason why it is none. */
+export function headerFromWire(value: unknown): MessageHeader | HeaderFault {
+  const header = readWire(value)
+  if (header instanceof MessageHeader) return header
+  const named = namedIn(value)
+  return named === undefined ? header : { ...header, named }
+}
+
+function readWire(value: unknown): MessageHeader | HeaderFault {
   if (isComplete(value)) return fromWire(value)
   const parsed = wireHeader.safeParse(value)
   if (parsed.success) return fromWire(parsed.data)
   const issue = parsed.error.issues[0]
   return { fault: `${['header', ...(issue?.path ?? [])].join('.')}: ${issue?.message}` }
+}
+
+function namedIn(value: unknown): MessageHeader | undefined {
+  if (!isObject(value)) return undefined
+  const texts = TEXTS.filter((name) => typeof value[name] === 'string' && value[name] !== '')
+  const header = readWire({ trace_id: newTraceId(), ...Object.fromEntries(texts.map((name) => [name, value[name]])) })
+  return header instanceof MessageHeader ? header : undefined
 }
 
 type WireHeader = z.infer<typeof wireHeader>
@@ -119,7 +140,7 @@ function isComplete(value: unknown): value is WireHeader {
   return idFault(message_id as string) === null && idFault(session_id as string) === null && trace_id !== ''
 }
 
-function fromWire(wire: WireHeader): MessageHeader | { readonly fault: string } {
+function fromWire(wire: WireHeader): MessageHeader | HeaderFault {
   const given = wire.metadata[TASK_OPTIONS_KEY]
   const options = given === undefined ? undefined : taskOptionsFromWire(given)
   if (options !== undefined && 'fault' in options) return { fault: `header.${options.fault}` }

@@ -188,6 +188,20 @@ describe('poison', () => {
     expect(poison).not.toHaveProperty('header')
   })
 
+  test.each([
+    [{ metadata: 'mine' }, 'header.metadata: '],
+    [{ metadata: { gateway_options: 5 } }, 'header.metadata.gateway_options: '],
+    [{ user_name: 7 }, 'header.user_name: '],
+    [{ trace_id: '' }, 'header.trace_id: '],
+  ])('bad header %j that says whose it is, with as much of it', (part, path) => {
+    const header = { ...wire.header, parent_message_id: 'm-0', user_code: 'u', ...part }
+    const { traceId } = { traceId: 'trace_id' in part ? expect.stringMatching(/^[0-9a-f]{32}$/) : 't-1' }
+    expect(decode({ ...wire, header })).toMatchObject({
+      ...{ ok: false, reason: 'bad-header', detail: expect.stringContaining(path) },
+      header: { ...init, traceId, parentMessageId: 'm-0', userCode: 'u', metadata: {}, options: undefined },
+    })
+  })
+
   test.each([['DANCE'], [undefined], [7], [null], [''], ['ask_agent'], ['constructor']])(
     'unknown action %j, with its header',
     (action) => {
@@ -244,6 +258,26 @@ describe('poison', () => {
       ...{ ok: false, reason: 'too-large' },
       detail: expect.stringContaining(`${limit + 4} bytes, the limit is ${limit}`),
     })
+  })
+
+  test('too large, with its header where it begins as it is written here', () => {
+    fc.assert(
+      fc.property(anyHeader, (header) => {
+        const sent = new AskAgentCommand({ header, content: 'x'.repeat(1_000) })
+        const poison = decodeCommand(encodeCommand(sent), 1_000)
+        expect(poison).toMatchObject({
+          ...{ ok: false, reason: 'too-large' },
+          header: plain({ ...sent.header, metadata: {}, traceParentSpanId: '', langfuseParentObservationId: '' }),
+        })
+      }),
+    )
+    for (const data of [
+      JSON.stringify({ body: { content: 'x'.repeat(100) }, header: wire.header }),
+      JSON.stringify({ ...wire, header: { ...wire.header, message_id: 'a b', metadata: {} } }),
+      `{"action_type":"ASK_AGENT","header":{"message_id":"m","session_id":"s","trace_id":"${'t'.repeat(100_000)}","x":"`,
+    ]) {
+      expect(decodeCommand(data, 50)).toEqual({ ok: false, reason: 'too-large', detail: expect.any(String) })
+    }
   })
 
   test('nothing that can stand there makes it throw', () => {

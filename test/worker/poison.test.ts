@@ -75,6 +75,7 @@ describe('an entry that says nothing of a task', () => {
 describe('an entry that says whose task it is', () => {
   test.each([
     ['unknown-action', envelope('m', 's', {}, 'DANCE'), /DANCE/],
+    ['bad-header', envelope('m', 's').replace('"trace_id"', '"metadata":7,"trace_id"'), /header\.metadata/],
     ['bad-body', envelope('m', 's', { content: '' }), /content/],
     ['bad-body', envelope('m', 's', { content: 'x', wait_for_reply: 7 }), /wait_for_reply/],
   ])('%s goes to the dead letters, and the task ends FAILED with one done event', async (reason, data, why) => {
@@ -109,6 +110,20 @@ describe('an entry that says whose task it is', () => {
     expect(await client.result({ sessionId: 's', messageId: 'm' })).toMatchObject({ status: 'FAILED' })
     await house.settled()
     expect(handled).toBe(0)
+  })
+
+  test('what is larger than this worker takes, sent at once or for later, has its end all the same', async () => {
+    const house = new House()
+    await house.work(() => 'fine', { maxPayloadBytes: 2_000 })
+    const client = house.client({ maxPayloadBytes: 10_000 })
+    const large = { targetAgentType: 'agent', sessionId: 's', content: 'x'.repeat(3_000), timeoutMs: 5_000 }
+    for (const when of [{ messageId: 'm-1' }, { messageId: 'm-2', delayMs: 50 }]) {
+      const error = { code: 'GW_POISON', message: expect.stringContaining('the limit is 2000') }
+      expect(await client.ask({ ...large, ...when })).toMatchObject({ status: 'FAILED', error })
+    }
+    await house.settled()
+    const named = (await client.listDeadLetters()).map(({ reason, messageId }) => `${reason} ${messageId}`)
+    expect(named).toEqual(['too-large m-2', 'too-large m-1'])
   })
 
   test('a cancel command on a stream for tasks is no task, and leaves nobody waiting', async () => {
