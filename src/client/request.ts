@@ -4,7 +4,7 @@ import { GatewayError } from '../errors.ts'
 import { AskAgentCommand, type CommandContent, contentFault } from '../protocol/command.ts'
 import { MessageHeader } from '../protocol/header.ts'
 import { capabilityFault, idFault, newMessageId, newTraceId } from '../protocol/ids.ts'
-import { LONGEST_MS, type TaskOptions, taskOptions } from '../protocol/task-options.ts'
+import { LONGEST_MS, metadata, type TaskOptions, taskOptions } from '../protocol/task-options.ts'
 import type { Priority } from '../redis/keys.ts'
 
 /** What can be said of a message besides its target and content. */
@@ -67,7 +67,7 @@ const schema = z.strictObject({
   parentMessageId: id.optional(),
   userCode: text,
   userName: text,
-  metadata: object,
+  metadata: metadata.optional(),
   extraPayload: object,
   requireOnlineWorker: z.boolean().optional(),
   priority: z.enum(['high', 'normal', 'low']).optional(),

@@ -56,6 +56,14 @@ export const taskOptions = z.strictObject({
 /** Key of the options inside a header's metadata. */
 export const TASK_OPTIONS_KEY = 'gateway_options'
 
+/** What a sender may say besides, handed to the agent as it is. */
+export const metadata = z
+  .record(z.string(), z.unknown())
+  .refine(
+    (value) => !Object.hasOwn(value, TASK_OPTIONS_KEY),
+    `may have no member of its own named '${TASK_OPTIONS_KEY}'`,
+  )
+
 const wireBackoff = z.object({
   type: z.enum(['fixed', 'exponential']),
   delay_ms: delay,

@@ -87,6 +87,7 @@ describe('a request that is at fault is answered with its field, and nothing is 
     [{ content: 7 }, /^content is invalid.*7/],
     [{ metadata: 'x' }, /^metadata is invalid/],
     [{ metadata: [1] }, /^metadata is invalid/],
+    [{ metadata: { gateway_options: { timeout_ms: 5 } } }, /^metadata is invalid: .*'gateway_options'/],
     [{ extraPayload: 1 }, /^extraPayload is invalid/],
     [{ userCode: 7 }, /^userCode is invalid/],
     [{ requireOnlineWorker: 'yes' }, /^requireOnlineWorker is invalid/],

@@ -5,7 +5,7 @@ import { checkSchema } from '../../agent/schema.ts'
 import { GatewayError } from '../../errors.ts'
 import { type CommandContent, contentFault } from '../../protocol/command.ts'
 import { capabilityFault, idFault } from '../../protocol/ids.ts'
-import { taskOptions } from '../../protocol/task-options.ts'
+import { metadata, taskOptions } from '../../protocol/task-options.ts'
 import { parseOptions } from '../../util/parse-options.ts'
 
 /** A year. */
@@ -22,7 +22,7 @@ const schema = z.strictObject({
     .string()
     .refine((value) => idFault(value) === null, { error: () => idFault('') ?? '' })
     .optional(),
-  metadata: z.record(z.string(), z.unknown()).optional(),
+  metadata: metadata.optional(),
   extraPayload: z.record(z.string(), z.unknown()).optional(),
   retry: taskOptions.shape.retry,
   priority: z.enum(['high', 'normal', 'low']).default('normal'),
