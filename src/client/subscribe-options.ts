@@ -2,7 +2,7 @@ import { GatewayError } from '../errors.ts'
 import { checkId } from '../protocol/ids.ts'
 import { isEntryId } from '../redis/streams.ts'
 import { requireObject } from '../util/parse-options.ts'
-import { checkTimer } from './time-limit.ts'
+import { checkSignal, checkTimer } from './time-limit.ts'
 
 /** How to follow a session. */
 export interface SubscribeOptions {
@@ -23,15 +23,16 @@ export interface SubscribeOptions {
   readonly follow?: boolean
 }
 
-/** @throws GatewayError `GW_INVALID_ARGUMENT` for a bad session, message or event id, or a bad time. */
+/** @throws GatewayError `GW_INVALID_ARGUMENT` for a bad session, message or event id, a bad time or signal. */
 export function checkSubscribe(sessionId: string, options: SubscribeOptions): void {
   checkId('sessionId', sessionId)
   requireObject('the options', options)
-  const { messageId, after, idleTimeoutMs } = options
+  const { messageId, after, idleTimeoutMs, signal } = options
   if (messageId !== undefined) checkId('messageId', messageId)
   if (after !== undefined && after !== '$' && !isEntryId(after)) {
     const reason = "must be an event's id, '0' or '$'"
     throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'after', value: after, reason })
   }
   checkTimer('idleTimeoutMs', idleTimeoutMs)
+  checkSignal(signal)
 }

@@ -10,6 +10,15 @@ export function checkTimer(field: string, value: number | undefined): void {
   throw new GatewayError('GW_INVALID_ARGUMENT', { field, value, reason })
 }
 
+/** @throws GatewayError `GW_INVALID_ARGUMENT` for what is no signal, such as the controller of one. */
+export function checkSignal(signal: unknown): void {
+  if (signal === undefined || signal === null || signal instanceof AbortSignal) return
+  // One of another realm, or of a library.
+  const { aborted, addEventListener } = signal as Partial<AbortSignal>
+  if (typeof aborted === 'boolean' && typeof addEventListener === 'function') return
+  throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'signal', value: signal, reason: 'must be an AbortSignal' })
+}
+
 /** A time and a caller's signal as one signal. */
 interface TimeLimit {
   readonly signal: AbortSignal
@@ -23,7 +32,8 @@ interface TimeLimit {
  * Waits for something for a time at most, or until a caller's signal aborts; `wait` is told of both by one signal, and
  * left behind then.
  *
- * @throws GatewayError `GW_TIMEOUT` that says what did not come in time, `GW_INVALID_ARGUMENT` for a bad time.
+ * @throws GatewayError `GW_TIMEOUT` that says what did not come in time, `GW_INVALID_ARGUMENT` for a bad time or
+ * signal.
  */
 export async function withinTime<Value>(
   what: string,
@@ -47,6 +57,7 @@ export async function withinTime<Value>(
 /** A signal that aborts when the caller's does or when the time is up, and tells the two apart. */
 function timeLimit(timeoutMs: number | undefined, signal: AbortSignal | undefined): TimeLimit {
   checkTimer('timeoutMs', timeoutMs)
+  checkSignal(signal)
   const controller = new AbortController()
   let late = false
   const timer =

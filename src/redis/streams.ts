@@ -31,6 +31,6 @@ export function compareEntryIds(a: string, b: string): number {
 }
 
 /** True for `<ms>` and `<ms>-<seq>`. */
-export function isEntryId(text: string): boolean {
-  return /^\d{1,16}(-\d{1,16})?$/.test(text)
+export function isEntryId(text: unknown): text is string {
+  return typeof text === 'string' && /^\d{1,16}(-\d{1,16})?$/.test(text)
 }

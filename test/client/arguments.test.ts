@@ -41,6 +41,24 @@ describe('what is no object is refused in words', () => {
   })
 })
 
+test('a bad signal or starting point is refused before anything is begun', async () => {
+  const house = new House()
+  const client = house.client() as unknown as Loose
+  const task = { sessionId: 's', messageId: 'm' }
+  for (const signal of [new AbortController(), {}, 'soon']) {
+    expect(() => client.subscribe?.('s', { signal })).toThrow(expect.objectContaining(fault('signal')))
+    await expect(client.result?.({ ...task, signal, timeoutMs: 60_000 })).rejects.toMatchObject(fault('signal'))
+    await expect(client.text?.('s', 'm', { signal })).rejects.toMatchObject(fault('signal'))
+    const message = { targetAgentType: 'agent', sessionId: 's', content: 'x', signal }
+    await expect(client.ask?.(message)).rejects.toMatchObject(fault('signal'))
+  }
+  for (const after of [0, 1_700_000_000_000, null, {}]) {
+    expect(() => client.subscribe?.('s', { after })).toThrow(expect.objectContaining(fault('after')))
+  }
+  expect(await house.redis.pubsub('CHANNELS', `${house.prefix}*`)).toEqual([])
+  expect(await house.waiting()).toBe(0)
+})
+
 test('a status that does not exist is no empty list', async () => {
   const client = new House().client()
   await expect(client.listTasks({ status: 'FINISHED' as never })).rejects.toMatchObject(fault('status'))
