@@ -144,9 +144,11 @@ export class SessionFeeds {
   #onMessage(channel: string, payload: string): void {
     const feed = this.#feeds.get(channel)
     if (feed === undefined) return
+    const push = this.#reader.parsePush(payload)
+    // Nothing of ours: should there be something in the stream, the next look finds it.
+    if (push === undefined) return
     feed.doubtAt = performance.now() + DOUBT_AFTER_MS
     feed.pauseMs = DOUBT_AFTER_MS
-    const push = this.#reader.parsePush(payload)
     for (const listener of feed.listeners) listener.onPush(push)
   }
 

@@ -241,6 +241,9 @@ export interface Push {
   readonly events: readonly SessionEvent[]
 }
 
+/** The first line of a push. */
+const PUSHED_IDS = /^\d+-\d+(?: \d+-\d+)+$/
+
 /** A piece of a stream. */
 export interface Page {
   readonly events: readonly SessionEvent[]
@@ -291,8 +294,10 @@ export class DataReader {
     return first !== null && added > Number(value('length')) ? first[0] : '0-0'
   }
 
-  parsePush(payload: string): Push {
+  /** The push, or undefined for what somebody else has said on the channel. */
+  parsePush(payload: string): Push | undefined {
     const [ids = '', ...bodies] = payload.split('\n')
+    if (!PUSHED_IDS.test(ids)) return undefined
     const [before = '0-0', ...eventIds] = ids.split(' ')
     return { before, events: eventIds.map((id, index) => decodeEvent(id, bodies[index])) }
   }

@@ -463,6 +463,20 @@ describe('what it gives', () => {
     ])
   })
 
+  test('what others say on the channel of a session does no harm', async () => {
+    const house = new House()
+    const { client } = await talkative(house)
+    const subscription = client.subscribe('s')
+    const taken = take(subscription, 2)
+    await subscription.opened()
+    await pause(100) // it has looked at the stream and waits
+    for (const said of ['', 'hello', '0-0 later\n{}', '{"type":"chunk"}']) {
+      expect(await house.redis.publish(house.keys.data('s'), said)).toBe(1)
+    }
+    await say(client, 1, 'm')
+    expect((await taken).map(inShort)).toEqual(['0', 'done'])
+  })
+
   test('entries that are nothing we know, as data', async () => {
     const house = new House()
     const client = house.client()

@@ -56,9 +56,16 @@ test('the last id, and where trimming ended', async () => {
 test('a push is taken apart: the id before, and each event with its own id', () => {
   const event = (content: string) => JSON.stringify({ event_type: 'chunk', data: { content } })
   const push = reader.parsePush(`7-0 8-0 8-1\n${event('a')}\n${event('b')}`)
-  expect(push.before).toBe('7-0')
-  expect(push.events).toMatchObject([
+  expect(push?.before).toBe('7-0')
+  expect(push?.events).toMatchObject([
     { id: '8-0', type: 'chunk', content: 'a' },
     { id: '8-1', type: 'chunk', content: 'b' },
   ])
 })
+
+test.each(['', 'hello', '7-0', '7-0 8-0x', 'a b\nc', '{"id": 1}', '\n', '7-0  8-0\n{}'])(
+  'what is no push of ours: %j',
+  (payload) => {
+    expect(reader.parsePush(payload)).toBeUndefined()
+  },
+)
