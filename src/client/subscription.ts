@@ -1,7 +1,7 @@
 import { GatewayError } from '../errors.ts'
 import type { SessionEvent } from '../protocol/event.ts'
 import { isRefusedForNow } from '../redis/patience.ts'
-import { compareEntryIds } from '../redis/streams.ts'
+import { compareEntryIds, idBefore } from '../redis/streams.ts'
 import type { DataReader, Push } from '../store/data-streams.ts'
 import type { TaskRecords } from '../store/task-records.ts'
 import { type Deferred, deferred } from '../util/deferred.ts'
@@ -264,7 +264,10 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
     this.#estimated = false
     if (isEstimated && !(next && this.#endWatch?.hadBegunBefore(next.id))) return
     const first = await this.#resources.reader.trimmedUpTo(this.#sessionId)
-    if (compareEntryIds(first, from) > 0) this.#buffer.push(gapEvent(this.#sessionId, from, first))
+    if (compareEntryIds(first, from) <= 0) return
+    // Whoever goes on after it gets the first that is left.
+    const id = idBefore(first)
+    if (compareEntryIds(id, from) > 0) this.#buffer.push(gapEvent(this.#sessionId, from, id))
   }
 
   async #lookAtRecord(): Promise<void> {

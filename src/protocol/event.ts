@@ -76,7 +76,7 @@ export interface EventOrigin {
   readonly metadata: Record<string, unknown>
 }
 
-/** Older events were trimmed before this reader came: it did not see what lay between `fromId` and `id`. */
+/** Older events were trimmed before this reader came: it did not see what lay between `fromId` and `id`. The first event that is left comes after `id`. */
 export type GapEvent = EventOrigin & { readonly type: 'gap'; readonly fromId: string }
 
 /** What a reader of a session gets, in order; narrow it by `type`. */

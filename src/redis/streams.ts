@@ -30,6 +30,12 @@ export function compareEntryIds(a: string, b: string): number {
   return aMs === bMs ? aSeq - bSeq : aMs - bMs
 }
 
+/** An id that lies right before another: nothing stands between the two. */
+export function idBefore(id: string): string {
+  const [ms = 0, seq = 0] = id.split('-').map(Number)
+  return seq > 0 ? `${ms}-${seq - 1}` : `${ms - 1}-${Number.MAX_SAFE_INTEGER}`
+}
+
 /** True for `<ms>` and `<ms>-<seq>`. */
 export function isEntryId(text: unknown): text is string {
   return typeof text === 'string' && /^\d{1,16}(-\d{1,16})?$/.test(text)

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { compareEntryIds, entryField, isEntryId, parseEntry } from '../../src/redis/streams.ts'
+import { compareEntryIds, entryField, idBefore, isEntryId, parseEntry } from '../../src/redis/streams.ts'
 
 test('entries are read by field name; one that was deleted has none', () => {
   expect(parseEntry(['1-0', ['a', '1', 'b', '2']])).toEqual({
@@ -28,6 +28,15 @@ test('ids are ordered by number, not by text', () => {
   )
   expect(compareEntryIds('5', '5-0')).toBe(0)
   expect(compareEntryIds('5', '5-1')).toBeLessThan(0)
+})
+
+test('right before an id lies one that is an id, too', () => {
+  expect(idBefore('5-7')).toBe('5-6')
+  expect(idBefore('1700000000000-1')).toBe('1700000000000-0')
+  const before = idBefore('1700000000000-0')
+  expect(isEntryId(before)).toBe(true)
+  expect(compareEntryIds(before, '1700000000000-0')).toBeLessThan(0)
+  expect(compareEntryIds(before, '1699999999999-4096')).toBeGreaterThan(0)
 })
 
 test('what is an id', () => {
