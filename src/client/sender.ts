@@ -1,3 +1,4 @@
+import { z } from 'zod'
 import type { Canceller } from '../dispatch/canceller.ts'
 import type { QueueLimit } from '../dispatch/queue-limit.ts'
 import type { Replicas } from '../dispatch/replicas.ts'
@@ -5,7 +6,8 @@ import { type Dispatcher, type DispatchOptions, refused, type SendAnswer } from 
 import { GatewayError } from '../errors.ts'
 import { CancelTaskCommand, GatewayCommand } from '../protocol/command.ts'
 import { newMessageId, newTraceId } from '../protocol/ids.ts'
-import type { Priority } from '../redis/keys.ts'
+import { PRIORITIES, type Priority } from '../redis/keys.ts'
+import { parseOptions } from '../util/parse-options.ts'
 import { checkCancel } from './cancel.ts'
 import type { aroundSend } from './interceptors.ts'
 import { type CheckedRequest, checkRequest, type SendContractRequest, type SendMessageRequest } from './request.ts'
@@ -17,6 +19,11 @@ export interface SendCommandOptions {
   readonly requireOnlineWorker?: boolean
   readonly priority?: Priority
 }
+
+const commandOptions = z.strictObject({
+  requireOnlineWorker: z.boolean().default(false),
+  priority: z.enum(PRIORITIES).optional(),
+})
 
 /** What became of a prepared command: as of a message, or of the cancel that it asked for. */
 export type SendCommandAnswer =
@@ -93,7 +100,15 @@ export class Sender {
       throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'the command', value: command, reason })
     }
     if (command instanceof CancelTaskCommand) return this.#cancel(command)
-    return this.#dispatcher.send(command, { ...options, ...this.#limit })
+    let checked: z.infer<typeof commandOptions>
+    try {
+      checked = parseOptions(commandOptions, options)
+    } catch (error) {
+      if (!(error instanceof GatewayError)) throw error
+      const { messageId, traceId } = command.header
+      return refused('REJECTED', error, { messageId, traceId, timestamp: Date.now() })
+    }
+    return this.#dispatcher.send(command, { ...checked, ...this.#limit })
   }
 
   /** A cancel is no task that could wait for a worker: it is carried out here and now, and refused if it changes nothing. */

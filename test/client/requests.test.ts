@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { z } from 'zod'
 import { defineAgent } from '../../src/agent/contract.ts'
 import type { SendMessageRequest } from '../../src/client/request.ts'
+import { AskAgentCommand } from '../../src/protocol/command.ts'
 import { waitFor } from '../../src/testing/wait-for.ts'
 import { Gate, House } from '../worker/harness.ts'
 
@@ -101,6 +102,22 @@ describe('a request that is at fault is answered with its field, and nothing is 
     expect(answer.error.code).toBe('GW_INVALID_ARGUMENT')
     expect(answer.error.message).toMatch(message)
     expect(answer.messageId).toEqual(expect.any(String))
+    expect(await snapshot(house)).toEqual(new Map())
+  })
+
+  test.each([
+    [{ priority: 'urgent' }, /^priority is invalid/],
+    [{ priority: '@w' }, /^priority is invalid/],
+    [{ requireOnlineWorker: 'yes' }, /^requireOnlineWorker is invalid/],
+    [{ delayMs: 5 }, /^delayMs is invalid/],
+    [null, /^the options is invalid/],
+  ])('also beside a prepared command: %j', async (options, message) => {
+    const house = new House()
+    const command = new AskAgentCommand({ header: { sessionId: 's', targetAgentType: 'agent' }, content: 'hi' })
+    expect(await house.client().sendCommand(command, options as never)).toMatchObject({
+      ...{ success: false, status: 'REJECTED', messageId: command.header.messageId },
+      error: { code: 'GW_INVALID_ARGUMENT', message: expect.stringMatching(message) },
+    })
     expect(await snapshot(house)).toEqual(new Map())
   })
 
