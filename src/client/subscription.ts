@@ -1,6 +1,5 @@
 import { GatewayError } from '../errors.ts'
 import type { SessionEvent } from '../protocol/event.ts'
-import { isRefusedForNow } from '../redis/patience.ts'
 import { compareEntryIds, idBefore } from '../redis/streams.ts'
 import type { DataReader, Push } from '../store/data-streams.ts'
 import type { TaskRecords } from '../store/task-records.ts'
@@ -310,5 +309,5 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
 
 /** True if the server could not be asked, or has no answer for now. */
 function isAway(error: unknown): boolean {
-  return isRefusedForNow(error) || (error instanceof GatewayError && error.code === 'GW_REDIS_FAILED')
+  return error instanceof GatewayError && error.code === 'GW_REDIS_FAILED'
 }

@@ -2,7 +2,7 @@ import calculateSlot from 'cluster-key-slot'
 import type { Cluster, Redis } from 'ioredis'
 import { errorMessage, GatewayError } from '../errors.ts'
 import { LUA } from './lua.generated.ts'
-import type { Patience } from './patience.ts'
+import { isRefusedForNow, type Patience } from './patience.ts'
 
 /** A script, by its file name in camelCase. */
 export type ScriptName = keyof typeof LUA
@@ -20,7 +20,7 @@ export type RedisValue = string | number | Buffer
 /**
  * One connection (on a Cluster: one set of connections) with what the stores need of it. What the server says no to is
  * thrown as it is, for those who know what it means; all else is a GatewayError: `GW_CLOSED` after our own close,
- * `GW_REDIS_FAILED` for a lost connection or a deadline.
+ * `GW_REDIS_FAILED` for a lost connection, a deadline, or what the server refuses only for now.
  */
 export class RedisClient {
   readonly isCluster: boolean
@@ -38,7 +38,7 @@ export class RedisClient {
     redis: Redis | Cluster
     isCluster: boolean
     isClosed: () => boolean
-    /** Repeats what the server refuses for now. Default: the refusal is thrown. */
+    /** Repeats what the server refuses for now. Default: that is thrown. */
     patience?: Patience | undefined
     /** How often the connection was lost so far. Default never. */
     losses?: () => number
@@ -175,7 +175,8 @@ export class RedisClient {
 
   #toError(operation: string, error: unknown): unknown {
     if (this.#isClosed()) return new GatewayError('GW_CLOSED', { what: 'connection to Redis' }, { cause: error })
-    if (error instanceof GatewayError || (error instanceof Error && error.name === 'ReplyError')) return error
+    if (error instanceof GatewayError) return error
+    if (error instanceof Error && error.name === 'ReplyError' && !isRefusedForNow(error)) return error
     return new GatewayError('GW_REDIS_FAILED', { operation, reason: errorMessage(error) }, { cause: error })
   }
 

@@ -215,3 +215,18 @@ describe('Redis goes and comes back', () => {
     await house.settled()
   })
 })
+
+test('what a living server refuses for now is a failure of Redis, whatever was asked', async () => {
+  const house = await House.private()
+  const client = house.client()
+  const task = { sessionId: 's', messageId: 'm' }
+  await client.sendMessage({ ...task, targetAgentType: 'agent', content: 'x' })
+  await house.redis.config('SET', 'maxmemory', '1')
+  const refused = { code: 'GW_REDIS_FAILED', message: expect.stringContaining('OOM') }
+  await expect(client.sendMessage({ ...task, targetAgentType: 'agent', content: 'x' })).rejects.toMatchObject(refused)
+  await expect(client.cancelTask(task)).rejects.toMatchObject(refused)
+  await expect(client.cancelSession('s')).rejects.toMatchObject(refused)
+  await expect(client.deleteSession('s')).rejects.toMatchObject(refused)
+  await house.redis.config('SET', 'maxmemory', '0')
+  expect(await client.cancelTask(task)).toEqual({ success: true, status: 'CANCELLED' })
+})
