@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { capabilityFault } from '../protocol/ids.ts'
 import type { RedisClient } from '../redis/client.ts'
 import type { Keys } from '../redis/keys.ts'
-import { DEFAULT_RETENTION } from '../store/data-streams.ts'
+import { ANY_LENGTH, DEFAULT_RETENTION } from '../store/data-streams.ts'
 import { DEFAULT_GROUP } from '../store/defaults.ts'
 import { parseOptions } from '../util/parse-options.ts'
 import { sleep } from '../util/sleep.ts'
@@ -72,7 +72,10 @@ export class Audit {
   constructor(options: { redis: RedisClient; keys: Keys; consumerIdleMs?: number }) {
     this.#redis = options.redis
     this.#keys = options.keys
-    this.#abandonment = new Abandonment(options.redis, options.keys, DEFAULT_RETENTION)
+    this.#abandonment = new Abandonment(options.redis, options.keys, {
+      ...DEFAULT_RETENTION,
+      streamMaxLength: ANY_LENGTH,
+    })
     this.#consumerIdleMs = options.consumerIdleMs ?? CONSUMER_IDLE_MS
   }
 

@@ -3,7 +3,7 @@ import type { RedisClient } from '../redis/client.ts'
 import { Keys } from '../redis/keys.ts'
 import { Agenda } from '../store/agenda.ts'
 import { ControlWriter } from '../store/control-writer.ts'
-import { DataReader, DataWriter, DEFAULT_RETENTION } from '../store/data-streams.ts'
+import { ANY_LENGTH, DataReader, DataWriter } from '../store/data-streams.ts'
 import { InboxWriter } from '../store/inbox.ts'
 import { Journals } from '../store/journals.ts'
 import { Presence } from '../store/presence.ts'
@@ -31,7 +31,8 @@ export interface ClientStores {
 
 export function openStores(redis: RedisClient, options: ResolvedClientOptions): ClientStores {
   const keys = new Keys(options.keyPrefix)
-  const writer = new DataWriter(redis, keys, { ...DEFAULT_RETENTION, ...options })
+  const { resultTtlMs, streamTtlMs } = options
+  const writer = new DataWriter(redis, keys, { resultTtlMs, streamTtlMs, streamMaxLength: ANY_LENGTH })
   const ender = new TaskEnder(new TaskRecords(redis, keys), writer)
   const records = new WaitedRecords(redis, keys, ender)
   return {

@@ -67,6 +67,9 @@ const DAY_MS = 86_400_000
 
 export const DEFAULT_RETENTION: Retention = { resultTtlMs: DAY_MS, streamTtlMs: DAY_MS, streamMaxLength: 200_000 }
 
+/** For those who write a few events and no more: how long streams may be is the workers' to say, and theirs to see to. */
+export const ANY_LENGTH = Number.MAX_SAFE_INTEGER
+
 /** A session's TTLs are re-armed at most once a minute, and four times in the shortest of them. */
 const ARM_EVERY_MS = 60_000
 const ARM_FRACTION = 4

@@ -137,6 +137,21 @@ describe('cancelTask', () => {
   })
 })
 
+test('a session that its workers keep longer than others loses nothing by a cancel', { timeout: 60_000 }, async () => {
+  const house = new House()
+  const client = house.client()
+  const key = house.keys.data('s')
+  const said = 210_000
+  for (let from = 0; from < said; from += 10_000) {
+    const adds = house.redis.pipeline()
+    for (let i = 0; i < 10_000; i += 1) adds.xadd(key, '*', 'data', '{}')
+    await adds.exec()
+  }
+  await client.sendMessage({ targetAgentType: 'agent', sessionId: 's', messageId: 'm', content: 'x' })
+  expect(await client.cancelTask({ sessionId: 's', messageId: 'm' })).toMatchObject({ status: 'CANCELLED' })
+  expect(await house.redis.xlen(key)).toBe(said + 1)
+})
+
 describe('those that were sent on its behalf', () => {
   const child = (messageId: string, parentMessageId: string) => ({ ...send, messageId, parentMessageId })
 
