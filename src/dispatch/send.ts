@@ -12,7 +12,7 @@ import type { ControlWriter, Departure } from '../store/control-writer.ts'
 import type { InboxWriter } from '../store/inbox.ts'
 import type { Presence } from '../store/presence.ts'
 import type { AdmitAnswer, TaskAdmission, TaskRecords } from '../store/task-records.ts'
-import { Batcher } from '../util/batcher.ts'
+import { Batcher, Failed } from '../util/batcher.ts'
 import { enterQueue, type QueueLimit } from './queue-limit.ts'
 import type { TaskEnder } from './task-ender.ts'
 
@@ -87,26 +87,28 @@ export class Dispatcher {
       maxItems: 16,
       maxInFlight: 8,
       weigh: ({ data }) => data.length,
-      run: async (batch) => {
-        const answers = await (isCluster ? inTwoSteps(batch, control, records) : control.send(batch))
-        await endCancelled(ender, batch, answers)
-        return answers.map((answer) => answer !== null)
-      },
+      run: (all) =>
+        withoutNeighbours(all, async (batch) => {
+          const answers = await (isCluster ? inTwoSteps(batch, control, records) : control.send(batch))
+          await endCancelled(ender, batch, answers)
+          return answers.map((answer) => answer !== null)
+        }),
     })
     const { agenda, inboxes } = options
     this.#timed = new Batcher({
       maxItems: 100,
       maxInFlight: 4,
       weigh: ({ data }) => data.length,
-      run: async (batch) => {
-        // The record first: what is due without one would be struck out. Without its appointment a record waits for the
-        // sender, who was not told that it is accepted, to send again.
-        const admitted = await records.admit(batch.map(({ task }) => task))
-        await endCancelled(ender, batch, admitted)
-        const expected = batch.filter((_, index) => !isCancelled(admitted[index]))
-        if (expected.length > 0) await inboxes.wakeKeepers(await agenda.add(expected.flatMap(appointments)))
-        return batch.map(() => undefined)
-      },
+      run: (all) =>
+        withoutNeighbours(all, async (batch) => {
+          // The record first: what is due without one would be struck out. Without its appointment a record waits for the
+          // sender, who was not told that it is accepted, to send again.
+          const admitted = await records.admit(batch.map(({ task }) => task))
+          await endCancelled(ender, batch, admitted)
+          const expected = batch.filter((_, index) => !isCancelled(admitted[index]))
+          if (expected.length > 0) await inboxes.wakeKeepers(await agenda.add(expected.flatMap(appointments)))
+          return batch.map(() => undefined)
+        }),
     })
   }
 
@@ -202,6 +204,23 @@ export class Dispatcher {
 function requireReadable(data: string): void {
   const decoded = decodeCommand(data, Number.MAX_SAFE_INTEGER)
   if (!decoded.ok) throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'the command', reason: decoded.detail })
+}
+
+/**
+ * Carries out a batch. What the server says no to is the fault of one task (a key of its is of another kind): then each
+ * is carried out by itself, which those that were done already bear.
+ */
+async function withoutNeighbours<Result>(
+  batch: readonly Departure[],
+  run: (part: readonly Departure[]) => Promise<readonly Result[]>,
+): Promise<(Result | Failed)[]> {
+  try {
+    return [...(await run(batch))]
+  } catch (error) {
+    if (error instanceof GatewayError || batch.length === 1) throw error
+    const alone = async (task: Departure) => (await run([task]))[0] as Result
+    return Promise.all(batch.map((task) => alone(task).catch((fault: unknown) => new Failed(fault))))
+  }
 }
 
 /**

@@ -153,6 +153,29 @@ describe('a request that is at fault is answered with its field, and nothing is 
   })
 })
 
+test('a send that Redis cannot carry out does not take its neighbours with it', async () => {
+  const house = new House()
+  const client = house.client()
+  await house.redis.set(house.keys.control('broken'), 'no stream')
+  await house.redis.set(house.keys.task('broken', 'm'), 'no hash')
+  const requests = ['before', 'broken', 'after'].flatMap((targetAgentType) => [
+    { ...send, targetAgentType },
+    { ...send, targetAgentType: 'agent', sessionId: targetAgentType, messageId: 'm', delayMs: 60_000 },
+  ])
+  const sent = await Promise.allSettled(requests.map((request) => client.sendMessage(request)))
+  expect(sent.map((one) => (one.status === 'fulfilled' ? one.value.status : one.reason.message))).toEqual([
+    ...['QUEUED', 'QUEUED', expect.stringContaining('WRONGTYPE'), expect.stringContaining('WRONGTYPE')],
+    ...['QUEUED', 'QUEUED'],
+  ])
+  for (const capability of ['before', 'after']) {
+    const ran: string[] = []
+    await house.work((_command, context) => ran.push(context.messageId), { capabilities: [capability] })
+    await house.settled(capability)
+    expect(ran).toHaveLength(1)
+    expect(await client.listTasks({ sessionId: capability, status: 'DELAYED' })).toHaveLength(1)
+  }
+})
+
 describe('requireOnlineWorker', () => {
   test('without a worker: NO_WORKER, and nothing is written', async () => {
     const house = await House.private()

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { Batcher } from '../../src/util/batcher.ts'
+import { Batcher, Failed } from '../../src/util/batcher.ts'
 import { deferred } from '../../src/util/deferred.ts'
 
 /** A batcher whose batches are seen and answered by hand. */
@@ -93,6 +93,17 @@ describe('a batcher', () => {
     void Promise.all([1, 1, 1, 1, 9, 2, 50, 3].map((item) => batcher.add(item)))
     await turn()
     expect(batches.map(({ items }) => items)).toEqual([[1, 1, 1], [1, 9], [2], [50], [3]])
+  })
+
+  test('an item can fail by itself', async () => {
+    const batcher = new Batcher<number, number>({
+      run: async (items) => items.map((item) => (item === 2 ? new Failed(new Error('two')) : item * 10)),
+    })
+    expect(await Promise.allSettled([1, 2, 3].map((item) => batcher.add(item)))).toEqual([
+      { status: 'fulfilled', value: 10 },
+      { status: 'rejected', reason: new Error('two') },
+      { status: 'fulfilled', value: 30 },
+    ])
   })
 
   test('a batch that fails rejects its own items only, and the next one goes out', async () => {
