@@ -172,6 +172,7 @@ export class GatewayClient implements AsyncDisposable {
    * @throws GatewayError `GW_TIMEOUT` when the end does not come in time.
    */
   async text(sessionId: string, messageId: string, options: TextOptions = {}): Promise<string> {
+    requireObject('the options', options)
     const { records } = this.#stores
     return readText({ subscriptions: this.#subscriptions, records }, { sessionId, messageId }, options)
   }
@@ -277,6 +278,10 @@ export class GatewayClient implements AsyncDisposable {
     requireObject('the options', options)
     const { sessionId, status, limit = 100 } = options
     if (status !== undefined) checkStatus('status', status)
+    if (typeof limit !== 'number' || !(limit >= 0)) {
+      const reason = 'must be a number, 0 or more'
+      throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'limit', value: limit, reason })
+    }
     const { records } = this.#stores
     const tasks =
       sessionId === undefined
@@ -305,6 +310,7 @@ export class GatewayClient implements AsyncDisposable {
    */
   async reloadPlugins(options: ReloadPluginsOptions = {}): Promise<WorkerReload[]> {
     this.#requireOpen()
+    requireObject('the options', options)
     return this.#plugins().reload(options)
   }
 
@@ -343,6 +349,7 @@ export class GatewayClient implements AsyncDisposable {
   /** How many tasks of a capability wait and run, by lane, for how long the oldest has been waiting, and what failed. */
   async queueStats(capability: string, options: QueueStatsOptions = {}): Promise<QueueStats> {
     this.#requireOpen()
+    requireObject('the options', options)
     return this.#stores.queues.read(checkCapability('capability', capability), options)
   }
 

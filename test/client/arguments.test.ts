@@ -26,9 +26,12 @@ describe('what is no object is refused in words', () => {
     }
   })
 
-  test('by listTasks and subscribe, whose options may be left out', async () => {
+  test('by those whose options may be left out', async () => {
     const client = new House().client() as unknown as Loose
     await expect(client.listTasks?.(null)).rejects.toMatchObject(fault('the options'))
+    await expect(client.queueStats?.('agent', null)).rejects.toMatchObject(fault('the options'))
+    await expect(client.reloadPlugins?.(null)).rejects.toMatchObject(fault('the options'))
+    await expect(client.text?.('s', 'm', null)).rejects.toMatchObject(fault('the options'))
     expect(() => client.subscribe?.('s', null)).toThrow(expect.objectContaining(fault('the options')))
   })
 
@@ -63,4 +66,14 @@ test('a status that does not exist is no empty list', async () => {
   const client = new House().client()
   await expect(client.listTasks({ status: 'FINISHED' as never })).rejects.toMatchObject(fault('status'))
   expect(await client.listTasks({ sessionId: 's', status: 'WAITING_USER' })).toEqual([])
+})
+
+test('nor is a limit that is none', async () => {
+  const client = new House().client()
+  await client.sendMessage({ targetAgentType: 'agent', sessionId: 's', content: 'x' })
+  for (const limit of [-1, Number.NaN, '10' as never]) {
+    await expect(client.listTasks({ sessionId: 's', limit })).rejects.toMatchObject(fault('limit'))
+  }
+  expect(await client.listTasks({ sessionId: 's', limit: 0 })).toEqual([])
+  expect(await client.listTasks({ sessionId: 's', limit: Number.POSITIVE_INFINITY })).toHaveLength(1)
 })
