@@ -1,7 +1,7 @@
 import { GatewayError } from '../errors.ts'
 import type { SessionEvent } from '../protocol/event.ts'
 import { compareEntryIds, idBefore } from '../redis/streams.ts'
-import type { DataReader, Push } from '../store/data-streams.ts'
+import type { DataReader, Page, Push } from '../store/data-streams.ts'
 import type { TaskRecords } from '../store/task-records.ts'
 import { type Deferred, deferred } from '../util/deferred.ts'
 import { sleep } from '../util/sleep.ts'
@@ -18,7 +18,11 @@ export interface SubscriptionResources {
   readonly records: TaskRecords
 }
 
+/** Events of a page: of the first one, and at most. */
+const FIRST_PAGE = 64
 const PAGE = 256
+/** About what a page should weigh, and those pushes that are kept: events may be tokens, or pictures. */
+const WEIGHT = 4 * 1_048_576
 /** Events kept for a consumer that is slower than the stream; beyond that it reads from the stream again. */
 const BUFFER = 512
 /** Pause before the stream of a server that is away is looked at again. */
@@ -41,6 +45,10 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
   /** Of the one task that is followed, if it is one. */
   readonly #endWatch: EndWatch | undefined
   #buffer: SessionEvent[] = []
+  /** What was pushed into the buffer since it was last empty. */
+  #weight = 0
+  /** Events of the next page. */
+  #pageLength = FIRST_PAGE
   #cursor = '0-0'
   /** The cursor is an estimate that lies before the first event wanted: not all that is missing after it is a gap. */
   #estimated = false
@@ -118,16 +126,22 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
     return this
   }
 
-  onPush({ before, events }: Push): void {
+  onPush({ before, events, weight }: Push): void {
     if (!this.#live) return
     const isNext = before === this.#cursor
     if (!isNext && compareEntryIds((events.at(-1) as SessionEvent).id, this.#cursor) <= 0) return
-    if (this.#buffer.length + events.length > BUFFER || (!isNext && compareEntryIds(before, this.#cursor) > 0)) {
+    if (this.#isFull(events.length, weight) || (!isNext && compareEntryIds(before, this.#cursor) > 0)) {
       this.#live = false
     } else {
       this.#append(isNext ? events : this.#afterCursor(events))
     }
     this.#serve()
+  }
+
+  #isFull(count: number, weight: number): boolean {
+    if (this.#buffer.length === 0) this.#weight = 0
+    this.#weight += weight
+    return this.#buffer.length + count > BUFFER || (this.#buffer.length > 0 && this.#weight > WEIGHT)
   }
 
   onDoubt(): void {
@@ -231,6 +245,8 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
       return
     }
     this.#live = false
+    // It may have been too much for the time that there is.
+    this.#pageLength = Math.ceil(this.#pageLength / 4)
     if (this.#isIdleUp) this.#end()
     else await sleep(AWAY_MS, this.#away.signal)
   }
@@ -248,14 +264,16 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
     this.#doubted = false
     this.#live = true
     const from = this.#cursor
-    const page = await reader.page(this.#sessionId, from, PAGE)
+    const length = this.#pageLength
+    const page = await reader.page(this.#sessionId, from, length)
+    if (page.events.length > 0) this.#pageLength = nextLength(page)
     if (!page.contiguous) await this.#lookForGap(from, page.events[0])
     await this.#endWatch?.lookForLaterLives(page.events)
     // What was pushed meanwhile is in the buffer already; the page goes on from there.
     this.#append(this.#afterCursor(page.events))
-    if (page.events.length === PAGE) this.#live = false
+    if (page.events.length === length) this.#live = false
     if (doubted && page.events.length > 0) feeds.markForeign(this.#sessionId)
-    if (this.#endWatch?.isDue && page.events.length < PAGE) await this.#lookAtRecord()
+    if (this.#endWatch?.isDue && page.events.length < length) await this.#lookAtRecord()
   }
 
   async #lookForGap(from: string, next: SessionEvent | undefined): Promise<void> {
@@ -305,6 +323,10 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
       this.#failure = undefined
     }
   }
+}
+
+function nextLength({ events, weight }: Page): number {
+  return Math.max(1, Math.min(PAGE, Math.floor((WEIGHT * events.length) / Math.max(weight, 1))))
 }
 
 /** True if the server could not be asked, or has no answer for now. */

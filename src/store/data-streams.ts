@@ -242,6 +242,8 @@ function placeOf(key: string, keys: string[]): number {
 export interface Push {
   readonly before: string
   readonly events: readonly SessionEvent[]
+  /** About what they weigh. */
+  readonly weight: number
 }
 
 /** The first line of a push. */
@@ -252,6 +254,8 @@ export interface Page {
   readonly events: readonly SessionEvent[]
   /** True if certainly nothing is missing between the cursor and the first event. */
   readonly contiguous: boolean
+  /** About what its events weigh. */
+  readonly weight: number
 }
 
 /** The reader's end of the data streams: pages, the present end, and the form of a push. */
@@ -273,7 +277,8 @@ export class DataReader {
     )
     const contiguous = entries[0]?.[0] === afterId
     const after = contiguous ? entries.slice(1) : entries.slice(0, count)
-    return { contiguous, events: after.map((entry) => decodeEvent(entry[0], entryField(entry, DATA_FIELD))) }
+    const events = after.map((entry) => decodeEvent(entry[0], entryField(entry, DATA_FIELD)))
+    return { contiguous, events, weight: after.reduce((sum, entry) => sum + weightOf(entry), 0) }
   }
 
   /** Id of the newest entry ever written, `0-0` if the stream does not exist. */
@@ -302,10 +307,15 @@ export class DataReader {
     const [ids = '', ...bodies] = payload.split('\n')
     if (!PUSHED_IDS.test(ids)) return undefined
     const [before = '0-0', ...eventIds] = ids.split(' ')
-    return { before, events: eventIds.map((id, index) => decodeEvent(id, bodies[index])) }
+    const events = eventIds.map((id, index) => decodeEvent(id, bodies[index]))
+    return { before, events, weight: payload.length }
   }
 
   channel(sessionId: string): string {
     return this.#keys.data(sessionId) + this.#redis.channelTail
   }
+}
+
+function weightOf([, fields]: RawEntry): number {
+  return fields?.reduce((sum, text) => sum + text.length, 0) ?? 0
 }
