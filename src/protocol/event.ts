@@ -96,10 +96,12 @@ export function eventEncoder(
   }).slice(0, -1)
   return (body, attempt, metadata) => {
     const state = body.type === 'state' ? JSON.stringify(body.state) : '""'
-    const url = body.type === 'artifact' ? JSON.stringify(body.artifact.url ?? '') : '""'
+    const url = body.type === 'artifact' ? (JSON.stringify(body.artifact.url ?? '') ?? '""') : '""'
+    // Of a function or a symbol JSON has nothing to say.
+    const data = JSON.stringify(bodyToWire(body)) ?? 'null'
     const meta = metadata === undefined ? `{"attempt":${attempt}}` : JSON.stringify({ ...metadata, attempt })
     return (
-      `${head},"event_type":"${body.type}","timestamp":${Date.now()},"data":${JSON.stringify(bodyToWire(body))},` +
+      `${head},"event_type":"${body.type}","timestamp":${Date.now()},"data":${data},` +
       `"state_msg":${state},"artifact_url":${url},"metadata":${meta}}`
     )
   }

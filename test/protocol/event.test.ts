@@ -97,6 +97,16 @@ test('a metadata of the caller’s cannot forge the attempt', () => {
   expect(decodeEvent('1-1', encode({ type: 'chunk', content: 'x' }, 4, { attempt: 99 }))).toMatchObject({ attempt: 4 })
 })
 
+test.each([[() => 1], [Symbol('s')], [{ toJSON: () => undefined }]])(
+  'what JSON leaves out (%s) is written as nothing',
+  (left) => {
+    const wire = JSON.parse(encode({ type: 'data', data: left }, 1))
+    expect(wire.data).toBeNull()
+    const named = encode({ type: 'artifact', artifact: { name: 'a', url: left as never } }, 1)
+    expect(JSON.parse(named)).toMatchObject({ data: { name: 'a' }, artifact_url: '' })
+  },
+)
+
 test('what JSON cannot carry is refused', () => {
   const cyclic: Record<string, unknown> = {}
   cyclic.self = cyclic
