@@ -116,13 +116,13 @@ export class TaskContext implements AgentContext {
   }
 
   emitChunk(chunk: string | { content: string; role?: string }, options?: EmitOptions): Promise<void> {
-    const content = typeof chunk === 'string' ? chunk : chunk?.content
+    const content = typeof chunk === 'object' ? chunk?.content : chunk
     const role = typeof chunk === 'string' ? undefined : chunk?.role
     return this.#say({ type: 'chunk', content, role }, 'chunk', content, options)
   }
 
   emitState(state: string | { state: string; detail?: unknown }, options?: EmitOptions): Promise<void> {
-    const said = typeof state === 'string' ? state : state?.state
+    const said = typeof state === 'object' ? state?.state : state
     const detail = typeof state === 'string' ? undefined : state?.detail
     return this.#say({ type: 'state', state: said, detail }, 'state', said, options)
   }

@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest'
+import type { AgentContext } from '../../src/agent/context.ts'
 import type { SessionEvent } from '../../src/protocol/event.ts'
 import { Gate, House } from '../worker/harness.ts'
 
@@ -82,4 +83,29 @@ test('a handler that goes on after its time writes nothing more and harms nobody
   ])
   expect((await client.result({ sessionId: 's', messageId: result.messageId })).status).toBe('FAILED')
   expect(await house.dones('s', result.messageId)).toHaveLength(1)
+})
+
+test.each<[string, (context: AgentContext) => Promise<unknown>, string]>([
+  ['emitChunk', (context) => context.emitChunk(7 as never), 'chunk is invalid: must be a text (got 7)'],
+  ['emitState', (context) => context.emitState(7 as never), 'state is invalid: must be a text (got 7)'],
+  [
+    'step',
+    (context) => context.step('plan', 'x' as never),
+    'what step \'plan\' runs is invalid: must be a function (got "x")',
+  ],
+  [
+    'askUser',
+    (context) => context.askUser(null as never),
+    'the question is invalid: must be an object with named members',
+  ],
+  [
+    'dispatchGroup',
+    (context) => context.dispatchGroup({} as never),
+    'the list of calls is invalid: must be an array (got {})',
+  ],
+])('%s of something else is refused by name and value', async (_method, call, message) => {
+  const house = new House()
+  await house.work((_command, context) => call(context))
+  const { error } = await house.client().ask({ ...send, retry: { maxAttempts: 1 } })
+  expect(error).toEqual({ code: 'GW_INVALID_ARGUMENT', message: expect.stringContaining(message) })
 })

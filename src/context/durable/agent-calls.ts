@@ -56,6 +56,10 @@ export class AgentCalls {
     requests: readonly (AgentCall | ContractCall)[],
     { waitForReply = true, failFast = false }: GroupOptions,
   ): Promise<readonly (GroupReply | AgentCallAccepted)[]> {
+    if (!Array.isArray(requests)) {
+      const reason = 'must be an array'
+      throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'the list of calls', value: requests, reason })
+    }
     // All is checked and named before the first is sent, and before anything is awaited.
     const calls = requests.map(checkCall)
     const { scope } = this.#task

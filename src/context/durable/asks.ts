@@ -6,6 +6,7 @@ import { eventEncoder } from '../../protocol/event.ts'
 import { isObject } from '../../protocol/json.ts'
 import type { NoteAnswer } from '../../store/journal-notes.ts'
 import { deferred } from '../../util/deferred.ts'
+import { requireObject } from '../../util/parse-options.ts'
 import { digest } from './args.ts'
 import { dropDeadline, startDeadline } from './deadline.ts'
 import type { DurableTask } from './durable-task.ts'
@@ -28,6 +29,7 @@ interface CheckedQuestion {
 /** Asks a person; see `AgentContext.askUser`. */
 export async function askUser(task: DurableTask, question: string | Question): Promise<unknown> {
   const given = typeof question === 'string' ? { prompt: question } : question
+  requireObject('the question', given)
   const { prompt, schema, options, timeoutMs } = checkQuestion(given)
   const op = task.claim('ask', '', { prompt, schema, options })
   const { resources, ref, emitter, header } = task

@@ -31,6 +31,10 @@ export class Steps {
       const reason = '1 to 128 printable characters are allowed'
       throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'the name of a step', value: name, reason })
     }
+    if (typeof fn !== 'function') {
+      const reason = 'must be a function'
+      throw new GatewayError('GW_INVALID_ARGUMENT', { field: `what step '${name}' runs`, value: fn, reason })
+    }
     const op = this.#task.claim('step', name, null)
     const scope = new Scope(this.#task, op.key, op.key)
     const { emitter } = this.#task
