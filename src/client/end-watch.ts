@@ -9,8 +9,11 @@ import { doneEvent } from './own-events.ts'
 /** How much earlier than its record a task's first event can lie: the clocks of a failed-over pair of servers differ. */
 const CLOCK_MARGIN_MS = 60_000
 
-/** What a look at a record has found: the end that the stream has no more, or that the stream is to be read first. */
-type Found = SessionEvent | 'behind' | undefined
+/**
+ * What a look at a record has found: the end that the stream has no more, that the stream is to be read first, or that the
+ * reader has had the end already.
+ */
+type Found = SessionEvent | 'behind' | 'known' | undefined
 
 /**
  * Sees to it that who waits for a task's end gets it even if the stream does not bring it: a task whose `done` event was
@@ -21,6 +24,7 @@ export class EndWatch {
   readonly #ref: TaskRef
   readonly #records: TaskRecords
   readonly #reader: DataReader
+  readonly #after: string | undefined
   readonly #lookSoon: () => void
   #isDue = true
   /** When the task began, or at the earliest, if it had begun by the time of {@link start}: Unix ms. */
@@ -38,12 +42,15 @@ export class EndWatch {
     ref: TaskRef
     records: TaskRecords
     reader: DataReader
+    /** Id of the last event that the reader had before it came, if it has named one. */
+    after: string | undefined
     /** Asks for another look before long. */
     lookSoon: () => void
   }) {
     this.#ref = options.ref
     this.#records = options.records
     this.#reader = options.reader
+    this.#after = options.after
     this.#lookSoon = options.lookSoon
   }
 
@@ -118,6 +125,7 @@ export class EndWatch {
     this.#known = true
     this.#missing = false
     if (!('endId' in end)) return undefined
+    if (this.#after !== undefined && compareEntryIds(end.endId, this.#after) <= 0) return 'known'
     const lastId = await this.#reader.lastId(this.#ref.sessionId)
     // A push may have brought it meanwhile.
     if (this.#doneSeen) return undefined

@@ -219,7 +219,9 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
   #watchEnd(messageId: string): EndWatch {
     const { records, reader, feeds } = this.#resources
     const lookSoon = () => feeds.checkSoon(this.#sessionId)
-    return new EndWatch({ ref: { sessionId: this.#sessionId, messageId }, records, reader, lookSoon })
+    const { after } = this.#options
+    const ref = { sessionId: this.#sessionId, messageId }
+    return new EndWatch({ ref, records, reader, after: after === '$' ? undefined : after, lookSoon })
   }
 
   /** Looks at the stream or a record; of a server that is away, again after a while. */
@@ -290,6 +292,7 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
   async #lookAtRecord(): Promise<void> {
     const found = await this.#endWatch?.look(() => this.#cursor)
     if (found === 'behind') this.#live = false
+    else if (found === 'known') this.#end()
     else if (found !== undefined) this.#append([found])
   }
 

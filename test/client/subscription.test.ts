@@ -132,6 +132,23 @@ describe('where it ends', () => {
     expect((await events).map(inShort)).toEqual(['0', '1', 'done'])
   })
 
+  test('at once for a reader who has had its done: it is not told again', async () => {
+    const house = new House()
+    const { client } = await talkative(house)
+    await client.ask({ targetAgentType: 'agent', sessionId: 's', content: '2', messageId: 'mine' })
+    const mine = await collect(client.subscribe('s', { messageId: 'mine' }))
+    await client.ask({ targetAgentType: 'agent', sessionId: 's', content: '1', messageId: 'other' })
+    const [last] = (await collect(client.subscribe('s', { after: '0', follow: false }))).slice(-1)
+    const rest = (after?: string) => collect(client.subscribe('s', { messageId: 'mine', after, idleTimeoutMs: 2_000 }))
+    expect(await rest(mine[1]?.id)).toEqual(mine.slice(2))
+    const before = performance.now()
+    expect(await rest(mine[2]?.id)).toEqual([])
+    expect(await rest(last?.id)).toEqual([])
+    expect(performance.now() - before).toBeLessThan(1_500)
+    // Who has named no event has had none.
+    expect((await rest('$')).map(({ id }) => id)).toEqual([mine[2]?.id])
+  })
+
   test('with its tree: the events of those it called too', async () => {
     const house = new House()
     const { client, gate } = await talkative(house)
