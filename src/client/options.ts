@@ -2,7 +2,7 @@ import { z } from 'zod'
 import type { HistoryStore } from '../agent/history.ts'
 import { DEFAULT_QUEUE_TIMEOUT_MS } from '../dispatch/queue-limit.ts'
 import { checkHistory } from '../history/check.ts'
-import { createLogger, type Logger } from '../logger.ts'
+import { checkLogger, createLogger, type Logger } from '../logger.ts'
 import { resolveRedis } from '../redis/environment.ts'
 import type { RedisOption, ResolvedRedis } from '../redis/options.ts'
 import { DEFAULT_RETENTION } from '../store/data-streams.ts'
@@ -75,7 +75,7 @@ export function resolveClientOptions(options: GatewayClientOptions): ResolvedCli
   return Object.freeze({
     ...parseOptions(schema, rest),
     redis: resolveRedis(redis),
-    logger: logger ?? createLogger('warn'),
+    logger: checkLogger(logger ?? createLogger('warn')),
     history: history === undefined ? undefined : checkHistory(history),
   })
 }

@@ -28,11 +28,16 @@ export function readCapabilities(worker: GatewayWorker): {
 } {
   const contracts = new Map<string, AgentContract>()
   const names = new Set<string>()
-  for (const capability of worker.getCapabilities()) {
+  const given: unknown = worker.getCapabilities?.()
+  if (!Array.isArray(given)) {
+    const reason = 'must be an array of names and contracts'
+    throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'getCapabilities()', value: given, reason })
+  }
+  for (const capability of given as readonly (string | AgentContract)[]) {
     if (typeof capability === 'string') {
       names.add(checkCapability('capability', capability))
     } else {
-      names.add(checkCapability('capability', capability?.agentType))
+      names.add(checkCapability('capability', capability?.agentType ?? capability))
       contracts.set(capability.agentType, capability)
     }
   }

@@ -10,7 +10,7 @@ import { GatewayWorker } from '../agent/worker.ts'
 import { GatewayError } from '../errors.ts'
 import { checkHistory } from '../history/check.ts'
 import { MemoryHistory } from '../history/memory.ts'
-import { createLogger, type Logger } from '../logger.ts'
+import { checkLogger, createLogger, type Logger } from '../logger.ts'
 import { idFault, versionFault } from '../protocol/ids.ts'
 import { backoffRule, maxAttempts } from '../protocol/task-options.ts'
 import { resolveRedis } from '../redis/environment.ts'
@@ -208,7 +208,7 @@ export function resolveWorkerOptions(options: RunWorkerOptions): ResolvedWorkerO
     ...parseOptions(schema, rest),
     worker: resolveWorker(worker, workerClass),
     redis: resolveRedis(redis),
-    logger: logger ?? createLogger(),
+    logger: checkLogger(logger ?? createLogger()),
     history: resolveHistory(history),
   })
 }

@@ -62,6 +62,13 @@ test('a bad signal or starting point is refused before anything is begun', async
   expect(await house.waiting()).toBe(0)
 })
 
+test('a logger of another shape is refused by what it lacks', () => {
+  const logger = console as never
+  expect(() => new GatewayClient({ logger })).toThrow(
+    expect.objectContaining(fault('logger is invalid: has no method child')),
+  )
+})
+
 test('a status that does not exist is no empty list', async () => {
   const client = new House().client()
   await expect(client.listTasks({ status: 'FINISHED' as never })).rejects.toMatchObject(fault('status'))

@@ -55,6 +55,8 @@ describe('what is wrong is refused with its name and value', () => {
     [{ workspaceDir: '' }, /^workspaceDir is invalid/],
     [{ handleSignals: 'yes' }, /^handleSignals is invalid/],
     [{ maxConcurency: 5 }, /^maxConcurency is invalid/],
+    [{ logger: {} }, /^logger is invalid: has no method debug/],
+    [{ logger: console }, /^logger is invalid: has no method child/],
     [{ redis: 'http://localhost' }, /^redis is invalid/],
     [{ leaseMs: Number.NaN }, /^leaseMs is invalid/],
     [{ taskTimeoutMs: Number.POSITIVE_INFINITY }, /^taskTimeoutMs is invalid/],
@@ -65,7 +67,10 @@ describe('what is wrong is refused with its name and value', () => {
 
   test.each([
     [[], /^getCapabilities\(\) is invalid/],
+    ['echo', /^getCapabilities\(\) is invalid: must be an array of names and contracts \(got "echo"\)$/],
+    [undefined, /^getCapabilities\(\) is invalid: must be an array/],
     [['a b'], /^capability is invalid.*"a b"/],
+    [[7], /^capability is invalid.*7/],
     [['worker'], /^capability is invalid: this name is reserved \(got "worker"\)$/],
     [[{}], /^capability is invalid/],
     [[null], /^capability is invalid/],
