@@ -10,6 +10,7 @@ import { GatewayError } from '../errors.ts'
 import { createLogger } from '../logger.ts'
 import type { SessionEvent } from '../protocol/event.ts'
 import { makeDetachable } from '../util/detachable.ts'
+import { requireObject } from '../util/parse-options.ts'
 import { isWorkerClass, type RunWorkerOptions } from '../worker/options.ts'
 import { runWorker } from '../worker/run-worker.ts'
 import type { RunningWorker } from '../worker/worker-runtime.ts'
@@ -67,10 +68,15 @@ const BACKOFF = { type: 'fixed', delayMs: 10 } as const
  *
  * Where nothing else is said, workers log nothing, retry after 10 ms, and are given one second to stop.
  *
- * @throws What `startLocalRedis` and `runWorker` throw; nothing stays open then.
+ * @throws GatewayError `GW_INVALID_ARGUMENT`, and what `startLocalRedis` and `runWorker` throw; nothing stays open then.
  */
 export async function createTestHarness(options: TestHarnessOptions): Promise<TestHarness> {
+  requireObject('the options of createTestHarness', options)
   const { workers, redis: url, askTimeoutMs = ASK_TIMEOUT_MS, ...settings } = options
+  if (!Array.isArray(workers)) {
+    const reason = 'must be an array of agents'
+    throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'workers', value: workers, reason })
+  }
   const redis = await openHarnessRedis(url)
   const harness = new TestHarness(redis, settings, askTimeoutMs)
   // All of them come to an end of their start before any is stopped.

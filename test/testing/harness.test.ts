@@ -85,6 +85,13 @@ test('without workers it has no first one, and says so', async () => {
   expect(() => harness.worker).toThrow('workers is invalid: there is no worker')
 })
 
+test('an agent without its list is refused before a Redis is started', async () => {
+  for (const wrong of [{}, { workers: Writer }]) {
+    await expect(createTestHarness(wrong as never)).rejects.toThrow('workers is invalid: must be an array of agents')
+  }
+  await expect(createTestHarness(undefined as never)).rejects.toThrow('the options of createTestHarness is invalid')
+})
+
 describe('ask', () => {
   test('without more than a text has a session of its own; with more, what it says', async () => {
     const harness = await harnessOf({ workers: [Writer] })
