@@ -10,7 +10,8 @@ const CATALOGUE = {
   GW_CONTRACT_VIOLATION: (d) =>
     `${d.direction ?? 'content'} does not fit the contract of '${d.agentType}': ${d.reason}`,
   GW_PAYLOAD_TOO_LARGE: (d) => `${d.field} has ${d.bytes} bytes, the limit is ${d.limit}`,
-  GW_NO_ONLINE_WORKER: (d) => `no live worker offers '${d.agentType}'`,
+  GW_NO_ONLINE_WORKER: (d) =>
+    `no live worker ${d.workerId === undefined ? '' : `'${d.workerId}' `}offers '${d.agentType}'`,
   GW_QUEUE_FULL: (d) => `the ${d.priority} queue of '${d.agentType}' is full, its limit is ${d.limit}`,
   GW_NOT_REPLICATED: (d) => `${d.messageId} was sent, but ${d.confirmed} of ${d.wanted} replicas have confirmed it`,
   GW_REDIS_UNREACHABLE: (d) => `Redis at ${d.target} cannot be reached: ${d.reason}`,

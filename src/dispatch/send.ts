@@ -125,7 +125,8 @@ export class Dispatcher {
     if (data instanceof GatewayError) return refused('REJECTED', data, about)
     try {
       if (options.requireOnlineWorker && !(await this.#isOnline(targetAgentType, options.targetWorkerId))) {
-        return refused('NO_WORKER', new GatewayError('GW_NO_ONLINE_WORKER', { agentType: targetAgentType }), about)
+        const details = { agentType: targetAgentType, workerId: options.targetWorkerId }
+        return refused('NO_WORKER', new GatewayError('GW_NO_ONLINE_WORKER', details), about)
       }
       if (!(await this.#depart(command, data, options))) {
         const { targetWorkerId, maxQueueLength } = options

@@ -142,7 +142,10 @@ describe('a send for one worker', () => {
     await named(house, 'a')
     const client = house.client()
     const request = { ...forB, requireOnlineWorker: true }
-    expect(await client.sendMessage(request)).toMatchObject({ success: false, status: 'NO_WORKER' })
+    expect(await client.sendMessage(request)).toMatchObject({
+      ...{ success: false, status: 'NO_WORKER' },
+      error: { message: "no live worker 'b' offers 'agent'" },
+    })
     expect(await house.redis.keys(`${house.prefix}:own:*`)).toEqual([])
     await named(house, 'b')
     expect(await client.ask(request)).toMatchObject({ data: 'b' })
