@@ -2,6 +2,7 @@
 import type { Command } from 'commander'
 import { environment } from './env.ts'
 import { UsageError } from './failure.ts'
+import { outliveReaders } from './interruption.ts'
 import { launch } from './launch.ts'
 import { addHelp, program, runToEnd } from './program.ts'
 import { redisOption } from './redis-settings.ts'
@@ -46,4 +47,5 @@ async function main(args: readonly string[]): Promise<number> {
   return superviseWorker({ ...options, needsRedis: options.dev && redisOption(settings) === undefined, args })
 }
 
+outliveReaders()
 await runToEnd(NAME, () => main(process.argv.slice(2)))

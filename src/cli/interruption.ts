@@ -10,3 +10,14 @@ export function endOnInterruption(): void {
     })
   }
 }
+
+/**
+ * For a program that works on when nobody reads its output any more, as its log does: a reader that goes takes no task with it.
+ */
+export function outliveReaders(): void {
+  for (const stream of [process.stdout, process.stderr]) {
+    stream.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EPIPE') throw error
+    })
+  }
+}

@@ -66,6 +66,17 @@ setInterval(() => {}, 1000)
     expect(worker.log().at(-1)).toMatchObject({ level: 50, err: { message: 'lost' }, origin: 'uncaughtException' })
   })
 
+  test('outlives who reads its output, also when its code prints', async () => {
+    const source = agentSource().replace("return 'heard'", "console.log('hearing'); return 'heard'")
+    const cwd = await project({ 'agent.ts': source })
+    const env = meetingPlace()
+    const worker = startByclawWorker(['--worker-class', './agent.ts'], { cwd, env })
+    await worker.says('worker is consuming')
+    worker.child.stdout?.destroy()
+    for (const text of ['one', 'two']) expect(await byclaw(['send', 'echo', text], { env })).toMatchObject({ code: 0 })
+    expect(await worker.end('SIGTERM')).toMatchObject({ code: 0, stderr: '' })
+  })
+
   test('ends with 1 when another process took its id, since nobody asked it to', async () => {
     const env = meetingPlace()
     const worker = await startTalker(env, ['--worker-id', 'w-1', '--lease-ms', '600'])
