@@ -23,6 +23,7 @@ import type { Artifact } from '../protocol/event.ts'
 import type { MessageHeader } from '../protocol/header.ts'
 import type { Replay } from '../store/begin-answer.ts'
 import type { Presence } from '../store/presence.ts'
+import { leavable } from '../util/leavable.ts'
 import { AgentCalls } from './durable/agent-calls.ts'
 import { askUser } from './durable/asks.ts'
 import type { DurableResources, DurableTask } from './durable/durable-task.ts'
@@ -171,7 +172,7 @@ export class TaskContext implements AgentContext {
     return (
       isDurable
         ? this.#durably((task) => callRecorded(task, { name, args }, () => this.#callTool(name, args)))
-        : this.#callTool(name, args)
+        : leavable(this.#callTool(name, args))
     ) as Promise<Output>
   }
 
@@ -193,7 +194,11 @@ export class TaskContext implements AgentContext {
   callAgent(call: AgentCall & { readonly waitForReply: false }): Promise<AgentCallAccepted>
   callAgent<Contract extends AgentContract>(call: ContractCall<Contract>): Promise<AgentReply<ContractResult<Contract>>>
   callAgent<Data = unknown>(call: AgentCall): Promise<AgentReply<Data>>
-  async callAgent(call: AgentCall | ContractCall): Promise<AgentReply | AgentCallAccepted> {
+  callAgent(call: AgentCall | ContractCall): Promise<AgentReply | AgentCallAccepted> {
+    return leavable(this.#callAgent(call))
+  }
+
+  async #callAgent(call: AgentCall | ContractCall): Promise<AgentReply | AgentCallAccepted> {
     this.#flush()
     return new AgentCalls(this.#needDurable()).call(call)
   }
@@ -206,9 +211,13 @@ export class TaskContext implements AgentContext {
     tasks: readonly (AgentCall | ContractCall)[],
     options?: GroupOptions,
   ): Promise<readonly GroupReply<Data>[]>
-  async dispatchGroup(
+  dispatchGroup(tasks: readonly (AgentCall | ContractCall)[], options: GroupOptions = {}): Promise<readonly unknown[]> {
+    return leavable(this.#dispatchGroup(tasks, options))
+  }
+
+  async #dispatchGroup(
     tasks: readonly (AgentCall | ContractCall)[],
-    options: GroupOptions = {},
+    options: GroupOptions,
   ): Promise<readonly unknown[]> {
     this.#flush()
     return new AgentCalls(this.#needDurable()).group(tasks, options)
@@ -328,7 +337,11 @@ export class TaskContext implements AgentContext {
     if (changes.length > 0) this.logger.info({ changes }, 'the task goes on with other plugins than before')
   }
 
-  async #durably<Result>(run: (task: DurableTask) => Promise<Result>): Promise<Result> {
+  #durably<Result>(run: (task: DurableTask) => Promise<Result>): Promise<Result> {
+    return leavable(this.#run(run))
+  }
+
+  async #run<Result>(run: (task: DurableTask) => Promise<Result>): Promise<Result> {
     return run(this.#needDurable())
   }
 

@@ -4,6 +4,7 @@ import type { AgentContext } from '../../../src/agent/context.ts'
 import { AgentCallError, TerminalError } from '../../../src/errors.ts'
 import type { AskAgentCommand } from '../../../src/protocol/command.ts'
 import { waitFor } from '../../../src/testing/wait-for.ts'
+import { unhandledRejections } from '../../support/rejections.ts'
 import { Gate, House } from '../harness.ts'
 
 const send = { targetAgentType: 'parent', sessionId: 's', messageId: 'm', content: 'hi' }
@@ -207,6 +208,59 @@ describe('callAgent', () => {
     await house.work((_, context) => context.callAgent(call as never), { retry: { maxAttempts: 1 } })
     const { error } = await house.client().ask({ ...send, targetAgentType: 'agent' })
     expect(error).toMatchObject({ code: 'GW_INVALID_ARGUMENT', message: expect.stringContaining(field) })
+  })
+})
+
+describe('what is begun together and awaited in turn does not end the process', () => {
+  test('when a cancel breaks all of it off', async () => {
+    const house = new House()
+    const rejections = unhandledRejections()
+    await house.work(
+      by({
+        parent: async (_, context) => {
+          const answers = [
+            context.callAgent({ targetAgentType: 'child', content: 'a' }),
+            context.dispatchGroup([{ targetAgentType: 'child', content: 'b' }]),
+            context.askUser('which?'),
+            context.sleep(60_000),
+          ]
+          for (const answer of answers) await answer
+        },
+      }),
+      { capabilities: ['parent'] },
+    )
+    const client = house.client()
+    await client.sendMessage(send)
+    await waitFor(async () => (await house.waiting('child')) === 2 && (await client.pendingAsks('s')).length === 1)
+    await client.cancelTask({ sessionId: 's', messageId: 'm' })
+    expect((await client.result({ sessionId: 's', messageId: 'm', timeoutMs: 5_000 })).status).toBe('CANCELLED')
+    await pause(20)
+    expect(rejections).toEqual([])
+  })
+
+  test('when one of it fails before its turn; it is heard of then', async () => {
+    const house = new House()
+    const rejections = unhandledRejections()
+    await house.work(
+      by({
+        parent: async (_, context) => {
+          const fail = () => {
+            throw new Error('broken')
+          }
+          const late = [
+            context.callAgent({ targetAgentType: 'child', content: 'a' }),
+            context.step('step', fail),
+            context.callTool('none', {}),
+          ]
+          await context.sleep(200)
+          return (await Promise.allSettled(late)).map(({ status }) => status)
+        },
+        child: () => Promise.reject(new Error('broken')),
+      }),
+      { capabilities: ['parent', 'child'] },
+    )
+    expect((await house.client().ask(send)).data).toEqual(['rejected', 'rejected', 'rejected'])
+    expect(rejections).toEqual([])
   })
 })
 
