@@ -4,6 +4,7 @@ import type { AgentCallFacts, EmittedEvent, HandlerEvent, HookEvents, HookName, 
 import type { EmitInput, TaskInput, ToolCallInput } from '../agent/interceptor.ts'
 import type { ToolContext } from '../agent/tool.ts'
 import type { CommandContent } from '../protocol/command.ts'
+import { leavable } from '../util/leavable.ts'
 import { EmitLine, type Emitting } from './emit-line.ts'
 import { type AboutTask, factsOf } from './facts.ts'
 import { findPrompt } from './find-prompt.ts'
@@ -111,7 +112,7 @@ export class TaskPlugins {
    */
   emit(event: HandlerEvent, metadata: Record<string, unknown> | undefined, emitting: Emitting): Promise<void> {
     const { emit: around } = this.snapshot.interceptors
-    if (around === undefined) return this.#write(event, metadata, emitting)
+    if (around === undefined) return leavable(this.#write(event, metadata, emitting))
     this.#emits ??= new EmitLine()
     const input: EmitInput = { task: this.task, event, metadata }
     return this.#emits.pass((last) => around(input, last), this.#told(emitting))

@@ -1,3 +1,4 @@
+import { setTimeout as pause } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
 import { z } from 'zod'
 import type { HookEvents, HookName } from '../../src/agent/hooks.ts'
@@ -5,6 +6,7 @@ import { tool } from '../../src/agent/tool.ts'
 import { RetryableError } from '../../src/errors.ts'
 import { waitFor } from '../../src/testing/wait-for.ts'
 import { deferred } from '../../src/util/deferred.ts'
+import { unhandledRejections } from '../support/rejections.ts'
 import { Gate, House } from '../worker/harness.ts'
 import { make } from './support.ts'
 
@@ -25,6 +27,23 @@ function spy(pluginId = 'spy', priority = 0) {
 }
 
 const echo = tool({ description: 'echo', input: z.object({ text: z.string() }), execute: ({ text }) => text })
+
+test('what is emitted beside plugins need not be awaited either', async () => {
+  const house = new House()
+  const rejections = unhandledRejections()
+  const gate = new Gate()
+  await house.work(
+    (_command, context) => {
+      void context.emitData(1n)
+      void gate.pass().then(() => void context.emitChunk('late'))
+    },
+    { plugins: [spy().plugin] },
+  )
+  expect((await house.client().ask(send)).status).toBe('COMPLETED')
+  gate.open()
+  await pause(50)
+  expect(rejections).toEqual([])
+})
 
 describe('hooks are told', () => {
   test('of a task that completes, of its tools and events', async () => {
