@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { setImmediate as turn } from 'node:timers/promises'
+import { setTimeout as pause, setImmediate as turn } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
 import type { AgentContext } from '../../src/agent/context.ts'
 import { RetryableError } from '../../src/errors.ts'
@@ -281,6 +281,46 @@ describe('a worker that misses the wake-up', () => {
     gate.open()
     expect(await client.result(ref)).toMatchObject({ status: 'CANCELLED' })
     expect(await client.result({ sessionId: 's', messageId: 'other' })).toMatchObject({ status: 'COMPLETED' })
+  })
+})
+
+describe('a waiting task that is cancelled', () => {
+  test.each([
+    ['for its answer', false],
+    ['for a slot to go on with the answer that it has', true],
+  ])('while it waits %s, and others have all slots, hears of it at once', async (_what, isAnswered) => {
+    const house = new House()
+    const gate = new Gate()
+    let heard: unknown
+    const worker = await house.work(
+      async (command, context) => {
+        if (command.content === 'long') return gate.pass()
+        await context.askUser('which?').catch((error: unknown) => {
+          heard = error
+        })
+        context.throwIfCancelled()
+      },
+      { maxConcurrency: 1 },
+    )
+    const client = house.client()
+    await client.sendMessage(send)
+    const [ask] = await waitFor(async () => {
+      const asks = await client.pendingAsks('s')
+      return asks.length > 0 && asks
+    })
+    await client.sendMessage({ ...send, messageId: 'long', content: 'long' })
+    await gate.reached(1)
+    if (isAnswered) {
+      expect(await client.reply({ ...ref, askId: ask?.askId ?? '', content: 'this' })).toMatchObject({ success: true })
+      await pause(50)
+    }
+    await client.cancelTask({ ...ref, reason: 'enough' })
+    expect(await client.result({ ...ref, timeoutMs: 2_000 })).toMatchObject(cancelled('enough'))
+    expect(heard).toEqual(isAnswered ? undefined : expect.objectContaining({ code: 'GW_CANCELLED' }))
+    expect(worker.running).toBe(1)
+    gate.open()
+    await house.settled()
+    expect(worker.running).toBe(0)
   })
 })
 

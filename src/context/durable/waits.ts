@@ -26,6 +26,8 @@ export class Waits {
   readonly #arrivals = new Map<string, Arrival>()
   readonly #handOver: HandOver
   #waiting = 0
+  /** Those with a result that wait for the seat. */
+  #returning = 0
 
   constructor(seat: Seat, handOver: HandOver) {
     this.#seat = seat
@@ -87,12 +89,23 @@ export class Waits {
     this.#waits.set(op, { kind, since: performance.now(), came })
     this.#waiting += 1
     if (this.#waiting === 1) this.#seat.leave()
+    let result: RecordedResult
     try {
-      return await came.promise
-    } finally {
+      result = await came.promise
+    } catch (reason) {
+      // Who is cancelled goes to his end, whatever room there is.
       this.#waiting -= 1
-      if (this.#waiting === 0) await this.#seat.reenter()
+      throw reason
     }
+    this.#waiting -= 1
+    if (this.#waiting === 0) await this.#reenter()
+    return result
+  }
+
+  async #reenter(): Promise<void> {
+    this.#returning += 1
+    await this.#seat.reenter()
+    this.#returning -= 1
   }
 
   /** A result has come; false if it is not wanted. */
@@ -106,7 +119,7 @@ export class Waits {
     return true
   }
 
-  /** Nobody waits any more: all waits are rejected. */
+  /** Nobody waits any more: all waits are rejected, and what goes on does so without a seat. */
   reject(reason: unknown): void {
     const waits = [...this.#waits.values()]
     this.#waits.clear()
@@ -114,6 +127,8 @@ export class Waits {
       came.promise.catch(() => undefined) // the handler may have left it behind
       came.reject(reason)
     }
+    // Nor does anybody wait for a seat.
+    if (this.#returning > 0) this.#seat.leave()
   }
 
   /** Nobody waits any more, and nobody is told. */
