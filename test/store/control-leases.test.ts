@@ -1,5 +1,5 @@
 import { expect, test, vi } from 'vitest'
-import { ControlLeases } from '../../src/store/control-leases.ts'
+import { ControlLeases, LET_GO_MS } from '../../src/store/control-leases.ts'
 import { lanesOf } from '../../src/store/control-streams.ts'
 import { openStore } from '../redis/harness.ts'
 
@@ -29,4 +29,18 @@ test('a takeover is bounded in time from the second on, and an answer that is re
     expect(await take(5_000, 10_000)).toBe(1)
     expect(await take(5_000)).toBe(1)
   }
+})
+
+test('all that a consumer has is let go, however much that is', async () => {
+  const { redis, keys, bare } = openStore()
+  const key = keys.control('agent')
+  await bare.xgroup('CREATE', key, 'g', '0', 'MKSTREAM')
+  const count = 9_000
+  const sending = bare.pipeline()
+  for (let i = 0; i < count; i += 1) sending.xadd(key, '*', 'data', '{}')
+  await sending.exec()
+  await bare.xreadgroup('GROUP', 'g', 'w', 'COUNT', count, 'STREAMS', key, '>')
+  expect(await new ControlLeases(redis, 'g', 'w').surrender(key)).toBe(count)
+  const silent = await bare.xpending(key, 'g', 'IDLE', LET_GO_MS, '-', '+', count)
+  expect(silent).toHaveLength(count)
 })

@@ -16,8 +16,12 @@ for _, entry in ipairs(redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', ARGV[3
     released = released + let_go(KEYS[1], ARGV[1], ARGV[2], entry[1], math.max(entry[4] - 1, 1))
   end
 end
-if #all == 0 then return released end
-all[#all + 1] = 'IDLE'
-all[#all + 1] = LET_GO_IDLE
-all[#all + 1] = 'JUSTID'
-return #redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, unpack(all))
+-- Lua's stack ends at some 8,000 values.
+for from = 1, #all, 1000 do
+  local part = { unpack(all, from, math.min(from + 999, #all)) }
+  part[#part + 1] = 'IDLE'
+  part[#part + 1] = LET_GO_IDLE
+  part[#part + 1] = 'JUSTID'
+  released = released + #redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, unpack(part))
+end
+return released
