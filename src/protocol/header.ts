@@ -144,7 +144,7 @@ function fromWire(wire: WireHeader): MessageHeader | HeaderFault {
   const given = wire.metadata[TASK_OPTIONS_KEY]
   const options = given === undefined ? undefined : taskOptionsFromWire(given)
   if (options !== undefined && 'fault' in options) return { fault: `header.${options.fault}` }
-  return new MessageHeader({
+  const header = new MessageHeader({
     messageId: wire.message_id,
     sessionId: wire.session_id,
     traceId: wire.trace_id,
@@ -159,6 +159,8 @@ function fromWire(wire: WireHeader): MessageHeader | HeaderFault {
     traceParentSpanId: wire.trace_parent_span_id,
     langfuseParentObservationId: wire.langfuse_parent_observation_id,
   })
+  // What is written of a task goes by the ids in it, and a handler has it in its hands.
+  return Object.freeze(header)
 }
 
 function without(metadata: Record<string, unknown>, name: string): Record<string, unknown> {

@@ -379,6 +379,21 @@ describe('what is said', () => {
   })
 })
 
+test('a handler that changes the header of its command fails, and what is written of its task goes on under its ids', async () => {
+  const house = new House()
+  await house.work(async (command, context) => {
+    await context.emitChunk('before')
+    Object.assign(command.header, { sessionId: 'other', messageId: 'other' })
+  })
+  const { messageId, status, error } = await house.client().ask(send)
+  expect({ status, error }).toMatchObject({
+    status: 'FAILED',
+    error: { message: expect.stringContaining('read only') },
+  })
+  expect(await house.dones('s', messageId)).toHaveLength(1)
+  await house.settled()
+})
+
 test('the context says who and what', async () => {
   const house = new House()
   let seen: Record<string, unknown> = {}
