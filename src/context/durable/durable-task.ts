@@ -105,6 +105,9 @@ export class DurableTask implements WaitingTask {
   #newest: number
   /** Settles when the results of this task's own that were given until now are recorded. */
   #recording: Promise<void> | undefined
+  /** The {@link look} under way, and the one after it, if somebody asked for that. */
+  #looking: Promise<boolean> | undefined
+  #lookingNext: Promise<boolean> | undefined
   #working = 0
   #isOver = false
   /** The plugins that were noted last, and where the next note goes. */
@@ -306,8 +309,24 @@ export class DurableTask implements WaitingTask {
     return [...this.#waits.all, ...this.journal.unasked]
   }
 
-  /** Reads what has come of all that is wanted, and hands it over in the order in which it came; false if it cannot. */
-  async look(): Promise<boolean> {
+  /**
+   * Reads what has come of all that is wanted, and hands it over in the order in which it came; false if it cannot. One at a
+   * time: all who ask while one is under way, which may have read before what they ask for came, have the next together.
+   */
+  look(): Promise<boolean> {
+    const looking = this.#looking
+    if (looking === undefined) {
+      this.#looking = this.#lookOnce()
+      return this.#looking
+    }
+    this.#lookingNext ??= looking.then(() => {
+      this.#lookingNext = undefined
+      return this.look()
+    })
+    return this.#lookingNext
+  }
+
+  async #lookOnce(): Promise<boolean> {
     try {
       const texts = await this.resources.journals.results(this.ref, this.#open)
       // Own results that were recorded before have the answer by now, and go first where they came first.
@@ -321,6 +340,8 @@ export class DurableTask implements WaitingTask {
     } catch (error) {
       this.logger.warn({ reason: errorMessage(error) }, 'what a task waits for could not be read, looking again later')
       return false
+    } finally {
+      this.#looking = undefined
     }
   }
 

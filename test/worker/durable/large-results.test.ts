@@ -58,6 +58,27 @@ describe('a large result', () => {
     expect(await house.redis.exists(house.keys.blobs('s', 'm'), house.keys.journal('s', 'm'))).toBe(0)
   })
 
+  test('is read once by who waits for many at a time', async () => {
+    const house = await House.private()
+    const count = 60
+    const text = 'x'.repeat(40_000)
+    await house.work(
+      async (_command, context) => {
+        if (context.agentType === 'child') return text
+        const call = (_: unknown, i: number) => ({ targetAgentType: 'child', content: `${i}` })
+        const replies = await context.dispatchGroup(Array.from({ length: count }, call))
+        return replies.filter((reply) => reply.status === 'COMPLETED' && reply.content === text).length
+      },
+      { capabilities, maxConcurrency: count },
+    )
+    const lookups = async () =>
+      Number(/cmdstat_hget:calls=(\d+)/.exec(await house.redis.info('commandstats'))?.[1] ?? 0)
+    const before = await lookups()
+    expect((await house.client().ask(send)).data).toBe(count)
+    // One where it is written, to know the place beside the journal, and one where it is read.
+    expect((await lookups()) - before).toBeLessThan(3 * count)
+  })
+
   test('does not lose a race on a replay that it has won', async () => {
     const house = new House()
     const [small, last] = [deferred(), deferred()]
