@@ -1,11 +1,14 @@
 import { hash } from 'node:crypto'
+import { errorMessage, GatewayError } from '../../errors.ts'
 import { isObject } from '../../protocol/json.ts'
 
 const MOST_SHOWN = 300
 
 /** JSON whose text does not depend on the order of an object's keys. */
 function stableJson(value: unknown): string {
-  if (isStable(value)) return JSON.stringify(value) ?? 'null'
+  // First, since what is no JSON, a cycle for instance, may not be walked through.
+  const text = JSON.stringify(value) ?? 'null'
+  if (isStable(value)) return text
   return (
     JSON.stringify(value, (_, part: unknown) => {
       if (typeof part !== 'object' || part === null || Array.isArray(part)) return part
@@ -34,8 +37,15 @@ export interface Fingerprint {
   readonly shown: string
 }
 
+/** @throws GatewayError `GW_INVALID_ARGUMENT` for what JSON cannot carry: the next run could not be compared with it. */
 export function fingerprint(args: unknown): Fingerprint {
-  const text = stableJson(args)
+  let text: string
+  try {
+    text = stableJson(args)
+  } catch (cause) {
+    const reason = errorMessage(cause)
+    throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'the arguments of a durable call', reason }, { cause })
+  }
   const shown = text.length > MOST_SHOWN ? `${text.slice(0, MOST_SHOWN)}…` : text
   return { hash: hash('sha256', text, 'base64url').slice(0, 16), shown }
 }

@@ -7,6 +7,11 @@ import { waitFor } from '../../../src/testing/wait-for.ts'
 import { unhandledRejections } from '../../support/rejections.ts'
 import { Gate, House } from '../harness.ts'
 
+const cyclic = () => {
+  const data: Record<string, unknown> = {}
+  data.self = data
+  return data
+}
 const send = { targetAgentType: 'parent', sessionId: 's', messageId: 'm', content: 'hi' }
 type Handlers = Record<string, (command: AskAgentCommand, context: AgentContext) => unknown>
 const by = (handlers: Handlers) => (command: AskAgentCommand, context: AgentContext) =>
@@ -202,6 +207,8 @@ describe('callAgent', () => {
     ['targetAgentType', { targetAgentType: 'no good', content: 'x' }],
     ['content', { targetAgentType: 'child', content: ' ' }],
     ['timeoutMs', { targetAgentType: 'child', content: 'x', timeoutMs: -1 }],
+    ['the arguments of a durable call', { targetAgentType: 'child', content: { big: 1n } }],
+    ['the arguments of a durable call', { targetAgentType: 'child', content: 'x', metadata: cyclic() }],
     ['surprise', { targetAgentType: 'child', content: 'x', surprise: 1 }],
   ])('refuses a bad %s by name', async (field, call) => {
     const house = new House()
