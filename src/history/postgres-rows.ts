@@ -31,8 +31,8 @@ export interface StoredRow {
 
 const NONE: NewRow['metadata'] = Object.freeze({})
 const REPLACEMENT = '\ufffd'
-/** In JSON text: the zero byte, and halves of surrogate pairs; a backslash that is itself escaped stands before none. */
-const UNSTORABLE = /(?<=(?:^|[^\\])(?:\\\\)*)\\u(?:0000|d[89a-f][0-9a-f]{2})/g
+/** Any escape in JSON text, so that an escaped backslash begins none; apart, the zero byte and halves of surrogate pairs. */
+const ESCAPE = /\\(?:(u0000|ud[89a-f][0-9a-f]{2})|.)/g
 
 export function toRow(sessionId: string, message: NewHistoryMessage): NewRow {
   const { role, content, messageId = '', fencingToken = 0, createdAt, metadata = NONE } = message
@@ -52,7 +52,8 @@ export function toRow(sessionId: string, message: NewHistoryMessage): NewRow {
 /** Rows as one JSON text, without what Postgres cannot hold. */
 export function toJson(rows: readonly NewRow[]): string {
   const text = JSON.stringify(rows)
-  return text.includes('\\u') ? text.replace(UNSTORABLE, REPLACEMENT) : text
+  if (!text.includes('\\u')) return text
+  return text.replace(ESCAPE, (whole, unstorable?: string) => (unstorable === undefined ? whole : REPLACEMENT))
 }
 
 export function toMessage(sessionId: string, row: StoredRow): HistoryMessage {

@@ -225,6 +225,15 @@ describe('trouble', () => {
     })
   })
 
+  test('nor does one of many backslashes, which takes no longer than its length', async () => {
+    const history = open()
+    const content = `${'\\'.repeat(100_000)}u0000 \0`
+    const began = performance.now()
+    await history.append('s', [{ role: 'user', content }])
+    expect(performance.now() - began).toBeLessThan(5_000)
+    expect(await history.list('s')).toMatchObject([{ content: content.replace('\0', '\ufffd') }])
+  })
+
   test('a database that is not there is said in plain words', async () => {
     const history = open({ connectionString: 'postgres://postgres@127.0.0.1:1/postgres' })
     await expect(history.list('s')).rejects.toMatchObject({
