@@ -9,12 +9,14 @@ import { Compiler } from './compiler.ts'
 import { FolderWatch } from './folder-watch.ts'
 import { HostModules } from './host-modules.ts'
 import { type LookOutcome, PlacedPlugin } from './placed-plugin.ts'
-import { isPassedOver, namesIn } from './plugin-source.ts'
+import { isPassedOver, namesIn, notLoaded } from './plugin-source.ts'
 
 /** An editor writes in several steps, and a checkout many files: so long nothing may change before it is read. */
 const QUIET_MS = 100
 /** What is replaced is gone for a moment. */
 const GONE_MS = 500
+/** The others have waited long enough for one that does not come to rest. */
+const MOST_UNREST_MS = 5_000
 
 /** Why to look at a plugin: somebody says that it may have changed, that it has, or that it is to be loaded in any case. */
 type Reason = 'poll' | 'change' | 'order'
@@ -44,7 +46,7 @@ export interface PluginFault {
 
 /**
  * Keeps the plugins of a folder as they lie there: loads them at the start, loads anew what changes, takes out what is
- * removed. One after the other; a file that is still being written is waited for.
+ * removed. One after the other; a file that is still being written is waited for, but not for ever.
  */
 export class HotPlugins extends Service {
   readonly #options: HotPluginsOptions
@@ -186,7 +188,10 @@ export class HotPlugins extends Service {
   async #isToLoad(placed: PlacedPlugin, reason: Reason): Promise<boolean> {
     const { signal } = this.#stopping
     if (signal.aborted || (reason === 'poll' && (await placed.isCurrent()))) return false
-    if (this.#isLive) await settled(placed, signal)
+    if (this.#isLive && !(await settled(placed, signal))) {
+      const remedy = 'if it writes them itself, they belong elsewhere, or must end in .log or .tmp'
+      throw notLoaded(placed.place, `its files change without a pause, so it is not read: ${remedy}`)
+    }
     return !this.#isAway(placed.place)
   }
 
@@ -229,15 +234,18 @@ export class HotPlugins extends Service {
   }
 }
 
-/** Waits until nothing has changed for a while; what is gone is given longer to come back. */
-async function settled(placed: PlacedPlugin, signal: AbortSignal): Promise<void> {
+/** Waits until nothing has changed for a while; what is gone is given longer to come back. False if that does not come to pass. */
+async function settled(placed: PlacedPlugin, signal: AbortSignal): Promise<boolean> {
+  const until = performance.now() + MOST_UNREST_MS
   let before = await placed.signature()
   for (let quiet = 0; quiet < (/\?$/m.test(before) ? GONE_MS : QUIET_MS) && !signal.aborted; quiet += QUIET_MS) {
     await sleep(QUIET_MS, signal)
     const now = await placed.signature()
     if (now !== before) quiet = -QUIET_MS
+    if (now !== before && performance.now() > until) return false
     before = now
   }
+  return true
 }
 
 function nameOf(place: string): string {

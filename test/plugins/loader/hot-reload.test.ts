@@ -1,5 +1,5 @@
 import { appendFile, open, symlink } from 'node:fs/promises'
-import { describe, expect, test, vi } from 'vitest'
+import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { Gate } from '../../worker/harness.ts'
 import { eventually, PluginDir, PluginHouse, sayPlugin } from './support.ts'
 
@@ -314,6 +314,27 @@ describe('while tasks run', () => {
     for (let at = 0; at < text.length; at += 100) await appendFile(dir.at('sayer.ts'), text.slice(at, at + 100))
     await house.says('whole')
     expect(house.errors).toEqual([])
+  })
+
+  test('a file that is written without a pause keeps no other plugin waiting', async () => {
+    const dir = await PluginDir.with({
+      'sayer.ts': sayPlugin("'one'"),
+      'busy/index.ts': sayPlugin('0', { id: 'busy' }),
+    })
+    const house = new PluginHouse()
+    const worker = await house.workWith(dir)
+    const began = Date.now()
+    let lines = 0
+    const writing = setInterval(() => void dir.write('busy/notes.txt', `${lines++}`), 20)
+    onTestFinished(() => clearInterval(writing))
+    await eventually(() => lines > 20)
+    await dir.write('sayer.ts', sayPlugin("'two'"))
+    await house.says('two')
+    expect(await house.error()).toContain('its files change without a pause')
+    clearInterval(writing)
+    await eventually(() =>
+      worker.plugins.list().every(({ pluginId, loadedAt }) => pluginId !== 'busy' || loadedAt > began),
+    )
   })
 
   test('a plugin that writes into its own folder is not loaded for ever', async () => {
