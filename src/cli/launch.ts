@@ -51,7 +51,7 @@ async function run({ spec, settings, env, dev }: LaunchOptions): Promise<number>
   const redis = given ?? ownRedis?.url
   // Before the start, which says that it is done before anybody here can hear of it.
   using signals = new SignalWatch()
-  const history = await openHistory(settings, logger)
+  const history = await openHistory(settings, redis, logger)
   const rest = history === undefined ? { logger } : { logger, history }
   try {
     const running = await runWorker({ ...plainOptions(settings), worker, redis, ...rest, handleSignals: true })

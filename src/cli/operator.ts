@@ -63,7 +63,7 @@ async function atDesk(settings: Settings, env: Environment, work: (desk: Desk) =
   await reach(redis, connectTimeoutMs)
   const print = (line: string) => void process.stdout.write(`${line}\n`)
   const remark = (line: string) => void process.stderr.write(`${line}\n`)
-  const history = await openHistory(settings, loggerTo(remark))
+  const history = await openHistory(settings, redis, loggerTo(remark))
   await using client = new GatewayClient({ redis, keyPrefix, history, logger: loggerTo(remark) })
   try {
     return await work({

@@ -1,10 +1,11 @@
+import { createServer } from 'node:net'
 import { Redis } from 'ioredis'
 import { expect, onTestFinished, test } from 'vitest'
 import { GatewayClient } from '../../src/client/client.ts'
 import { RedisHistory } from '../../src/history/redis.ts'
 import { Keys } from '../../src/redis/keys.ts'
-import { byclaw } from './support/program.ts'
-import { meetingPlace, startTalker } from './support/talker.ts'
+import { byclaw, startByclawWorker } from './support/program.ts'
+import { meetingPlace, startTalker, TALKER } from './support/talker.ts'
 
 async function spoken() {
   const place = meetingPlace()
@@ -47,6 +48,19 @@ test('a worker is told by a flag or a variable where its history is, and byclaw 
   expect(await client.getHistory('s-1')).toEqual([])
   const after = await byclaw(['history', 's-1'], { env })
   expect(after).toMatchObject({ code: 0, stdout: '', stderr: 'nothing is kept of this session\n' })
+})
+
+test("of --dev, redis means the Redis that it started, also where another one has the default's port", async () => {
+  const other = createServer((socket) => socket.destroy()).on('error', () => undefined) // somebody is there already
+  other.listen(6379, '127.0.0.1')
+  onTestFinished(() => void other.close())
+  const worker = startByclawWorker(['--worker-class', TALKER, '--dev', '--history-url', 'redis'])
+  await worker.says('worker is consuming')
+  const [, url = ''] = /gone with this process: (\S+)\n/.exec(worker.stderr) ?? []
+  const [capability = ''] = JSON.parse((await byclaw(['workers', '--json', '--redis-url', url])).stdout).capabilities
+  await byclaw(['send', capability, 'hello', '--session', 's-1', '--redis-url', url])
+  const shown = await byclaw(['history', 's-1', '--history-url', url, '--redis-url', url])
+  expect(shown.stdout).toMatch(/user +\S+ +hello\n/)
 })
 
 test('byclaw looks at what a session has queued through the group of its workers', async () => {
