@@ -5,6 +5,9 @@ import type { Logger } from '../logger.ts'
 import type { RedisOption } from '../redis/options.ts'
 import type { Settings } from './settings.ts'
 
+/** Settings by what the library calls them. */
+const NAMES: Readonly<Record<string, string>> = { table: 'historyTable', redis: 'historyUrl' }
+
 /**
  * Opens the history that the settings name: `postgres://…`, `redis://…`, or `redis` for the Redis of the connection;
  * undefined if they name none.
@@ -33,13 +36,19 @@ export async function openHistory(
     const reason = 'must be postgres://…, redis://… or redis'
     throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'historyUrl', value: historyUrl, reason })
   }
-  const redis = historyUrl === 'redis' ? own : historyUrl
   const prefix = keyPrefix === undefined ? {} : { keyPrefix }
-  return new RedisHistory({ ...prefix, ...(redis === undefined ? {} : { redis }), logger })
+  if (historyUrl === 'redis')
+    return new RedisHistory({ ...prefix, ...(own === undefined ? {} : { redis: own }), logger })
+  try {
+    return new RedisHistory({ ...prefix, redis: historyUrl, logger })
+  } catch (error) {
+    throw renamed(error)
+  }
 }
 
-/** What the library calls the table is another setting here. */
+/** What the library calls the table, or its Redis, is another setting here. */
 function renamed(error: unknown): unknown {
-  if (!(error instanceof GatewayError) || error.details['field'] !== 'table') return error
-  return new GatewayError('GW_INVALID_ARGUMENT', { ...error.details, field: 'historyTable' }, { cause: error })
+  const field = error instanceof GatewayError ? NAMES[String(error.details['field'])] : undefined
+  if (!(error instanceof GatewayError) || field === undefined) return error
+  return new GatewayError('GW_INVALID_ARGUMENT', { ...error.details, field }, { cause: error })
 }

@@ -115,3 +115,11 @@ test.each([
   expect(stderr).toContain(reason)
   expect(code).toBe(2)
 })
+
+test('a place that is none is refused by its flag, not by that of the connection', async () => {
+  const given = ['--history-url', 'redis://here:1/x', '--redis-url', 'redis://there:1']
+  const { code, stderr } = await byclaw(['history', 's-1', ...given.slice(0, 2)], { env: meetingPlace() })
+  expect({ code, stderr }).toMatchObject({ code: 2, stderr: expect.stringContaining('--history-url is invalid') })
+  const worker = startByclawWorker(['--worker-class', TALKER, ...given])
+  expect(await worker.ended).toMatchObject({ code: 2, stderr: expect.stringContaining('--history-url is invalid') })
+})
