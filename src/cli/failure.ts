@@ -11,6 +11,11 @@ export class UsageError extends Error {
   override readonly name = 'UsageError'
 }
 
+/** What the user's agent says of itself is at fault. */
+export class AgentFault extends Error {
+  override readonly name = 'AgentFault'
+}
+
 /** How a program ends after an error: what it says, undefined for nothing, and its exit code. */
 export interface Failure {
   readonly text: string | undefined
@@ -21,6 +26,7 @@ export interface Failure {
 export function describeFailure(error: unknown): Failure {
   if (error instanceof CommanderError) return describeCommanderError(error)
   if (error instanceof UsageError) return { text: oneLine(error.message), code: EXIT.usage }
+  if (error instanceof AgentFault) return { text: oneLine(error.message), code: EXIT.failure }
   // Its lines are a list of choices, each of use.
   if (error instanceof LocalServerError) return { text: error.message, code: EXIT.failure }
   if (error instanceof GatewayError) {

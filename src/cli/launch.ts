@@ -1,4 +1,5 @@
 import { DEFAULT_BACKOFF } from '../agent/retry.ts'
+import { GatewayError } from '../errors.ts'
 import type { Logger } from '../logger.ts'
 import type { Environment } from '../redis/environment.ts'
 import { DEFAULT_REDIS_URL } from '../redis/options.ts'
@@ -6,7 +7,7 @@ import type { RunWorkerOptions } from '../worker/options.ts'
 import { runWorker } from '../worker/run-worker.ts'
 import type { RunningWorker } from '../worker/worker-runtime.ts'
 import { startDevRedis } from './dev-redis.ts'
-import { EXIT } from './failure.ts'
+import { AgentFault, EXIT } from './failure.ts'
 import { openHistory } from './history-store.ts'
 import { loadWorker } from './load-worker.ts'
 import { createWorkerLogger } from './logs.ts'
@@ -54,12 +55,23 @@ async function run({ spec, settings, env, dev }: LaunchOptions): Promise<number>
   const history = await openHistory(settings, redis, logger)
   const rest = history === undefined ? { logger } : { logger, history }
   try {
-    const running = await runWorker({ ...plainOptions(settings), worker, redis, ...rest, handleSignals: true })
+    const running = await start({ ...plainOptions(settings), worker, redis, ...rest, handleSignals: true }, settings)
     if (dev) process.stderr.write(`${nextCommand(running, settings, ownRedis?.url)}\n`)
     await running.stopped
     return signals.wasAsked ? 0 : EXIT.failure
   } finally {
     await history?.close()
+  }
+}
+
+/** What the library refuses and no setting has said is the agent's own: the name of a capability, for instance. */
+async function start(options: RunWorkerOptions, settings: Settings): Promise<RunningWorker> {
+  try {
+    return await runWorker(options)
+  } catch (error) {
+    const isRefused = error instanceof GatewayError && error.code === 'GW_INVALID_ARGUMENT'
+    if (!isRefused || nameSource(error, settings) !== error) throw error
+    throw new AgentFault(`${error.message} (${error.code})`, { cause: error })
   }
 }
 

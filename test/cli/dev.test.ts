@@ -111,6 +111,15 @@ test.each([[], ['--dev']])('--watch %s does not leave a worker behind when it is
   await waitFor(() => !isAlive(child), { timeoutMs: 15_000 })
 })
 
+test('--watch waits for a change when the agent itself says what is refused', async () => {
+  const cwd = await project({ 'agent.ts': agentSource().replace("'echo'", "'my agent'") })
+  const worker = startByclawWorker(['--worker-class', './agent.ts', '--watch'], { cwd, env: meetingPlace() })
+  await worker.says(/capability is invalid.*\n.*the worker has ended \(exit code 1\), waiting for a change/)
+  await writeFile(join(cwd, 'agent.ts'), agentSource())
+  await worker.says('worker is consuming')
+  expect((await worker.end()).code).toBe(0)
+})
+
 test('--watch says at once what no change of a file can mend', async () => {
   const cwd = await project({ 'agent.ts': agentSource() })
   const args = ['--worker-class', './agent.ts', '--watch', '--lease-ms', '1']
