@@ -5,6 +5,7 @@ import type { Settings } from './settings.ts'
 
 /** The pieces of a URL that have a setting of their own. */
 const PIECES = ['redisPort', 'redisDb'] as const
+const MOST_PORT = 65_535
 
 /**
  * Which Redis the settings mean; undefined: none was given.
@@ -43,10 +44,17 @@ function changedUrl(settings: Settings): string {
   // One that cannot be read is left as it is: the library says what is wrong with it.
   if (!URL.canParse(redisUrl)) return redisUrl
   const url = new URL(redisUrl)
-  if (isByFlag(settings, 'redisPort')) url.port = String(redisPort)
+  if (isByFlag(settings, 'redisPort')) url.port = String(checkedPort(redisPort))
   if (isByFlag(settings, 'redisDb')) url.pathname = `/${redisDb}`
   if (!isByFlag(settings, 'redisTls')) return url.href
   return url.href.replace(/^rediss?:/, redisTls ? 'rediss:' : 'redis:')
+}
+
+/** A URL keeps its own port when it is given one that is none. */
+function checkedPort(value: number | undefined): number {
+  if (value !== undefined && Number.isInteger(value) && value >= 1 && value <= MOST_PORT) return value
+  const reason = `must be a whole number from 1 to ${MOST_PORT}`
+  throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'redis.port', value, reason })
 }
 
 function isByFlag({ sources }: Settings, option: string): boolean {

@@ -86,6 +86,7 @@ describe('the Redis that is meant', () => {
     const env = { REDIS_URL: 'redis://user:pass@prod:6379/0' }
     expect(redis({ redisDb: '3' }, env)).toBe('redis://user:pass@prod:6379/3')
     expect(redis({ redisPort: '7000' }, env)).toBe('redis://user:pass@prod:7000/0')
+    for (const port of ['0', '65536', '-1', '7000.5']) expect(() => redis({ redisPort: port }, env)).toThrow('port')
     expect(redis({ redisTls: true }, env)).toBe('rediss://user:pass@prod:6379/0')
     expect(redis({ redisTls: false }, { REDIS_URL: 'rediss://prod' })).toBe('redis://prod')
   })
