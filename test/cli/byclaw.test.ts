@@ -113,6 +113,9 @@ describe('byclaw send', () => {
     [['send', 'a', 'x', '--message-id', '{}'], '--message-id is invalid'],
     [['send', 'a', ' '], '<text> is invalid: must not be blank'],
     [['send', 'a', 'x', '--timeout-ms', 'soon'], "'--timeout-ms <ms>' argument 'soon' is invalid"],
+    [['send', 'a', 'x', '--json', '--timeout-ms', '3000000000'], '--timeout-ms is invalid'],
+    [['plugins', 'reload', '--timeout-ms', '3000000000'], '--timeout-ms is invalid'],
+    [['doctor', '--json', '--interval-ms', '3000000000'], '--interval-ms is invalid'],
     [['send', 'a'], "missing required argument 'text'"],
     [['tail', 'a b'], '<session> is invalid'],
     [['tail', 's', '--from', 'x'], '--from is invalid'],
@@ -120,6 +123,7 @@ describe('byclaw send', () => {
     [['tasks', '--limit', '0'], "'--limit <n>' argument '0' is invalid"],
     [['dead', 'list', 'a b'], '<capability> is invalid'],
     [['workers', '--redis-db', 'x'], '--redis-db is invalid'],
+    [['workers', '--redis-port', '65536'], '--redis-port is invalid'],
     [['worker'], "unknown command 'worker' (Did you mean workers?)"],
   ])('refuses in one clear line: %j', async (args, expected) => {
     const { code, stdout, stderr } = await byclaw(args, { env: meetingPlace() })

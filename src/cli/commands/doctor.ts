@@ -28,7 +28,7 @@ export function addDoctor(program: Command): void {
     .option('--limit <n>', 'look at so many records and entries at most; default 100000', positiveInteger)
     .option('--interval-ms <ms>', 'time between the two looks; default a lease', positiveInteger)
     .option('--json', 'one JSON object per finding')
-  withClient<DoctorOptions>(addGroupFlag(command), doctor, { capability: '--capability' })
+  withClient<DoctorOptions>(addGroupFlag(command), doctor, { capability: '--capability', intervalMs: '--interval-ms' })
 }
 
 async function doctor(desk: Desk, options: DoctorOptions): Promise<number> {

@@ -66,7 +66,7 @@ function addReload(plugins: Command): void {
       const isFound = pluginId === undefined || workers.length > 0
       return isFound && workers.every(({ status }) => status === 'done') ? 0 : EXIT.failure
     },
-    { pluginId: 'the id' },
+    { pluginId: 'the id', timeoutMs: '--timeout-ms' },
   )
 }
 

@@ -37,6 +37,7 @@ export function addSend(program: Command): void {
     capability: '<capability>',
     sessionId: '--session',
     messageId: '--message-id',
+    timeoutMs: '--timeout-ms',
   })
 }
 
