@@ -1,5 +1,5 @@
 import type { HistoryMessage, HistoryPage, HistoryStore, NewHistoryMessage } from '../agent/history.ts'
-import { GatewayError } from '../errors.ts'
+import { errorMessage, GatewayError } from '../errors.ts'
 import { checkId } from '../protocol/ids.ts'
 import { Batcher } from '../util/batcher.ts'
 import { checkMessages, checkPage } from './check.ts'
@@ -143,7 +143,7 @@ export class PostgresHistory implements HistoryStore, AsyncDisposable {
     await this.#openToWrite()
     const rows = withoutStale(appends.flat())
     try {
-      if (rows.length > 0) await this.#pool.run('a write', this.#statements.insert, [toJson(rows)])
+      if (rows.length > 0) await this.#pool.run('a write', this.#statements.insert, [textOf(rows)])
       return appends.map(() => undefined)
     } catch (error) {
       if (!isRefusal(error)) throw error
@@ -153,6 +153,15 @@ export class PostgresHistory implements HistoryStore, AsyncDisposable {
       for (const append of appends) answers.push(...(await this.#insert([append])))
       return answers
     }
+  }
+}
+
+/** @throws GatewayError `GW_INVALID_ARGUMENT` for what JSON has no text for, such as a circle. */
+function textOf(rows: readonly NewRow[]): string {
+  try {
+    return toJson(rows)
+  } catch (cause) {
+    throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'messages', reason: errorMessage(cause) }, { cause })
   }
 }
 

@@ -225,6 +225,16 @@ describe('trouble', () => {
     })
   })
 
+  test('nor does one that cannot be written as JSON', async () => {
+    const history = open()
+    const append = (metadata: Record<string, unknown>) =>
+      history.append('s', [{ role: 'user', content: 'a', metadata }])
+    const outcomes = await Promise.allSettled([append({ n: 1 }), append({ n: 1n }), append({ n: 2 })])
+    expect(outcomes.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled'])
+    expect(outcomes[1]).toMatchObject({ reason: { code: 'GW_INVALID_ARGUMENT' } })
+    expect(await history.list('s')).toHaveLength(2)
+  })
+
   test('nor does one of many backslashes, which takes no longer than its length', async () => {
     const history = open()
     const content = `${'\\'.repeat(100_000)}u0000 \0`
