@@ -16,19 +16,18 @@ import type { InboxWriter } from '../../store/inbox.ts'
 import type { NoteAnswer, Refusal } from '../../store/journal-notes.ts'
 import type { Journals } from '../../store/journals.ts'
 import { isElsewhere, parseResult, type RecordedResult } from '../../store/recorded-result.ts'
+import { OneAtATime } from '../../util/one-at-a-time.ts'
 import { sleep } from '../../util/sleep.ts'
 import type { Emitter, Ownership } from '../emitter.ts'
 import type { TaskSignal } from '../task-signal.ts'
 import { fingerprint } from './args.ts'
+import { Farewells } from './farewells.ts'
 import { type Arrival, HandOver } from './hand-over.ts'
 import { type Journal, type Operation, versionsKey } from './journal.ts'
 import { Scope } from './scope.ts'
 import type { Seat } from './seat.ts'
 import type { WaitDesk, WaitingTask } from './wait-desk.ts'
 import { type WaitKind, Waits } from './waits.ts'
-
-/** How long the callbacks of `onSuspend` may take in all, in ms. */
-const CALLBACK_MS = 2_000
 
 /** The pause before a read that failed is tried again, in ms. */
 const LOOK_AGAIN_MS = 200
@@ -105,14 +104,12 @@ export class DurableTask implements WaitingTask {
   #newest: number
   /** Settles when the results of this task's own that were given until now are recorded. */
   #recording: Promise<void> | undefined
-  /** The {@link look} under way, and the one after it, if somebody asked for that. */
-  #looking: Promise<boolean> | undefined
-  #lookingNext: Promise<boolean> | undefined
+  readonly #looks = new OneAtATime(() => this.#lookOnce())
   #working = 0
   #isOver = false
   /** The plugins that were noted last, and where the next note goes. */
   #noted: { readonly versions: string | undefined; readonly next: number } | undefined
-  readonly #onSuspend: (() => void | Promise<void>)[] = []
+  readonly #farewells = new Farewells()
 
   constructor(options: DurableTaskOptions) {
     this.#options = options
@@ -283,7 +280,7 @@ export class DurableTask implements WaitingTask {
   }
 
   onSuspend(callback: () => void | Promise<void>): void {
-    this.#onSuspend.push(callback)
+    this.#farewells.add(callback)
   }
 
   /** Called while the task waits: a result has come. */
@@ -309,21 +306,9 @@ export class DurableTask implements WaitingTask {
     return [...this.#waits.all, ...this.journal.unasked]
   }
 
-  /**
-   * Reads what has come of all that is wanted, and hands it over in the order in which it came; false if it cannot. One at a
-   * time: all who ask while one is under way, which may have read before what they ask for came, have the next together.
-   */
+  /** Reads what has come of all that is wanted, and hands it over in the order in which it came; false if it cannot. */
   look(): Promise<boolean> {
-    const looking = this.#looking
-    if (looking === undefined) {
-      this.#looking = this.#lookOnce()
-      return this.#looking
-    }
-    this.#lookingNext ??= looking.then(() => {
-      this.#lookingNext = undefined
-      return this.look()
-    })
-    return this.#lookingNext
+    return this.#looks.run()
   }
 
   async #lookOnce(): Promise<boolean> {
@@ -340,8 +325,6 @@ export class DurableTask implements WaitingTask {
     } catch (error) {
       this.logger.warn({ reason: errorMessage(error) }, 'what a task waits for could not be read, looking again later')
       return false
-    } finally {
-      this.#looking = undefined
     }
   }
 
@@ -372,7 +355,7 @@ export class DurableTask implements WaitingTask {
     if (!this.canPark) return
     const done = this.working()
     try {
-      await this.#callBack()
+      await this.#farewells.say(this.logger)
       if (this.plugins !== undefined) await this.#noteVersions(this.plugins.snapshot.versions)
       // A result may have come meanwhile, and the handler gone on: nothing would wake it again. One that comes from here
       // on is found by the script.
@@ -413,19 +396,6 @@ export class DurableTask implements WaitingTask {
   #leave(): void {
     this.end()
     this.#options.hooks.onParked()
-  }
-
-  async #callBack(): Promise<void> {
-    const late = new AbortController()
-    const all = this.#onSuspend.map(async (callback) => {
-      try {
-        await callback()
-      } catch (error) {
-        this.logger.error({ err: error }, 'a callback of onSuspend threw')
-      }
-    })
-    if (all.length > 0) await Promise.race([Promise.all(all), sleep(CALLBACK_MS, late.signal)])
-    late.abort()
   }
 
   /** What a refused call means for the attempt, as an error for whoever called. */

@@ -1,0 +1,29 @@
+import type { Logger } from '../../logger.ts'
+import { sleep } from '../../util/sleep.ts'
+
+/** How long they may take in all, in ms. */
+const MOST_MS = 2_000
+
+/** What a handler wants to be done before its task is parked: `onSuspend`. */
+export class Farewells {
+  readonly #callbacks: (() => void | Promise<void>)[] = []
+
+  add(callback: () => void | Promise<void>): void {
+    this.#callbacks.push(callback)
+  }
+
+  /** Calls all of them at once, and waits a while for them; what one throws is logged. */
+  async say(logger: Logger): Promise<void> {
+    if (this.#callbacks.length === 0) return
+    const late = new AbortController()
+    const all = this.#callbacks.map(async (callback) => {
+      try {
+        await callback()
+      } catch (error) {
+        logger.error({ err: error }, 'a callback of onSuspend threw')
+      }
+    })
+    await Promise.race([Promise.all(all), sleep(MOST_MS, late.signal)])
+    late.abort()
+  }
+}
