@@ -2,7 +2,7 @@ import calculateSlot from 'cluster-key-slot'
 import type { Cluster, Redis } from 'ioredis'
 import { errorMessage, GatewayError } from '../errors.ts'
 import { LUA } from './lua.generated.ts'
-import { isRefusedForNow, type Patience } from './patience.ts'
+import { isNoEntry, isRefusedForNow, type Patience } from './patience.ts'
 
 /** A script, by its file name in camelCase. */
 export type ScriptName = keyof typeof LUA
@@ -20,7 +20,7 @@ export type RedisValue = string | number | Buffer
 /**
  * One connection (on a Cluster: one set of connections) with what the stores need of it. What the server says no to is
  * thrown as it is, for those who know what it means; all else is a GatewayError: `GW_CLOSED` after our own close,
- * `GW_REDIS_FAILED` for a lost connection, a deadline, or what the server refuses only for now.
+ * `GW_REDIS_FAILED` for a lost connection, a deadline, or what the server refuses only for now or for want of a right.
  */
 export class RedisClient {
   readonly isCluster: boolean
@@ -176,7 +176,8 @@ export class RedisClient {
   #toError(operation: string, error: unknown): unknown {
     if (this.#isClosed()) return new GatewayError('GW_CLOSED', { what: 'connection to Redis' }, { cause: error })
     if (error instanceof GatewayError) return error
-    if (error instanceof Error && error.name === 'ReplyError' && !isRefusedForNow(error)) return error
+    const isAnswer = error instanceof Error && error.name === 'ReplyError'
+    if (isAnswer && !isRefusedForNow(error) && !isNoEntry(error)) return error
     return new GatewayError('GW_REDIS_FAILED', { operation, reason: errorMessage(error) }, { cause: error })
   }
 

@@ -21,6 +21,14 @@ export function isRefusedForNow(error: unknown): boolean {
   return error instanceof Error && error.name === 'ReplyError' && FOR_NOW.test(error.message)
 }
 
+/** What a server says to somebody whom it does not know, or who may not do that. */
+const NO_ENTRY = /(?:^|: -)(?:NOAUTH|WRONGPASS|NOPERM) /
+
+/** True for a refusal that says nothing of what was asked: no caller but a person can do anything about it. */
+export function isNoEntry(error: unknown): boolean {
+  return error instanceof Error && error.name === 'ReplyError' && NO_ENTRY.test(error.message)
+}
+
 function isNodeAway(error: unknown): boolean {
   return error instanceof Error && NODE_AWAY.test(error.message)
 }

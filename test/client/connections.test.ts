@@ -10,6 +10,39 @@ afterAll(() => pause(1_000))
 
 const send = { targetAgentType: 'agent', sessionId: 's', content: 'hi' }
 
+test('what the server says no to is an error of this library, whatever was asked', async () => {
+  const house = new House()
+  const url = new URL(house.url)
+  url.username = 'nobody'
+  url.password = 'wrong'
+  const client = house.client({ redis: url.href })
+  const task = { sessionId: 's', messageId: 'm' }
+  const refusals = await Promise.all(
+    [
+      client.sendMessage(send),
+      client.ask(send),
+      client.result(task),
+      client.text('s', 'm'),
+      client.cancelTask(task),
+      client.cancelSession('s'),
+      client.reply({ ...task, askId: 'a', content: 'yes' }),
+      client.pendingAsks('s'),
+      client.getTask(task),
+      client.getTree('s', 'm'),
+      client.listTasks({ sessionId: 's' }),
+      client.listWorkers(),
+      client.listPlugins(),
+      client.listDeadLetters('agent'),
+      client.redriveDeadLetters({ capability: 'agent' }),
+      client.queueStats('agent'),
+      client.explain(task),
+      client.deleteSession('s'),
+    ].map((asked) => (asked as Promise<unknown>).catch((error: unknown) => error)),
+  )
+  expect(refusals.map((error) => (error as { code?: string }).code)).toEqual(refusals.map(() => 'GW_REDIS_FAILED'))
+  for (const error of refusals) expect((error as Error).message).toContain('WRONGPASS')
+})
+
 describe('an ioredis instance of the caller’s', () => {
   function instanceOf(house: House, options: RedisOptions = {}): Redis {
     const { hostname: host, port } = new URL(house.url)
