@@ -99,13 +99,16 @@ export class Journal {
     return count
   }
 
-  /** The steps, all or those below a key, that were recorded and said something. */
+  /** True for a step that was recorded and said something. */
+  hasSpoken(key: string): boolean {
+    if (this.#slots.get(key)?.entry.kind !== 'step') return false
+    const value = this.#results.get(key)?.value
+    return isObject(value) && typeof value.z === 'string' && value.z !== ''
+  }
+
+  /** The steps, all or those below a key, that {@link hasSpoken | have spoken}. */
   spokenSteps(below = ''): string[] {
-    const spoke = ({ value }: RecordedResult) => isObject(value) && typeof value.z === 'string' && value.z !== ''
-    return [...this.#slots].flatMap(([key, { entry }]) => {
-      const result = this.#results.get(key)
-      return entry.kind === 'step' && key.startsWith(below) && result !== undefined && spoke(result) ? [key] : []
-    })
+    return [...this.#slots.keys()].filter((key) => key.startsWith(below) && this.hasSpoken(key))
   }
 
   /** The calls of agents that have no result yet, by their keys. */

@@ -67,7 +67,7 @@ export class Steps {
     const { emitter, journal } = this.#task
     const isSilenced = this.#silenced.delete(key)
     // One that was silent has no words to look for.
-    const isSilent = !journal.spokenSteps(key).includes(key)
+    const isSilent = !journal.hasSpoken(key)
     if (isSilent || (emitter.pass(key) && !isSilenced)) return undefined
     return emitter.rewrite(() => this.restore(key))
   }
