@@ -268,12 +268,12 @@ export class DataReader {
     this.#keys = keys
   }
 
-  /** Events after `afterId`, at most `count`. */
-  async page(sessionId: string, afterId: string, count: number): Promise<Page> {
+  /** Events after `afterId`, at most `count`, up to `untilId`. Default: up to the end. */
+  async page(sessionId: string, afterId: string, count: number, untilId = '+'): Promise<Page> {
     // The entry at the cursor comes along: as long as it is there, nothing after it can have been trimmed.
     const entries = await this.#redis.call<RawEntry[]>(
       'XRANGE',
-      ...[this.#keys.data(sessionId), afterId, '+', 'COUNT', count + 1],
+      ...[this.#keys.data(sessionId), afterId, untilId, 'COUNT', count + 1],
     )
     const contiguous = entries[0]?.[0] === afterId
     const after = contiguous ? entries.slice(1) : entries.slice(0, count)

@@ -20,7 +20,8 @@ const add = (id: string, text = id) =>
     'data',
     JSON.stringify({ event_type: 'chunk', message_id: 'm', data: { content: text } }),
   )
-const ids = async (after: string, count = 10) => (await reader.page('s', after, count)).events.map(({ id }) => id)
+const ids = async (after: string, count = 10, until?: string) =>
+  (await reader.page('s', after, count, until)).events.map(({ id }) => id)
 
 test('pages go on where the last one ended, whether that entry is still there or not', async () => {
   for (const id of ['1-0', '1-1', '2-0', '3-0', '4-0']) await add(id)
@@ -28,6 +29,8 @@ test('pages go on where the last one ended, whether that entry is still there or
   expect(await ids('1-1', 2)).toEqual(['2-0', '3-0'])
   expect(await ids('3-0', 2)).toEqual(['4-0'])
   expect(await ids('4-0', 2)).toEqual([])
+  expect(await ids('1-0', 5, '2-0')).toEqual(['1-1', '2-0'])
+  expect(await ids('3-0', 5, '2-0')).toEqual([])
   expect(await ids('1-5', 2)).toEqual(['2-0', '3-0'])
   expect(await ids('9-0', 2)).toEqual([])
   await bare.xdel(keys.data('s'), '1-1')

@@ -14,9 +14,8 @@ const OWN: readonly string[] = ['chunk', 'state', 'data', 'artifact', 'ask_user'
 export async function readSaid(reader: DataReader, ref: TaskRef, after: string, until?: string): Promise<Said[]> {
   let said: { readonly id: string; readonly said: Said }[] = []
   for (let from = after; ; ) {
-    const { events } = await reader.page(ref.sessionId, from, PAGE)
+    const { events } = await reader.page(ref.sessionId, from, PAGE, until)
     for (const event of events) {
-      if (until !== undefined && compareEntryIds(event.id, until) > 0) return said.map((item) => item.said)
       if (event.messageId !== ref.messageId) continue
       if (event.type === 'rewind') {
         const { toId } = event

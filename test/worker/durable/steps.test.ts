@@ -248,6 +248,32 @@ describe('recorded values', () => {
 })
 
 describe('after a failed attempt', () => {
+  test('what recorded steps have said is read by itself to be said again, whatever stands behind it', async () => {
+    const house = await House.private()
+    const [steps, words] = [80, 20]
+    await house.work(
+      async (_, context) => {
+        for (let i = 0; i < steps; i += 1) {
+          await context.step('speak', () => {
+            for (let word = 0; word < words; word += 1) void context.emitChunk(`${i}.${word} `)
+          })
+        }
+        if (context.attempt === 1) throw new Error('again')
+      },
+      { ...quick, history: false },
+    )
+    const written = async () => Number(/total_net_output_bytes:(\d+)/.exec(await house.redis.info('stats'))?.[1])
+    const before = await written()
+    const client = house.client()
+    await client.sendMessage(send)
+    expect(await client.result(send)).toMatchObject({ status: 'COMPLETED', attempts: 2 })
+    const length = (await house.redis.xrange(house.keys.data('s'), '-', '+')).flat(3).join('').length
+    // Also by this test and, in the end, for the answer in words.
+    expect((await written()) - before).toBeLessThan(8 * length)
+    const said = Array.from({ length: steps * words }, (_, at) => `${Math.floor(at / words)}.${at % words} `)
+    expect((await view(house)).text).toBe(said.join(''))
+  })
+
   test('what completed is not called again, what failed is', async () => {
     const house = new House()
     const called: string[] = []
