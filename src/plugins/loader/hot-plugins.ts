@@ -79,7 +79,8 @@ export class HotPlugins extends Service {
    * fault is found by its place, too.
    */
   async reload(pluginId?: string): Promise<(LookOutcome & { readonly place: string })[]> {
-    const places = await this.#places()
+    // What is wrong with a folder that cannot be read, each look at its plugins tells.
+    const places = await this.#places().catch(() => [...this.#placed.keys()])
     const wanted = places.filter((place) => {
       const placed = this.#placed.get(place)
       return pluginId === undefined || placed?.pluginId === pluginId || nameOf(place) === pluginId
@@ -192,7 +193,9 @@ export class HotPlugins extends Service {
       const remedy = 'if it writes them itself, they belong elsewhere, or must end in .log or .tmp'
       throw notLoaded(placed.place, `its files change without a pause, so it is not read: ${remedy}`)
     }
-    return !this.#isAway(placed.place)
+    const isAway = this.#isAway(placed.place)
+    if (isAway && reason === 'order') throw notLoaded(placed.place, 'the folder of plugins is not there')
+    return !isAway
   }
 
   /** @param said - What was wrong before; it is not said twice. */

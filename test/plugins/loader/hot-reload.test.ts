@@ -1,4 +1,4 @@
-import { appendFile, open, symlink } from 'node:fs/promises'
+import { appendFile, open, rename, symlink } from 'node:fs/promises'
 import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { Gate } from '../../worker/harness.ts'
 import { eventually, PluginDir, PluginHouse, sayPlugin } from './support.ts'
@@ -354,6 +354,22 @@ describe('while tasks run', () => {
     await house.says('two')
   })
 
+  test('an order while the folder is not there is answered, and what was in use stays', async () => {
+    const dir = await PluginDir.with({ 'sayer.ts': sayPlugin("'one'") })
+    const house = new PluginHouse()
+    await house.workWith(dir, { pluginPollMs: 100 })
+    await rename(dir.path, `${dir.path}.away`)
+    const [answer] = await house.client().reloadPlugins({ timeoutMs: 15_000 })
+    await rename(`${dir.path}.away`, dir.path)
+    expect(answer).toMatchObject({
+      status: 'failed',
+      plugins: [{ pluginId: 'sayer', error: expect.stringContaining('the folder of plugins is not there') }],
+    })
+    expect(await house.say()).toBe('one')
+    await dir.write('sayer.ts', sayPlugin("'two'"))
+    await house.says('two')
+  })
+
   test('a touch without a change loads nothing', async () => {
     const dir = await PluginDir.with({ 'sayer.ts': sayPlugin("'old'"), 'other.ts': sayPlugin("'x'", { id: 'other' }) })
     const house = new PluginHouse()
@@ -373,7 +389,6 @@ describe('while tasks run', () => {
     await house.workWith(dir, { pluginPollMs: 50 })
     // The whole folder is swapped: what was watched is not there any more.
     const other = await PluginDir.with({ 'sayer.ts': sayPlugin("'new'") })
-    const { rename } = await import('node:fs/promises')
     await rename(dir.path, `${dir.path}.old`)
     await rename(other.path, dir.path)
     await house.says('new')
