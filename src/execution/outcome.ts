@@ -17,6 +17,8 @@ export type Outcome =
   /** The task was given its end from outside. */
   | { readonly status: 'FINISHED'; readonly fence: string }
 
+const MOST_MESSAGE_LENGTH = 16_384
+
 /** An attempt that failed. */
 export type Failed = Outcome & { readonly status: 'FAILED' }
 
@@ -41,9 +43,11 @@ export function completed(value: unknown, maxBytes: number): Outcome {
   return { status: 'COMPLETED', result: value ?? null, resultJson: json }
 }
 
-/** What was thrown, as a fault: its own code if it has one of ours, else `GW_TASK_FAILED`. */
+/** What was thrown, as a fault: its own code if it has one of ours, else `GW_TASK_FAILED`; its text is cut off at 16 Ki characters. */
 export function failed(error: unknown): Failed {
-  const message = errorMessage(error)
+  const text = errorMessage(error)
+  // It goes into events, the record, a dead letter and the journal of who called; some bear the whole page that they met.
+  const message = text.length > MOST_MESSAGE_LENGTH ? `${text.slice(0, MOST_MESSAGE_LENGTH)}…` : text
   const cause = isSound(error) ? error : new Error(message)
   const code = cause instanceof GatewayError ? cause.code : 'GW_TASK_FAILED'
   return { status: 'FAILED', fault: { code, message }, cause }

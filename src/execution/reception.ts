@@ -1,7 +1,7 @@
 import { GatewayError } from '../errors.ts'
 import type { Logger } from '../logger.ts'
 import { DATA_FIELD, type DecodedCommand, decodeCommand, TASK_FIELD, TURN_FIELD } from '../protocol/codec.ts'
-import { CancelTaskCommand, type GatewayCommand } from '../protocol/command.ts'
+import { CancelTaskCommand, type GatewayCommand, ResumeCommand } from '../protocol/command.ts'
 import type { MessageHeader } from '../protocol/header.ts'
 import { isShared, taskTail, workerOfLane } from '../redis/keys.ts'
 import { entryField } from '../redis/streams.ts'
@@ -14,6 +14,8 @@ import type { TaskRecords } from '../store/task-records.ts'
 import type { Aftercare } from './aftercare.ts'
 import type { Assignment } from './assignment.ts'
 
+/** What another SDK sends to a task that waits. */
+const NO_ANSWER = 'RESUME names a task that is under way; what it asks is answered by client.reply'
 const GONE = 'its record has expired, so that it ended long ago, or was lost'
 /** A task for one worker that runs another version than its own is looked at again after so long. */
 const OTHER_VERSION_MS = 30_000
@@ -190,6 +192,9 @@ export class Reception {
     if (answer.status === 'missing')
       return this.#bury(entry, { ok: false, reason: 'record-gone', detail: GONE, header })
     if (answer.status === 'elsewhere') return this.#handOver(entry, header, answer)
+    if (answer.status === 'stale' && command instanceof ResumeCommand) {
+      return this.#bury(entry, { ok: false, reason: 'unknown-action', detail: NO_ANSWER, header })
+    }
     if (answer.status !== 'parked' && answer.status !== 'failed') return
     const concluded = { header, ownership: { epoch: answer.epoch } }
     if (answer.status === 'parked') return this.#aftercare.schedule(entry, concluded, answer.dueInMs)

@@ -251,15 +251,16 @@ export class TaskRecords {
 
   /** Up to about `limit` tasks of all sessions, oldest first; walks the key space, so for operators only. */
   async listAll(limit: number): Promise<TaskInfo[]> {
-    const refs: TaskRef[] = []
+    // A walk may come by a key more than once.
+    const refs = new Map<string, TaskRef>()
     for await (const keys of this.#redis.scan(this.#keys.taskPattern(), SCAN_COUNT)) {
       for (const key of keys) {
         const ref = this.#keys.parseTask(key)
-        if (ref !== null) refs.push(ref)
+        if (ref !== null) refs.set(key, ref)
       }
-      if (refs.length >= limit) break
+      if (refs.size >= limit) break
     }
-    return this.#load(refs.slice(0, limit))
+    return this.#load([...refs.values()].slice(0, limit))
   }
 
   async #load(refs: readonly TaskRef[]): Promise<TaskInfo[]> {

@@ -34,6 +34,11 @@ describe('what a handler returned', () => {
 })
 
 describe('what a handler threw', () => {
+  test('is cut off where its text is long', () => {
+    const { fault } = failed(new Error('x'.repeat(5_000_000)))
+    expect(fault.message).toBe(`${'x'.repeat(16_384)}…`)
+  })
+
   test.each([
     [new Error('boom'), 'GW_TASK_FAILED', 'boom'],
     [new TerminalError('never'), 'GW_TASK_FAILED', 'never'],

@@ -1,5 +1,11 @@
 import { describe, expect, test } from 'vitest'
-import { AskAgentCommand, CancelTaskCommand, GatewayCommand, registerCommand } from '../../src/protocol/command.ts'
+import {
+  AskAgentCommand,
+  CancelTaskCommand,
+  GatewayCommand,
+  ResumeCommand,
+  registerCommand,
+} from '../../src/protocol/command.ts'
 import type { MessageHeader } from '../../src/protocol/header.ts'
 import { waitFor } from '../../src/testing/wait-for.ts'
 import { envelope, House } from './harness.ts'
@@ -136,6 +142,26 @@ describe('an entry that says whose task it is', () => {
     if (!sent.success) return expect(sent.status).toBe('REJECTED')
     const result = await client.result({ sessionId: 's', messageId: 'm-cancel', timeoutMs: 3_000 })
     expect(result.status).toBe('FAILED')
+    return house.settled()
+  })
+
+  test('a RESUME of a task that waits is not passed over in silence, and the task waits on', async () => {
+    const house = new House()
+    await house.work((_command, context) => context.askUser('which?'))
+    const client = house.client()
+    await client.sendMessage({ targetAgentType: 'agent', sessionId: 's', messageId: 'm', content: 'hi' })
+    const [ask] = await waitFor(async () => {
+      const asks = await client.pendingAsks('s')
+      return asks.length > 0 && asks
+    })
+    const header = { messageId: 'm', sessionId: 's', traceId: 't', targetAgentType: 'agent' }
+    await client.sendCommand(new ResumeCommand({ header, content: 'this' }))
+    const letter = await oneLetter(house)
+    expect(String(letter.get('reason'))).toBe('unknown-action')
+    expect(String(letter.get('detail'))).toContain('client.reply')
+    const answer = { sessionId: 's', messageId: 'm', askId: ask?.askId ?? '', content: 'that' }
+    expect(await client.reply(answer)).toMatchObject({ success: true })
+    expect(await client.result({ sessionId: 's', messageId: 'm' })).toMatchObject({ status: 'COMPLETED' })
     return house.settled()
   })
 })
