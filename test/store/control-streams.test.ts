@@ -155,3 +155,16 @@ test('settled entries are gone, released ones are there for others', async () =>
   expect(await bare.xlen(keys.control('a'))).toBe(1)
   expect(brief(await take(other, 5)).sort()).toEqual(['a2', 'b3'])
 })
+
+test('acks that have waited long enough to be thousands go in one call', async () => {
+  const key = keys.control('a')
+  const count = 9_000
+  await put(...Array.from({ length: count }, (): [string, string] => ['a', 'x']))
+  const own = reader()
+  await own.ensureGroups()
+  await bare.xreadgroup('GROUP', 'g', 'w', 'COUNT', count, 'STREAMS', key, '>')
+  const ids = (await bare.xrange(key, '-', '+')).map(([id]) => id)
+  await own.settle(new Map([[key, ids]]))
+  expect(await bare.xlen(key)).toBe(0)
+  expect(await bare.xpending(key, 'g')).toEqual([0, null, null, null])
+})

@@ -5,7 +5,11 @@
 local at = 2
 for i = 1, #KEYS do
   local n = tonumber(ARGV[at])
-  redis.call('XACK', KEYS[i], ARGV[1], unpack(ARGV, at + 1, at + n))
-  redis.call('XDEL', KEYS[i], unpack(ARGV, at + 1, at + n))
+  -- Acks that could not be sent for a while may be more than fit on Lua's stack.
+  for from = at + 1, at + n, 1000 do
+    local upto = math.min(from + 999, at + n)
+    redis.call('XACK', KEYS[i], ARGV[1], unpack(ARGV, from, upto))
+    redis.call('XDEL', KEYS[i], unpack(ARGV, from, upto))
+  end
   at = at + n + 1
 end
