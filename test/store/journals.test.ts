@@ -91,6 +91,15 @@ describe('open', () => {
     const { text } = (await journals.open({ ...opening, op: '/call:child#1' })) as { text: string }
     expect(parseResult(text)).toMatchObject({ order: 1, attempt: 1, value: { s: 'C', r: '7' } })
   })
+
+  test('of a task whose answer has come does not start it again when its record has expired', async () => {
+    await journals.open(opening)
+    await endChild()
+    await bare.del(keys.task('s', 'child'), keys.control('child'))
+    expect(await journals.open(opening)).toMatchObject({ status: 'noted', text: expect.stringMatching(/^1 1 \{/) })
+    expect(await fence('child')).toBeNull()
+    expect(await waiting('child')).toEqual([])
+  })
 })
 
 describe('the end of a called task', () => {

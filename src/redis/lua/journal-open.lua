@@ -15,7 +15,7 @@
 -- is none. On a single Redis the envelope is put there at once, and who waits is woken by whoever writes the result; on a
 -- Cluster those streams lie in other slots, which no script touches. Or {fence that holds} if that is not the one given, or
 -- {fence, cancel} if the task is cancelled: nothing was written then. An operation that was noted before stays as it is, and
--- a called task that nobody waits for is not made again when its record has expired.
+-- a called task that nobody waits for, or whose result has come, is not made again when its record has expired.
 local now = clock()
 local out = {}
 local newest_key
@@ -47,7 +47,7 @@ for i = 1, #KEYS / 5 do
     if child_id ~= '' then
       local below = redis.call('HMGET', child, 'fence', 'reply_to')
       local waits = ARGV[at + 9] == '1' and record .. ' ' .. journal .. ' ' .. op
-      if not below[1] and may_have_result and not waits then
+      if not below[1] and may_have_result and (not waits or redis.call('HEXISTS', journal, '=' .. op) == 1) then
         -- Made when the operation was noted; it has had its end and its time since.
         state = 'bound'
       elseif not below[1] then
