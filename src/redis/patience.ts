@@ -8,6 +8,12 @@ import { sleep } from '../util/sleep.ts'
  */
 const FOR_NOW = /(?:^|: -)(?:OOM|MISCONF|NOREPLICAS|BUSY|LOADING|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|READONLY) /
 
+/**
+ * What a script is told while a slot with its keys is on its way to another node of a Cluster, about a key that only the
+ * script itself knew of. What it has written by then may be written again.
+ */
+const ON_ITS_WAY = /attempted to access a non local key/
+
 /** What ioredis says when a node of a Cluster is away for longer than it tries; a replica will have its slots. */
 const NODE_AWAY = /^Too many Cluster redirections\./
 
@@ -29,12 +35,12 @@ export function isNoEntry(error: unknown): boolean {
   return error instanceof Error && error.name === 'ReplyError' && NO_ENTRY.test(error.message)
 }
 
-function isNodeAway(error: unknown): boolean {
-  return error instanceof Error && NODE_AWAY.test(error.message)
+function isOfCluster(error: unknown): boolean {
+  return error instanceof Error && (NODE_AWAY.test(error.message) || ON_ITS_WAY.test(error.message))
 }
 
 /**
- * Carries out what the server refuses for now, or a Cluster has no node for, again and again, with pauses, until it is
+ * Carries out what the server refuses for now, or a Cluster has no node for yet, again and again, with pauses, until it is
  * taken. Says so once when it begins and once when it is over, however many commands are concerned.
  */
 export class Patience {
@@ -55,7 +61,7 @@ export class Patience {
       try {
         return await attempt()
       } catch (error) {
-        if (!isRefusedForNow(error) && !isNodeAway(error)) throw error
+        if (!isRefusedForNow(error) && !isOfCluster(error)) throw error
         await this.#wait(refusals, errorMessage(error))
       }
     }

@@ -7,6 +7,7 @@ import { Keys } from '../../src/redis/keys.ts'
 import type { RedisOption } from '../../src/redis/options.ts'
 import { type LocalRedis, startLocalRedis } from '../../src/testing/servers/redis.ts'
 import { waitFor } from '../../src/testing/wait-for.ts'
+import { deferred } from '../../src/util/deferred.ts'
 import { runWorker } from '../../src/worker/run-worker.ts'
 import { collect, envelope, FunctionWorker, memoryLogger } from '../worker/harness.ts'
 
@@ -39,8 +40,12 @@ afterAll(async () => {
   await Promise.all(servers.map((server) => server.stop()))
 })
 
-/** Moves a slot with its keys from the node that has it to another, as an operator's tool does. */
-async function moveSlot(slot: number): Promise<void> {
+/**
+ * Moves a slot with its keys from the node that has it to another, as an operator's tool does.
+ *
+ * @param meanwhile - Awaited when the move has begun and no key has been moved.
+ */
+async function moveSlot(slot: number, meanwhile: () => Promise<unknown> = async () => undefined): Promise<void> {
   const bare = nodes.map((node) => new Redis({ ...node, disconnectTimeout: 100 }))
   const call = (index: number, ...args: (string | number)[]) => (bare[index] as Redis).call('CLUSTER', ...args)
   const ids = (await Promise.all(bare.map((_, index) => call(index, 'MYID')))) as string[]
@@ -50,6 +55,7 @@ async function moveSlot(slot: number): Promise<void> {
   const to = (from + 1) % NODES
   await call(to, 'SETSLOT', slot, 'IMPORTING', owner)
   await call(from, 'SETSLOT', slot, 'MIGRATING', ids[to] as string)
+  await meanwhile()
   for (;;) {
     const moved = (await call(from, 'GETKEYSINSLOT', slot, 10)) as string[]
     if (moved.length === 0) break
@@ -310,6 +316,38 @@ describe('on a Cluster', () => {
     await Promise.all(load)
     for (const end of ends as [string, object][])
       expect(end[1]).toMatchObject({ status: 'COMPLETED', data: end[0], attempts: 1 })
+    expect((await client.diagnose({ intervalMs: 200 })).findings).toEqual([])
+  }, 60_000)
+
+  test('tasks that end while their slot is on its way run once and leave nothing', async () => {
+    const keyPrefix = `c${Math.random().toString(36).slice(2)}`
+    const logger = memoryLogger()
+    const redis = { cluster: nodes }
+    const [gate, ran] = [deferred(), [] as unknown[]]
+    const worker = await runWorker({
+      ...{ redis, keyPrefix, logger, shutdownTimeoutMs: 1_000 },
+      worker: new FunctionWorker(['agent'], async ({ content }, context) => {
+        ran.push(content)
+        await context.emitChunk('began')
+        // Only who has a journal has keys that no script is told of.
+        if (content === '0') await context.step('step', async () => 1)
+        await gate.promise
+        return content
+      }),
+    })
+    onTestFinished(() => worker.stop())
+    const client = new GatewayClient({ redis, keyPrefix, logger })
+    onTestFinished(() => client.close())
+    const contents = ['0', '1', '2', '3', '4']
+    const asks = contents.map((content) => client.ask({ targetAgentType: 'agent', sessionId: 's', content }))
+    await waitFor(() => ran.length === asks.length)
+    await pause(200)
+    await moveSlot(calculateSlot(new Keys(keyPrefix).data('s')), async () => {
+      gate.resolve()
+      await pause(1_000)
+    })
+    expect(await Promise.all(asks)).toMatchObject(contents.map((data) => ({ status: 'COMPLETED', data })))
+    expect(ran.sort()).toEqual(contents)
     expect((await client.diagnose({ intervalMs: 200 })).findings).toEqual([])
   }, 60_000)
 

@@ -48,7 +48,7 @@ end
 
 -- Takes an end off the count of the index, and answers true if it was the last. An index that is gone, or was made anew
 -- since, counts none. The workers of a fleet keep their records equally long; who ends a task from outside need not know
--- how long that is.
+-- how long that is. A record that is on its way to another server of a Cluster cannot be asked.
 local function strike(index, record, outside)
   local open = redis.call('ZINCRBY', index, '1', '')
   if string.sub(open, 1, 1) == '-' then return false end
@@ -56,11 +56,18 @@ local function strike(index, record, outside)
   local longest = tonumber(record_ttl)
   if outside then
     for _, other in ipairs(redis.call('ZREVRANGEBYSCORE', index, '+inf', '(0', 'LIMIT', 0, 100)) do
-      longest = math.max(longest, redis.call('PTTL', home_of(record) .. other))
+      local left = redis.pcall('PTTL', home_of(record) .. other)
+      if type(left) == 'number' then longest = math.max(longest, left) end
     end
   end
   redis.call('PEXPIRE', index, string.format('%.0f', longest))
   return true
+end
+
+-- On a Cluster what `clear` removes may be on its way to another server, which is an error: before anything is written it
+-- only means to come again.
+local function require_here(record, journal)
+  redis.call('EXISTS', journal, redis.call('HGET', record, 'blobs') or journal)
 end
 
 -- Removes what only a task without an end needs, and answers true if it was suspended once.
@@ -107,6 +114,7 @@ for i = 1, task_count do
   elseif held[3] and letter ~= 'X' then
     out[i] = { fence, held[3] }
   else
+    if held[4] and is_end and publish == 'SPUBLISH' then require_here(record, held[4]) end
     local written, outside = held[2] or 0, shape.first == 0
     local last = outside and written + shape.count or shape.first + shape.count - 1
     local last_text = outside and string.format('%.0f', last) or shape.last

@@ -58,11 +58,12 @@ local function relist(index, record, now)
   if redis.call('ZADD', index, 'NX', now, id_of(record)) == 1 then count_open(index) end
 end
 
--- What was listed for as long as a record is kept leaves the index with its record, or is looked at again as much later.
+-- What was listed for as long as a record is kept leaves the index with its record, or is looked at again as much later,
+-- as is one that is on its way to another server of a Cluster.
 local function sweep(index, record, now)
   local long_ago = string.format('%.0f', now - record_ttl)
   for _, oldest in ipairs(redis.call('ZRANGEBYSCORE', index, '(0', long_ago, 'LIMIT', 0, 100)) do
-    if redis.call('EXISTS', home_of(record) .. oldest) == 0 then
+    if redis.pcall('EXISTS', home_of(record) .. oldest) == 0 then
       redis.call('ZREM', index, oldest)
     else
       redis.call('ZADD', index, now, oldest)

@@ -10,6 +10,9 @@ local function make(now, record, index, message_id, agent_type, trace_id, parent
   local delay, expiry, lane
   if timing ~= '' then delay, expiry, lane = string.match(timing, '^(%d*):(%d*):?(.*)$') end
   local held_back = delay and delay ~= ''
+  -- First, since on a Cluster it may be on its way to another server, which is an error.
+  local above = parent ~= ''
+    and redis.call('HMGET', string.sub(record, 1, -#message_id - 1) .. parent, 'fence', 'cancel')
   if redis.call('HSETNX', record, 'fence', held_back and 'D:0::' or 'Q:0::') == 0 then return 0 end
   if parent == '' and user_code == '' then
     redis.call('HSET', record, 'agent_type', agent_type, 'trace_id', trace_id, 'created_at', now)
@@ -21,12 +24,9 @@ local function make(now, record, index, message_id, agent_type, trace_id, parent
   if expiry and expiry ~= '' then redis.call('HSET', record, 'expires_at', string.format('%.0f', now + expiry)) end
   if lane and lane ~= '' then redis.call('HSET', record, 'lane', lane) end
   local answer = 1
-  if parent ~= '' then
-    local above = redis.call('HMGET', string.sub(record, 1, -#message_id - 1) .. parent, 'fence', 'cancel')
-    if above[2] or (above[1] and string.sub(above[1], 1, 1) == 'X') then
-      answer = above[2] or '{}'
-      redis.call('HSET', record, 'cancel', answer)
-    end
+  if above and (above[2] or (above[1] and string.sub(above[1], 1, 1) == 'X')) then
+    answer = above[2] or '{}'
+    redis.call('HSET', record, 'cancel', answer)
   end
   enlist(index, now, message_id)
   return answer
