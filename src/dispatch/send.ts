@@ -5,6 +5,7 @@ import { decodeCommand, encodeCommand } from '../protocol/codec.ts'
 import { AskAgentCommand, type GatewayCommand } from '../protocol/command.ts'
 import { cancelledDone } from '../protocol/endings.ts'
 import { checkCapability } from '../protocol/ids.ts'
+import { runApart } from '../redis/apart.ts'
 import { laneOfWorker, type Priority } from '../redis/keys.ts'
 import type { Agenda, AgendaItem } from '../store/agenda.ts'
 import type { CancelRequest } from '../store/cancel-request.ts'
@@ -12,7 +13,7 @@ import type { ControlWriter, Departure } from '../store/control-writer.ts'
 import type { InboxWriter } from '../store/inbox.ts'
 import type { Presence } from '../store/presence.ts'
 import type { AdmitAnswer, TaskAdmission, TaskRecords } from '../store/task-records.ts'
-import { Batcher, Failed } from '../util/batcher.ts'
+import { Batcher } from '../util/batcher.ts'
 import { enterQueue, type QueueLimit } from './queue-limit.ts'
 import type { TaskEnder } from './task-ender.ts'
 
@@ -88,7 +89,7 @@ export class Dispatcher {
       maxInFlight: 8,
       weigh: ({ data }) => data.length,
       run: (all) =>
-        withoutNeighbours(all, async (batch) => {
+        runApart(all, async (batch) => {
           const answers = await (isCluster ? inTwoSteps(batch, control, records) : control.send(batch))
           await endCancelled(ender, batch, answers)
           return answers.map((answer) => answer !== null)
@@ -100,7 +101,7 @@ export class Dispatcher {
       maxInFlight: 4,
       weigh: ({ data }) => data.length,
       run: (all) =>
-        withoutNeighbours(all, async (batch) => {
+        runApart(all, async (batch) => {
           // The record first: what is due without one would be struck out. Without its appointment a record waits for the
           // sender, who was not told that it is accepted, to send again.
           const admitted = await records.admit(batch.map(({ task }) => task))
@@ -205,23 +206,6 @@ export class Dispatcher {
 function requireReadable(data: string): void {
   const decoded = decodeCommand(data, Number.MAX_SAFE_INTEGER)
   if (!decoded.ok) throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'the command', reason: decoded.detail })
-}
-
-/**
- * Carries out a batch. What the server says no to is the fault of one task (a key of its is of another kind): then each
- * is carried out by itself, which those that were done already bear.
- */
-async function withoutNeighbours<Result>(
-  batch: readonly Departure[],
-  run: (part: readonly Departure[]) => Promise<readonly Result[]>,
-): Promise<(Result | Failed)[]> {
-  try {
-    return [...(await run(batch))]
-  } catch (error) {
-    if (error instanceof GatewayError || batch.length === 1) throw error
-    const alone = async (task: Departure) => (await run([task]))[0] as Result
-    return Promise.all(batch.map((task) => alone(task).catch((fault: unknown) => new Failed(fault))))
-  }
 }
 
 /**

@@ -1,6 +1,7 @@
 import { DATA_FIELD } from '../protocol/codec.ts'
 import { decodeEvent, type SessionEvent } from '../protocol/event.ts'
 import type { TaskRef } from '../protocol/ids.ts'
+import { runApart } from '../redis/apart.ts'
 import type { RedisClient } from '../redis/client.ts'
 import type { Keys } from '../redis/keys.ts'
 import { entryField, type RawEntry } from '../redis/streams.ts'
@@ -124,13 +125,8 @@ export class DataWriter {
       largeItems: 32,
       run: async (sources) => {
         const commits = sources.map((source) => source())
-        return [
-          ...(await redis.bySlot(
-            commits,
-            ({ sessionId }) => keys.data(sessionId),
-            (part) => this.#send(part),
-          )),
-        ]
+        const keyOf = ({ sessionId }: Commit) => keys.data(sessionId)
+        return runApart(commits, (some) => redis.bySlot(some, keyOf, (part) => this.#send(part)))
       },
     })
   }

@@ -1,5 +1,6 @@
 import { GatewayError } from '../errors.ts'
 import type { TaskRef } from '../protocol/ids.ts'
+import { runApart } from '../redis/apart.ts'
 import type { RedisClient } from '../redis/client.ts'
 import { isShared, type Keys, type LaneName } from '../redis/keys.ts'
 import { Batcher } from '../util/batcher.ts'
@@ -52,7 +53,7 @@ export class Journals {
     ) =>
       new Batcher<Item, Result>({
         ...{ maxItems: 100, maxInFlight: 4, weigh },
-        run: async (items) => [...(await redis.bySlot(items, (item) => this.#journal(item), run))],
+        run: (items) => runApart(items, (some) => redis.bySlot(some, (item) => this.#journal(item), run)),
       })
     this.#opens = batched(
       ({ called }) => called?.data.length ?? 0,

@@ -1,17 +1,11 @@
 import { type Deferred, deferred } from './deferred.ts'
 
-/** In place of a result: this item has failed, and the others of its batch have not. */
-export class Failed {
-  readonly error: unknown
-
-  constructor(error: unknown) {
-    this.error = error
-  }
-}
-
 export interface BatcherOptions<Item, Result> {
-  /** Sends one batch; answers one result per item, in order. A rejection rejects every item of the batch. */
-  readonly run: (items: Item[]) => Promise<(Result | Failed)[]>
+  /**
+   * Sends one batch; answers one result per item, in order, or an error that rejects the item. A rejection rejects every
+   * item of the batch.
+   */
+  readonly run: (items: Item[]) => Promise<(Result | Error)[]>
   /** Most items in a batch. Default 128. */
   readonly maxItems?: number
   /** Most weight in a batch (see `weigh`); an item heavier than that goes alone. Default 1 MiB. */
@@ -109,9 +103,9 @@ export class Batcher<Item, Result> {
     this.#options.run(batch.map((waiting) => waiting.item)).then(
       (results) =>
         this.#settle(batch, ({ settled }, index) => {
-          const result = results[index] as Result | Failed
-          if (result instanceof Failed) settled.reject(result.error)
-          else settled.resolve(result)
+          const result = results[index]
+          if (result instanceof Error) settled.reject(result)
+          else settled.resolve(result as Result)
         }),
       (error: unknown) => this.#settle(batch, (waiting) => waiting.settled.reject(error)),
     )

@@ -1,6 +1,7 @@
 import type { Assignment } from '../execution/assignment.ts'
 import type { Received, Reception } from '../execution/reception.ts'
 import type { Logger } from '../logger.ts'
+import { isOfOneItem } from '../redis/apart.ts'
 import type { ControlLeases } from '../store/control-leases.ts'
 import type { ControlReader } from '../store/control-reader.ts'
 import { idsByStream, type TakenEntry } from '../store/control-streams.ts'
@@ -173,6 +174,10 @@ export class Admission {
       held = await this.#stillHeld(entries)
       received = await this.#reception.receive(this.#asOfNow(held))
     } catch (error) {
+      if (held.length > 1 && isOfOneItem(error)) {
+        await Promise.all(held.map((entry) => this.#process([entry])))
+        return
+      }
       this.#logger.error({ err: error, entries: namesOf(held) }, 'tasks were taken but not begun')
       for (const entry of held) {
         this.#slots.give()

@@ -94,3 +94,22 @@ test('an end that somebody must be told of leaves the entry, so that it is told 
   expect(await left(told.control)).toEqual([1, 1])
   expect(await bare.xlen(`${inboxes}caller`)).toBe(1)
 })
+
+test('ends beside one that cannot be written stand, before it and behind it, and are acked', async () => {
+  const [before, broken, behind] = [
+    await running('m-1'),
+    { ...(await running('m-2')), sessionId: 'broken' },
+    await running('m-3'),
+  ]
+  await bare.copy(keys.task('s', 'm-2'), keys.task('broken', 'm-2'))
+  await bare.set(keys.data('broken'), 'no stream')
+  const ends = await Promise.allSettled([before, broken, behind].map(end))
+  expect(ends).toMatchObject([
+    { status: 'fulfilled', value: { ok: true } },
+    { status: 'rejected', reason: { message: expect.stringContaining('WRONGTYPE') } },
+    { status: 'fulfilled', value: { ok: true, isSettled: true } },
+  ])
+  for (const messageId of ['m-1', 'm-3']) expect(await bare.hget(keys.task('s', messageId), 'fence')).toMatch(/^C:/)
+  expect(await bare.hget(keys.task('broken', 'm-2'), 'fence')).toBe(broken.fence)
+  expect(await bare.xlen(keys.data('s'))).toBe(2)
+})

@@ -330,3 +330,14 @@ test('whatever sendCommand accepts comes to an end', async () => {
     expect([change, result]).toEqual([change, expect.objectContaining({ messageId: header.messageId })])
   }
 })
+
+test('a task whose record is no record keeps none of those from running that were taken with it', async () => {
+  const house = new House()
+  const ids = Array.from({ length: 6 }, (_, i) => `m-${i}`)
+  for (const id of ids) await house.add({ data: envelope(id, 's') })
+  await house.redis.set(house.keys.task('s', 'm-2'), 'no record')
+  const ran: string[] = []
+  await house.work((_, { messageId }) => ran.push(messageId), { maxConcurrency: 10 })
+  await waitFor(() => ran.length === 5, { message: () => `five tasks to run, there are ${ran.length}` })
+  expect(ran.sort()).toEqual(ids.filter((id) => id !== 'm-2'))
+})
