@@ -198,11 +198,14 @@ export class ControlReader {
         'XPENDING',
         ...[stream.key, this.#group, '-', '+', MOST_UNHEARD, this.#consumer],
       )
-      const ids = pending.filter(([id, , , deliveries]) => deliveries === 1 && !has({ stream, id })).map(([id]) => id)
-      if (ids.length === 0) return []
+      const unheard = pending.filter(([id, , , deliveries]) => deliveries === 1 && !has({ stream, id }))
+      if (unheard.length === 0) return []
+      const ids = unheard.map(([id]) => id)
+      // What somebody else has taken over since was silent for less.
+      const silentMs = Math.min(...unheard.map(([, , idleMs]) => idleMs))
       // It counts as the first delivery still: nobody has begun it.
       const askedAt = performance.now()
-      const claim = [stream.key, this.#group, this.#consumer, 0, ...ids, 'RETRYCOUNT', 1]
+      const claim = [stream.key, this.#group, this.#consumer, silentMs, ...ids, 'RETRYCOUNT', 1]
       const entries = await this.#redis.call<(RawEntry | null)[]>('XCLAIM', ...claim)
       // Before 7.0 the server hands out deleted entries as nil.
       return entries.flatMap((raw) =>

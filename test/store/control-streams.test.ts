@@ -1,18 +1,22 @@
 import type { Redis } from 'ioredis'
-import { beforeEach, expect, test } from 'vitest'
+import { beforeEach, expect, test, vi } from 'vitest'
+import type { RedisClient } from '../../src/redis/client.ts'
 import type { Keys } from '../../src/redis/keys.ts'
 import { ControlReader } from '../../src/store/control-reader.ts'
 import { type ControlStream, lanesOf } from '../../src/store/control-streams.ts'
 import { ControlWriter } from '../../src/store/control-writer.ts'
+import { sleep } from '../../src/util/sleep.ts'
 import { openStore } from '../redis/harness.ts'
 import { atMost } from './read-plan.ts'
 
+let redis: RedisClient
 let keys: Keys
 let bare: Redis
 let writer: ControlWriter
 let reader: (consumer?: string) => ControlReader
 beforeEach(() => {
   const store = openStore()
+  redis = store.redis
   keys = store.keys
   bare = store.bare
   writer = new ControlWriter(store.redis, keys)
@@ -167,4 +171,26 @@ test('acks that have waited long enough to be thousands go in one call', async (
   await own.settle(new Map([[key, ids]]))
   expect(await bare.xlen(key)).toBe(0)
   expect(await bare.xpending(key, 'g')).toEqual([0, null, null, null])
+})
+
+test('what was handed out and never heard of is taken again, but not from one who has taken it over meanwhile', async () => {
+  const key = keys.control('a')
+  await put(['a', '1'], ['a', '2'])
+  const own = reader()
+  await own.ensureGroups()
+  await bare.xreadgroup('GROUP', 'g', 'w', 'STREAMS', key, '>')
+  const [first, second] = (await bare.xrange(key, '-', '+')).map(([id]) => id)
+  await sleep(50)
+  const call = redis.call.bind(redis)
+  vi.spyOn(redis, 'call').mockImplementation(async (command, ...args) => {
+    if (command === 'XCLAIM') await bare.xclaim(key, 'g', 'other', 0, first as string)
+    return call(command, ...args)
+  })
+  const taken = await own.takeUnheard(() => false)
+  expect(taken.map(({ id, deliveries }) => [id, deliveries])).toEqual([[second, 1]])
+  const pending = (await bare.xpending(key, 'g', '-', '+', 10)) as [string, string][]
+  expect(pending.map(([id, consumer]) => [id, consumer])).toEqual([
+    [first, 'other'],
+    [second, 'w'],
+  ])
 })
