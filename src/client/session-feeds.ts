@@ -2,6 +2,7 @@ import { errorMessage, GatewayError } from '../errors.ts'
 import type { Logger } from '../logger.ts'
 import type { RedisConnections } from '../redis/connections.ts'
 import type { DataReader, Push } from '../store/data-streams.ts'
+import { type Deferred, deferred } from '../util/deferred.ts'
 
 /** Who listens to a session's channel. */
 export interface FeedListener {
@@ -28,7 +29,10 @@ const CHECK_AGAIN_MS = 1_000
 
 interface Feed {
   readonly listeners: Set<FeedListener>
-  subscribed: Promise<void>
+  /** Resolves when the channel is heard, or nobody wants it any more. */
+  readonly heard: Deferred<void>
+  /** The connection was told of it, and keeps it from then on, also when it is made anew. */
+  isAsked: boolean
   doubtAt: number
   pauseMs: number
   checkAt: number
@@ -37,13 +41,16 @@ interface Feed {
 /**
  * The doorbell of all sessions that this process reads: one pub/sub connection, one channel per session that somebody
  * reads. A push is parsed once for all its listeners. The stream is the truth: after a reconnect, and now and then when
- * a session is silent, the listeners are told to look at it.
+ * a session is silent, the listeners are told to look at it. While there is no connection nothing is asked of it: those
+ * who come and go in an outage would be commands that wait for its end, however many.
  */
 export class SessionFeeds {
   readonly #connections: RedisConnections
   readonly #reader: DataReader
   readonly #logger: Logger
   readonly #feeds = new Map<string, Feed>()
+  /** Channels that were left while there was no connection, and which it still keeps. */
+  readonly #left = new Set<string>()
   #subscriber: Subscriber | undefined
   #timer: NodeJS.Timeout | undefined
   #closed = false
@@ -59,15 +66,15 @@ export class SessionFeeds {
     const channel = this.#reader.channel(sessionId)
     let feed = this.#feeds.get(channel)
     if (feed === undefined) {
-      const subscribed = this.#subscribe(channel)
       const now = performance.now()
       const pauses = { doubtAt: now + DOUBT_AFTER_MS, pauseMs: DOUBT_AFTER_MS, checkAt: now + PASSING_MS }
-      feed = { listeners: new Set(), subscribed, ...pauses }
+      feed = { listeners: new Set(), heard: deferred(), isAsked: false, ...pauses }
       this.#feeds.set(channel, feed)
+      if (this.#connect().status === 'ready') this.#hear(channel, feed)
       this.#timer ??= setInterval(() => this.#check(), CHECK_EVERY_MS)
     }
     feed.listeners.add(listener)
-    return feed.subscribed
+    return feed.heard.promise
   }
 
   /** Removes a listener; the channel is left with the last one. */
@@ -80,7 +87,10 @@ export class SessionFeeds {
       clearInterval(this.#timer)
       this.#timer = undefined
     }
-    void this.#unsubscribe(channel)
+    feed.heard.resolve()
+    if (!feed.isAsked) return
+    if (this.#connect().status === 'ready') void this.#unsubscribe(channel)
+    else this.#left.add(channel)
   }
 
   /** Says that entries were found in a session which nobody had pushed: it is looked at more often from now on. */
@@ -113,21 +123,48 @@ export class SessionFeeds {
     // ioredis subscribes again by itself; what was said in between is in the stream.
     let wasReady = false
     subscriber.on('ready', () => {
+      this.#makeUp()
       if (wasReady) for (const feed of this.#feeds.values()) this.#doubt(feed)
       wasReady = true
     })
+    subscriber.on('error', (error: Error) => this.#refuse(error))
     this.#subscriber = subscriber
+    // It goes on trying by itself, and the log says what is wrong.
+    subscriber.connect().catch(() => undefined)
     return subscriber
+  }
+
+  /** Asks for what was wanted, and leaves what was left, while there was no connection. */
+  #makeUp(): void {
+    for (const [channel, feed] of this.#feeds) if (!feed.isAsked) this.#hear(channel, feed)
+    for (const channel of this.#left) if (!this.#feeds.has(channel)) void this.#unsubscribe(channel)
+    this.#left.clear()
+  }
+
+  /** A server that says no, to a password for instance, is not waited for; one that is away is. */
+  #refuse(error: Error): void {
+    if (error.name !== 'ReplyError') return
+    for (const { isAsked, heard } of this.#feeds.values()) if (!isAsked) heard.reject(this.#toError(error))
+  }
+
+  #hear(channel: string, feed: Feed): void {
+    feed.isAsked = true
+    this.#subscribe(channel).then(feed.heard.resolve, feed.heard.reject)
   }
 
   async #subscribe(channel: string): Promise<void> {
     const subscriber = this.#connect()
     try {
       await (this.#connections.isCluster ? subscriber.ssubscribe(channel) : subscriber.subscribe(channel))
-    } catch (cause) {
-      if (this.#closed) throw new GatewayError('GW_CLOSED', { what: 'client' }, { cause })
-      throw new GatewayError('GW_REDIS_FAILED', { operation: 'a subscription', reason: errorMessage(cause) }, { cause })
+    } catch (error) {
+      throw this.#toError(error)
     }
+  }
+
+  #toError(cause: unknown): GatewayError {
+    if (this.#closed) return new GatewayError('GW_CLOSED', { what: 'client' }, { cause })
+    const reason = errorMessage(cause)
+    return new GatewayError('GW_REDIS_FAILED', { operation: 'a subscription', reason }, { cause })
   }
 
   async #unsubscribe(channel: string): Promise<void> {
