@@ -1,5 +1,5 @@
 import type { Redis } from 'ioredis'
-import { beforeEach, describe, expect, onTestFinished, test } from 'vitest'
+import { beforeEach, describe, expect, test } from 'vitest'
 import { Emitter } from '../../src/context/emitter.ts'
 import { decodeEvent } from '../../src/protocol/event.ts'
 import { MessageHeader } from '../../src/protocol/header.ts'
@@ -8,6 +8,7 @@ import type { BeginAnswer } from '../../src/store/begin-answer.ts'
 import { DataWriter } from '../../src/store/data-streams.ts'
 import { TaskRecords } from '../../src/store/task-records.ts'
 import { openStore } from '../redis/harness.ts'
+import { unhandledRejections } from '../support/rejections.ts'
 
 let records: TaskRecords
 let writer: DataWriter
@@ -48,19 +49,6 @@ async function said(): Promise<string[]> {
     const what = event.type === 'chunk' ? event.content : event.type
     return `${event.attempt} ${what}`
   })
-}
-
-function rejections(): unknown[] {
-  const seen: unknown[] = []
-  const listeners = process.listeners('unhandledRejection')
-  process.removeAllListeners('unhandledRejection')
-  const onRejection = (reason: unknown) => seen.push(reason)
-  process.on('unhandledRejection', onRejection)
-  onTestFinished(() => {
-    process.off('unhandledRejection', onRejection)
-    for (const listener of listeners) process.on('unhandledRejection', listener)
-  })
-  return seen
 }
 
 const turns = async (count = 5) => {
@@ -187,7 +175,7 @@ describe('an attempt that lost its task', () => {
   })
 
   test('and does not await its emits, harms nobody', async () => {
-    const unhandled = rejections()
+    const unhandled = unhandledRejections()
     const first = await attempt('w-1')
     await attempt('w-2')
     for (let i = 0; i < 300; i += 1) void first.emitter.emit({ type: 'chunk', content: 'zombie' })
@@ -222,7 +210,7 @@ describe('a further attempt', () => {
 
 describe('what JSON cannot carry', () => {
   test('is refused alone; what comes before and after goes out', async () => {
-    const unhandled = rejections()
+    const unhandled = unhandledRejections()
     const { emitter } = await attempt()
     const cyclic: Record<string, unknown> = {}
     cyclic.self = cyclic
@@ -250,7 +238,7 @@ describe('what JSON cannot carry', () => {
 })
 
 test('a connection that is closed for good rejects what waits, and harms nobody', async () => {
-  const unhandled = rejections()
+  const unhandled = unhandledRejections()
   const { emitter, lost } = await attempt()
   const emit = emitter.emit({ type: 'chunk', content: 'x' })
   closeConnections()

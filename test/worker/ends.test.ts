@@ -5,6 +5,7 @@ import type { AgentContext } from '../../src/agent/context.ts'
 import { GatewayError, TerminalError } from '../../src/errors.ts'
 import type { SessionEvent } from '../../src/protocol/event.ts'
 import { runWorker } from '../../src/worker/run-worker.ts'
+import { unhandledRejections } from '../support/rejections.ts'
 import { collect, FunctionWorker, Gate, House } from './harness.ts'
 
 const send = { targetAgentType: 'agent', sessionId: 's', content: 'hi' }
@@ -354,15 +355,7 @@ describe('what is said', () => {
 
   test('after the end and without awaiting does not end the process', async () => {
     const house = new House()
-    const rejections: unknown[] = []
-    const onRejection = (reason: unknown) => rejections.push(reason)
-    const before = process.listeners('unhandledRejection')
-    process.removeAllListeners('unhandledRejection')
-    process.on('unhandledRejection', onRejection)
-    onTestFinished(() => {
-      process.off('unhandledRejection', onRejection)
-      for (const listener of before) process.on('unhandledRejection', listener)
-    })
+    const rejections = unhandledRejections()
     const gate = new Gate()
     await house.work((_command, context) => {
       void gate.pass().then(() => {
