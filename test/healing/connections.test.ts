@@ -79,7 +79,8 @@ describe('CLIENT KILL', () => {
     await ward.settled()
     expect([...ward.starts.values()].filter((count) => count > 1)).toEqual([])
     for (const [line, count] of Object.entries(ward.logged())) expect([line, count <= 5]).toEqual([line, true])
-    expect((await ward.idleSecond()).connections).toBe(0)
+    // One that nobody needs for its work may come back last; then all are at rest.
+    await waitFor(async () => (await ward.idleSecond()).connections === 0, { message: 'no more new connections' })
   })
 })
 
