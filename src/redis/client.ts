@@ -31,8 +31,6 @@ export class RedisClient {
   readonly #awayMs: () => number
   readonly #onAnswer: () => void
   readonly #timeoutMs: number | undefined
-  /** What was sent last. */
-  #newest: Promise<unknown> = Promise.resolve()
 
   constructor(options: {
     redis: Redis | Cluster
@@ -145,18 +143,7 @@ export class RedisClient {
     throw new Error(`the server has been away for ${Math.round(awayMs / 1_000)} s`)
   }
 
-  /** Resolves when what was sent last until now has its answer, whatever that is. */
-  answered(): Promise<void> {
-    return this.#newest.then(nothing, nothing)
-  }
-
-  #run<Reply>(operation: string, send: () => Promise<unknown>): Promise<Reply> {
-    const answer = this.#carryOut<Reply>(operation, send)
-    this.#newest = answer
-    return answer
-  }
-
-  async #carryOut<Reply>(operation: string, send: () => Promise<unknown>): Promise<Reply> {
+  async #run<Reply>(operation: string, send: () => Promise<unknown>): Promise<Reply> {
     const attempt = async () => {
       this.#requireOpen()
       if (this.#redis.status !== 'ready') this.#requireHope()
@@ -222,10 +209,6 @@ function gatherWrites(redis: Redis | Cluster): void {
   stream.cork()
   // Behind the promises of this turn: what follows from one answer, an ack, an end and the next read, is one write.
   queueMicrotask(() => process.nextTick(uncork, stream))
-}
-
-function nothing(): void {
-  // How it came out is the affair of whoever sent it.
 }
 
 function uncork(stream: Redis['stream']): void {

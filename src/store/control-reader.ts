@@ -176,11 +176,6 @@ export class ControlReader {
     }
   }
 
-  /** Resolves when what was sent last until now, by anybody on the connection that does not block, has its answer. */
-  answered(): Promise<void> {
-    return this.#redis.answered()
-  }
-
   /** How often connections were lost so far. */
   get losses(): number {
     return this.#redis.losses + this.#blocking.losses

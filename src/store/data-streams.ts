@@ -141,6 +141,11 @@ export class DataWriter {
     this.#batcher.put(source, settled)
   }
 
+  /** Resolves when what was sent until now has its answer. */
+  answered(): Promise<void> {
+    return this.#batcher.answered()
+  }
+
   /** Tells those who wait for the end of a task that it has come. Bears repeating. */
   tell(tells: readonly Tell[]): Promise<void> {
     return this.#answers.tell(tells)

@@ -36,6 +36,8 @@ export class Batcher<Item, Result> {
   #queue: Waiting<Item, Result>[] = []
   #inFlight = 0
   #scheduled = false
+  /** Resolves when the batch that was sent last is settled. */
+  #newest: Promise<void> = Promise.resolve()
 
   constructor(options: BatcherOptions<Item, Result>) {
     this.#options = {
@@ -59,6 +61,11 @@ export class Batcher<Item, Result> {
   put(item: Item, settled: Pick<Deferred<Result>, 'resolve' | 'reject'>): void {
     this.#queue.push({ item, settled })
     this.#schedule()
+  }
+
+  /** Resolves when all that has left until now was answered, as far as it is answered in its order. */
+  answered(): Promise<void> {
+    return this.#newest
   }
 
   #schedule(): void {
@@ -100,7 +107,7 @@ export class Batcher<Item, Result> {
 
   #send(batch: Waiting<Item, Result>[]): void {
     this.#inFlight += 1
-    this.#options.run(batch.map((waiting) => waiting.item)).then(
+    this.#newest = this.#options.run(batch.map((waiting) => waiting.item)).then(
       (results) =>
         this.#settle(batch, ({ settled }, index) => {
           const result = results[index]

@@ -33,20 +33,6 @@ test('bytes come as bytes', async () => {
   expect(await redis.callBuffer('HGET', keys.worker('x'), 'a')).toEqual(bytes)
 })
 
-test('answered resolves when what was sent last has its answer, be it a refusal', async () => {
-  const { redis, keys } = openStore()
-  await redis.answered()
-  const before = performance.now()
-  const slow = redis.call('BLPOP', keys.worker('list'), 0.2)
-  await redis.answered()
-  expect(performance.now() - before).toBeGreaterThan(150)
-  expect(await slow).toBeNull()
-  await redis.call('HSET', keys.worker('x'), 'a', 1)
-  const refused = expect(redis.call('XLEN', keys.worker('x'))).rejects.toThrow(/^WRONGTYPE/)
-  await redis.answered()
-  await refused
-})
-
 test('an error of a script is its own, not taken for an unknown script', async () => {
   const { redis, keys } = openStore()
   await redis.call('SET', keys.control('c'), 'no stream')
