@@ -130,7 +130,7 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
     if (!this.#live) return
     const isNext = before === this.#cursor
     if (!isNext && compareEntryIds((events.at(-1) as SessionEvent).id, this.#cursor) <= 0) return
-    if (this.#isFull(events.length, weight) || (!isNext && compareEntryIds(before, this.#cursor) > 0)) {
+    if (this.#overflows(events.length, weight) || (!isNext && compareEntryIds(before, this.#cursor) > 0)) {
       this.#live = false
     } else {
       this.#append(isNext ? events : this.#afterCursor(events))
@@ -138,7 +138,8 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
     this.#serve()
   }
 
-  #isFull(count: number, weight: number): boolean {
+  /** Counts a push in; true if there is no room for it. */
+  #overflows(count: number, weight: number): boolean {
     if (this.#buffer.length === 0) this.#weight = 0
     this.#weight += weight
     return this.#buffer.length + count > BUFFER || (this.#buffer.length > 0 && this.#weight > WEIGHT)

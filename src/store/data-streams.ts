@@ -141,7 +141,7 @@ export class DataWriter {
     this.#batcher.put(source, settled)
   }
 
-  /** Resolves when what was sent until now has its answer. */
+  /** Resolves when what was sent last until now has its answer. */
   answered(): Promise<void> {
     return this.#batcher.answered()
   }

@@ -36,7 +36,6 @@ export class Batcher<Item, Result> {
   #queue: Waiting<Item, Result>[] = []
   #inFlight = 0
   #scheduled = false
-  /** Resolves when the batch that was sent last is settled. */
   #newest: Promise<void> = Promise.resolve()
 
   constructor(options: BatcherOptions<Item, Result>) {
@@ -63,7 +62,7 @@ export class Batcher<Item, Result> {
     this.#schedule()
   }
 
-  /** Resolves when all that has left until now was answered, as far as it is answered in its order. */
+  /** Resolves when the batch that was sent last until now is settled; at once if none was. */
   answered(): Promise<void> {
     return this.#newest
   }
