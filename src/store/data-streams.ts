@@ -96,6 +96,7 @@ export class DataWriter {
   readonly #armings: Armings
   readonly #answers: Answers
   readonly #batcher: Batcher<() => Commit, CommitAnswer>
+  #saying: Promise<unknown> | undefined
 
   /**
    * @param options.chance - Where the chances of {@link Armings} come from.
@@ -141,9 +142,9 @@ export class DataWriter {
     this.#batcher.put(source, settled)
   }
 
-  /** Resolves when what was sent last until now has its answer. */
-  answered(): Promise<void> {
-    return this.#batcher.answered()
+  /** Resolves when the words that left last are there, be it in vain; at once if an end left with them or since. Never rejects. */
+  async said(): Promise<void> {
+    await this.#saying?.catch(() => undefined)
   }
 
   /** Tells those who wait for the end of a task that it has come. Bears repeating. */
@@ -159,8 +160,13 @@ export class DataWriter {
 
   async #send(commits: readonly Commit[]): Promise<CommitAnswer[]> {
     const ends = commits.filter(isEnd)
+    this.#saying = undefined
     if (ends.length === commits.length) return this.#conclude(ends)
-    if (ends.length === 0) return this.#say(commits)
+    if (ends.length === 0) {
+      const said = this.#say(commits)
+      this.#saying = said
+      return said
+    }
     // Both leave in one write.
     const [concluded, said] = await Promise.all([
       this.#conclude(ends),

@@ -36,7 +36,6 @@ export class Batcher<Item, Result> {
   #queue: Waiting<Item, Result>[] = []
   #inFlight = 0
   #scheduled = false
-  #newest: Promise<void> = Promise.resolve()
 
   constructor(options: BatcherOptions<Item, Result>) {
     this.#options = {
@@ -60,11 +59,6 @@ export class Batcher<Item, Result> {
   put(item: Item, settled: Pick<Deferred<Result>, 'resolve' | 'reject'>): void {
     this.#queue.push({ item, settled })
     this.#schedule()
-  }
-
-  /** Resolves when the batch that was sent last until now is settled; at once if none was. */
-  answered(): Promise<void> {
-    return this.#newest
   }
 
   #schedule(): void {
@@ -106,7 +100,7 @@ export class Batcher<Item, Result> {
 
   #send(batch: Waiting<Item, Result>[]): void {
     this.#inFlight += 1
-    this.#newest = this.#options.run(batch.map((waiting) => waiting.item)).then(
+    this.#options.run(batch.map((waiting) => waiting.item)).then(
       (results) =>
         this.#settle(batch, ({ settled }, index) => {
           const result = results[index]

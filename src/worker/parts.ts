@@ -167,7 +167,7 @@ export class WorkerParts {
       beforeTaking: () => this.#goFirst(),
       isCalled: () => this.ownLanes.isDue || this.reclaimer.isDue,
       isOwnName: () => this.registration.isOwn(),
-      answered: () => this.stores.writer.answered(),
+      said: () => this.stores.writer.said(),
     }
     const version = versionsOf(this.#options)[0] ?? ''
     const begins = redis.isCluster ? undefined : { newest: keys.newest(), taskHead: keys.taskHead(), version }

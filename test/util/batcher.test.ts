@@ -39,21 +39,6 @@ describe('a batcher', () => {
     expect(answers).toEqual(['answer 1', 'answer 2', 'answer 3'])
   })
 
-  test('tells when what has left is answered, be it by an error', async () => {
-    const { batcher, batches } = byHand({})
-    await batcher.answered()
-    const refused = expect(batcher.add(1)).rejects.toThrow('no')
-    await turn()
-    let isAnswered = false
-    const answered = batcher.answered().then(() => {
-      isAnswered = true
-    })
-    await turn()
-    expect(isAnswered).toBe(false)
-    batches[0]?.answer.reject(new Error('no'))
-    await Promise.all([answered, refused])
-  })
-
   test('rejects the item whose answer is an error, and no other', async () => {
     const batcher = new Batcher<number, number>({
       run: async (items) => items.map((item) => (item === 2 ? new Error('not this one') : item)),
