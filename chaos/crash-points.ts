@@ -14,6 +14,8 @@ import { CRASH_LOADS, type CrashLoad, type CrashOutcome, CrashRun } from './cras
 const PARALLEL = 3
 /** How many calls are made differs a little from run to run: so many runs in a row must pass. */
 const PASSES = 3
+/** A run takes a while: after so many points it says how far it has come, so that one that is broken off says something. */
+const TELL_EVERY = 50
 
 interface Options {
   readonly every: number
@@ -48,6 +50,7 @@ async function runPoints(redisPort: number, folder: string, load: CrashLoad): Pr
       for (const when of ['before', 'after'] as const) {
         const outcome = await new CrashRun({ redisPort, folder, call: mine, when, load }).run()
         outcomes.push(outcome)
+        if (outcomes.length % TELL_EVERY === 0) console.log(`${load}: ${outcomes.length} runs, at call ${mine}`)
         passed = outcome.died === null ? passed + 1 : 0
         for (const { check, ids, text } of outcome.findings) {
           console.log(`${load} call ${mine}, ${outcome.died ?? `passed ${when}`}: ${check}: ${ids.join(' ')}: ${text}`)
