@@ -19,7 +19,7 @@ import type { WorkerInfo } from '../store/presence.ts'
 import type { QueueStats, QueueStatsOptions } from '../store/queues.ts'
 import type { TaskInfo } from '../store/task-records.ts'
 import type { TaskTree } from '../store/task-trees.ts'
-import { requireObject } from '../util/parse-options.ts'
+import { requireKnown, requireObject } from '../util/parse-options.ts'
 import {
   type CancelAnswer,
   type CancelOptions,
@@ -60,6 +60,11 @@ export interface ListTasksOptions {
   /** Default 100. */
   readonly limit?: number
 }
+
+const LIST_OPTIONS = { sessionId: true, status: true, limit: true } as const
+const RELOAD_OPTIONS = { pluginId: true, timeoutMs: true } as const
+const STATS_OPTIONS = { consumerGroup: true } as const
+const TEXT_OPTIONS = { signal: true, timeoutMs: true, onText: true } as const
 
 /** Which task to explain. */
 export interface ExplainOptions extends TaskRef {
@@ -172,7 +177,7 @@ export class GatewayClient implements AsyncDisposable {
    * @throws GatewayError `GW_TIMEOUT` when the end does not come in time.
    */
   async text(sessionId: string, messageId: string, options: TextOptions = {}): Promise<string> {
-    requireObject('the options', options)
+    requireKnown(options, TEXT_OPTIONS)
     const { records } = this.#stores
     return readText({ subscriptions: this.#subscriptions, records }, { sessionId, messageId }, options)
   }
@@ -275,7 +280,7 @@ export class GatewayClient implements AsyncDisposable {
   /** Tasks, oldest first; those of one ms by their ids, which is as they were sent where the sender left ids to us. */
   async listTasks(options: ListTasksOptions = {}): Promise<TaskInfo[]> {
     this.#requireOpen()
-    requireObject('the options', options)
+    requireKnown(options, LIST_OPTIONS)
     const { sessionId, status, limit = 100 } = options
     if (status !== undefined) checkStatus('status', status)
     if (typeof limit !== 'number' || !(limit >= 0)) {
@@ -310,7 +315,7 @@ export class GatewayClient implements AsyncDisposable {
    */
   async reloadPlugins(options: ReloadPluginsOptions = {}): Promise<WorkerReload[]> {
     this.#requireOpen()
-    requireObject('the options', options)
+    requireKnown(options, RELOAD_OPTIONS)
     return this.#plugins().reload(options)
   }
 
@@ -349,7 +354,7 @@ export class GatewayClient implements AsyncDisposable {
   /** How many tasks of a capability wait and run, by lane, for how long the oldest has been waiting, and what failed. */
   async queueStats(capability: string, options: QueueStatsOptions = {}): Promise<QueueStats> {
     this.#requireOpen()
-    requireObject('the options', options)
+    requireKnown(options, STATS_OPTIONS)
     return this.#stores.queues.read(checkCapability('capability', capability), options)
   }
 

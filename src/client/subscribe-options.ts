@@ -1,7 +1,7 @@
 import { GatewayError } from '../errors.ts'
 import { checkId } from '../protocol/ids.ts'
 import { isEntryId } from '../redis/streams.ts'
-import { requireObject } from '../util/parse-options.ts'
+import { requireKnown } from '../util/parse-options.ts'
 import { checkSignal, checkTimer } from './time-limit.ts'
 
 /** How to follow a session. */
@@ -23,16 +23,25 @@ export interface SubscribeOptions {
   readonly follow?: boolean
 }
 
-/** @throws GatewayError `GW_INVALID_ARGUMENT` for a bad session, message or event id, a bad time or signal. */
+const KNOWN = { after: true, messageId: true, tree: true, signal: true, idleTimeoutMs: true, follow: true } as const
+
+/** @throws GatewayError `GW_INVALID_ARGUMENT` for a bad session, message or event id, a bad time or signal, and for what is no option. */
 export function checkSubscribe(sessionId: string, options: SubscribeOptions): void {
   checkId('sessionId', sessionId)
-  requireObject('the options', options)
-  const { messageId, after, idleTimeoutMs, signal } = options
+  requireKnown(options, KNOWN)
+  const { messageId, after, tree, idleTimeoutMs, follow, signal } = options
   if (messageId !== undefined) checkId('messageId', messageId)
   if (after !== undefined && after !== '$' && !isEntryId(after)) {
     const reason = "must be an event's id, '0' or '$'"
     throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'after', value: after, reason })
   }
+  checkFlag('tree', tree)
   checkTimer('idleTimeoutMs', idleTimeoutMs)
+  checkFlag('follow', follow)
   checkSignal(signal)
+}
+
+function checkFlag(field: string, value: unknown): void {
+  if (value === undefined || typeof value === 'boolean') return
+  throw new GatewayError('GW_INVALID_ARGUMENT', { field, value, reason: 'must be true or false' })
 }

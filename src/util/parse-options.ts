@@ -26,3 +26,21 @@ export function requireObject(field: string, value: unknown): void {
   const reason = `must be an object with named members, not ${value === undefined ? 'left out' : 'this'}`
   throw new GatewayError('GW_INVALID_ARGUMENT', { field, value, reason })
 }
+
+/**
+ * Refuses names that {@link parseOptions} would refuse, at a fraction of its cost.
+ *
+ * @throws GatewayError `GW_INVALID_ARGUMENT` that names the first option that there is not, and its value.
+ */
+export function requireKnown<Options extends object>(
+  given: Options,
+  known: Readonly<Record<keyof Options & string, true>>,
+): void {
+  requireObject('the options', given)
+  for (const field of Object.keys(given)) {
+    if (Object.hasOwn(known, field)) continue
+    const reason = `there is no such option, only ${Object.keys(known).join(', ')}`
+    const value = (given as Record<string, unknown>)[field]
+    throw new GatewayError('GW_INVALID_ARGUMENT', { field, value, reason })
+  }
+}

@@ -44,6 +44,24 @@ describe('what is no object is refused in words', () => {
   })
 })
 
+test('what is no option is refused by its name and value', async () => {
+  const house = new House()
+  const client = house.client() as unknown as Loose
+  for (const [options, said] of [
+    [{ afer: '0' }, 'afer is invalid: there is no such option, only after,'],
+    [{ messageID: 'm' }, '(got "m")'],
+    [{ follow: 'no' }, 'follow is invalid: must be true or false (got "no")'],
+    [{ messageId: 'm', tree: 1 }, 'tree is invalid'],
+  ] as const) {
+    expect(() => client.subscribe?.('s', options)).toThrow(expect.objectContaining(fault(said)))
+  }
+  await expect(client.text?.('s', 'm', { timeoutMS: 1 })).rejects.toMatchObject(fault('timeoutMS'))
+  await expect(client.listTasks?.({ sessionID: 's' })).rejects.toMatchObject(fault('sessionID'))
+  await expect(client.queueStats?.('agent', { group: 'g' })).rejects.toMatchObject(fault('group'))
+  await expect(client.reloadPlugins?.({ plugin: 'p' })).rejects.toMatchObject(fault('plugin'))
+  expect(await house.redis.pubsub('CHANNELS', `${house.prefix}*`)).toEqual([])
+})
+
 test('a bad signal or starting point is refused before anything is begun', async () => {
   const house = new House()
   const client = house.client() as unknown as Loose
