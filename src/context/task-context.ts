@@ -24,6 +24,7 @@ import type { MessageHeader } from '../protocol/header.ts'
 import type { Replay } from '../store/begin-answer.ts'
 import type { Presence } from '../store/presence.ts'
 import { leavable } from '../util/leavable.ts'
+import { requireKnown, requireObject } from '../util/parse-options.ts'
 import { AgentCalls } from './durable/agent-calls.ts'
 import { askUser } from './durable/asks.ts'
 import type { DurableResources, DurableTask } from './durable/durable-task.ts'
@@ -38,6 +39,8 @@ import type { Emitter, Ownership } from './emitter.ts'
 import type { TaskSignal } from './task-signal.ts'
 import type { Toolbox } from './toolbox.ts'
 import { TaskWorkspace } from './workspace.ts'
+
+const EMIT_OPTIONS = { metadata: true } as const
 
 /** What all contexts of a worker share. */
 export interface ContextResources {
@@ -138,16 +141,14 @@ export class TaskContext implements AgentContext {
 
   /** Emits if `text`, the part of the event that must be there, is a text. */
   #say(body: HandlerEvent, field: string, text: unknown, options: EmitOptions | undefined): Promise<void> {
-    if (typeof text === 'string') {
-      const step = this.#durable?.scope.step
-      if (this.#plugins === undefined) return this.#emitter.emit(body, options?.metadata, step)
-      return this.#plugins.emit(body, options?.metadata, this.emitting(step))
+    try {
+      checkSaid(field, text, options)
+    } catch (error) {
+      return leavable(Promise.reject(error)) // like every emit, this one need not be awaited
     }
-    const refused = Promise.reject(
-      new GatewayError('GW_INVALID_ARGUMENT', { field, value: text, reason: 'must be a text' }),
-    )
-    refused.catch(() => undefined) // like every emit, this one need not be awaited
-    return refused
+    const step = this.#durable?.scope.step
+    if (this.#plugins === undefined) return this.#emitter.emit(body, options?.metadata, step)
+    return this.#plugins.emit(body, options?.metadata, this.emitting(step))
   }
 
   /** What interceptors hold back comes out before the handler waits, and before and after a step. */
@@ -408,4 +409,14 @@ export class TaskContext implements AgentContext {
   async dispose(): Promise<void> {
     await this.#workspace?.remove()
   }
+}
+
+/** @throws GatewayError `GW_INVALID_ARGUMENT` for what cannot be emitted; most events have no options. */
+function checkSaid(field: string, text: unknown, options: EmitOptions | undefined): void {
+  if (typeof text !== 'string') {
+    throw new GatewayError('GW_INVALID_ARGUMENT', { field, value: text, reason: 'must be a text' })
+  }
+  if (options === undefined) return
+  requireKnown(options, EMIT_OPTIONS)
+  if (options.metadata !== undefined) requireObject('metadata', options.metadata)
 }

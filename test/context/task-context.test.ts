@@ -86,24 +86,59 @@ test('a handler that goes on after its time writes nothing more and harms nobody
 })
 
 test.each<[string, (context: AgentContext) => Promise<unknown>, string]>([
-  ['emitChunk', (context) => context.emitChunk(7 as never), 'chunk is invalid: must be a text (got 7)'],
-  ['emitState', (context) => context.emitState(7 as never), 'state is invalid: must be a text (got 7)'],
   [
-    'step',
+    'emitChunk of something else',
+    (context) => context.emitChunk(7 as never),
+    'chunk is invalid: must be a text (got 7)',
+  ],
+  [
+    'emitState of something else',
+    (context) => context.emitState(7 as never),
+    'state is invalid: must be a text (got 7)',
+  ],
+  [
+    'step of something else',
     (context) => context.step('plan', 'x' as never),
     'what step \'plan\' runs is invalid: must be a function (got "x")',
   ],
   [
-    'askUser',
+    'askUser of something else',
     (context) => context.askUser(null as never),
     'the question is invalid: must be an object with named members',
   ],
   [
-    'dispatchGroup',
+    'dispatchGroup of something else',
     (context) => context.dispatchGroup({} as never),
     'the list of calls is invalid: must be an array (got {})',
   ],
-])('%s of something else is refused by name and value', async (_method, call, message) => {
+  [
+    'emitChunk with what is no option',
+    (context) => context.emitChunk('x', { role: 'a' } as never),
+    'role is invalid: there is no such option, only metadata (got "a")',
+  ],
+  ['emitState with no options', (context) => context.emitState('x', null as never), 'the options is invalid'],
+  [
+    'emitArtifact with metadata that are none',
+    (context) => context.emitArtifact({ name: 'x' }, { metadata: 5 as never }),
+    'metadata is invalid: must be an object with named members, not this (got 5)',
+  ],
+  [
+    'askUser with what is no option',
+    (context) => context.askUser({ prompt: 'How?', timeout: 5 } as never),
+    'timeout is invalid: there is no such option, only prompt, schema, options, timeoutMs, answer (got 5)',
+  ],
+  [
+    'dispatchGroup with what is no option',
+    (context) => context.dispatchGroup([], { failfast: true } as never),
+    'failfast is invalid: there is no such option, only waitForReply, failFast (got true)',
+  ],
+  ['dispatchGroup with no options', (context) => context.dispatchGroup([], null as never), 'the options is invalid'],
+  [
+    'callAgent with what is no option',
+    (context) => context.callAgent({ targetAgentType: 'a', content: 'x', timeout: 5 } as never),
+    'timeout is invalid',
+  ],
+])('%s is refused by name and value', async (_method, call, message) => {
   const house = new House()
   await house.work((_command, context) => call(context))
   const { error } = await house.client().ask({ ...send, retry: { maxAttempts: 1 } })

@@ -15,6 +15,7 @@ import { MessageHeader } from '../../protocol/header.ts'
 import { isObject, parseJson } from '../../protocol/json.ts'
 import type { CalledTask, NoteAnswer } from '../../store/journal-notes.ts'
 import { deferred } from '../../util/deferred.ts'
+import { requireKnown } from '../../util/parse-options.ts'
 import { digest } from './args.ts'
 import { type CheckedCall, checkCall, checkContent } from './call-request.ts'
 import { dropDeadline, startDeadline } from './deadline.ts'
@@ -23,6 +24,8 @@ import type { Operation } from './journal.ts'
 import { Scope } from './scope.ts'
 
 const STATUSES: Readonly<Record<string, AgentCallStatus>> = { F: 'FAILED', X: 'CANCELLED', E: 'EXPIRED' }
+
+const GROUP_OPTIONS = { waitForReply: true, failFast: true } as const
 
 /** What is wrong with one call alone, and is found before it is sent. */
 const OWN_FAULTS: readonly string[] = ['GW_CONTRACT_VIOLATION', 'GW_PAYLOAD_TOO_LARGE']
@@ -54,8 +57,10 @@ export class AgentCalls {
   /** See `AgentContext.dispatchGroup`. */
   async group(
     requests: readonly (AgentCall | ContractCall)[],
-    { waitForReply = true, failFast = false }: GroupOptions,
+    options: GroupOptions,
   ): Promise<readonly (GroupReply | AgentCallAccepted)[]> {
+    requireKnown(options, GROUP_OPTIONS)
+    const { waitForReply = true, failFast = false } = options
     if (!Array.isArray(requests)) {
       const reason = 'must be an array'
       throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'the list of calls', value: requests, reason })

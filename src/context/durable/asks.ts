@@ -6,7 +6,7 @@ import { eventEncoder } from '../../protocol/event.ts'
 import { isObject } from '../../protocol/json.ts'
 import type { NoteAnswer } from '../../store/journal-notes.ts'
 import { deferred } from '../../util/deferred.ts'
-import { requireObject } from '../../util/parse-options.ts'
+import { requireKnown, requireObject } from '../../util/parse-options.ts'
 import { digest } from './args.ts'
 import { dropDeadline, startDeadline } from './deadline.ts'
 import type { DurableTask } from './durable-task.ts'
@@ -17,6 +17,8 @@ import { readSaid } from './step-text.ts'
 const MOST_MS = 31_536_000_000
 /** The event of a question may have an id that lies a little before the time of its note. */
 const LEEWAY_MS = 1_000
+
+const KNOWN = { prompt: true, schema: true, options: true, timeoutMs: true, answer: true } as const
 
 interface CheckedQuestion {
   readonly prompt: string
@@ -84,7 +86,9 @@ async function checkAnswer(schema: unknown, answer: unknown): Promise<unknown> {
   throw new GatewayError('GW_INVALID_ARGUMENT', { field: "the person's answer", value: answer, reason: checked.reason })
 }
 
-function checkQuestion({ prompt, schema, options, timeoutMs }: Question): CheckedQuestion {
+function checkQuestion(question: Question): CheckedQuestion {
+  requireKnown(question, KNOWN)
+  const { prompt, schema, options, timeoutMs } = question
   const invalid = (field: string, value: unknown, reason: string) =>
     new GatewayError('GW_INVALID_ARGUMENT', { field, value, reason })
   if (typeof prompt !== 'string' || prompt.trim() === '') throw invalid('prompt', prompt, 'must be a text')
