@@ -1,7 +1,8 @@
 import { GatewayError } from '../errors.ts'
 import { AskAgentCommand, type GatewayCommand } from '../protocol/command.ts'
 import { checkCapability } from '../protocol/ids.ts'
-import type { Schema, SchemaInput, SchemaOutput } from './schema.ts'
+import { requireObject } from '../util/parse-options.ts'
+import { requireSchema, type Schema, type SchemaInput, type SchemaOutput } from './schema.ts'
 
 /** What an agent takes and what it answers, shared by those who call it and those who are it. */
 export interface AgentContract<Input extends Schema = Schema, Output extends Schema = Schema> {
@@ -27,13 +28,16 @@ export type ContractResult<Contract> =
  * refused before it is sent; a worker that returns the contract from `getCapabilities` has its input checked before
  * the handler and its result before it is recorded.
  *
- * @throws GatewayError `GW_INVALID_ARGUMENT` when the name is not allowed.
+ * @throws GatewayError `GW_INVALID_ARGUMENT` when the name is not allowed, or input or output is no schema.
  */
 export function defineAgent<Input extends Schema, Output extends Schema>(
   agentType: string,
   schemas: { readonly input: Input; readonly output: Output },
 ): AgentContract<Input, Output> {
   checkCapability('agentType', agentType)
+  requireObject(`the contract of '${agentType}'`, schemas)
+  requireSchema(`input of agent '${agentType}'`, schemas.input)
+  requireSchema(`output of agent '${agentType}'`, schemas.output)
   return Object.freeze({ agentType, input: schemas.input, output: schemas.output })
 }
 

@@ -1,4 +1,4 @@
-import { excerpt } from '../errors.ts'
+import { excerpt, GatewayError } from '../errors.ts'
 
 /**
  * A schema of any library that speaks Standard Schema v1 (standardschema.dev): zod 4, Valibot, ArkType and others. Only
@@ -51,6 +51,16 @@ export async function checkSchema<S extends Schema>(schema: S, value: unknown): 
   const result = await schema['~standard'].validate(value)
   if (result.issues === undefined) return { ok: true, value: result.value as SchemaOutput<S> }
   return { ok: false, reason: result.issues.map((issue) => describeIssue(issue, value)).join('; ') }
+}
+
+/** @throws GatewayError `GW_INVALID_ARGUMENT` that names `field` and the value, for what is no schema. */
+export function requireSchema(field: string, value: unknown): void {
+  // Some libraries make their schemas functions.
+  const mayBear = (typeof value === 'object' && value !== null) || typeof value === 'function'
+  const standard = mayBear ? (value as Partial<Schema>)['~standard'] : undefined
+  if (typeof standard?.validate === 'function') return
+  const reason = `must be a schema of zod or of another library that speaks Standard Schema${value === undefined ? ', and is left out' : ''}`
+  throw new GatewayError('GW_INVALID_ARGUMENT', { field, value, reason })
 }
 
 /** `path: message (got value)`; a value that is not there is not shown. */

@@ -1,3 +1,4 @@
+import { requireSchema } from '../agent/schema.ts'
 import type { Tool, Tools } from '../agent/tool.ts'
 import { GatewayError } from '../errors.ts'
 
@@ -25,8 +26,8 @@ function checkTool(name: string, tool: Tool): void {
   if (!isObject(tool)) throw invalid(`tool '${name}'`, 'must be what tool({ … }) returns', tool)
   const { description, input, output, timeoutMs, inputSchema, durable, execute } = tool
   if (typeof description !== 'string') throw invalid(field('description'), 'must be a text', description)
-  checkSchemaField(field('input'), input)
-  if (output !== undefined) checkSchemaField(field('output'), output)
+  requireSchema(field('input'), input)
+  if (output !== undefined) requireSchema(field('output'), output)
   if (typeof execute !== 'function') throw invalid(field('execute'), 'must be a function', execute)
   if (timeoutMs !== undefined && !(Number.isInteger(timeoutMs) && timeoutMs >= 1 && timeoutMs <= MOST_TIMER_MS)) {
     throw invalid(field('timeoutMs'), `must be a whole number of ms from 1 to ${MOST_TIMER_MS}`, timeoutMs)
@@ -37,17 +38,6 @@ function checkTool(name: string, tool: Tool): void {
   if (durable !== undefined && typeof durable !== 'boolean') {
     throw invalid(field('durable'), 'must be true or false', durable)
   }
-}
-
-function checkSchemaField(field: string, schema: unknown): void {
-  const standard = isSchemaLike(schema) ? schema['~standard'] : undefined
-  if (isObject(standard) && 'validate' in standard && typeof standard.validate === 'function') return
-  throw invalid(field, 'must be a schema of zod or of another library that speaks Standard Schema')
-}
-
-/** Some libraries make their schemas functions. */
-function isSchemaLike(value: unknown): value is { '~standard': unknown } {
-  return (isObject(value) || typeof value === 'function') && '~standard' in value
 }
 
 function isObject(value: unknown): value is object {

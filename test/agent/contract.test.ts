@@ -90,6 +90,23 @@ test('a contract is checked at once, and cannot be changed', () => {
   expect(Object.isFrozen(weather)).toBe(true)
 })
 
+test.each([
+  [
+    { input: 5, output: z.any() },
+    "input of agent 'a' is invalid: must be a schema of zod or of another library",
+    '(got 5)',
+  ],
+  [{ input: z.any(), output: {} }, "output of agent 'a' is invalid: must be a schema", '(got {})'],
+  [{ input: z.any() }, "output of agent 'a' is invalid: must be a schema", 'is left out'],
+  [{ input: { '~standard': null }, output: z.any() }, "input of agent 'a' is invalid", '~standard'],
+  [null, "the contract of 'a' is invalid: must be an object", '(got null)'],
+])('what is no schema is refused where it is declared: %j', (schemas, said, value) => {
+  const declare = () => defineAgent('a', schemas as never)
+  expect(declare).toThrow(expect.objectContaining({ code: 'GW_INVALID_ARGUMENT' }))
+  expect(declare).toThrow(said)
+  expect(declare).toThrow(value)
+})
+
 test('contentOf gives the content of an ask, and refuses what has none', () => {
   expect(contentOf(weather, new AskAgentCommand({ header, content: { city: 'x', days: 1 } }))).toEqual({
     city: 'x',
