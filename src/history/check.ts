@@ -5,8 +5,10 @@ import {
   type HistoryStore,
   type NewHistoryMessage,
 } from '../agent/history.ts'
-import { GatewayError } from '../errors.ts'
+import { errorMessage, GatewayError } from '../errors.ts'
 import { checkId } from '../protocol/ids.ts'
+import { isObject } from '../protocol/json.ts'
+import { requireKnown } from '../util/parse-options.ts'
 
 const DEFAULT_LIMIT = 50
 const MOST_LIMIT = 1_000
@@ -17,14 +19,18 @@ const MOST_TIME = 253_402_300_799_999
 
 /** @throws GatewayError `GW_INVALID_ARGUMENT` that names the field and its value. */
 export function checkMessages(messages: readonly NewHistoryMessage[]): void {
+  if (!Array.isArray(messages)) throw invalid('messages', messages, 'must be an array')
   for (let index = 0; index < messages.length; index += 1) checkMessage(messages[index] as NewHistoryMessage, index)
 }
 
 function checkMessage(message: NewHistoryMessage, index: number): void {
-  const { role, content, messageId, createdAt, fencingToken } = message
+  if (typeof message !== 'object' || message === null) {
+    throw invalid(`messages.${index}`, message, 'must be an object with role and content')
+  }
+  const { role, content, messageId, metadata, createdAt, fencingToken } = message
   // No text is made for what is in order: this is on the way of each task.
   if (typeof content === 'string' && content.length <= MOST_CONTENT && HISTORY_ROLES.includes(role)) {
-    if (isId(messageId) && isTime(createdAt) && isToken(fencingToken)) return
+    if (isId(messageId) && isMetadata(metadata) && isTime(createdAt) && isToken(fencingToken)) return
   }
   const at = `messages.${index}`
   if (!HISTORY_ROLES.includes(role)) throw invalid(`${at}.role`, role, `must be one of ${HISTORY_ROLES.join(', ')}`)
@@ -39,12 +45,17 @@ function checkMessage(message: NewHistoryMessage, index: number): void {
     })
   }
   if (!isId(messageId)) throw invalid(`${at}.messageId`, messageId, 'must be a text of at most 256 characters')
+  if (!isMetadata(metadata)) throw invalid(`${at}.metadata`, metadata, 'must be an object with named members')
   if (!isTime(createdAt)) throw invalid(`${at}.createdAt`, createdAt, 'must be Unix ms')
   if (!isToken(fencingToken)) throw invalid(`${at}.fencingToken`, fencingToken, 'must be a whole number from 0')
 }
 
 function isId(value: unknown): boolean {
   return value === undefined || (typeof value === 'string' && value.length <= MOST_ID)
+}
+
+function isMetadata(value: unknown): boolean {
+  return value === undefined || isObject(value)
 }
 
 function isTime(value: unknown): boolean {
@@ -55,6 +66,23 @@ function isToken(value: unknown): boolean {
   return value === undefined || (Number.isSafeInteger(value) && (value as number) >= 0)
 }
 
+/** Names what JSON cannot carry, where a store could not write messages; undefined if it is something else. */
+export function jsonFault(messages: readonly NewHistoryMessage[]): GatewayError | undefined {
+  for (const [index, message] of messages.entries()) {
+    for (const part of ['content', 'metadata'] as const) {
+      try {
+        JSON.stringify(message[part])
+      } catch (cause) {
+        const details = { field: `messages.${index}.${part}`, reason: errorMessage(cause) }
+        return new GatewayError('GW_INVALID_ARGUMENT', details, { cause })
+      }
+    }
+  }
+  return undefined
+}
+
+const PAGE = { limit: true, before: true } as const
+
 /**
  * The page with its defaults.
  *
@@ -62,12 +90,14 @@ function isToken(value: unknown): boolean {
  */
 export function checkPage(
   sessionId: string,
-  { limit = DEFAULT_LIMIT, before }: HistoryPage = {},
+  page: HistoryPage = {},
 ): {
   readonly limit: number
   readonly before: Place | undefined
 } {
   checkId('sessionId', sessionId)
+  requireKnown(page, PAGE)
+  const { limit = DEFAULT_LIMIT, before } = page
   if (!Number.isInteger(limit) || limit < 1 || limit > MOST_LIMIT) {
     throw invalid('limit', limit, `must be a whole number from 1 to ${MOST_LIMIT}`)
   }

@@ -2,7 +2,7 @@ import { z } from 'zod'
 import type { HistoryMessage, HistoryPage, HistoryRole, HistoryStore, NewHistoryMessage } from '../agent/history.ts'
 import { checkId } from '../protocol/ids.ts'
 import { parseOptions } from '../util/parse-options.ts'
-import { checkMessages, checkPage, placeId } from './check.ts'
+import { checkMessages, checkPage, jsonFault, placeId } from './check.ts'
 import { type LogRecord, MemoryLog, NOWHERE } from './memory-log.ts'
 
 /** How much a {@link MemoryHistory} keeps. */
@@ -68,13 +68,27 @@ export class MemoryHistory implements HistoryStore {
   append(sessionId: string, messages: readonly NewHistoryMessage[]): void {
     checkMessages(messages)
     const session = this.#sessions.get(sessionId) ?? this.#open(sessionId)
+    const { newest } = session
     this.#speaking = session
+    try {
+      this.#say(session, messages)
+    } catch (error) {
+      // All or none: what was logged of it is not found from anywhere.
+      session.newest = newest >= this.#log.tail ? newest : NOWHERE
+      throw jsonFault(messages) ?? error
+    } finally {
+      // No message would ever lead to it.
+      if (session.newest === NOWHERE) this.#drop(session)
+    }
+    if (this.#sessions.size > this.#limits.maxSessions) this.#dropQuietest()
+  }
+
+  #say(session: Session, messages: readonly NewHistoryMessage[]): void {
     for (const { role, content, messageId = '', metadata = NONE, createdAt, fencingToken = 0 } of messages) {
       const at = Math.floor(createdAt ?? Date.now())
       const message = { role, content, messageId, metadata, createdAt: at, fencingToken }
       session.newest = this.#log.append(session.number, session.newest, message)
     }
-    if (this.#sessions.size > this.#limits.maxSessions) this.#dropQuietest()
   }
 
   async list(sessionId: string, page?: HistoryPage): Promise<readonly HistoryMessage[]> {

@@ -2,7 +2,7 @@ import type { HistoryMessage, HistoryPage, HistoryStore, NewHistoryMessage } fro
 import { errorMessage, GatewayError } from '../errors.ts'
 import { checkId } from '../protocol/ids.ts'
 import { Batcher } from '../util/batcher.ts'
-import { checkMessages, checkPage } from './check.ts'
+import { checkMessages, checkPage, jsonFault } from './check.ts'
 import {
   type PostgresHistoryOptions,
   type ResolvedPostgresOptions,
@@ -64,8 +64,11 @@ export class PostgresHistory implements HistoryStore, AsyncDisposable {
   async append(sessionId: string, messages: readonly NewHistoryMessage[]): Promise<void> {
     checkId('sessionId', sessionId)
     checkMessages(messages)
-    const refusal = await this.#batcher.add(messages.map((message) => toRow(sessionId, message)))
-    if (refusal !== undefined) throw refusal
+    try {
+      await this.#batcher.add(messages.map((message) => toRow(sessionId, message)))
+    } catch (error) {
+      throw jsonFault(messages) ?? error
+    }
   }
 
   async list(sessionId: string, page?: HistoryPage): Promise<readonly HistoryMessage[]> {

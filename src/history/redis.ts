@@ -10,7 +10,7 @@ import { Keys } from '../redis/keys.ts'
 import type { RedisOption } from '../redis/options.ts'
 import { Batcher } from '../util/batcher.ts'
 import { parseOptions } from '../util/parse-options.ts'
-import { checkMessages, checkPage, placeId } from './check.ts'
+import { checkMessages, checkPage, jsonFault, placeId } from './check.ts'
 
 /** Where a {@link RedisHistory} keeps what was said, and how much of it. */
 export interface RedisHistoryOptions {
@@ -81,9 +81,15 @@ export class RedisHistory implements HistoryStore, AsyncDisposable {
     checkId('sessionId', sessionId)
     checkMessages(messages)
     const keys = this.#keys.history(sessionId)
-    for (let from = 0; from < messages.length; from += MESSAGES_PER_CALL) {
-      await this.#batcher.add(toAppend(keys, messages.slice(from, from + MESSAGES_PER_CALL)))
+    const appends: Append[] = []
+    try {
+      for (let from = 0; from < messages.length; from += MESSAGES_PER_CALL) {
+        appends.push(toAppend(keys, messages.slice(from, from + MESSAGES_PER_CALL)))
+      }
+    } catch (error) {
+      throw jsonFault(messages) ?? error
     }
+    for (const append of appends) await this.#batcher.add(append)
   }
 
   async list(sessionId: string, page?: HistoryPage): Promise<readonly HistoryMessage[]> {

@@ -236,10 +236,41 @@ export function historyContract(open: () => Promise<HistoryStore>): void {
       ['messages.0.fencingToken', { role: 'user', content: 'x', fencingToken: -1 }],
       ['messages.0.createdAt', { role: 'user', content: 'x', createdAt: Number.NaN }],
       ['messages.0.messageId', { role: 'user', content: 'x', messageId: 'x'.repeat(600) }],
+      ['messages.0.content', { role: 'user', content: { n: 1n } }],
+      ['messages.0.metadata', { role: 'user', content: 'x', metadata: { n: 1n } }],
+      ['messages.0.metadata', { role: 'user', content: 'x', metadata: 'y' }],
+      ['messages.0.metadata', { role: 'user', content: 'x', metadata: null }],
+      ['messages.0', null],
+      ['messages.0', 'x'],
     ])('%s', async (field, message) => {
       const store = await open()
-      const append = async () => store.append(freshSession(), [message as NewHistoryMessage])
+      const append = async () => store.append(freshSession(), [message as never])
       await expect(append()).rejects.toMatchObject({ code: 'GW_INVALID_ARGUMENT', details: { field } })
+    })
+
+    test('and keeps nothing of what came with it', async () => {
+      const store = await open()
+      const [session, circle] = [freshSession(), { me: {} }]
+      circle.me = circle
+      await store.append(session, [user('m-0', 'before')])
+      const append = async () => store.append(session, [user('m-1', 'with it'), user('m-2', circle as never)])
+      await expect(append()).rejects.toMatchObject({
+        ...{ code: 'GW_INVALID_ARGUMENT', details: { field: 'messages.1.content' } },
+        message: expect.stringContaining('circular structure'),
+      })
+      expect(said(await store.list(session))).toEqual(['user: before'])
+      await store.append(session, [user('m-3', 'after')])
+      expect(said(await store.list(session))).toEqual(['user: before', 'user: after'])
+    })
+
+    test('no list, and a page that is none', async () => {
+      const store = await open()
+      const append = async (messages: unknown) => store.append(freshSession(), messages as never)
+      for (const wrong of [null, undefined, {}, 'x']) {
+        await expect(append(wrong)).rejects.toMatchObject({ details: { field: 'messages', value: wrong } })
+      }
+      await expect(store.list('s', null as never)).rejects.toMatchObject({ code: 'GW_INVALID_ARGUMENT' })
+      await expect(store.list('s', { limt: 5 } as never)).rejects.toMatchObject({ details: { field: 'limt' } })
     })
 
     test('a session that is none', async () => {
