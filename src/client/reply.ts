@@ -1,5 +1,5 @@
 import type { ReplyStatus } from '../dispatch/asks.ts'
-import { GatewayError } from '../errors.ts'
+import { errorMessage, GatewayError } from '../errors.ts'
 import { checkRef, type TaskRef } from '../protocol/ids.ts'
 
 /** An answer to a question of a task. */
@@ -26,6 +26,21 @@ export function checkReply({ sessionId, messageId, askId, content }: ReplyOption
   content: unknown
 } {
   const ref = checkRef({ sessionId, messageId })
-  if (typeof askId === 'string' && askId !== '') return { ref, askId, content }
-  throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'askId', value: askId, reason: 'must be a text' })
+  if (typeof askId !== 'string' || askId === '') {
+    throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'askId', value: askId, reason: 'must be a text' })
+  }
+  requireJson(content)
+  return { ref, askId, content }
+}
+
+function requireJson(content: unknown): void {
+  const invalid = (reason: string, cause?: unknown) =>
+    new GatewayError('GW_INVALID_ARGUMENT', { field: 'content', value: content, reason }, { cause })
+  let text: string | undefined
+  try {
+    text = JSON.stringify(content ?? null)
+  } catch (cause) {
+    throw invalid(errorMessage(cause), cause)
+  }
+  if (text === undefined) throw invalid('must be something that JSON can carry')
 }

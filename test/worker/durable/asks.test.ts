@@ -82,6 +82,19 @@ describe('askUser', () => {
     expect((await client.result(ref)).data).toEqual([accepted, null])
   })
 
+  test('refuses what JSON cannot carry, whether it is answered or not', async () => {
+    const { client, question } = await asking((context) => context.askUser('How many?'))
+    const reply = (content: unknown) => client.reply({ ...ref, askId: question.askId, content })
+    const circle = { me: {} }
+    circle.me = circle
+    const wrong = [5n, circle, () => 1, Symbol('x')]
+    const refused = { code: 'GW_INVALID_ARGUMENT', details: { field: 'content' } }
+    for (const content of wrong) await expect(reply(content)).rejects.toMatchObject(refused)
+    expect(await reply(1)).toMatchObject({ status: 'ACCEPTED' })
+    for (const content of wrong) await expect(reply(content)).rejects.toMatchObject(refused)
+    expect((await client.result(ref)).data).toBe(1)
+  })
+
   test('with a schema and options takes what fits both', async () => {
     const { client, question } = await asking((context) =>
       context.askUser({ prompt: 'Which?', schema: z.string().min(4), options: ['red', 'blue'] }),
