@@ -195,11 +195,24 @@ export class Dispatcher {
       // JSON.stringify refuses cycles and BigInts; a schema of another library may throw as well.
       return new GatewayError(
         'GW_INVALID_ARGUMENT',
-        { field: 'content', reason: errorMessage(error) },
+        { field: faultyPart(command), reason: errorMessage(error) },
         { cause: error },
       )
     }
   }
+}
+
+/** Which part of a command cannot be sent. */
+function faultyPart({ header, ...body }: GatewayCommand): string {
+  const others = { metadata: header.metadata, extraPayload: 'extraPayload' in body ? body.extraPayload : undefined }
+  for (const [name, part] of Object.entries(others)) {
+    try {
+      JSON.stringify(part)
+    } catch {
+      return name
+    }
+  }
+  return 'content'
 }
 
 /** A command that somebody else built is read as the worker will read it: what it cannot read is refused here. */

@@ -123,8 +123,12 @@ describe('a request that is at fault is answered with its field, and nothing is 
 
   test('what JSON cannot carry', async () => {
     const house = new House()
-    const answer = await house.client().sendMessage({ ...send, metadata: { n: 1n } })
-    expect(answer).toMatchObject({ success: false, status: 'REJECTED', error: { code: 'GW_INVALID_ARGUMENT' } })
+    for (const part of ['metadata', 'extraPayload', 'content']) {
+      expect(await house.client().sendMessage({ ...send, [part]: { n: 1n } })).toMatchObject({
+        ...{ success: false, status: 'REJECTED' },
+        error: { code: 'GW_INVALID_ARGUMENT', message: expect.stringMatching(new RegExp(`^${part} is invalid:`)) },
+      })
+    }
     expect(await snapshot(house)).toEqual(new Map())
   })
 
