@@ -1,9 +1,16 @@
+import { GatewayError } from '../errors.ts'
+
 /** A key of another kind than it should be, which may be anybody's doing. Behind `: -` before Redis 7. */
 const WRONG_KIND = /\bWRONGTYPE /
 
+/** True for what a server answers about such a key. */
+export function isWrongKind(error: unknown): error is Error {
+  return error instanceof Error && error.name === 'ReplyError' && WRONG_KIND.test(error.message)
+}
+
 /** True for a fault that lies with one item of a batch, and that the others do not have. */
 export function isOfOneItem(error: unknown): boolean {
-  return error instanceof Error && error.name === 'ReplyError' && WRONG_KIND.test(error.message)
+  return isWrongKind(error instanceof GatewayError ? error.cause : error)
 }
 
 /**

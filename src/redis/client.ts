@@ -1,6 +1,7 @@
 import calculateSlot from 'cluster-key-slot'
 import type { Cluster, Redis } from 'ioredis'
 import { errorMessage, GatewayError } from '../errors.ts'
+import { isWrongKind } from './apart.ts'
 import { LUA } from './lua.generated.ts'
 import { isNoEntry, isRefusedForNow, type Patience } from './patience.ts'
 
@@ -9,6 +10,9 @@ export type ScriptName = keyof typeof LUA
 
 /** So many bytes are not held back for what else a turn may bring. */
 const MOST_GATHERED = 65_536
+
+/** Most keys that an error names. */
+const MOST_NAMED = 4
 
 /** Who has waited for a server for so much of the time that a call may take does not begin to wait again. */
 const AWAY_SHARE = 0.9
@@ -20,7 +24,8 @@ export type RedisValue = string | number | Buffer
 /**
  * One connection (on a Cluster: one set of connections) with what the stores need of it. What the server says no to is
  * thrown as it is, for those who know what it means; all else is a GatewayError: `GW_CLOSED` after our own close,
- * `GW_REDIS_FAILED` for a lost connection, a deadline, or what the server refuses only for now or for want of a right.
+ * `GW_REDIS_FAILED` for a lost connection, a deadline, a key of another kind, or what the server refuses only for now or
+ * for want of a right.
  */
 export class RedisClient {
   readonly isCluster: boolean
@@ -70,12 +75,20 @@ export class RedisClient {
 
   /** Carries out one command; the shape of its reply is the caller's knowledge. */
   async call<Reply>(command: string, ...args: RedisValue[]): Promise<Reply> {
-    return this.#run(command, () => this.#redis.call(command, ...args))
+    return this.#run(
+      command,
+      () => this.#redis.call(command, ...args),
+      () => keysIn(command, args),
+    )
   }
 
   /** The same with texts as bytes. */
   async callBuffer<Reply>(command: string, ...args: RedisValue[]): Promise<Reply> {
-    return this.#run(command, () => this.#redis.callBuffer(command, ...args))
+    return this.#run(
+      command,
+      () => this.#redis.callBuffer(command, ...args),
+      () => keysIn(command, args),
+    )
   }
 
   /** Carries out commands in one write where the server allows it; the first that fails rejects. */
@@ -95,14 +108,15 @@ export class RedisClient {
    */
   async script<Reply>(name: ScriptName, keys: readonly string[], args: readonly RedisValue[]): Promise<Reply> {
     const { sha, source } = LUA[name]
-    return this.#run(name, async () => {
+    const send = async () => {
       try {
         return await this.#redis.evalsha(sha, keys.length, ...keys, ...args)
       } catch (error) {
         if (!(error instanceof Error && error.message.startsWith('NOSCRIPT'))) throw error
         return this.#redis.eval(source, keys.length, ...keys, ...args)
       }
-    })
+    }
+    return this.#run(name, send, () => keys)
   }
 
   /**
@@ -114,8 +128,10 @@ export class RedisClient {
       let cursor = '0'
       do {
         const from = cursor
-        const [next, keys] = await this.#run<[string, string[]]>('SCAN', () =>
-          node.call('SCAN', from, 'MATCH', pattern, 'COUNT', count),
+        const [next, keys] = await this.#run<[string, string[]]>(
+          'SCAN',
+          () => node.call('SCAN', from, 'MATCH', pattern, 'COUNT', count),
+          () => [],
         )
         cursor = next
         if (keys.length > 0) yield keys
@@ -143,7 +159,12 @@ export class RedisClient {
     throw new Error(`the server has been away for ${Math.round(awayMs / 1_000)} s`)
   }
 
-  async #run<Reply>(operation: string, send: () => Promise<unknown>): Promise<Reply> {
+  /** @param keysOf - Those that it touches, for its error. */
+  async #run<Reply>(
+    operation: string,
+    send: () => Promise<unknown>,
+    keysOf: () => readonly RedisValue[],
+  ): Promise<Reply> {
     const attempt = async () => {
       this.#requireOpen()
       if (this.#redis.status !== 'ready') this.#requireHope()
@@ -156,13 +177,14 @@ export class RedisClient {
       if (!ANYWHERE.has(operation)) this.#onAnswer()
       return reply as Reply
     } catch (error) {
-      throw this.#toError(operation, error)
+      throw this.#toError(operation, error, keysOf)
     }
   }
 
-  #toError(operation: string, error: unknown): unknown {
+  #toError(operation: string, error: unknown, keysOf: () => readonly RedisValue[]): unknown {
     if (this.#isClosed()) return new GatewayError('GW_CLOSED', { what: 'connection to Redis' }, { cause: error })
     if (error instanceof GatewayError) return error
+    if (isWrongKind(error)) return toWrongKind(operation, error, keysOf())
     const isAnswer = error instanceof Error && error.name === 'ReplyError'
     if (isAnswer && !isRefusedForNow(error) && !isNoEntry(error)) return error
     return new GatewayError('GW_REDIS_FAILED', { operation, reason: errorMessage(error) }, { cause: error })
@@ -190,6 +212,20 @@ export class RedisClient {
     )
     return results
   }
+}
+
+function keysIn(command: string, args: readonly RedisValue[]): readonly RedisValue[] {
+  const streams = args.indexOf('STREAMS') + 1
+  if (streams > 0) return args.slice(streams, streams + (args.length - streams) / 2)
+  return args.slice(0, /^X(?:INFO|GROUP)$/.test(command) ? 2 : 1).slice(-1)
+}
+
+/** The server does not say which key it is. */
+function toWrongKind(operation: string, cause: Error, keys: readonly RedisValue[]): GatewayError {
+  const named = keys.slice(0, MOST_NAMED).join(', ') + (keys.length > MOST_NAMED ? ', …' : '')
+  const which = keys.length === 1 ? `the key ${named} holds` : `one of the keys ${named} holds`
+  const reason = `${which} a value of another kind, which somebody else has put there: look at it, then delete or rename it (${cause.message})`
+  return new GatewayError('GW_REDIS_FAILED', { operation, reason, keys }, { cause })
 }
 
 /**

@@ -1,6 +1,7 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { Redis, type RedisOptions } from 'ioredis'
 import { afterAll, describe, expect, onTestFinished, test } from 'vitest'
+import { RedisHistory } from '../../src/history/redis.ts'
 import { waitFor } from '../../src/testing/wait-for.ts'
 import { deferred } from '../../src/util/deferred.ts'
 import { collect, House } from '../worker/harness.ts'
@@ -41,6 +42,51 @@ test('what the server says no to is an error of this library, whatever was asked
   )
   expect(refusals.map((error) => (error as { code?: string }).code)).toEqual(refusals.map(() => 'GW_REDIS_FAILED'))
   for (const error of refusals) expect((error as Error).message).toContain('WRONGPASS')
+})
+
+test('so is a key of another kind, which is named', async () => {
+  const house = new House()
+  const { keys } = house
+  const history = new RedisHistory({ redis: house.url, keyPrefix: house.prefix })
+  onTestFinished(() => history.close())
+  const client = house.client({ history })
+  const task = { sessionId: 's', messageId: 'm' }
+  const inTheWay = [
+    ...[keys.task('s', 'm'), keys.data('s'), keys.session('s'), keys.control('agent'), keys.dead('agent')],
+    ...[keys.workers(), keys.history('s').order],
+  ]
+  for (const key of inTheWay) await house.redis.set(key, 'x')
+  const session = inTheWay.slice(0, 3)
+  const asked: [Promise<unknown>, readonly string[]][] = [
+    [client.sendMessage(send), inTheWay],
+    [client.ask(send), inTheWay],
+    [client.result(task), session],
+    [client.text('s', 'm'), session],
+    [client.cancelTask(task), session],
+    [client.cancelSession('s'), session],
+    [client.reply({ ...task, askId: 'a', content: 'yes' }), session],
+    [client.pendingAsks('s'), session],
+    [client.getTask(task), session],
+    [client.getTree('s', 'm'), session],
+    [client.listTasks({ sessionId: 's' }), session],
+    [client.listWorkers(), [keys.workers()]],
+    [client.listPlugins(), [keys.workers()]],
+    [client.listDeadLetters('agent'), [keys.dead('agent')]],
+    [client.redriveDeadLetters({ capability: 'agent' }), [keys.dead('agent')]],
+    [client.queueStats('agent'), [keys.control('agent'), keys.dead('agent')]],
+    [client.explain(task), inTheWay],
+    [client.deleteSession('s'), session],
+    [client.getHistory('s'), [keys.history('s').order]],
+    [collect(client.subscribe('s')), session],
+    [collect(client.subscribe('s', { after: '0' })), session],
+    [collect(client.subscribe('s', { messageId: 'm' })), session],
+  ]
+  const errors = await Promise.all(asked.map(([answer]) => answer.catch((thrown: unknown) => thrown as Error)))
+  for (const [index, [, culprits]] of asked.entries()) {
+    const error = errors[index] as Error
+    expect(error).toMatchObject({ code: 'GW_REDIS_FAILED', message: expect.stringContaining('WRONGTYPE') })
+    expect(culprits.some((key) => error.message.includes(key))).toBe(true)
+  }
 })
 
 describe('an ioredis instance of the caller’s', () => {

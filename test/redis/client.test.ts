@@ -10,7 +10,7 @@ test('commands and their errors are those of Redis', async () => {
   const key = keys.worker('x')
   expect(await redis.call('HSET', key, 'a', 1)).toBe(1)
   expect(await redis.call('HGETALL', key)).toEqual(['a', '1'])
-  await expect(redis.call('XLEN', key)).rejects.toThrow(/^WRONGTYPE/)
+  await expect(redis.call('HSET', key)).rejects.toThrow(/^ERR wrong number of arguments/)
   expect(
     await redis.all([
       ['HSET', key, 'b', 2],
@@ -21,9 +21,24 @@ test('commands and their errors are those of Redis', async () => {
   await expect(
     redis.all([
       ['HLEN', key],
-      ['XLEN', key],
+      ['HGET', key],
     ]),
-  ).rejects.toThrow(/^WRONGTYPE/)
+  ).rejects.toThrow(/^ERR wrong number of arguments/)
+})
+
+test('a key of another kind is named, as far as can be known', async () => {
+  const { redis, keys } = openStore()
+  const [key, other] = [keys.worker('x'), keys.worker('y')]
+  await redis.call('SET', key, 'no stream')
+  const told = (said: string) => ({ code: 'GW_REDIS_FAILED', message: expect.stringContaining(said) })
+  const alone = told(`the key ${key} holds a value of another kind, which somebody else has put there: look at it`)
+  await expect(redis.call('XLEN', key)).rejects.toMatchObject(alone)
+  await expect(redis.callBuffer('HGET', key, 'a')).rejects.toMatchObject(alone)
+  await expect(redis.call('XINFO', 'STREAM', key)).rejects.toMatchObject(alone)
+  await expect(redis.call('XREAD', 'COUNT', 1, 'STREAMS', other, key, 0, 0)).rejects.toMatchObject(
+    told(`one of the keys ${other}, ${key} holds`),
+  )
+  await expect(redis.script('laneStats', [key], ['group'])).rejects.toMatchObject(alone)
 })
 
 test('bytes come as bytes', async () => {
