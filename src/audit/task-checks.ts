@@ -47,7 +47,7 @@ export function checkWaiting(look: Look): void {
 
 /** Strikes out what the agenda holds. */
 export async function strikeHeldBack(look: Look): Promise<void> {
-  const tasks = [...look.unbound]
+  const tasks = [...look.unbound, ...look.retained]
   for (let from = 0; from < tasks.length; from += AGENDA_PAGE) {
     const part = tasks.slice(from, from + AGENDA_PAGE)
     const isPending = await Promise.all(part.map(([, task]) => isStillPending(look, task)))
@@ -56,7 +56,9 @@ export async function strikeHeldBack(look: Look): Promise<void> {
       part.map(([, { sessionId, messageId, fence }]) => ({ sessionId, messageId, turn: String(fence.epoch) })),
     )
     part.forEach(([key], index) => {
-      if (isHeld[index] === true || isPending[index] === true) look.unbound.delete(key)
+      if (isHeld[index] !== true && isPending[index] !== true) return
+      look.unbound.delete(key)
+      look.retained.delete(key)
     })
   }
 }

@@ -33,14 +33,14 @@ export function openStores(redis: RedisClient, options: ResolvedClientOptions): 
   const keys = new Keys(options.keyPrefix)
   const { resultTtlMs, streamTtlMs } = options
   const writer = new DataWriter(redis, keys, { resultTtlMs, streamTtlMs, streamMaxLength: ANY_LENGTH })
-  const ender = new TaskEnder(new TaskRecords(redis, keys), writer)
+  const agenda = new Agenda(redis, keys)
+  const ender = new TaskEnder(new TaskRecords(redis, keys), writer, agenda)
   const records = new WaitedRecords(redis, keys, ender)
   return {
-    ...{ redis, keys, records },
+    ...{ redis, keys, records, agenda },
     journals: new Journals(redis, keys),
     trees: new TaskTrees(redis, keys, records),
     control: new ControlWriter(redis, keys),
-    agenda: new Agenda(redis, keys),
     inboxes: new InboxWriter(redis, keys),
     presence: new Presence(redis, keys),
     queues: new Queues(redis, keys),

@@ -4,11 +4,10 @@ import { encodeCommand } from '../protocol/codec.ts'
 import { type CancelMode, CancelTaskCommand } from '../protocol/command.ts'
 import { cancelledDone } from '../protocol/endings.ts'
 import { newMessageId, newTraceId, type TaskRef } from '../protocol/ids.ts'
-import type { Agenda } from '../store/agenda.ts'
 import type { CancelRequest } from '../store/cancel-request.ts'
-import { epochOf, isCancelled, isUnbound, ownerOf } from '../store/fence.ts'
+import { isCancelled, isUnbound, ownerOf } from '../store/fence.ts'
 import type { InboxWriter } from '../store/inbox.ts'
-import type { TaskKin, TaskRecords } from '../store/task-records.ts'
+import type { TaskKin, TaskOutline, TaskRecords } from '../store/task-records.ts'
 import type { TaskEnder } from './task-ender.ts'
 
 /** What became of the wish to cancel a task; after either of the first two it ends as CANCELLED. */
@@ -37,20 +36,17 @@ export class Canceller {
   readonly #records: TaskRecords
   readonly #ender: TaskEnder
   readonly #inboxes: InboxWriter
-  readonly #agenda: Agenda
   readonly #logger: Logger
 
   constructor(options: {
     records: TaskRecords
     ender: TaskEnder
     inboxes: InboxWriter
-    agenda: Agenda
     logger: Logger
   }) {
     this.#records = options.records
     this.#ender = options.ender
     this.#inboxes = options.inboxes
-    this.#agenda = options.agenda
     this.#logger = options.logger
   }
 
@@ -109,7 +105,7 @@ export class Canceller {
         return asked && isCancelled(answer.outline.fence) ? 'CANCELLED' : 'ALREADY_FINISHED'
       }
       if (answer.status === 'ended') {
-        await this.#tidy(ref, answer.outline.fence, wish)
+        await this.#tidy(answer.outline, wish)
         return 'CANCELLED'
       }
       const request: CancelRequest = { reason: wish.reason, requestedBy: wish.requestedBy }
@@ -121,11 +117,11 @@ export class Canceller {
   }
 
   /** A task that ended here: whoever ran it is told, and its appointments are struck out. */
-  async #tidy(ref: TaskRef, fence: string, wish: CancelWish): Promise<void> {
-    if (!isUnbound(fence)) return this.#wake(ref, fence, wish)
-    const { sessionId, messageId } = ref
+  async #tidy(outline: TaskOutline, wish: CancelWish): Promise<void> {
+    const { sessionId, messageId, fence } = outline
+    if (!isUnbound(fence)) return this.#wake(outline, fence, wish)
     try {
-      await this.#agenda.cancel({ sessionId, messageId }, epochOf(fence))
+      await this.#ender.tidy(outline, 'CANCELLED')
     } catch (error) {
       this.#logger.debug(
         { err: error, sessionId, messageId },

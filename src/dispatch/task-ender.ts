@@ -1,8 +1,9 @@
 import { cancelledDone, expiredDone } from '../protocol/endings.ts'
 import { type EventBody, eventEncoder } from '../protocol/event.ts'
 import type { TaskRef } from '../protocol/ids.ts'
+import type { Agenda } from '../store/agenda.ts'
 import type { CommitAnswer, DataWriter } from '../store/data-streams.ts'
-import { endedFence, isEnded, isUnbound } from '../store/fence.ts'
+import { endedFence, epochOf, isEnded, isUnbound } from '../store/fence.ts'
 import type { TaskOutline, TaskRecords } from '../store/task-records.ts'
 
 /** The end of a task that nobody runs, as its reader sees it. */
@@ -21,10 +22,12 @@ export type EndAnswer =
 export class TaskEnder {
   readonly #records: TaskRecords
   readonly #writer: DataWriter
+  readonly #agenda: Agenda
 
-  constructor(records: TaskRecords, writer: DataWriter) {
+  constructor(records: TaskRecords, writer: DataWriter, agenda: Agenda) {
     this.#records = records
     this.#writer = writer
+    this.#agenda = agenda
   }
 
   /**
@@ -53,6 +56,17 @@ export class TaskEnder {
       if (answer.ok) return { status: 'ended', outline }
       if (answer.cancel !== undefined) return this.end(ref, cancelledDone(answer.cancel.reason))
     }
+  }
+
+  /**
+   * Strikes out the appointments of a task that ended here. Its record goes in its time then; where an entry is on its way,
+   * or cannot be ruled out, it stays until a worker has seen that off.
+   *
+   * @param outline - What the task was before its end.
+   */
+  async tidy({ sessionId, messageId, fence }: TaskOutline, status: OutsideEnd['status']): Promise<void> {
+    const ref = { sessionId, messageId }
+    if (await this.#agenda.cancel(ref, epochOf(fence))) await this.#records.retire(ref, endedFence(fence, status))
   }
 
   async #finished(outline: TaskOutline): Promise<EndAnswer> {

@@ -163,11 +163,14 @@ export class Agenda {
     return scores.map((score) => score !== null)
   }
 
-  /** Strikes out what is noted for a task that waits for its turn. */
-  async cancel(ref: TaskRef, turn: string): Promise<void> {
+  /**
+   * Strikes out what is noted for a task that has its end, as far as no keeper has it in hand. True if the task waited there
+   * for its turn and will never be put on its stream now.
+   */
+  async cancel(ref: TaskRef, turn: string): Promise<boolean> {
     const { due, payloads } = this.#home(ref)
     const members = [memberOf({ ...ref, kind: 'ready', turn }), memberOf({ ...ref, kind: 'expiry' })]
-    await this.#redis.script('agendaRemove', [due, payloads], members)
+    return (await this.#redis.script<number>('agendaCancel', [due, payloads], members)) === 1
   }
 
   /** Gives up being the keeper of a shard. */

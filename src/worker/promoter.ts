@@ -204,9 +204,10 @@ export class Promoter extends Service {
   }
 
   async #expire({ sessionId, messageId }: AgendaItem): Promise<void> {
-    const { status } = await this.#ender.expire({ sessionId, messageId })
-    if (status === 'ended')
-      this.#logger.info({ sessionId, messageId }, 'a task that was not started in time has its end')
+    const answer = await this.#ender.expire({ sessionId, messageId })
+    if (answer.status !== 'ended') return
+    this.#logger.info({ sessionId, messageId }, 'a task that was not started in time has its end')
+    await this.#ender.tidy(answer.outline, 'EXPIRED')
   }
 }
 

@@ -34,17 +34,17 @@ export function openStores(redis: RedisClient, options: ResolvedWorkerOptions): 
   const keys = new Keys(options.keyPrefix)
   const records = new TaskRecords(redis, keys, versionsOf(options))
   const writer = new DataWriter(redis, keys, options, { group: options.consumerGroup })
+  const agenda = new Agenda(redis, keys)
   return {
-    ...{ keys, records, writer },
+    ...{ keys, records, writer, agenda },
     reader: new DataReader(redis, keys),
     control: new ControlWriter(redis, keys),
     leases: new ControlLeases(redis, options.consumerGroup, options.workerId),
-    agenda: new Agenda(redis, keys),
     stages: new Stages(redis, keys),
     inboxes: new InboxWriter(redis, keys),
     deadLetters: new DeadLetters(redis, keys),
     presence: new Presence(redis, keys),
-    ender: new TaskEnder(records, writer),
+    ender: new TaskEnder(records, writer, agenda),
     journals: new Journals(redis, keys),
   }
 }

@@ -3,6 +3,7 @@ import type { GatewayClient } from '../../src/client/client.ts'
 import { TaskEnder } from '../../src/dispatch/task-ender.ts'
 import { CancelTaskCommand, GatewayCommand } from '../../src/protocol/command.ts'
 import { cancelledDone } from '../../src/protocol/endings.ts'
+import { Agenda } from '../../src/store/agenda.ts'
 import { DataWriter, DEFAULT_RETENTION } from '../../src/store/data-streams.ts'
 import { TaskRecords } from '../../src/store/task-records.ts'
 import { waitFor } from '../../src/testing/wait-for.ts'
@@ -219,6 +220,7 @@ describe('those that were sent on its behalf', () => {
     const ender = new TaskEnder(
       new TaskRecords(redis, house.keys),
       new DataWriter(redis, house.keys, DEFAULT_RETENTION),
+      new Agenda(redis, house.keys),
     )
     expect((await ender.end(ref('m'), cancelledDone('tree'))).status).toBe('ended')
     expect(await statusOf(client, 'a')).toBe('QUEUED')

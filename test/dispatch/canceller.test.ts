@@ -28,9 +28,8 @@ test('a request whose reply was lost, and that was answered by an end before it 
   const { redis } = openStore()
   const { keys, logger } = house
   const records = new Resending(redis, keys)
-  const ender = new TaskEnder(records, new DataWriter(redis, keys, DEFAULT_RETENTION))
-  const [inboxes, agenda] = [new InboxWriter(redis, keys), new Agenda(redis, keys)]
-  const canceller = new Canceller({ records, ender, inboxes, agenda, logger })
+  const ender = new TaskEnder(records, new DataWriter(redis, keys, DEFAULT_RETENTION), new Agenda(redis, keys))
+  const canceller = new Canceller({ records, ender, inboxes: new InboxWriter(redis, keys), logger })
   await house.work(
     (_, { signal }) => new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason))),
     { leaseMs: 500 },

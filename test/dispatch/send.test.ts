@@ -28,7 +28,11 @@ beforeEach(() => {
       presence: new Presence(store.redis, keys),
       agenda: new Agenda(store.redis, keys),
       inboxes: new InboxWriter(store.redis, keys),
-      ender: new TaskEnder(records, new DataWriter(store.redis, keys, DEFAULT_RETENTION)),
+      ender: new TaskEnder(
+        records,
+        new DataWriter(store.redis, keys, DEFAULT_RETENTION),
+        new Agenda(store.redis, keys),
+      ),
     })
 })
 const ask = (messageId: string, change: Record<string, unknown> = {}) =>

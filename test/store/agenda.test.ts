@@ -39,7 +39,7 @@ describe('what is taken from the agenda', () => {
     expect(items[0]?.waitMs).toBeLessThanOrEqual(450)
     expect(pauseMs).toBe(1_000) // nothing else is on the agenda
     // It is the keeper's now, and due again no sooner than another could be the keeper.
-    expect(await score()).toBe(dueAt + 3_000)
+    expect(await score()).toBe(dueAt + 3_000.5)
     expect((await agenda.take(shard, 'w', true)).items).toEqual([])
   })
 
@@ -78,8 +78,21 @@ describe('what is taken from the agenda', () => {
     await agenda.giveBack(shard, items)
     expect(await score()).toBe(dueAt)
     expect((await agenda.take(shard, 'w', true)).items).toMatchObject([{ item: ready, dueAt }])
-    await agenda.cancel(ref, '0')
+    await agenda.remove(shard, [ready])
     await agenda.giveBack(shard, items)
     expect(await agenda.holds([{ ...ref, turn: '0' }])).toEqual([false])
   })
+})
+
+test('what a keeper has in hand is not struck out for a task that has its end: its entry is to be expected', async () => {
+  const { agenda, shard, move } = await noted([ready, expiry])
+  const dueAt = await move(member, 450)
+  const { items } = await agenda.take(shard, 'w', true)
+  expect(await agenda.cancel(ref, '0')).toBe(false)
+  expect(await agenda.holds([{ ...ref, turn: '0' }])).toEqual([true])
+  // Given back, nobody has it in hand.
+  await agenda.giveBack(shard, items)
+  expect(items[0]?.dueAt).toBe(dueAt)
+  expect(await agenda.cancel(ref, '0')).toBe(true)
+  expect(await agenda.holds([{ ...ref, turn: '0' }])).toEqual([false])
 })

@@ -184,6 +184,91 @@ describe('a delayed task in the hands of the keeper', () => {
   })
 })
 
+describe('a task that has its end before its entry is taken, and a short memory', () => {
+  /** Nothing ran, nothing is a dead letter, and in the end there is nothing left of it but its words. */
+  async function goneFor(house: House, runs: () => number, before: number): Promise<void> {
+    await house.settled()
+    await waitFor(async () => (await house.redis.exists(house.keys.task('s', 'm'))) === 0)
+    expect(runs()).toBe(before)
+    expect(await house.redis.exists(house.keys.dead('agent'))).toBe(0)
+    expect(await agendaOf(house)).toEqual([])
+    expect(await house.dones('s', 'm')).toHaveLength(1)
+  }
+
+  test('was delayed and is cancelled when it lies in a backlog: it never runs, nor is it a dead letter', async () => {
+    const house = new House()
+    await keep(house)
+    const client = house.client({ resultTtlMs: 1 })
+    await client.sendMessage({ ...send, delayMs: 20 })
+    await waitFor(async () => (await house.waiting()) === 1)
+    expect(await client.cancelTask(ref)).toMatchObject({ status: 'CANCELLED' })
+    await pause(50)
+    let runs = 0
+    await house.work(() => (runs += 1), { resultTtlMs: 1 })
+    await goneFor(house, () => runs, 0)
+  })
+
+  test('waits for another attempt and is cancelled when that lies in a backlog: the same', async () => {
+    const house = new House()
+    let runs = 0
+    const fail = () => {
+      runs += 1
+      throw new Error('boom')
+    }
+    const retry = { maxAttempts: 3, backoff: { type: 'fixed', delayMs: 300 } } as const
+    const first = await house.work(fail, { retry })
+    const client = house.client({ resultTtlMs: 1 })
+    await client.sendMessage(send)
+    await waitFor(async () => (await agendaOf(house)).length === 1)
+    await first.stop()
+    await keep(house)
+    await waitFor(async () => (await house.waiting()) === 1)
+    expect(await client.cancelTask(ref)).toMatchObject({ status: 'CANCELLED' })
+    await pause(50)
+    await house.work(fail, { resultTtlMs: 1 })
+    await goneFor(house, () => runs, 1)
+  })
+
+  test('is cancelled when the keeper has it in hand: the same', async () => {
+    const house = new House()
+    await keep(house)
+    const client = house.client({ resultTtlMs: 1 })
+    await client.sendMessage({ ...send, delayMs: 450 })
+    await waitFor(async () => {
+      const scores = [0, 1, 2, 3].map((n) => house.redis.zscore(house.keys.agenda(n).due, 'ready 0 s m'))
+      return (await Promise.all(scores)).some((score) => Number(score) % 1 > 0)
+    })
+    await client.cancelTask(ref)
+    await waitFor(async () => (await house.waiting()) === 1)
+    let runs = 0
+    await house.work(() => (runs += 1), { resultTtlMs: 1 })
+    await goneFor(house, () => runs, 0)
+  })
+
+  test('expires while it is delayed: nothing is put on its stream', async () => {
+    const house = new House()
+    let runs = 0
+    await house.work(() => (runs += 1), { resultTtlMs: 1 })
+    const client = house.client({ resultTtlMs: 1 })
+    await client.sendMessage({ ...send, delayMs: 800, expiresInMs: 20 })
+    await waitFor(async () => (await house.dones('s', 'm')).length === 1)
+    await waitFor(async () => (await agendaOf(house)).length === 0)
+    await pause(900)
+    await goneFor(house, () => runs, 0)
+  })
+
+  test('was sent for a cancelled one, delayed: its record goes in its time', async () => {
+    const house = new House()
+    const client = house.client()
+    await client.sendMessage({ ...send, messageId: 'above' })
+    await client.cancelTask({ sessionId: 's', messageId: 'above' })
+    await client.sendMessage({ ...send, parentMessageId: 'above', delayMs: 60_000 })
+    expect(await client.getTask(ref)).toMatchObject({ status: 'CANCELLED' })
+    expect(await agendaOf(house)).toEqual([])
+    expect(await house.redis.pttl(house.keys.task('s', 'm'))).toBeGreaterThan(0)
+  })
+})
+
 describe('a task that expires', () => {
   const expired = { status: 'EXPIRED', error: { code: 'GW_EXPIRED' }, data: null }
 

@@ -4,6 +4,7 @@
 -- ARGV  1: id of the caller, 2: for how long it is keeper from now (ms), 3: most items, 4: after how long an item that
 --       was taken and not removed is due again (ms), 5: longest sleep (ms), 6: about the most bytes of payload, 7: how long
 --       before it is due an item `ready` is handed out (ms), 8: the 4th for such an item, counted from when it is due
+-- The score of an item that was handed out ends with .5: see `agenda-cancel`.
 -- Answers {ms until the keeper's time runs out} to anybody but the keeper, else {ms until it should ask again, now,
 -- member, payload, ms until it is due, ...}.
 local now = tonumber(clock())
@@ -26,7 +27,7 @@ for i = 1, #found, 2 do
   end
 end
 local out = { 0, now }
-local again = string.format('%.0f', now + ARGV[4])
+local again = string.format('%.0f.5', now + ARGV[4])
 local bytes = 0
 for from = 1, #members, 50 do
   local upto = math.min(from + 49, #members)
@@ -38,7 +39,7 @@ for from = 1, #members, 50 do
     out[#out + 1] = text
     out[#out + 1] = waits[i]
     bytes = bytes + #text
-    scores[#scores + 1] = waits[i] == 0 and again or string.format('%.0f', now + waits[i] + ARGV[8])
+    scores[#scores + 1] = waits[i] == 0 and again or string.format('%.0f.5', now + waits[i] + ARGV[8])
     scores[#scores + 1] = members[i]
   end
   redis.call('ZADD', agenda, 'XX', unpack(scores))

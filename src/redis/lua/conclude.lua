@@ -19,7 +19,7 @@
 -- after as many ms as its first field, `due_at`, says. A cancelled task goes over to X and nothing else.
 -- Who ends a task from outside (with the number 0) may leave an entry of it on a control stream, and that must not meet
 -- a record that is gone, or the task would run. So the record gets its time to live only when the entry has been seen
--- off, by `begin` or `retire`; `keep_ms` says how long it is.
+-- off, by `begin` or `retire`, or it is certain that none will come; `keep_ms` says how long it is.
 local now = clock()
 
 local function shape_of(text)
@@ -30,11 +30,11 @@ local function shape_of(text)
   return shapes[text]
 end
 
--- True if an entry of the task may lie on a control stream or be with a worker. With the entry in the fence the task was
--- handed over to the lane of another version; one for a single worker waits on the agenda then.
-local function awaits_entry(record, fence)
-  if string.find(fence, '^Q:%d+::$') or string.sub(fence, 1, 1) == 'R' then return true end
-  return string.find(fence, '^Q:') and not redis.call('HGET', record, 'lane')
+-- True if an entry of the task may lie on a control stream or be with a worker, or may come there from the agenda, whose
+-- keeper may have it in hand. What was cancelled before it was put on the agenda is not put there.
+local function awaits_entry(fence, is_cancelled)
+  local state = string.sub(fence, 1, 1)
+  return state == 'Q' or state == 'R' or ((state == 'D' or state == 'T') and not is_cancelled)
 end
 
 -- A new stream takes 4 KB, whatever is in it. A copy takes what is in it, and the next new stream gets those 4 KB: a session
@@ -127,7 +127,7 @@ for i = 1, task_count do
     if is_end then
       redis.call('HSET', record, 'fence', ending, 'written', last_text, 'finished_at', now, 'end_id', id,
         unpack(ARGV, fields_at, fields_to))
-      if outside and awaits_entry(record, fence) then
+      if outside and awaits_entry(fence, held[3]) then
         redis.call('HSET', record, 'keep_ms', record_ttl)
       else
         redis.call('PEXPIRE', record, record_ttl)

@@ -17,10 +17,10 @@ export function durableResources(redis: RedisClient, keys: Keys): DurableResourc
   const records = new TaskRecords(redis, keys)
   const agenda = new Agenda(redis, keys)
   const inboxes = new InboxWriter(redis, keys)
-  const ender = new TaskEnder(records, new DataWriter(redis, keys, DEFAULT_RETENTION))
+  const ender = new TaskEnder(records, new DataWriter(redis, keys, DEFAULT_RETENTION), agenda)
   return {
     ...{ agenda, inboxes, journals: new Journals(redis, keys), reader: new DataReader(redis, keys) },
-    canceller: new Canceller({ records, ender, inboxes, agenda, logger: memoryLogger() }),
+    canceller: new Canceller({ records, ender, inboxes, logger: memoryLogger() }),
     ...{ desk: new WaitDesk(), scopes: new AsyncLocalStorage() },
     ...{ suspendAfterMs: 30_000, maxPayloadBytes: 1_048_576, streamTtlMs: 60_000, streamMaxLength: 100_000 },
   }
