@@ -85,6 +85,7 @@ export class Reception {
     }
     if (named.length === 0) return nameless
     const answers = await this.#begin(named)
+    if (named.some((task) => this.#isWorn(task))) await this.#giveUpWorn(named, answers)
     // Most have begun, and cost no promise here.
     const rest = named.filter((_, index) => answers[index]?.status !== 'begun')
     const said = answers.filter(({ status }) => status !== 'begun')
@@ -92,16 +93,33 @@ export class Reception {
     return [...nameless, ...named.map((task, index) => this.#assign(task, answers[index] as BeginAnswer))]
   }
 
-  #decode({ raw, deliveries }: TakenEntry): DecodedCommand {
+  #decode({ raw }: TakenEntry): DecodedCommand {
     const decoded = decodeCommand(entryField(raw, DATA_FIELD), this.#maxPayloadBytes)
     if (!decoded.ok) return decoded
-    if (deliveries > this.#maxDeliveries) {
-      const detail = `its workers went silent ${deliveries - 1} times without an outcome`
-      return { ok: false, reason: 'too-many-deliveries', detail, header: decoded.command.header }
-    }
     if (!(decoded.command instanceof CancelTaskCommand)) return decoded
     const detail = 'CANCEL_TASK is no task; it belongs on the stream of the worker that runs the task'
     return { ok: false, reason: 'unknown-action', detail, header: decoded.command.header }
+  }
+
+  /**
+   * Buries what has begun although its workers went silent too often, and lets it fail. Not before it has begun: of a task
+   * that has its end, or its next attempt, only the ack was lost so often. What is cancelled or has expired ends as that.
+   */
+  async #giveUpWorn(named: Named[], answers: readonly BeginAnswer[]): Promise<void> {
+    for (const [index, task] of named.entries()) {
+      const answer = answers[index]
+      const mayRun = answer?.status === 'begun' && answer.cancel === null && !answer.isExpired
+      if (!mayRun || !this.#isWorn(task)) continue
+      const { entry, header } = task
+      const detail = `its workers went silent ${entry.deliveries - 1} times without an outcome`
+      await this.#bury(entry, { ok: false, reason: 'too-many-deliveries', detail, header })
+      named[index] = { ...task, command: new GatewayError('GW_POISON', { reason: detail }) }
+    }
+  }
+
+  /** What could not be understood is buried already. */
+  #isWorn({ entry, command }: Named): boolean {
+    return entry.deliveries > this.#maxDeliveries && !(command instanceof GatewayError)
   }
 
   async #bury(entry: TakenEntry, poison: DecodedCommand & { ok: false }): Promise<void> {
@@ -168,14 +186,15 @@ export class Reception {
     return answers
   }
 
-  /** What cannot be understood is ended by whoever meets it, whatever the version of its task. */
+  /** What cannot be understood, or was tried too often, is ended by whoever meets it, whatever the version of its task. */
   async #beginPoison(
     named: readonly Named[],
     requests: readonly BeginRequest[],
     answers: BeginAnswer[],
   ): Promise<void> {
+    const isHopeless = (task: Named) => task.command instanceof GatewayError || this.#isWorn(task)
     const refused = answers.flatMap(({ status }, index) =>
-      status === 'elsewhere' && named[index]?.command instanceof GatewayError ? [index] : [],
+      status === 'elsewhere' && isHopeless(named[index] as Named) ? [index] : [],
     )
     if (refused.length === 0) return
     const meant = refused.map((index) => requests[index] as BeginRequest)

@@ -135,6 +135,19 @@ test('a task whose workers died too often is buried and failed', async () => {
   expect(letter?.[1]).toEqual(expect.arrayContaining(['too-many-deliveries', envelope('m', 's')]))
 })
 
+test.each(['C', 'X'])(
+  'a task that has its end (%s) and whose ack was lost too often is no dead letter',
+  async (letter) => {
+    const [entry] = (await taken(envelope('m', 's'))) as [TakenEntry]
+    await receive([entry])
+    const end = { fence: `${letter}:1:${entry.id}:w`, fields: {} }
+    const fence = `R:1:${entry.id}:w`
+    await writer.commit(() => ({ sessionId: 's', messageId: 'm', fence, first: 1, events: ['{}'], end }))
+    expect(await receive([{ ...entry, deliveries: 9 }])).toEqual([null])
+    expect([await deaths(), logger.lines.filter(({ level }) => level === 'error')]).toEqual([0, []])
+  },
+)
+
 describe('what a worker left undone when it died', () => {
   /** Begins the task of an entry, and leaves it as one does who dies before he has put things in order. */
   async function left(letter: 'T' | 'F') {
@@ -165,9 +178,15 @@ describe('what a worker left undone when it died', () => {
     ])
   })
 
-  test('is done: the dead letter is written, with the history', async () => {
+  test('is done however often its workers died: a task that waits for its next attempt is no dead letter', async () => {
+    const { entry } = await left('T')
+    expect(await receive([{ ...entry, deliveries: 9 }])).toEqual([null])
+    expect([(await due()).length, await deaths()]).toEqual([1, 0])
+  })
+
+  test.each([2, 9])('is done: the dead letter is written, with the history (delivery %i)', async (deliveries) => {
     const { entry, failure } = await left('F')
-    expect(await receive([{ ...entry, deliveries: 2 }])).toEqual([null])
+    expect(await receive([{ ...entry, deliveries }])).toEqual([null])
     const [letter] = await bare.xrange(keys.dead('agent'), '-', '+')
     expect(letter?.[1]).toEqual(
       expect.arrayContaining(['failed', 'GW_TASK_FAILED: boom', envelope('m', 's'), JSON.stringify([failure])]),
