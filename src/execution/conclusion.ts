@@ -1,8 +1,9 @@
 import { type RetryPolicy, resolveRetry } from '../agent/retry.ts'
 import type { Emitter } from '../context/emitter.ts'
-import { GatewayError } from '../errors.ts'
+import { errorMessage, GatewayError } from '../errors.ts'
 import type { Logger } from '../logger.ts'
 import { cancelledDone, expiredDone } from '../protocol/endings.ts'
+import { isOfOneItem } from '../redis/apart.ts'
 import { ownerOf } from '../store/fence.ts'
 import type { AttemptFailure, TaskRecords } from '../store/task-records.ts'
 import type { Aftercare } from './aftercare.ts'
@@ -73,8 +74,22 @@ export class Conclusion {
       } else await this.#record(drawn, outcome).catch((error: unknown) => this.#recordFault(drawn, error))
       return true
     } catch (error) {
+      if (isOfOneItem(causeOf(error))) return this.#bury(drawn, error)
       // Nothing is lost: the entry stays pending, and whoever owns the task now, or takes it next, ends it.
       drawn.context.logger.error({ err: error }, 'the outcome of the attempt was not recorded by this worker')
+      return false
+    }
+  }
+
+  /** Where a key of the session is of another kind than it should be, nobody can record an outcome: others would run the handler in vain. */
+  async #bury({ assignment, context: { logger } }: Drawn, error: unknown): Promise<boolean> {
+    const fault = { code: 'GW_REDIS_FAILED', message: errorMessage(error) }
+    logger.error({ err: error }, 'no outcome of the task can be recorded: it goes to the dead letters as it is')
+    try {
+      await this.#aftercare.bury(assignment.entry, assignment, { fault, history: [] })
+      return true
+    } catch (cause) {
+      logger.error({ err: cause }, 'nor could it be put there')
       return false
     }
   }
@@ -174,6 +189,11 @@ export class Conclusion {
     const all = [...before, { attempt, code: fault.code, message, at, workerId, entryId: entry.id }]
     return all.length <= MOST_FAILURES_KEPT ? all : [...all.slice(0, 1), ...all.slice(1 - MOST_FAILURES_KEPT)]
   }
+}
+
+/** What Redis said, where there was more than that. */
+function causeOf(error: unknown): unknown {
+  return error instanceof GatewayError ? (error.cause ?? error) : error
 }
 
 /** True for what is no fault of the outcome: Redis did not take it, or the task is somebody else's by now. */

@@ -1,4 +1,4 @@
-import { GatewayError } from '../errors.ts'
+import { errorMessage, GatewayError } from '../errors.ts'
 import type { Logger } from '../logger.ts'
 import { DATA_FIELD, type DecodedCommand, decodeCommand, TASK_FIELD, TURN_FIELD } from '../protocol/codec.ts'
 import { CancelTaskCommand, type GatewayCommand, ResumeCommand } from '../protocol/command.ts'
@@ -91,6 +91,16 @@ export class Reception {
     const said = answers.filter(({ status }) => status !== 'begun')
     await Promise.all(rest.map((task, index) => this.#finishWork(task, said[index] as BeginAnswer)))
     return [...nameless, ...named.map((task, index) => this.#assign(task, answers[index] as BeginAnswer))]
+  }
+
+  /**
+   * Buries an entry whose task cannot be begun, because a key of it is of another kind than it should be: nobody else can begin
+   * it either, until a person has put that right.
+   */
+  async refuse(entry: TakenEntry, error: unknown): Promise<void> {
+    const decoded = this.#decode(entry)
+    const header = decoded.ok ? decoded.command.header : decoded.header
+    await this.#bury(entry, { ok: false, reason: 'wrong-kind', detail: errorMessage(error), header })
   }
 
   #decode({ raw }: TakenEntry): DecodedCommand {

@@ -23,6 +23,7 @@ export type PoisonReason =
   | 'bad-body'
   | 'too-many-deliveries'
   | 'record-gone'
+  | 'wrong-kind'
 
 export type DecodedCommand =
   | { readonly ok: true; readonly command: GatewayCommand }

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest'
+import type { AgentContext } from '../../src/agent/context.ts'
 import {
   AskAgentCommand,
   CancelTaskCommand,
@@ -340,4 +341,59 @@ test('a task whose record is no record keeps none of those from running that wer
   await house.work((_, { messageId }) => ran.push(messageId), { maxConcurrency: 10 })
   await waitFor(() => ran.length === 5, { message: () => `five tasks to run, there are ${ran.length}` })
   expect(ran.sort()).toEqual(ids.filter((id) => id !== 'm-2'))
+})
+
+describe('a key of another kind than it should be', () => {
+  const send = { targetAgentType: 'agent', sessionId: 's', messageId: 'm', content: 'hi' }
+  const errors = (house: House) => house.logger.lines.filter(({ level }) => level === 'error')
+
+  test('in place of a record sends its task to the dead letters, once; mended and redriven it runs', async () => {
+    const house = new House()
+    const client = house.client()
+    await client.sendMessage(send)
+    await house.redis.set(house.keys.task('s', 'm'), 'no record')
+    let runs = 0
+    await house.work(() => (runs += 1), { leaseMs: 300 })
+    const letter = await oneLetter(house)
+    expect([String(letter.get('reason')), String(letter.get('message_id'))]).toEqual(['wrong-kind', 'm'])
+    expect(String(letter.get('detail'))).toContain('WRONGTYPE')
+    await house.settled()
+    expect([runs, errors(house).length]).toEqual([0, 1])
+    await house.redis.del(house.keys.task('s', 'm'))
+    expect(await client.redriveDeadLetters({ messageId: 'm' })).toMatchObject({ redriven: 1 })
+    expect(await client.result({ sessionId: 's', messageId: 'm' })).toMatchObject({ status: 'COMPLETED' })
+  })
+
+  test('in place of a data stream does not let its handler run again and again', async () => {
+    const house = new House()
+    await house.redis.set(house.keys.data('s'), 'no stream')
+    let runs = 0
+    await house.work(() => (runs += 1), { leaseMs: 300 })
+    await house.client().sendMessage(send)
+    const letter = await oneLetter(house)
+    expect([String(letter.get('reason')), String(letter.get('message_id'))]).toEqual(['failed', 'm'])
+    expect(String(letter.get('detail'))).toContain('WRONGTYPE')
+    await house.settled()
+    expect([runs, errors(house).length]).toEqual([1, 1])
+  })
+
+  test('in place of a journal lets its task fail', async () => {
+    const house = new House()
+    const ask = (_: unknown, context: AgentContext) => context.askUser('which?')
+    const first = await house.work(ask, { suspendAfterMs: 20 })
+    const client = house.client()
+    await client.sendMessage(send)
+    const [asked] = await waitFor(async () => {
+      const asks = (await client.getTask(send))?.status === 'WAITING_USER' ? await client.pendingAsks('s') : []
+      return asks.length > 0 && asks
+    })
+    await first.stop()
+    await client.reply({ sessionId: 's', messageId: 'm', askId: asked?.askId ?? '', content: 'that' })
+    await house.redis.del(house.keys.journal('s', 'm'))
+    await house.redis.set(house.keys.journal('s', 'm'), 'no journal')
+    await house.work(ask, { leaseMs: 300 })
+    expect(await client.result({ sessionId: 's', messageId: 'm' })).toMatchObject({ status: 'FAILED' })
+    await house.settled()
+    expect(await house.redis.exists(house.keys.journal('s', 'm'))).toBe(0)
+  })
 })

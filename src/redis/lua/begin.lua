@@ -85,8 +85,9 @@ for i = 1, #KEYS do
         out[i][8] = held[7]
         out[i][9] = state ~= 'T' and held[8] or ''
         out[i][10] = more[1] or '0'
-        -- A short journal comes along; a long one is read by itself.
-        if redis.call('HLEN', held[7]) <= 32 then
+        -- A short journal comes along; a long one is read by itself, as is what is none: whoever reads that fails.
+        local length = redis.pcall('HLEN', held[7])
+        if type(length) == 'number' and length <= 32 then
           out[i][11] = now
           for at, text in ipairs(redis.call('HGETALL', held[7])) do out[i][11 + at] = text end
         end
