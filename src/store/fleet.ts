@@ -66,8 +66,7 @@ export class Fleet {
   /** Takes an id off a list, unless its worker has given a sign of life since; true if it was there. */
   async unlist({ workerId, seenAt }: Listed, capability?: string): Promise<boolean> {
     const key = capability === undefined ? this.#keys.workers() : this.#keys.capability(capability)
-    if ((await this.#redis.call<string | null>('ZSCORE', key, workerId)) !== seenAt) return false
-    return (await this.#redis.call<number>('ZREM', key, workerId)) === 1
+    return (await this.#redis.script<number>('unlist', [key], [workerId, seenAt])) === 1
   }
 
   async *#list(key: string): AsyncGenerator<Listed[]> {
@@ -75,13 +74,19 @@ export class Fleet {
     do {
       const [next, flat] = await this.#redis.call<[string, string[]]>('ZSCAN', key, cursor, 'COUNT', PAGE)
       cursor = next
-      const page: Listed[] = []
-      for (let i = 0; i + 1 < flat.length; i += 2) {
-        page.push({ workerId: flat[i] as string, seenAt: flat[i + 1] as string })
-      }
+      const page = toListed(flat)
       if (page.length > 0) yield page
     } while (cursor !== '0')
   }
+}
+
+/** @param flat - Ids and scores, in turn. */
+export function toListed(flat: readonly string[]): Listed[] {
+  const listed: Listed[] = []
+  for (let i = 0; i + 1 < flat.length; i += 2) {
+    listed.push({ workerId: flat[i] as string, seenAt: flat[i + 1] as string })
+  }
+  return listed
 }
 
 function toWorker(workerId: string, flat: readonly string[]): FleetWorker {

@@ -2,9 +2,12 @@ import { GatewayError } from '../errors.ts'
 import { parseJson } from '../protocol/json.ts'
 import type { RedisClient } from '../redis/client.ts'
 import type { Keys } from '../redis/keys.ts'
+import { type Listed, toListed } from './fleet.ts'
 
 /** A worker counts as present for this many leases after its last sign of life. */
 const PRESENCE_LEASES = 3
+/** Who was listed so long ago is looked at by whoever begins: he may have ended without a word. */
+const SILENT_MS = 3_600_000
 
 /** A live worker, as others see it. Times are Unix ms by Redis' clock. */
 export interface WorkerInfo {
@@ -77,6 +80,7 @@ export class Presence {
     )
     if (reply[0] === 1) {
       await this.#index(identity, reply[1])
+      await Promise.all(this.#indexes(identity.capabilities).map((index) => this.#sweep(index, reply[1])))
       return { status: 'claimed', startedAt: Number(reply[1]) }
     }
     const fields = pairs(reply[2])
@@ -128,47 +132,80 @@ export class Presence {
   /** Takes the worker off all lists, unless another process bears its id by now. */
   async leave(identity: WorkerIdentity): Promise<void> {
     const { workerId, capabilities, incarnation } = identity
-    const removed = await this.#redis.script<number>('leave', [this.#keys.worker(workerId)], [incarnation])
-    if (removed === 0) return
-    await this.#redis.all([
-      ['ZREM', this.#keys.workers(), workerId],
-      ...capabilities.map((capability) => ['ZREM', this.#keys.capability(capability), workerId] as const),
-    ])
+    const seenAt = await this.#redis.script<string>('leave', [this.#keys.worker(workerId)], [incarnation])
+    if (seenAt === '') return
+    // The next of this id may be on the lists by now.
+    await Promise.all(this.#indexes(capabilities).map((index) => this.#unlist(index, [{ workerId, seenAt }])))
   }
 
   /** Ids of the live workers that offer a capability. */
   async online(capability: string): Promise<string[]> {
     const index = this.#keys.capability(capability)
-    const ids = await this.#redis.call<string[]>('ZRANGE', index, 0, -1)
-    const exist = await this.#redis.all<number>(ids.map((id) => ['EXISTS', this.#keys.worker(id)] as const))
+    const listed = await this.#listed(index)
+    const offers = await this.#redis.all<string | null>(
+      listed.map(({ workerId }) => ['HGET', this.#keys.worker(workerId), 'capabilities'] as const),
+    )
+    // One that came back under its id may have left a capability behind.
+    const isOffered = offers.map((names) => names?.includes(JSON.stringify(capability)) === true)
     await this.#unlist(
       index,
-      ids.filter((_, position) => exist[position] === 0),
+      listed.filter((_, position) => !isOffered[position]),
     )
-    return ids.filter((_, position) => exist[position] === 1)
+    return listed.flatMap(({ workerId }, position) => (isOffered[position] ? [workerId] : []))
   }
 
   /** All live workers, by id. */
   async list(): Promise<WorkerInfo[]> {
-    const ids = await this.#redis.call<string[]>('ZRANGE', this.#keys.workers(), 0, -1)
-    const hashes = await this.#redis.all<string[]>(ids.map((id) => ['HGETALL', this.#keys.worker(id)] as const))
-    const isGone = (_: string, position: number) => hashes[position]?.length === 0
-    await this.#unlist(this.#keys.workers(), ids.filter(isGone))
+    const listed = await this.#listed(this.#keys.workers())
+    const hashes = await this.#redis.all<string[]>(
+      listed.map(({ workerId }) => ['HGETALL', this.#keys.worker(workerId)] as const),
+    )
+    await this.#unlist(
+      this.#keys.workers(),
+      listed.filter((_, position) => hashes[position]?.length === 0),
+    )
     return hashes
-      .flatMap((flat, index) => (flat.length === 0 ? [] : [toWorkerInfo(ids[index] as string, pairs(flat))]))
+      .flatMap((flat, index) =>
+        flat.length === 0 ? [] : [toWorkerInfo((listed[index] as Listed).workerId, pairs(flat))],
+      )
       .sort((a, b) => (a.workerId < b.workerId ? -1 : 1))
   }
 
-  /** A worker lives as long as its hash does, which has a TTL; the indexes are cleaned by those who read them. */
-  async #unlist(index: string, gone: readonly string[]): Promise<void> {
-    if (gone.length > 0) await this.#redis.call('ZREM', index, ...gone)
+  async #listed(index: string, upTo: string | number = '+inf'): Promise<Listed[]> {
+    return toListed(await this.#redis.call<string[]>('ZRANGEBYSCORE', index, '-inf', upTo, 'WITHSCORES'))
+  }
+
+  /**
+   * A worker lives as long as its hash does, which has a TTL; the indexes are cleaned by those who read them, and by those who
+   * begin. Who has given a sign of life meanwhile stays.
+   */
+  async #unlist(index: string, gone: readonly Listed[]): Promise<void> {
+    if (gone.length === 0) return
+    await this.#redis.script(
+      'unlist',
+      [index],
+      gone.flatMap(({ workerId, seenAt }) => [workerId, seenAt]),
+    )
+  }
+
+  /** Takes those off an index that have ended without a word, whether anybody ever reads it or not. */
+  async #sweep(index: string, now: string): Promise<void> {
+    const silent = await this.#listed(index, Number(now) - SILENT_MS)
+    const exist = await this.#redis.all<number>(
+      silent.map(({ workerId }) => ['EXISTS', this.#keys.worker(workerId)] as const),
+    )
+    await this.#unlist(
+      index,
+      silent.filter((_, position) => exist[position] === 0),
+    )
   }
 
   async #index({ workerId, capabilities }: WorkerIdentity, now: string): Promise<void> {
-    await this.#redis.all([
-      ['ZADD', this.#keys.workers(), now, workerId],
-      ...capabilities.map((capability) => ['ZADD', this.#keys.capability(capability), now, workerId] as const),
-    ])
+    await this.#redis.all(this.#indexes(capabilities).map((index) => ['ZADD', index, now, workerId] as const))
+  }
+
+  #indexes(capabilities: readonly string[]): string[] {
+    return [this.#keys.workers(), ...capabilities.map((capability) => this.#keys.capability(capability))]
   }
 }
 
@@ -185,10 +222,7 @@ function identityFields(identity: WorkerIdentity): (string | number)[] {
 }
 
 function toWorkerInfo(workerId: string, fields: Map<string, string>): WorkerInfo {
-  const names = (name: string) => {
-    const json = parseJson(fields.get(name) ?? '[]')
-    return json.ok && Array.isArray(json.value) ? json.value.map(String) : []
-  }
+  const names = (name: string) => toNames(fields.get(name))
   const number = (name: string) => Number(fields.get(name) ?? 0)
   return {
     workerId,
@@ -202,6 +236,11 @@ function toWorkerInfo(workerId: string, fields: Map<string, string>): WorkerInfo
     startedAt: number('started_at'),
     lastSeenAt: number('last_seen_at'),
   }
+}
+
+function toNames(text = '[]'): string[] {
+  const json = parseJson(text)
+  return json.ok && Array.isArray(json.value) ? json.value.map(String) : []
 }
 
 function pairs(flat: readonly string[]): Map<string, string> {

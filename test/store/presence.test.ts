@@ -1,5 +1,7 @@
+import { setTimeout as pause } from 'node:timers/promises'
 import type { Redis } from 'ioredis'
-import { beforeEach, expect, test } from 'vitest'
+import { beforeEach, describe, expect, test } from 'vitest'
+import type { RedisClient } from '../../src/redis/client.ts'
 import type { Keys } from '../../src/redis/keys.ts'
 import { Presence, type WorkerIdentity } from '../../src/store/presence.ts'
 import { waitFor } from '../../src/testing/wait-for.ts'
@@ -8,8 +10,10 @@ import { openStore } from '../redis/harness.ts'
 let keys: Keys
 let bare: Redis
 let presence: Presence
+let redis: RedisClient
 beforeEach(() => {
   const store = openStore()
+  redis = store.redis
   keys = store.keys
   bare = store.bare
   presence = new Presence(store.redis, keys)
@@ -99,4 +103,59 @@ test('a beat after a flush puts one back on all lists', async () => {
     before.map((worker) => ({ ...worker, lastSeenAt: 0 })),
   )
   expect(await presence.online('a')).toEqual(['w'])
+})
+
+/** Presence whose commands of one kind are followed by something else before anybody hears their answers. */
+function interrupted(method: 'all' | 'script', meanwhile: () => Promise<unknown>): Presence {
+  let done = false
+  const get = (target: RedisClient, name: string | symbol) => {
+    const value: unknown = Reflect.get(target, name, target)
+    if (typeof value !== 'function') return value
+    return async (...args: unknown[]) => {
+      const answer: unknown = await value.apply(target, args)
+      const isFirst = name === method && !done
+      done ||= isFirst
+      if (isFirst) await meanwhile()
+      return answer
+    }
+  }
+  return new Presence(new Proxy(redis, { get }), keys)
+}
+
+describe('a live worker stays on the lists', () => {
+  test.each(['online', 'list'] as const)('though %s saw it expired a moment before its beat', async (looks) => {
+    await presence.claim(identity('w', { leaseMs: 20 }))
+    await waitFor(async () => (await bare.exists(keys.worker('w'))) === 0)
+    const slow = interrupted('all', () => presence.beat(identity('w'), 1, 0))
+    expect(await (looks === 'online' ? slow.online('a') : slow.list())).toEqual([])
+    expect(await Promise.all([presence.online('a'), ids()])).toEqual([['w'], ['w']])
+  })
+
+  test('though the one before it under its id leaves at that moment', async () => {
+    await presence.claim(identity('w'))
+    const next = identity('w', { incarnation: 'next' })
+    await interrupted('script', async () => {
+      await pause(2)
+      expect(await presence.claim(next)).toMatchObject({ status: 'claimed' })
+    }).leave(identity('w'))
+    expect(await Promise.all([presence.online('a'), ids()])).toEqual([['w'], ['w']])
+  })
+})
+
+test('who comes back under its id with fewer capabilities is not taken for one who offers the others', async () => {
+  await presence.claim(identity('w'))
+  await presence.claim(identity('w', { incarnation: 'next', capabilities: ['b'] }), 'i-w')
+  expect(await Promise.all([presence.online('a'), presence.online('b')])).toEqual([[], ['w']])
+  expect(await bare.exists(keys.capability('a'))).toBe(0)
+})
+
+test('whoever begins takes those off the lists that ended without a word long ago, though nobody ever looks', async () => {
+  const [seconds] = await bare.time()
+  const longAgo = (Number(seconds) - 7_200) * 1_000
+  const lists = [keys.workers(), keys.capability('a')]
+  for (const list of lists) await bare.zadd(list, `${longAgo}`, 'dead', longAgo, 'slow', longAgo + 7_000_000, 'recent')
+  await bare.hset(keys.worker('slow'), 'capabilities', '["a"]')
+  await presence.claim(identity('w'))
+  for (const list of lists)
+    await bare.call('ZADD', list, longAgo, 'dead', longAgo, 'slow', longAgo + 7_000_000, 'recent')
 })
