@@ -194,3 +194,34 @@ test('what was handed out and never heard of is taken again, but not from one wh
     [second, 'w'],
   ])
 })
+
+test('more streams than fit on the stack of a script are asked all the same', { timeout: 60_000 }, async () => {
+  const streams = lanesOf(
+    Array.from({ length: 4_200 }, (_, i) => `c-${i}`),
+    keys,
+  ).filter(({ priority }) => priority === 'normal')
+  const own = new ControlReader({ redis, blocking: redis, streams, group: 'g', consumer: 'w' })
+  await own.ensureGroups()
+  await put(['c-0', '1'], ['c-0', '2'], ['c-1999', '1'], ['c-2000', '1'], ['c-4199', '1'])
+  const { entries, ends } = await own.take(atMost(10_000, streams), true)
+  expect(brief(entries).sort()).toEqual(['c-01', 'c-02', 'c-19991', 'c-20001', 'c-41991'])
+  expect(ends?.size).toBe(4_200)
+  // Nor with less room than streams.
+  await put(['c-5', '1'], ['c-3000', '1'])
+  expect(brief(await take(own, 2_500))).toEqual(['c-51', 'c-30001'])
+})
+
+test('an entry with more fields than fit on the stack of a script keeps its place, and no other one from going back', async () => {
+  const own = reader()
+  await own.ensureGroups()
+  await put(['a', '1'])
+  const many = Array.from({ length: 4_100 }, (_, i) => [`field-${i}`, 'x']).flat()
+  const id = await bare.xadd(keys.control('a'), '*', ...many)
+  await put(['a', '2'])
+  const entries = await take(own, 10)
+  expect(entries).toHaveLength(3)
+  await own.release(entries)
+  expect(brief(await take(own, 10))).toEqual(['a1', 'a2'])
+  const [pending] = (await bare.xpending(keys.control('a'), 'g', 'IDLE', 86_400_000, '-', '+', 10)) as unknown[][]
+  expect([pending?.[0], pending?.[3]]).toEqual([id, 0])
+})

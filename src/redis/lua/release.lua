@@ -7,6 +7,8 @@
 -- to the end of its stream under a new id, for any worker to take at once; in place it waits for the next who looks for
 -- what was let go, and was not delivered. As it is not bound to a record, whichever entry begins first is the live one. What
 -- `take` has begun is undone: nobody has spoken as its owner.
+-- Also in place stays what has more fields than fit on Lua's stack, some 8,000 values.
+local MOST_VALUES = 7000
 local released = 0
 for i = 5, #ARGV do
   local id = ARGV[i]
@@ -20,7 +22,7 @@ for i = 5, #ARGV do
     end
     released = released + 1
   end
-  if fields and ARGV[4] == '1' then
+  if fields and (ARGV[4] == '1' or #fields > MOST_VALUES) then
     let_go(KEYS[1], ARGV[1], ARGV[2], id, 0)
   elseif entry then
     if fields then redis.call('XADD', KEYS[1], '*', unpack(fields)) end

@@ -14,6 +14,9 @@
 local group, consumer, left = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local taken, dry, visited, failure = {}, {}, {}, nil
 
+-- So many are asked at once: each takes two places on Lua's stack, which ends at some 8,000.
+local MOST_ASKED = 2000
+
 local function read(keys, count)
   local args = { 'GROUP', group, consumer, 'COUNT', count, 'STREAMS' }
   for _, key in ipairs(keys) do args[#args + 1] = KEYS[key] end
@@ -32,10 +35,10 @@ for step = 7, #ARGV, 3 do
   end
   while room > 0 and #open > 0 and not failure do
     local asked, later = {}, {}
+    local each = math.floor(room / math.min(room, #open))
     for i, key in ipairs(open) do
-      if i <= room then asked[i] = key else later[#later + 1] = key end
+      if i <= room and i <= MOST_ASKED then asked[i] = key else later[#later + 1] = key end
     end
-    local each = math.floor(room / #asked)
     local reply = read(asked, each)
     if reply and reply.err then
       failure = reply
