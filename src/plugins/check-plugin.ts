@@ -78,6 +78,27 @@ export function checkConfigs(pluginId: string, value: unknown): readonly AgentCo
   return (value ?? []) as readonly AgentConfig[]
 }
 
+/** Names of functions of a plugin that look like hooks and are none: nobody would ever call them. */
+export function unknownHooks(plugin: Plugin): string[] {
+  const names = new Set<string>()
+  for (let at: object | null = plugin; isOfPlugin(at); at = Object.getPrototypeOf(at)) {
+    // A getter is not read: it may do anything.
+    for (const [name, { value }] of Object.entries(Object.getOwnPropertyDescriptors(at)))
+      if (typeof value === 'function' && looksLikeHook(name)) names.add(name)
+  }
+  return [...names]
+}
+
+function isOfPlugin(at: object | null): at is object {
+  return at !== null && at !== Plugin.prototype && at !== Object.prototype
+}
+
+function looksLikeHook(name: string): boolean {
+  const names: readonly string[] = HOOK_NAMES
+  if (names.includes(name)) return false
+  return /^on[A-Z]/.test(name) || names.some((hook) => hook.toLowerCase() === name.toLowerCase())
+}
+
 export function refusal(pluginId: string, reason: string, cause?: unknown): GatewayError {
   return new GatewayError('GW_PLUGIN_REFUSED', { pluginId, reason }, cause === undefined ? undefined : { cause })
 }

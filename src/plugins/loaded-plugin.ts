@@ -6,7 +6,7 @@ import type { PluginOrigin } from '../agent/plugin-registry.ts'
 import { errorMessage } from '../errors.ts'
 import type { Logger } from '../logger.ts'
 import { deferred } from '../util/deferred.ts'
-import { type CheckedPlugin, checkConfigs, checkPlugin, refusal, requirePlugin } from './check-plugin.ts'
+import { type CheckedPlugin, checkConfigs, checkPlugin, refusal, requirePlugin, unknownHooks } from './check-plugin.ts'
 import { Hook } from './hook.ts'
 
 /**
@@ -65,6 +65,11 @@ export class LoadedPlugin {
   /** Lets it declare what it has. @throws GatewayError `GW_PLUGIN_REFUSED` */
   async register(worker: WorkerFacts): Promise<void> {
     const { plugin, pluginId } = this
+    for (const hook of unknownHooks(plugin))
+      this.#logger.warn(
+        { hook, hooks: HOOK_NAMES },
+        `plugin '${pluginId}': there is no hook ${hook}, it is never called`,
+      )
     const context: BuildContext = { ...worker, pluginId, logger: this.#logger }
     const configs = await this.#inTime('registerAgentConfigs', () => plugin.registerAgentConfigs?.(context))
     this.#configs = checkConfigs(pluginId, configs)

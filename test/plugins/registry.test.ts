@@ -68,6 +68,41 @@ describe('a plugin comes and goes', () => {
     expect(plugin).toBeInstanceOf(PluginBase)
   })
 
+  test('a hook that does not exist is told once by plugin and name, and what only looks like one is not', async () => {
+    class Typos extends PluginBase {
+      readonly manifest = { pluginId: 'typos', version: '1.0.0' }
+      readonly on = () => undefined
+      readonly onlyOnce = () => undefined
+      readonly onBoard = true
+
+      get onRead(): never {
+        throw new Error('nobody reads this')
+      }
+
+      onTaskStrat() {
+        return 1
+      }
+
+      ontaskerror() {
+        return 1
+      }
+
+      override onTaskComplete() {
+        return Promise.resolve()
+      }
+    }
+    const { registry, logger } = openRegistry()
+    await registry.add(new Typos())
+    const told = () => logger.lines.filter(({ level }) => level === 'warn').map(({ message }) => message)
+    expect(told()).toEqual([
+      "plugin 'typos': there is no hook onTaskStrat, it is never called",
+      "plugin 'typos': there is no hook ontaskerror, it is never called",
+    ])
+    const plain = { manifest: { pluginId: 'plain', version: '1.0.0' }, onTaskDone: () => undefined }
+    await registry.add(plain)
+    expect(told().slice(2)).toEqual(["plugin 'plain': there is no hook onTaskDone, it is never called"])
+  })
+
   test('removing and replacing unload the old one; a build shows in the version', async () => {
     const { registry } = openRegistry()
     const reasons: string[] = []
