@@ -1,5 +1,6 @@
 import path from 'node:path'
 import type { FSWatcher } from 'chokidar'
+import { leadsBack } from '../util/leads-back.ts'
 
 /** What a worker is made of; logs, data and its own output are not. */
 const CODE = ['.ts', '.mts', '.cts', '.tsx', '.js', '.mjs', '.cjs', '.json']
@@ -37,6 +38,7 @@ export class FileWatch implements AsyncDisposable {
       ignored: (file, stats) =>
         path.resolve(folder, file) === except ||
         isHidden(path.relative(folder, file)) ||
+        leadsBack(path.resolve(folder, file)) !== undefined ||
         (stats?.isFile() === true && !isCode(file)),
     })
     // What cannot be watched is not heard of; to end the worker for that would be worse.

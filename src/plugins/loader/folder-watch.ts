@@ -1,5 +1,6 @@
 import path from 'node:path'
 import type { FSWatcher } from 'chokidar'
+import { leadsBack } from '../../util/leads-back.ts'
 import { isPassing } from './plugin-files.ts'
 
 /**
@@ -46,10 +47,11 @@ export class FolderWatch implements AsyncDisposable {
   }
 }
 
-/** What is hidden below a root; where the root itself lies does not matter. */
+/** What is hidden below a root, and links that lead in circles; where the root itself lies does not matter. */
 function isIgnored(roots: readonly string[], file: string): boolean {
   const root = roots.find((candidate) => isIn(candidate, file))
-  return root !== undefined && path.relative(root, file).split(path.sep).some(isPassing)
+  if (root === undefined) return false
+  return path.relative(root, file).split(path.sep).some(isPassing) || leadsBack(file) !== undefined
 }
 
 function isIn(root: string, file: string): boolean {

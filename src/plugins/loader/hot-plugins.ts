@@ -4,12 +4,13 @@ import type { Plugins } from '../../agent/plugin-registry.ts'
 import { errorMessage, type GatewayError } from '../../errors.ts'
 import type { Logger } from '../../logger.ts'
 import { Service } from '../../service.ts'
+import type { Circle } from '../../util/leads-back.ts'
 import { sleep } from '../../util/sleep.ts'
 import { Compiler } from './compiler.ts'
 import { FolderWatch } from './folder-watch.ts'
 import { HostModules } from './host-modules.ts'
-import { type LookOutcome, PlacedPlugin } from './placed-plugin.ts'
-import { isPassedOver, namesIn, notLoaded } from './plugin-source.ts'
+import { type LookOutcome, PlacedPlugin, type PlacedResources } from './placed-plugin.ts'
+import { isPassedOver, ledBackTo, namesIn, notLoaded, type PluginSource, sourceAt } from './plugin-source.ts'
 
 /** An editor writes in several steps, and a checkout many files: so long nothing may change before it is read. */
 const QUIET_MS = 100
@@ -57,14 +58,24 @@ export class HotPlugins extends Service {
   readonly #changed = new Set<string>()
   readonly #stopping = new AbortController()
   #watch: FolderWatch | undefined
+  /** Links that were told of. */
+  readonly #circles = new Set<string>()
   /** False while the first plugins are loaded: nobody is writing them then. */
   #isLive = false
   #queue: Promise<unknown> = Promise.resolve()
   #timer: NodeJS.Timeout | undefined
 
+  readonly #resources: PlacedResources
+
   constructor(options: HotPluginsOptions) {
     super()
     this.#options = options
+    this.#resources = {
+      ...{ plugins: options.plugins, hosts: this.#hosts, compiler: this.#compiler },
+      ownerOf: (id) => [...this.#placed.values()].find(({ pluginId }) => pluginId === id),
+      sourceAt: (place) => this.#sourceAt(place),
+      onCircle: (circle) => this.#tellCircle(circle),
+    }
   }
 
   /** What is wrong now. */
@@ -127,7 +138,26 @@ export class HotPlugins extends Service {
     const { folder, paths } = this.#options
     const names = folder === undefined ? [] : await namesIn(folder)
     const inFolder = names.map((name) => path.join(folder ?? '', name))
-    return [...new Set([...inFolder.sort(), ...paths, ...this.#placed.keys()])]
+    const own = await Promise.all(inFolder.map(async (place) => ((await this.#isLedBack(place)) ? [] : [place])))
+    return [...new Set([...own.flat().sort(), ...paths, ...this.#placed.keys()])]
+  }
+
+  /** True for a link in the folder that leads to what is there already; that is told once. */
+  async #isLedBack(place: string): Promise<boolean> {
+    if (path.dirname(place) !== this.#options.folder || this.#options.paths.includes(place)) return false
+    const circle = await ledBackTo(place)
+    if (circle !== undefined) this.#tellCircle(circle)
+    return circle !== undefined
+  }
+
+  #tellCircle({ link, target }: Circle): void {
+    if (this.#circles.has(link)) return
+    this.#circles.add(link)
+    this.#options.logger.warn({ link, target }, 'a link leads back into the folder of plugins and is passed over')
+  }
+
+  async #sourceAt(place: string): Promise<PluginSource | null> {
+    return (await this.#isLedBack(place)) ? null : sourceAt(place)
   }
 
   #hear(file: string): void {
@@ -172,11 +202,8 @@ export class HotPlugins extends Service {
 
   async #look(place: string, reason: Reason): Promise<LookOutcome> {
     this.#changed.delete(place)
-    const { plugins } = this.#options
-    const ownerOf = (id: string) => [...this.#placed.values()].find(({ pluginId }) => pluginId === id)
-    const placed =
-      this.#placed.get(place) ??
-      new PlacedPlugin(place, { plugins, hosts: this.#hosts, compiler: this.#compiler, ownerOf })
+    if (!this.#placed.has(place) && (await this.#isLedBack(place))) return { status: 'unchanged', pluginId: undefined }
+    const placed = this.#placed.get(place) ?? new PlacedPlugin(place, this.#resources)
     const said = placed.error?.message
     try {
       if (!(await this.#isToLoad(placed, reason))) return { status: 'unchanged', pluginId: placed.pluginId }

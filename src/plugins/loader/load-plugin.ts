@@ -2,6 +2,7 @@ import path from 'node:path'
 import { Plugin } from '../../agent/plugin.ts'
 import { errorMessage, GatewayError } from '../../errors.ts'
 import { isObject } from '../../protocol/json.ts'
+import type { Circle } from '../../util/leads-back.ts'
 import { toPlugin } from '../check-plugin.ts'
 import { type Bundle, type BundleResources, bundle } from './bundle.ts'
 import { evaluate, placeIn } from './evaluate.ts'
@@ -21,15 +22,24 @@ export interface PluginBuild {
   readonly files: readonly string[]
 }
 
+/** What making a plugin of files needs. */
+export interface BuildResources extends BundleResources {
+  /** Told of each link in a plugin's folder that leads back to where it lies; it is passed over. */
+  readonly onCircle: (circle: Circle) => void
+}
+
 /** The files that make up a plugin, as far as they are known without bundling it. */
-export function ownFiles({ folder, entry }: Pick<PluginSource, 'folder' | 'entry'>): Promise<string[]> {
-  return folder === undefined ? Promise.resolve([entry]) : filesBelow(folder)
+export function ownFiles(
+  { folder, entry }: Pick<PluginSource, 'folder' | 'entry'>,
+  { onCircle }: Pick<BuildResources, 'onCircle'>,
+): Promise<string[]> {
+  return folder === undefined ? Promise.resolve([entry]) : filesBelow(folder, onCircle)
 }
 
 /** @throws GatewayError `GW_PLUGIN_NOT_LOADED` with file and line. */
-export async function buildPlugin(source: PluginSource, resources: BundleResources): Promise<PluginBuild> {
+export async function buildPlugin(source: PluginSource, resources: BuildResources): Promise<PluginBuild> {
   const built = await bundle(source, resources)
-  const own = await ownFiles(source)
+  const own = await ownFiles(source, resources)
   const root = source.folder ?? path.dirname(source.entry)
   const codeHash = codeHashOf(root, built.code)
   const hash = await hashOf(root, codeHash, own)

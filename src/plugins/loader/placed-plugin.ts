@@ -1,9 +1,8 @@
 import type { Plugins } from '../../agent/plugin-registry.ts'
 import { errorMessage, GatewayError } from '../../errors.ts'
-import type { BundleResources } from './bundle.ts'
-import { buildPlugin, instantiate, ownFiles, type PluginBuild, refusal } from './load-plugin.ts'
+import { type BuildResources, buildPlugin, instantiate, ownFiles, type PluginBuild, refusal } from './load-plugin.ts'
 import { signatureOf } from './plugin-files.ts'
-import { notLoaded, type PluginSource, sourceAt } from './plugin-source.ts'
+import { notLoaded, type PluginSource } from './plugin-source.ts'
 
 /** Data that changes so often in a row, each time so soon after the load, is the plugin's own doing … */
 const RESTLESS_AFTER = 5
@@ -19,8 +18,10 @@ export type LookOutcome =
   | { readonly status: 'failed'; readonly pluginId: string | undefined; readonly error: GatewayError }
 
 /** What all plugins of a loader share. */
-export interface PlacedResources extends BundleResources {
+export interface PlacedResources extends BuildResources {
   readonly plugins: Plugins
+  /** The plugin at a place, or null if there is none any more. @throws GatewayError `GW_PLUGIN_NOT_LOADED` */
+  readonly sourceAt: (place: string) => Promise<PluginSource | null>
   /** The place where a plugin of this id was loaded from, if it was. */
   readonly ownerOf: (pluginId: string) => PlacedPlugin | undefined
 }
@@ -92,7 +93,7 @@ export class PlacedPlugin {
 
   async #load(isForced: boolean): Promise<LookOutcome> {
     try {
-      const source = await sourceAt(this.place)
+      const source = await this.#shared.sourceAt(this.place)
       return source === null ? await this.#remove() : await this.#take(source, isForced)
     } catch (cause) {
       return this.fail(cause)
@@ -109,8 +110,19 @@ export class PlacedPlugin {
   }
 
   async #allFiles(): Promise<string[]> {
-    const own = await ownFiles(await sourceOrPlace(this.place))
+    const own = await ownFiles(await this.#sourceOrPlace(), this.#shared)
     return [...new Set([...own, ...this.#files])].sort()
+  }
+
+  /** Where there is no source, or something is wrong with it, the place itself is what to look at. */
+  async #sourceOrPlace(): Promise<Pick<PluginSource, 'folder' | 'entry'>> {
+    const { place } = this
+    try {
+      return (await this.#shared.sourceAt(place)) ?? { folder: undefined, entry: place }
+    } catch {
+      // What is wrong is told when it is loaded; here a folder is only its files.
+      return { folder: place, entry: place }
+    }
   }
 
   async #take(source: PluginSource, isForced: boolean): Promise<LookOutcome> {
@@ -168,15 +180,5 @@ export class PlacedPlugin {
   async #takeOut(pluginId: string): Promise<void> {
     const change = await this.#shared.plugins.remove(pluginId)
     if (change.status === 'refused') throw notLoaded(this.place, `it cannot be taken out: ${change.error.message}`)
-  }
-}
-
-/** The source at a place; where there is none, or something is wrong with it, the place itself is what to look at. */
-async function sourceOrPlace(place: string): Promise<Pick<PluginSource, 'folder' | 'entry'>> {
-  try {
-    return (await sourceAt(place)) ?? { folder: undefined, entry: place }
-  } catch {
-    // What is wrong is told when it is loaded; here a folder is only its files.
-    return { folder: place, entry: place }
   }
 }

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { readdir, readFile, stat } from 'node:fs/promises'
 import path from 'node:path'
+import { type Circle, leadsBack } from '../../util/leads-back.ts'
 
 /** So much of a hash tells two builds apart, and still fits on a line. */
 const HASH_LENGTH = 12
@@ -13,18 +14,27 @@ export function isPassing(name: string): boolean {
   return name === 'node_modules' || PASSING.test(name)
 }
 
-/** The files of a plugin's folder, of subfolders too, in order. One that disappears meanwhile is left out. */
-export async function filesBelow(folder: string): Promise<string[]> {
+/**
+ * The files of a plugin's folder, of subfolders too, in order. One that disappears meanwhile is left out.
+ *
+ * @param onCircle - Told of each link that leads back to where it lies; it is passed over.
+ */
+export async function filesBelow(folder: string, onCircle: (circle: Circle) => void): Promise<string[]> {
   const entries = await presentOr([], readdir(folder, { withFileTypes: true }))
   const files = await Promise.all(
     entries
       .filter(({ name }) => !isPassing(name))
       .map(async (entry) => {
         const file = path.join(folder, entry.name)
+        const circle = entry.isSymbolicLink() ? leadsBack(file) : undefined
+        if (circle !== undefined) {
+          onCircle(circle)
+          return []
+        }
         const isFolder = entry.isSymbolicLink()
           ? (await presentOr(null, stat(file)))?.isDirectory()
           : entry.isDirectory()
-        return isFolder ? filesBelow(file) : [file]
+        return isFolder ? filesBelow(file, onCircle) : [file]
       }),
   )
   return files.flat().sort()

@@ -1,7 +1,8 @@
-import { readdir, readFile, stat } from 'node:fs/promises'
+import { lstat, readdir, readFile, realpath, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { errorMessage, GatewayError } from '../../errors.ts'
 import { isObject, parseJson } from '../../protocol/json.ts'
+import { type Circle, leadsBack } from '../../util/leads-back.ts'
 
 const EXTENSIONS = ['.ts', '.mts', '.js', '.mjs', '.cjs']
 
@@ -33,6 +34,24 @@ export async function namesIn(folder: string): Promise<string[]> {
   const candidates = entries.filter((entry) => !isPassedOver(entry.name))
   // What is neither here is a symbolic link, which may lead to either.
   return candidates.filter((entry) => !entry.isFile() || isCode(entry.name)).map(({ name }) => name)
+}
+
+/**
+ * Where a link in a folder of plugins leads, if that is the folder itself, one around it, or another plugin in it: then it
+ * means no plugin of its own. Undefined for all else.
+ */
+export async function ledBackTo(place: string): Promise<Circle | undefined> {
+  const circle = leadsBack(place)
+  if (circle !== undefined) return circle
+  try {
+    if (!(await lstat(place)).isSymbolicLink()) return undefined
+    const target = await realpath(place)
+    const isBeside = path.dirname(target) === (await realpath(path.dirname(place)))
+    return isBeside && !isPassedOver(path.basename(target)) ? { link: place, target } : undefined
+  } catch {
+    // Gone, or a link to nothing: what reads the plugin says so.
+    return undefined
+  }
 }
 
 /**

@@ -206,6 +206,50 @@ describe('a plugin that cannot be used', () => {
     await worker.stop()
   })
 
+  test('links that lead back into the folder are passed over and told once, and what they lead to is loaded once', async () => {
+    const dir = await PluginDir.with({
+      'sayer/index.ts': sayPlugin("'old'", { head: 'globalThis.sayerRan = (globalThis.sayerRan ?? 0) + 1' }),
+      'sayer/a/text.txt': 'a',
+      'sayer/b/text.txt': 'b',
+    })
+    const ran = () => (globalThis as { sayerRan?: number }).sayerRan
+    onTestFinished(() => void Reflect.deleteProperty(globalThis, 'sayerRan'))
+    const inside = [
+      ['sayer/itself', '.'],
+      ['sayer/again', '.'],
+      ['sayer/a/above', '../../..'],
+      ['sayer/a/b', '../b'],
+      ['sayer/b/a', '../a'],
+    ] as const
+    const beside = [
+      ['all', '.'],
+      ['around', '..'],
+      ['zayer', 'sayer'],
+    ] as const
+    for (const [link, target] of [...inside, ...beside]) await symlink(target, dir.at(link))
+    const house = new PluginHouse()
+    const worker = await house.workWith(dir, { pluginPollMs: 50 })
+    expect(worker.plugins.list()).toHaveLength(1)
+    expect(ran()).toBe(1)
+    const told = () => house.logger.lines.filter(({ level, fields }) => level === 'warn' && 'link' in fields)
+    const links = [...beside, ...inside].map(([link]) => dir.at(link))
+    expect(
+      told()
+        .map(({ fields }) => fields['link'])
+        .sort(),
+    ).toEqual(links.sort())
+    expect(new Set(told().map(({ message }) => message))).toEqual(
+      new Set(['a link leads back into the folder of plugins and is passed over']),
+    )
+    await dir.write('sayer/index.ts', sayPlugin("'new'"))
+    await house.says('new')
+    await symlink('sayer', dir.at('yayer'))
+    await eventually(() => told().some(({ fields }) => fields['link'] === dir.at('yayer')))
+    expect(told()).toHaveLength(links.length + 1)
+    expect(house.errors).toEqual([])
+    await worker.stop()
+  })
+
   test('keeps a worker from starting, and nothing stays open', async () => {
     const dir = await PluginDir.with({ 'sayer.ts': 'let 3' })
     const house = new PluginHouse()

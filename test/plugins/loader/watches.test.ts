@@ -31,6 +31,26 @@ test('what cannot be watched is told, and the rest is watched all the same', asy
   })
 })
 
+test('links that lead in circles are not followed: a watch begins, hears of the rest, and has no errors', async () => {
+  const { folder } = await places()
+  await mkdir(join(folder, 'sub'))
+  for (const [link, target] of [
+    ['again', '.'],
+    ['itself', '.'],
+    ['sub/up', '../..'],
+    ['sub/back', '..'],
+  ] as const)
+    await symlink(target, join(folder, link))
+  const [heard, errors]: [string[], unknown[]] = [[], []]
+  const listeners = { onChange: (file: string) => heard.push(file), onError: (error: unknown) => errors.push(error) }
+  await using _plugins = await FolderWatch.on([folder], listeners)
+  await using _worker = await FileWatch.on(folder, listeners)
+  await writeFile(join(folder, 'sub/a.ts'), '')
+  await eventually(() => heard.includes(join(folder, 'sub/a.ts')) && heard.includes(join('sub', 'a.ts')))
+  expect(new Set(heard)).toEqual(new Set([join(folder, 'sub/a.ts'), join('sub', 'a.ts')]))
+  expect(errors).toEqual([])
+})
+
 test('a worker whose folder cannot be watched begins all the same, and is told', async () => {
   const { loop } = await places()
   const errors: unknown[] = []
