@@ -17,6 +17,14 @@ const MOST_NAMED = 4
 /** Who has waited for a server for so much of the time that a call may take does not begin to wait again. */
 const AWAY_SHARE = 0.9
 
+/** In the details of an error that comes of a connection which is down. */
+const CONNECTION_IS_DOWN = { connection: 'down' } as const
+
+/** True if the line that tells of the connection tells of this failure, too. */
+export function isOfLostConnection(error: unknown): boolean {
+  return error instanceof GatewayError && error.details['connection'] === CONNECTION_IS_DOWN.connection
+}
+
 const ANYWHERE: ReadonlySet<string> = new Set(['CLIENT', 'PING'])
 
 export type RedisValue = string | number | Buffer
@@ -187,7 +195,8 @@ export class RedisClient {
     if (isWrongKind(error)) return toWrongKind(operation, error, keysOf())
     const isAnswer = error instanceof Error && error.name === 'ReplyError'
     if (isAnswer && !isRefusedForNow(error) && !isNoEntry(error)) return error
-    return new GatewayError('GW_REDIS_FAILED', { operation, reason: errorMessage(error) }, { cause: error })
+    const details = { operation, reason: errorMessage(error), ...(this.#awayMs() > 0 ? CONNECTION_IS_DOWN : {}) }
+    return new GatewayError('GW_REDIS_FAILED', details, { cause: error })
   }
 
   /**

@@ -5,12 +5,16 @@ const ACCEPTED_AFTER_MS = 1_000
 
 /**
  * Whether a connection is up or down, told once per change, however often ioredis tries in between. A server that lets
- * us connect and then refuses what we ask is down, too.
+ * us connect and then refuses what we ask is down, too, and so is one that was given up because it did not answer, until
+ * it does.
  */
 export class ConnectionState {
   readonly #logger: Logger
   readonly #about: object
   #down = false
+  /** True from the moment it was lost until ioredis has made it anew. */
+  #broken = false
+  #silent = false
   #downSince = 0
   #losses = 0
   #closed = false
@@ -40,10 +44,12 @@ export class ConnectionState {
   }
 
   lost(reason: string): void {
-    if (this.#down || this.#closed) return
+    if (this.#closed) return
+    if (!this.#broken) this.#losses += 1
+    this.#broken = true
+    if (this.#down) return
     this.#down = true
     this.#downSince = performance.now()
-    this.#losses += 1
     this.#logger.warn({ ...this.#about, reason }, 'Redis connection lost')
   }
 
@@ -56,10 +62,21 @@ export class ConnectionState {
     this.lost(reason)
   }
 
+  /** It is given up, because the server does not answer. */
+  silent(): void {
+    this.#silent = true
+  }
+
+  /** The server, given up before, has answered, or there was nothing to answer for a while. */
+  heard(): void {
+    this.#silent = false
+    if (!this.#broken) this.#backUnlessRefused()
+  }
+
   ready(): void {
     this.#refusing = false
-    if (!this.#down || this.#closed) return
-    if (this.#refusals === 0) this.#back()
+    this.#broken = false
+    if (!this.#silent) this.#backUnlessRefused()
   }
 
   /** The server has carried out a command. */
@@ -72,6 +89,10 @@ export class ConnectionState {
   close(): void {
     this.#closed = true
     clearTimeout(this.#accepted)
+  }
+
+  #backUnlessRefused(): void {
+    if (this.#down && !this.#closed && this.#refusals === 0) this.#back()
   }
 
   #back(): void {

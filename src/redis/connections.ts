@@ -112,7 +112,7 @@ export class RedisConnections {
 
   #create(role: ConnectionRole, state: ConnectionState, onClose: () => void): Redis | Cluster {
     const redis = this.#build(role, state)
-    const unwatch = watchSilence(redis)
+    const unwatch = watchSilence(redis, state)
     this.#open.set(redis, () => {
       unwatch()
       state.close()

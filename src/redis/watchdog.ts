@@ -21,8 +21,18 @@ const LOOK_EVERY_MS = 250
 const TALK_EVERY_MS = 600
 /** A connection that dies of silence again and again gets up to 2^3 times as long. */
 const MOST_STRIKES = 3
+/** A connection that was given up, and on which nothing was waited for at so many looks, is taken for alive. */
+const IDLE_LOOKS = 4
+
+/** Hears of what is given up, and of what is alive again after that. */
+export interface SilenceListener {
+  silent(): void
+  /** The server has answered something, or there was nothing to answer for a while. */
+  heard(): void
+}
 
 interface State {
+  readonly listener: SilenceListener | undefined
   last: Look | undefined
   silent: number
   strikes: number
@@ -34,6 +44,16 @@ interface State {
   answered: number
   /** Ends the question by another connection, while there is one. */
   endProbe: (() => void) | undefined
+  /** While it is given up: what was seen of the connection that was made in its place. */
+  trial: Trial | undefined
+}
+
+interface Trial {
+  socket: ReturnType<typeof socketOf>
+  looks: number
+  idleLooks: number
+  /** What had been read when it was made, its greeting. */
+  read: number
 }
 
 /**
@@ -51,20 +71,26 @@ interface State {
  * comes. No call of this library comes near it: the largest takes some tens of milliseconds. A command that is meant to
  * wait on the server may do so.
  *
+ * A connection that is made anew says nothing of the server, which may greet and hold back all else; so the listener is
+ * told when the server has answered.
+ *
+ * @param listener - For one connection; those of a Cluster are told by nobody.
  * @returns Ends the watch.
  */
-export function watchSilence(redis: Redis | Cluster): () => void {
+export function watchSilence(redis: Redis | Cluster, listener: SilenceListener): () => void {
   const states = new Map<Redis, State>()
+  const isCluster = 'nodes' in redis
   const timer = setInterval(() => {
     // A Cluster's connections come and go.
-    const connections = 'nodes' in redis ? redis.nodes('all') : [redis]
+    const connections = isCluster ? redis.nodes('all') : [redis]
     for (const connection of connections) {
       let state = states.get(connection)
       if (state === undefined) {
-        state = { last: undefined, silent: 0, strikes: 0, handshakes: 0, sent: 0, answered: 0, endProbe: undefined }
+        state = stateOf(isCluster ? undefined : listener)
         states.set(connection, state)
       }
       look(connection, state)
+      if (state.trial !== undefined) listen(connection, state, state.trial)
     }
     if (states.size > connections.length) forget(states, connections)
   }, LOOK_EVERY_MS)
@@ -73,6 +99,26 @@ export function watchSilence(redis: Redis | Cluster): () => void {
     clearInterval(timer)
     forget(states, [])
   }
+}
+
+function stateOf(listener: SilenceListener | undefined): State {
+  const nothing = { last: undefined, endProbe: undefined, trial: undefined }
+  return { listener, ...nothing, silent: 0, strikes: 0, handshakes: 0, sent: 0, answered: 0 }
+}
+
+/** Takes a look at what was made in the place of a connection that was given up. */
+function listen(connection: Redis, state: State, trial: Trial): void {
+  const socket = socketOf(connection)
+  const isNew = trial.socket !== socket || connection.status !== 'ready'
+  trial.looks = isNew ? 1 : trial.looks + 1
+  trial.idleLooks = isNew || lookInto(connection) !== undefined ? 0 : trial.idleLooks + 1
+  trial.socket = socket
+  const read = socket?.bytesRead ?? 0
+  // At the first look the greeting may not be over.
+  if (trial.looks <= 2) trial.read = read
+  if (read === trial.read && trial.idleLooks < IDLE_LOOKS) return
+  state.trial = undefined
+  state.listener?.heard()
 }
 
 /** Ends what is known of connections that are gone. */
@@ -168,5 +214,7 @@ function drop(connection: Redis, state: State, also: string): void {
   else state.handshakes += 1
   state.silent = 0
   state.endProbe?.()
+  state.trial = { socket: undefined, looks: 0, idleLooks: 0, read: 0 }
+  state.listener?.silent()
   socketOf(connection)?.destroy(new Error(`no answer for ${silentMs} ms${also}`))
 }

@@ -1,6 +1,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { errorMessage } from '../errors.ts'
 import type { Logger } from '../logger.ts'
+import { isOfLostConnection } from '../redis/client.ts'
 import type { Priority } from '../redis/keys.ts'
 import { Service } from '../service.ts'
 import { isGroupGone } from '../store/control-leases.ts'
@@ -72,6 +73,7 @@ export class Intake extends Service {
   /** Where the streams ended when they were last found empty, until somebody waits for more. */
   #ends: Ends | undefined
   #failures = 0
+  #hasComplained = false
   #losses = 0
 
   constructor(options: IntakeOptions) {
@@ -136,6 +138,7 @@ export class Intake extends Service {
         await this.#readOnce()
         await this.#takeUnheard()
         this.#failures = 0
+        this.#hasComplained = false
       } catch (error) {
         if (!this.#stopping.signal.aborted) await this.#recover(error)
       }
@@ -247,7 +250,10 @@ export class Intake extends Service {
     this.#failures += 1
     const reason = errorMessage(error)
     const isGone = isGroupGone(error)
-    if (this.#failures === 1 && !isGone) this.#logger.warn({ reason }, 'reading tasks failed, trying again')
+    if (!this.#hasComplained && !isGone && !isOfLostConnection(error)) {
+      this.#hasComplained = true
+      this.#logger.warn({ reason }, 'reading tasks failed, trying again')
+    }
     const delay = Math.min(RETRY_FIRST_MS * 2 ** (this.#failures - 1), RETRY_MOST_MS)
     await sleep(delay, this.#stopping.signal)
     if (isGone && !this.#stopping.signal.aborted) await this.#makeGroups(reason)

@@ -1,6 +1,6 @@
 import { errorMessage, GatewayError } from '../errors.ts'
 import type { Logger } from '../logger.ts'
-import type { RedisClient } from '../redis/client.ts'
+import { isOfLostConnection, type RedisClient } from '../redis/client.ts'
 import { Keys } from '../redis/keys.ts'
 import type { ResolvedRedis } from '../redis/options.ts'
 import { ControlLeases } from '../store/control-leases.ts'
@@ -55,8 +55,9 @@ export async function runLeaseLoop(
     } catch (error) {
       if (signal.aborted) return
       if (error instanceof GatewayError && error.code === 'GW_WORKER_ID_TAKEN') throw error
-      if (!failing) logger.warn({ reason: errorMessage(error) }, 'renewing leases failed, trying again')
+      if (failing || isOfLostConnection(error)) continue
       failing = true
+      logger.warn({ reason: errorMessage(error) }, 'renewing leases failed, trying again')
     }
   }
 }

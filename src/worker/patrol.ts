@@ -1,5 +1,6 @@
 import { errorMessage } from '../errors.ts'
 import type { Logger } from '../logger.ts'
+import { isOfLostConnection } from '../redis/client.ts'
 import { Service } from '../service.ts'
 import { sleep } from '../util/sleep.ts'
 
@@ -8,7 +9,7 @@ export interface PatrolOptions {
   readonly round: (signal: AbortSignal) => Promise<number>
   /** How long to rest, in ms, after so many rounds in a row that failed. */
   readonly retryMs: (failures: number) => number
-  /** What is said when a round fails; once, until one succeeds again. */
+  /** What is said when a round fails; once, until one succeeds again. That a connection is lost says that itself. */
   readonly complaint: string
   /** Said beside the complaint. */
   readonly details?: object
@@ -51,16 +52,20 @@ export class Patrol extends Service {
     const { round, retryMs, complaint, details, logger } = this.#options
     const { signal } = this.#stopping
     let failures = 0
+    let hasComplained = false
     while (!signal.aborted) {
       const waking = this.#waking.signal
       let restMs: number
       try {
         restMs = await round(signal)
         failures = 0
+        hasComplained = false
       } catch (error) {
         failures += 1
-        if (failures === 1 && !signal.aborted)
+        if (!hasComplained && !signal.aborted && !isOfLostConnection(error)) {
+          hasComplained = true
           logger.warn({ ...details, reason: errorMessage(error) }, `${complaint}, trying again`)
+        }
         restMs = retryMs(failures)
       }
       if (restMs > 0) await sleep(restMs, waking)

@@ -3,7 +3,17 @@ import { LUA } from '../../src/redis/lua.generated.ts'
 import { waitFor } from '../../src/testing/wait-for.ts'
 import { sleep } from '../../src/util/sleep.ts'
 import type { ProxiedConnection } from '../support/proxied-connection.ts'
+import { House } from '../worker/harness.ts'
 import { Ward } from './ward.ts'
+
+/** Each connection that was lost is back, both was said once, and nothing else. */
+async function lostOnce(ward: Ward): Promise<void> {
+  const lost = () => Object.keys(ward.logged()).filter((line) => !line.includes('is back'))
+  await waitFor(() => lost().every((line) => line.replace('lost', 'is back') in ward.logged()), { timeoutMs: 2_000 })
+  expect(lost().length).toBeGreaterThan(2)
+  for (const line of lost()) expect(line).toMatch(/^Redis connection lost: /)
+  for (const [line, count] of Object.entries(ward.logged())) expect([line, count]).toEqual([line, 1])
+}
 
 /** The six connections of a worker and a client, by what they have sent. */
 const USES: Record<string, (connection: ProxiedConnection) => boolean> = {
@@ -95,4 +105,44 @@ test('a server that hangs for a while with open sockets: all goes on when it doe
   ward.server.kill('SIGCONT')
   expect(await ward.backAtWork()).toBeLessThan(4_000)
   await finish(ward, result)
+})
+
+test.each([
+  ['that holds all back', ['CLIENT', 'PAUSE', '7000']],
+  ['that holds writes back, and greets', ['CLIENT', 'PAUSE', '7000', 'WRITE']],
+] as const)(
+  'a server %s is given up again and again: each connection says so once, and once that it is back',
+  { timeout: 40_000 },
+  async (_, [command, ...args]) => {
+    const ward = await Ward.open()
+    ward.startLoad()
+    await waitFor(() => ward.accepted.length > 5)
+    await ward.house.redis.call(command, ...args)
+    await sleep(7_000)
+    expect(await ward.backAtWork()).toBeLessThan(4_000)
+    ward.stopLoad()
+    await ward.settled()
+    await lostOnce(ward)
+  },
+)
+
+test('a password that is not taken any more: each connection says so, and nobody beside them', {
+  timeout: 40_000,
+}, async () => {
+  const house = await House.private()
+  const password = (text: string) =>
+    house.redis.call('ACL', 'SETUSER', 'a', 'on', 'resetpass', `>${text}`, '~*', '&*', '+@all')
+  await password('old')
+  const redis = { host: '127.0.0.1', port: house.server.port, username: 'a', password: 'old' }
+  const ward = await Ward.open({ house, redis })
+  ward.startLoad()
+  await waitFor(() => ward.accepted.length > 5)
+  await password('new')
+  await house.redis.call('CLIENT', 'KILL', 'USER', 'a')
+  await sleep(3_000)
+  await password('old')
+  expect(await ward.backAtWork()).toBeLessThan(4_000)
+  ward.stopLoad()
+  await ward.settled()
+  await lostOnce(ward)
 })
