@@ -115,17 +115,13 @@ export class AgentCalls {
 
   async #send(call: CheckedCall, op: Operation): Promise<AgentCallAccepted> {
     const messageId = this.#messageId(call, op)
-    if (op.entry === undefined) {
-      const done = this.#task.working()
-      try {
-        await checkContent(call)
-        this.#task.noted(await this.#open(call, op, messageId))
-      } finally {
-        done()
-      }
-    } else {
-      // What was noted may not have been sent.
+    const done = this.#task.working()
+    try {
+      if (op.entry === undefined) await checkContent(call)
+      // Also if it is noted already: what was noted may not have been sent.
       this.#task.noted(await this.#open(call, op, messageId))
+    } finally {
+      done()
     }
     return { status: 'QUEUED', messageId }
   }

@@ -238,6 +238,8 @@ export class DurableTask implements WaitingTask {
   /** Records a result of this task's own; answers the one that is recorded, when those that came before it are handed over. */
   async close(op: Operation, value: unknown): Promise<RecordedResult> {
     const came = this.#handOver.expect()
+    // The handler goes on with it: a task that is parked meanwhile would wake for something else only.
+    const done = this.working()
     let arrival: Arrival | undefined
     try {
       const before = this.#recording
@@ -255,6 +257,7 @@ export class DurableTask implements WaitingTask {
       if (turn !== undefined) await turn
       return result
     } finally {
+      done()
       came()
       if (arrival !== undefined) this.#handOver.forget(arrival)
     }

@@ -121,6 +121,33 @@ describe('a task that waits for long', () => {
     expect(runs).toBe(1)
   })
 
+  const recording: Record<string, (context: AgentContext, round: number) => Promise<unknown>> = {
+    'the time': (context) => context.now(),
+    'a change in place': (context, round) => context.patched(`change ${round}`),
+    'a call that waits for nothing': (context) => context.callAgent({ ...call, waitForReply: false }),
+  }
+
+  test.each(Object.keys(recording))(
+    'is not parked while %s is being recorded, or was and is told again',
+    async (name) => {
+      const house = new House()
+      const goOn = async (context: AgentContext) => {
+        for (let round = 0; round < 200; round += 1) await recording[name]?.(context, round)
+        if (context.attempt === 1) throw new Error('again')
+        return 'gone through'
+      }
+      const retry = { maxAttempts: 2, backoff: { type: 'fixed', delayMs: 10 } } as const
+      await house.work((_, context) => Promise.race([context.askUser('Well?'), goOn(context)]), {
+        suspendAfterMs: 10,
+        retry,
+      })
+      const client = house.client()
+      await client.sendMessage(send)
+      const { data, attempts } = await client.result({ ...send, timeoutMs: 10_000 })
+      expect([data, attempts]).toEqual(['gone through', 2])
+    },
+  )
+
   test('is parked at once when its worker stops', async () => {
     const house = new House()
     const client = house.client()
