@@ -358,7 +358,7 @@ export class DurableTask implements WaitingTask {
     if (!this.canPark) return
     const done = this.working()
     try {
-      await this.#farewells.say(this.logger)
+      await this.#farewells.say(() => this.emitter.flushed(), this.logger)
       if (this.plugins !== undefined) await this.#noteVersions(this.plugins.snapshot.versions)
       // A result may have come meanwhile, and the handler gone on: nothing would wake it again. One that comes from here
       // on is found by the script.

@@ -12,13 +12,17 @@ export class Farewells {
     this.#callbacks.push(callback)
   }
 
-  /** Calls all of them at once, and waits a while for them; what one throws is logged. */
-  async say(logger: Logger): Promise<void> {
+  /**
+   * Calls all of them at once, and waits a while for them, and until Redis has what they emit, which they need not await;
+   * what one throws is logged.
+   */
+  async say(flushed: () => Promise<void>, logger: Logger): Promise<void> {
     if (this.#callbacks.length === 0) return
     const late = new AbortController()
     const all = this.#callbacks.map(async (callback) => {
       try {
         await callback()
+        await flushed()
       } catch (error) {
         logger.error({ err: error }, 'a callback of onSuspend threw')
       }

@@ -148,6 +148,23 @@ describe('a task that waits for long', () => {
     },
   )
 
+  test('may say that it leaves, and need not wait for that', async () => {
+    const house = new House()
+    await house.work(
+      (_, context) => {
+        context.onSuspend(() => {
+          void context.emitState('leaving')
+        })
+        return context.askUser('Well?')
+      },
+      { suspendAfterMs: 20 },
+    )
+    const client = house.client()
+    await client.sendMessage(send)
+    await waitFor(async () => (await client.getTask(send))?.status === 'WAITING_USER')
+    expect((await house.events('s')).map(({ event_type: type }) => type)).toEqual(['ask_user', 'state'])
+  })
+
   test('is parked at once when its worker stops', async () => {
     const house = new House()
     const client = house.client()
