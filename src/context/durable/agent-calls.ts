@@ -128,6 +128,7 @@ export class AgentCalls {
 
   #ask(call: CheckedCall, op: Operation): Calling {
     const messageId = this.#messageId(call, op)
+    this.#giveUpBefore(call, op)
     const opened = deferred()
     const reply = this.#reply(call, op, messageId, opened.resolve)
     const { plugins } = this.#task
@@ -162,9 +163,20 @@ export class AgentCalls {
     }
     const about = { messageId, agentType: call.targetAgentType }
     if (s !== 'TIMEOUT') throw new AgentCallError(about, STATUSES[String(s)] ?? 'FAILED', toFault(parseText(e)))
-    this.#cancel(messageId, `no answer within ${timeoutMs} ms`)
+    this.#cancel(messageId, tooLate(timeoutMs))
     const { code, message } = new GatewayError('GW_TIMEOUT', { what: 'the answer', timeoutMs })
     throw new AgentCallError(about, 'TIMEOUT', { code, message })
+  }
+
+  /** Where the time of a call was up between two attempts, there was nobody to cancel the called task. */
+  #giveUpBefore({ messageId, timeoutMs }: CheckedCall, { key }: Operation): void {
+    // A task with an id of its own is the same each time, and waited for again.
+    if (messageId !== undefined) return
+    const { journal } = this.#task
+    for (const before of journal.failedBefore(key)) {
+      const value = journal.result(before)?.value
+      if (isObject(value) && value.s === 'TIMEOUT') this.#cancel(this.#derivedId(before), tooLate(timeoutMs))
+    }
   }
 
   #open(call: CheckedCall, op: Operation, messageId: string): Promise<NoteAnswer> {
@@ -218,6 +230,10 @@ function settledEnd(error: unknown): { readonly status: AgentCallStatus; readonl
   if (error instanceof AgentCallError) return { status: error.status, error: error.fault }
   if (!(error instanceof GatewayError) || !OWN_FAULTS.includes(error.code)) throw error
   return { status: 'FAILED', error: { code: error.code, message: error.message } }
+}
+
+function tooLate(timeoutMs: number | undefined): string {
+  return `no answer within ${timeoutMs} ms`
 }
 
 function nothing(): undefined {

@@ -118,6 +118,14 @@ export class Journal {
     })
   }
 
+  /** The keys under which an operation was begun in earlier attempts, and came to nothing. */
+  failedBefore(key: string): string[] {
+    const [, first, attempt] = /^(.*#\d+)~(\d+)$/s.exec(key) ?? []
+    if (first === undefined) return []
+    const earlier = Array.from({ length: Number(attempt) - 1 }, (_, at) => (at === 0 ? first : `${first}~${at + 1}`))
+    return earlier.filter((one) => isFailure(this.#results.get(one)?.value))
+  }
+
   /** What earlier runs have begun and this run has not asked for yet, as far as there is no result, by key. */
   get unasked(): string[] {
     return [...this.#slots].flatMap(([key, { used }]) => (used || this.#results.has(key) ? [] : [key]))

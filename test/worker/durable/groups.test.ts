@@ -211,6 +211,32 @@ describe('timeoutMs', () => {
     expect(tasks).toHaveLength(2)
   })
 
+  test('that is over between two attempts cancels the called task, which the next attempt calls anew', async () => {
+    const house = new House()
+    const called: string[] = []
+    await house.work(
+      family(
+        async (_, context) => {
+          const call = context.callAgent({ targetAgentType: 'child', content: 'x', timeoutMs: 300 })
+          await waitFor(() => called.length === context.attempt)
+          if (context.attempt === 1) throw new Error('again')
+          return (await call).content
+        },
+        async (_, { signal, messageId }) => {
+          called.push(messageId)
+          if (called.length === 1) await untilAborted(new Promise(() => undefined), signal)
+          return 'y'
+        },
+      ),
+      { capabilities, retry: { maxAttempts: 2, backoff: { type: 'fixed', delayMs: 600 } } },
+    )
+    const client = house.client()
+    expect((await client.ask(send)).data).toBe('y')
+    const first = { sessionId: 's', messageId: called[0] ?? '' }
+    expect(new Set(called).size).toBe(2)
+    expect((await client.result({ ...first, timeoutMs: 2_000 })).status).toBe('CANCELLED')
+  })
+
   test('that is not needed leaves nothing on the agenda', async () => {
     const house = new House()
     await house.work(
