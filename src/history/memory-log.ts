@@ -122,7 +122,8 @@ export class MemoryLog {
   }
 
   #makeRoom(size: number): void {
-    if (this.#head + size > this.#bytes.length && this.#bytes.length < Math.max(this.#mostBytes, size)) this.#grow(size)
+    if (Math.max(size, this.#bytes.length) > this.#mostBytes) this.#beginAnew(Math.max(size, this.#mostBytes))
+    else if (this.#head + size > this.#bytes.length && this.#bytes.length < this.#mostBytes) this.#grow(size)
     const length = this.#bytes.length
     const left = length - (this.#head % length)
     if (left < size) {
@@ -133,19 +134,20 @@ export class MemoryLog {
     this.#overwriteUntil(this.#head + size - length)
   }
 
-  /** As long as the block grows it was never full, except for one message that is larger than all may be. */
+  /** As long as the block grows it was never full. */
   #grow(size: number): void {
-    if (size > this.#mostBytes) {
-      this.#overwriteUntil(this.#head)
-      this.#head = Math.ceil(this.#head / size) * size
-      this.#tail = this.#head
-      ;[this.#bytes, this.#numbers] = allocate(size)
-      return
-    }
     const old = this.#bytes
     const length = Math.min(this.#mostBytes, Math.max(2 * old.length, toWords(this.#head + size)))
     ;[this.#bytes, this.#numbers] = allocate(length)
     old.copy(this.#bytes)
+  }
+
+  /** A message that is larger than all may be is kept alone, in a block of its size, which goes with it. */
+  #beginAnew(length: number): void {
+    this.#overwriteUntil(this.#head)
+    this.#head = Math.ceil(this.#head / length) * length
+    this.#tail = this.#head
+    if (length !== this.#bytes.length) [this.#bytes, this.#numbers] = allocate(length)
   }
 
   #overwriteUntil(position: number): void {

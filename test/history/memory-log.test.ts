@@ -49,3 +49,21 @@ test('keeps the newest of all, as many as find room, and tells of each that is o
     }),
   )
 })
+
+test('a message that is larger than all may be is kept alone, and makes no room for those after it', () => {
+  const overwritten: number[] = []
+  const log = new MemoryLog(2_000, (_, position) => void overwritten.push(position))
+  const positions: number[] = []
+  const append = (content: string) => {
+    positions.push(log.append(0, NOWHERE, message(content)))
+    expect(log.read(positions.at(-1) as number).content).toBe(content)
+    return positions.length - overwritten.length
+  }
+  for (const content of ['a', 'x'.repeat(90_000), 'y'.repeat(3_000), 'z'.repeat(50_000), 'b']) append(content)
+  expect(overwritten).toEqual(positions.slice(0, -1))
+  // Each takes 72 bytes besides its text.
+  const kept = Array.from({ length: 20 }, () => append('c'.repeat(328)))
+  expect(Math.max(...kept)).toBe(5)
+  expect(overwritten).toEqual(positions.slice(0, -5))
+  expect(positions).toEqual(positions.toSorted((one, other) => one - other))
+})
