@@ -2,7 +2,7 @@ import type { SessionEvent } from '../protocol/event.ts'
 import type { TaskRef } from '../protocol/ids.ts'
 import { compareEntryIds } from '../redis/streams.ts'
 import type { TaskRecords } from '../store/task-records.ts'
-import { EMPTY_VIEW, foldInto, taskIn } from './fold.ts'
+import { EMPTY_VIEW, Fold, foldInto, taskIn } from './fold.ts'
 import type { Subscriptions } from './subscriptions.ts'
 import { isEnd } from './task-result.ts'
 import { withinTime } from './time-limit.ts'
@@ -39,13 +39,13 @@ async function followText(
   signal: AbortSignal,
   onText: TextOptions['onText'],
 ): Promise<string> {
-  const own = new WeakSet<object>()
+  const fold = new Fold(EMPTY_VIEW)
   let view = EMPTY_VIEW
   let text = ''
   for (;;) {
     const after = view === EMPTY_VIEW ? undefined : view.lastId
     for await (const event of subscriptions.follow(sessionId, { messageId, after, signal })) {
-      view = foldInto(view, event, own)
+      view = foldInto(view, event, fold)
       const now = taskIn(view, messageId)?.text ?? ''
       if (now === text) continue
       text = now

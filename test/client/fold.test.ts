@@ -143,6 +143,39 @@ describe('a session', () => {
     expect(only(foldEvents([event(1, chunk('a')), odd, event(3, chunk('b'))])).text).toBe('ab')
   })
 
+  describe('of many tasks is not searched through', () => {
+    const MANY = 1_000
+    const names = Array.from({ length: MANY }, (_, index) => `m-${index}`)
+
+    /** Counts how often an object is asked for its message id. */
+    function counted<T extends object>(objects: readonly T[], name: (index: number) => string) {
+      const count = { reads: 0 }
+      const get = (index: number) => () => {
+        count.reads += 1
+        return name(index)
+      }
+      const watched = objects.map((one, index) => Object.defineProperty({ ...one }, 'messageId', { get: get(index) }))
+      return { count, watched }
+    }
+
+    test('for the tasks that speak while it is folded', () => {
+      const events = [...names, ...names].map((name, index) => event(index + 1, chunk('x'), name))
+      const { count, watched } = counted(events, (index) => names[index % MANY] as string)
+      const view = foldEvents(watched)
+      expect(view.tasks.map(({ messageId, text }) => [messageId, text])).toEqual(names.map((name) => [name, 'xx']))
+      expect(count.reads).toBeLessThan(10 * watched.length)
+    })
+
+    test('for the task that spoke last', () => {
+      const before = foldEvents(names.map((name, index) => event(index + 1, chunk('x'), name)))
+      const { count, watched } = counted(before.tasks, (index) => names[index] as string)
+      const last = names.at(-1) as string
+      const view = foldEvent({ ...before, tasks: watched }, event(MANY + 1, chunk('y'), last))
+      expect(textOf(view, last)).toBe('xy')
+      expect(count.reads).toBeLessThan(10)
+    })
+  })
+
   test('names like __proto__ are names', () => {
     const view = foldEvents([event(1, chunk('a'), '__proto__'), event(2, chunk('b'), 'constructor')])
     expect([textOf(view, '__proto__'), textOf(view, 'constructor'), textOf(view, 'toString')]).toEqual([
