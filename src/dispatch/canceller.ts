@@ -8,6 +8,7 @@ import type { CancelRequest } from '../store/cancel-request.ts'
 import { isCancelled, isUnbound, ownerOf } from '../store/fence.ts'
 import type { InboxWriter } from '../store/inbox.ts'
 import type { TaskKin, TaskOutline, TaskRecords } from '../store/task-records.ts'
+import { type Kinship, Kinships } from './kinships.ts'
 import type { TaskEnder } from './task-ender.ts'
 
 /** What became of the wish to cancel a task; after either of the first two it ends as CANCELLED. */
@@ -34,6 +35,7 @@ const MOST_ROUNDS = 100
  */
 export class Canceller {
   readonly #records: TaskRecords
+  readonly #kinships: Kinships
   readonly #ender: TaskEnder
   readonly #inboxes: InboxWriter
   readonly #logger: Logger
@@ -45,6 +47,7 @@ export class Canceller {
     logger: Logger
   }) {
     this.#records = options.records
+    this.#kinships = new Kinships(options.records)
     this.#ender = options.ender
     this.#inboxes = options.inboxes
     this.#logger = options.logger
@@ -65,7 +68,7 @@ export class Canceller {
   /** Cancels every task of a session that has no end yet; answers what became of each. */
   async cancelSession(sessionId: string, wish: CancelWish): Promise<ReadonlyMap<string, CancelStatus>> {
     const statuses = new Map<string, CancelStatus>()
-    await this.#rounds(sessionId, wish, statuses, (kin) => kin)
+    await this.#rounds(sessionId, wish, statuses, ({ all }) => all)
     return statuses
   }
 
@@ -75,18 +78,18 @@ export class Canceller {
 
   /** Whom a cancelled task sent after its cancel is cancelled from birth; those from before are found here. */
   #cancelBelow({ sessionId, messageId }: TaskRef, wish: CancelWish): Promise<void> {
-    return this.#rounds(sessionId, wish, new Map([[messageId, 'CANCELLED']]), (kin) => below(messageId, kin))
+    return this.#rounds(sessionId, wish, new Map([[messageId, 'CANCELLED']]), (kinship) => kinship.below(messageId))
   }
 
   async #rounds(
     sessionId: string,
     wish: CancelWish,
     statuses: Map<string, CancelStatus>,
-    meantOf: (kin: readonly TaskKin[]) => readonly TaskKin[],
+    meantOf: (kinship: Kinship) => readonly TaskKin[],
   ): Promise<void> {
     for (let round = 0; round < MOST_ROUNDS; round += 1) {
-      const kin = await this.#records.listKin(sessionId)
-      const meant = meantOf(kin).filter((task) => !task.isEnded && !statuses.has(task.messageId))
+      const kinship = await this.#kinships.of(sessionId)
+      const meant = meantOf(kinship).filter((task) => !task.isEnded && !statuses.has(task.messageId))
       if (meant.length === 0) return
       await Promise.all(
         meant.map(async ({ messageId }) => {
@@ -148,24 +151,4 @@ export class Canceller {
       )
     }
   }
-}
-
-/** All that was sent on behalf of a task, or on behalf of that, whether it has ended or not. */
-function below(messageId: string, kin: readonly TaskKin[]): readonly TaskKin[] {
-  const childrenOf = new Map<string, TaskKin[]>()
-  for (const task of kin) {
-    const siblings = childrenOf.get(task.parentMessageId)
-    if (siblings === undefined) childrenOf.set(task.parentMessageId, [task])
-    else siblings.push(task)
-  }
-  const found = new Set<TaskKin>()
-  const open = [messageId]
-  for (let above = open.pop(); above !== undefined; above = open.pop()) {
-    for (const child of childrenOf.get(above) ?? []) {
-      if (found.has(child)) continue
-      found.add(child)
-      open.push(child.messageId)
-    }
-  }
-  return [...found]
 }

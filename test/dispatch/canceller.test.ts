@@ -7,7 +7,7 @@ import type { CancelRequest } from '../../src/store/cancel-request.ts'
 import { DataWriter, DEFAULT_RETENTION } from '../../src/store/data-streams.ts'
 import { isEnded } from '../../src/store/fence.ts'
 import { InboxWriter } from '../../src/store/inbox.ts'
-import { TaskRecords } from '../../src/store/task-records.ts'
+import { type TaskKin, TaskRecords } from '../../src/store/task-records.ts'
 import { waitFor } from '../../src/testing/wait-for.ts'
 import { openStore } from '../redis/harness.ts'
 import { House } from '../worker/harness.ts'
@@ -23,13 +23,40 @@ class Resending extends TaskRecords {
   }
 }
 
+class Counting extends TaskRecords {
+  reads = 0
+
+  override listKin(sessionId: string): Promise<TaskKin[]> {
+    this.reads += 1
+    return super.listKin(sessionId)
+  }
+}
+
+function cancellerOf(house: House, records: TaskRecords, redis: ReturnType<typeof openStore>['redis']): Canceller {
+  const { keys, logger } = house
+  const ender = new TaskEnder(records, new DataWriter(redis, keys, DEFAULT_RETENTION), new Agenda(redis, keys))
+  return new Canceller({ records, ender, inboxes: new InboxWriter(redis, keys), logger })
+}
+
+const wish = { reason: 'enough', requestedBy: 'me', mode: 'graceful' } as const
+
+test('cancels of many tasks of a session at once, as of a group whose first member failed, read it a few times', async () => {
+  const house = new House()
+  const { redis } = openStore()
+  const records = new Counting(redis, house.keys)
+  const canceller = cancellerOf(house, records, redis)
+  const client = house.client()
+  const refs = Array.from({ length: 100 }, (_, index) => ({ sessionId: 's', messageId: `m-${index}` }))
+  await Promise.all(refs.map((task) => client.sendMessage({ targetAgentType: 'agent', ...task, content: 'hi' })))
+  const statuses = await Promise.all(refs.map((task) => canceller.cancel(task, wish)))
+  expect(new Set(statuses)).toEqual(new Set(['CANCELLED']))
+  expect(records.reads).toBeLessThan(25)
+})
+
 test('a request whose reply was lost, and that was answered by an end before it was sent again, is no failure', async () => {
   const house = new House()
   const { redis } = openStore()
-  const { keys, logger } = house
-  const records = new Resending(redis, keys)
-  const ender = new TaskEnder(records, new DataWriter(redis, keys, DEFAULT_RETENTION), new Agenda(redis, keys))
-  const canceller = new Canceller({ records, ender, inboxes: new InboxWriter(redis, keys), logger })
+  const canceller = cancellerOf(house, new Resending(redis, house.keys), redis)
   await house.work(
     (_, { signal }) => new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason))),
     { leaseMs: 500 },
@@ -37,7 +64,6 @@ test('a request whose reply was lost, and that was answered by an end before it 
   const client = house.client()
   await client.sendMessage({ targetAgentType: 'agent', ...ref, content: 'hi' })
   await waitFor(async () => (await client.getTask(ref))?.status === 'RUNNING')
-  const wish = { reason: 'enough', requestedBy: 'me', mode: 'graceful' } as const
   expect(await canceller.cancel(ref, wish)).toBe('CANCELLED')
   expect(await client.getTask(ref)).toMatchObject({ status: 'CANCELLED' })
   expect(await canceller.cancel(ref, wish)).toBe('ALREADY_FINISHED')
