@@ -13,6 +13,9 @@ import { entryField, type RawEntry } from '../redis/streams.ts'
 const MAX_LENGTH = 10_000
 const TTL_MS = 3_600_000
 const RENEW_EVERY_MS = TTL_MS / 4
+/** What was read is removed when it is so much, in UTF-16 units, or so many messages: results may be large. */
+const MOST_READ_UNITS = 1_048_576
+const MOST_READ = 1_000
 const WAKE_FIELD = 'wake'
 const RESULT_FIELD = 'result'
 const AGENDA = 'agenda'
@@ -109,6 +112,9 @@ export class InboxReader {
   readonly #key: string
   #last: string | undefined
   #renewedAt = Number.NEGATIVE_INFINITY
+  /** What was read and is still there: messages, and how much that is. */
+  #read = 0
+  #readUnits = 0
 
   constructor(options: { redis: RedisClient; blocking: RedisClient; keys: Keys; workerId: string }) {
     this.#redis = options.redis
@@ -125,12 +131,15 @@ export class InboxReader {
   /** Waits a while for messages; answers none when none came. */
   async read(): Promise<InboxMessage[]> {
     await this.#renew()
+    await this.#tidy()
     const reply = await this.#blocking.call<[string, RawEntry[]][] | null>(
       'XREAD',
       ...['COUNT', 100, 'BLOCK', BLOCK_MS, 'STREAMS', this.#key, this.#last ?? '$'],
     )
     const entries = reply?.[0]?.[1] ?? []
     this.#last = entries.at(-1)?.[0] ?? this.#last
+    this.#read += entries.length
+    for (const entry of entries) this.#readUnits += unitsOf(entry)
     return entries.map((entry): InboxMessage => {
       const what = entryField(entry, WAKE_FIELD)
       if (what?.startsWith('reply ')) return toReply(what, entryField(entry, RESULT_FIELD) ?? '')
@@ -151,10 +160,22 @@ export class InboxReader {
     this.#renewedAt = performance.now()
   }
 
+  /** Nobody else reads it, and nobody reads it twice. */
+  async #tidy(): Promise<void> {
+    if (this.#last === undefined || (this.#read < MOST_READ && this.#readUnits < MOST_READ_UNITS)) return
+    await this.#redis.call('XTRIM', this.#key, 'MINID', '~', this.#last)
+    this.#read = 0
+    this.#readUnits = 0
+  }
+
   /** Removes the inbox of a worker that leaves. */
   async remove(): Promise<void> {
     await this.#redis.call('DEL', this.#key)
   }
+}
+
+function unitsOf([, fields]: RawEntry): number {
+  return fields?.reduce((units, text) => units + text.length, 0) ?? 0
 }
 
 /** Ids hold no spaces, operations may. */
