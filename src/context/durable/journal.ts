@@ -37,6 +37,9 @@ export interface Operation {
 /** The kind of the operations that say which changes in place a task goes along with. */
 export const PATCH = 'patch'
 
+/** The kinds of operations that have arguments; others of one name can only be told apart by their numbers. */
+const TOLD_APART: readonly string[] = ['call', 'ask', 'sleep', 'tool']
+
 /** So many operations a task may have. */
 const MOST_OPERATIONS = 50_000
 
@@ -52,6 +55,8 @@ interface Slot {
 export class Journal {
   readonly #slots = new Map<string, Slot>()
   readonly #results = new Map<string, RecordedResult>()
+  /** Made when something is looked for that does not stand in its place. */
+  #interchangeable: Map<string, string[]> | undefined
   readonly #attempt: number
   readonly #readAt: number
   readonly #read = performance.now()
@@ -180,17 +185,40 @@ export class Journal {
     const keyAt = (number: number) => operationKey(scope, kind, name, number)
     const key = keyAt(ordinal)
     const own = this.#slots.get(key)
-    if (own === undefined || (own.entry.hash === hash && !own.used)) return key
-    const prefix = keyAt(0).slice(0, -1)
-    for (const [other, { entry, used }] of this.#slots) {
-      if (!used && entry.hash === hash && other.startsWith(prefix) && /^\d+$/.test(other.slice(prefix.length))) {
-        return other
-      }
-    }
+    if (own !== undefined && own.entry.hash === hash && !own.used) return key
+    const other = TOLD_APART.includes(kind) ? this.#sameElsewhere(key, hash) : undefined
+    if (other !== undefined) return other
+    if (own === undefined) return key
     if (!own.used) throw new NonDeterminismError(key, own.entry.shown, shown)
     let free = ordinal + 1
     while (this.#slots.has(keyAt(free))) free += 1
     return keyAt(free)
+  }
+
+  /** The same operation, where calls have swapped places: it has another number, or is in a group that has. */
+  #sameElsewhere(key: string, hash: string): string | undefined {
+    this.#interchangeable ??= this.#findInterchangeable()
+    if (this.#interchangeable.size === 0) return undefined
+    const keys = this.#interchangeable.get(`${placeOf(key)} ${hash}`) ?? []
+    for (let last = keys.at(-1); last !== undefined; last = keys.at(-1)) {
+      if (this.#slots.get(last)?.used === false) return last
+      keys.pop()
+    }
+    return undefined
+  }
+
+  /** What this run has not asked for until now, by place and arguments; the first at the ends. */
+  #findInterchangeable(): Map<string, string[]> {
+    const found = new Map<string, string[]>()
+    for (const [key, { entry, used }] of this.#slots) {
+      if (used || !TOLD_APART.includes(entry.kind) || !/#\d+$/.test(key)) continue
+      const place = `${placeOf(key)} ${entry.hash}`
+      const same = found.get(place)
+      if (same === undefined) found.set(place, [key])
+      else same.push(key)
+    }
+    for (const keys of found.values()) keys.reverse()
+    return found
   }
 
   /** An operation that failed in an earlier attempt was begun again under a key of its own. */
@@ -219,6 +247,11 @@ export class Journal {
 
 export function operationKey(scope: string, kind: string, name: string, ordinal: number): string {
   return `${scope}/${kind}:${name}#${ordinal}`
+}
+
+/** An operation's key without its number, and without that of its group. */
+function placeOf(key: string): string {
+  return key.replace(/\d+$/, '').replace(/(\/group#)\d+(\[\d+\]\/call:[^/]*#)$/, '$1$2')
 }
 
 /** Where the plugins of a suspended task are noted; no operation has such a key. */

@@ -52,6 +52,31 @@ describe('a claim', () => {
     ])
   })
 
+  test('finds it also where nothing was recorded in its own place, and in a group that has swapped places', () => {
+    const [a, b] = ['a', 'b'].map((arg) => `1 {"k":"call","m":"x","h":"${fingerprint(arg).hash}","a":"${arg}"}`) as [
+      string,
+      string,
+    ]
+    const gap = new Journal(1, { now: 0, fields: new Map([['/call:x#1', b]]) })
+    expect([request('b'), request('a', 1)].map((r) => gap.claim(r).key)).toEqual(['/call:x#1', '/call:x#2'])
+    const fields = new Map([
+      ['/group#0[0]/call:x#0', a],
+      ['/group#0[1]/call:x#0', b],
+      ['/group#1[0]/call:x#0', b],
+    ])
+    const groups = new Journal(1, { now: 0, fields })
+    const member = (group: number, at: number, arg: string) => ({ ...request(arg), scope: `/group#${group}[${at}]` })
+    expect([member(0, 0, 'b'), member(1, 0, 'a'), member(1, 1, 'b')].map((one) => groups.claim(one).key)).toEqual([
+      '/group#1[0]/call:x#0',
+      '/group#0[0]/call:x#0',
+      '/group#0[1]/call:x#0',
+    ])
+    // Steps of one name have nothing but their numbers.
+    const step = `1 {"k":"step","m":"x","h":"h","a":""}`
+    const steps = new Journal(1, { now: 0, fields: new Map([['/step:x#1', step]]) })
+    expect(steps.claim({ scope: '', kind: 'step', name: 'x', ordinal: 0, hash: 'h', shown: '' }).key).toBe('/step:x#0')
+  })
+
   test('of something else than recorded is refused, and shows both', () => {
     const journal = recorded(['a'])
     expect(() => journal.claim(request('z'))).toThrow(NonDeterminismError)

@@ -1,7 +1,12 @@
-import { describe, expect, test } from 'vitest'
+import { setTimeout as pause } from 'node:timers/promises'
+import { describe, expect, onTestFinished, test } from 'vitest'
+import { z } from 'zod'
+import type { AgentContext } from '../../../src/agent/context.ts'
+import { tool } from '../../../src/agent/tool.ts'
+import type { AskAgentCommand } from '../../../src/protocol/command.ts'
 import { waitFor } from '../../../src/testing/wait-for.ts'
 import { deferred } from '../../../src/util/deferred.ts'
-import { House } from '../harness.ts'
+import { Gate, House } from '../harness.ts'
 import { folded, rawEvents, textOf } from './crew.ts'
 
 const ref = { sessionId: 's', messageId: 'm' }
@@ -102,5 +107,71 @@ describe('a handler that runs again', () => {
     expect(end).toMatchObject({ status: 'FAILED', error: { code: 'GW_NON_DETERMINISM' } })
     // Each of four times it ran, slept, and ran again with another time.
     expect(run).toBe(8)
+  })
+})
+
+describe('branches that run side by side and wait for what is not recorded', () => {
+  const child = (content: string) => ({ targetAgentType: 'child', content })
+  type Branch = (context: AgentContext, name: string) => Promise<unknown>
+
+  /** Runs two branches, `a` before `b` and then, in another worker, the other way round; answers what was called how often. */
+  async function swapped(branch: Branch, isSecondMade: boolean): Promise<string[]> {
+    const house = new House()
+    const ran: string[] = []
+    const gate = new Gate()
+    onTestFinished(() => gate.open())
+    const run = async (name: string) => {
+      ran.push(name)
+      if (isSecondMade && ran.length === 1) await gate.pass()
+    }
+    // A model, a page of the web.
+    const look = tool({
+      ...{ description: 'looks', input: z.object({ ms: z.number() }) },
+      execute: ({ ms }) => (ms < 0 ? gate.pass() : pause(ms)),
+    })
+    const note = tool({
+      ...{ description: 'notes', input: z.object({ name: z.string() }), durable: true },
+      execute: async ({ name }) => {
+        await run(name)
+        return name
+      },
+    })
+    const hire = (delays: { a: number; b: number }) => {
+      const both = (context: AgentContext) =>
+        Promise.all(
+          (['a', 'b'] as const).map(async (name) => {
+            await context.callTool('look', { ms: delays[name] })
+            return branch(context, name)
+          }),
+        )
+      const handle = async ({ content }: AskAgentCommand, context: AgentContext) => {
+        if (context.agentType !== 'child') return both(context)
+        await run(String(content))
+        return content
+      }
+      return house.work(handle, { capabilities, tools: { look, note } })
+    }
+    const first = await hire({ a: 0, b: isSecondMade ? 50 : -1 })
+    const client = house.client()
+    await client.sendMessage(send)
+    await waitFor(async () => {
+      const results = Object.keys(await house.redis.hgetall(house.keys.journal('s', 'm'))).filter(
+        (key) => key[0] === '=',
+      )
+      return ran.length === (isSecondMade ? 2 : 1) && (!isSecondMade || results.length > 0)
+    })
+    await first.stop()
+    await hire({ a: 300, b: 0 })
+    expect(await client.result({ ...ref, timeoutMs: 20_000 })).toMatchObject({ status: 'COMPLETED', data: ['a', 'b'] })
+    return ran
+  }
+
+  test('may swap places: groups, and what is at its end is not run again: tools', async () => {
+    const group: Branch = async (context, name) => {
+      const [reply] = await context.dispatchGroup([child(name)])
+      return reply !== undefined && 'content' in reply ? reply.content : reply
+    }
+    expect(await swapped(group, true)).toEqual(['a', 'b', 'a'])
+    expect(await swapped((context, name) => context.callTool('note', { name }), true)).toEqual(['a', 'b', 'a'])
   })
 })
