@@ -118,6 +118,7 @@ export class AgentCalls {
     const done = this.#task.working()
     try {
       if (op.entry === undefined) await checkContent(call)
+      if (op.doubt !== undefined) await this.#task.settle(op.doubt)
       // Also if it is noted already: what was noted may not have been sent.
       this.#task.noted(await this.#open(call, op, messageId))
     } finally {

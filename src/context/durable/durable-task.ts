@@ -21,6 +21,7 @@ import { sleep } from '../../util/sleep.ts'
 import type { Emitter, Ownership } from '../emitter.ts'
 import type { TaskSignal } from '../task-signal.ts'
 import { fingerprint } from './args.ts'
+import { type Doubt, Doubts } from './doubts.ts'
 import { Farewells } from './farewells.ts'
 import { type Arrival, HandOver } from './hand-over.ts'
 import { type Journal, type Operation, versionsKey } from './journal.ts'
@@ -104,6 +105,7 @@ export class DurableTask implements WaitingTask {
   #newest: number
   /** Settles when the results of this task's own that were given until now are recorded. */
   #recording: Promise<void> | undefined
+  readonly #doubts = new Doubts()
   readonly #looks = new OneAtATime(() => this.#lookOnce())
   #working = 0
   #isOver = false
@@ -169,12 +171,34 @@ export class DurableTask implements WaitingTask {
   claim(kind: string, name: string, args: unknown, scope = this.scope): Operation {
     this.throwIfAborted()
     const ordinal = scope.next(kind, name)
+    return this.journal.claim({ scope: scope.key, kind, name, ordinal, ...fingerprint(args) })
+  }
+
+  /**
+   * Resolves when it is certain that an operation is a new one; while the task is {@link working} for it.
+   *
+   * @throws NonDeterminismError when it stands in the place of another.
+   */
+  async settle(doubt: Doubt): Promise<void> {
+    const isAsked = () => this.journal.isAsked(doubt.place)
+    const isAtRest = () => {
+      this.throwIfAborted()
+      if (this.#isOver) throw this.#closed()
+      const { places } = this.#doubts
+      // The steps in whose bodies they are wait for them.
+      const around = new Set([...places].flatMap((place) => this.journal.stepsAround(place)))
+      return this.#working === places.size + around.size && this.#isQuiet
+    }
     try {
-      return this.journal.claim({ scope: scope.key, kind, name, ordinal, ...fingerprint(args) })
+      await this.#doubts.resolve(doubt, isAsked, isAtRest)
     } catch (error) {
       if (error instanceof NonDeterminismError) this.#options.hooks.onNonDeterminism(error)
       throw error
     }
+  }
+
+  #closed(): GatewayError {
+    return new GatewayError('GW_CLOSED', { what: `task ${this.header.messageId}` })
   }
 
   throwIfAborted(): void {
@@ -189,7 +213,7 @@ export class DurableTask implements WaitingTask {
    */
   async outcome(op: Operation, kind: WaitKind, open: () => Promise<NoteAnswer>): Promise<RecordedResult> {
     if (op.result !== undefined) return this.recorded(op.key, op.result)
-    if (this.#isOver) throw new GatewayError('GW_CLOSED', { what: `task ${this.header.messageId}` })
+    if (this.#isOver) throw this.#closed()
     this.#waits.expect(op.key)
     this.resources.desk.add(this)
     const came = this.#handOver.expect()
@@ -197,6 +221,7 @@ export class DurableTask implements WaitingTask {
     try {
       let text: string
       try {
+        if (op.doubt !== undefined) await this.settle(op.doubt)
         text = this.noted(await open())
         // A cancel may have come while it was noted.
         this.throwIfAborted()
@@ -348,9 +373,13 @@ export class DurableTask implements WaitingTask {
 
   /** The same, apart from work that is known. */
   get #onlyWaits(): boolean {
+    return this.#isQuiet && !this.#isOver && this.#waits.size > 0 && !this.#waits.has('local')
+  }
+
+  /** True if nothing is under way but waits and known work. */
+  get #isQuiet(): boolean {
     // With what is on its way to it, the handler goes on.
-    const isIdle = !this.#options.isBusy() && this.emitter.isIdle && this.#handOver.isIdle
-    return isIdle && !this.#isOver && this.#waits.size > 0 && !this.#waits.has('local')
+    return !this.#options.isBusy() && this.emitter.isIdle && this.#handOver.isIdle
   }
 
   /** Parks the task unless a result has come; it starts again, from the top, when one comes. */

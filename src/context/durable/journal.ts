@@ -3,6 +3,7 @@ import { isObject, parseJson } from '../../protocol/json.ts'
 import type { RawJournal } from '../../store/raw-journal.ts'
 import { parseResult, type RecordedResult } from '../../store/recorded-result.ts'
 import type { Fingerprint } from './args.ts'
+import type { Doubt } from './doubts.ts'
 
 /** What a journal keeps of an operation. */
 export interface Entry {
@@ -32,6 +33,8 @@ export interface Operation {
   readonly result: RecordedResult | undefined
   /** Its entry as JSON, to be noted. */
   readonly json: string
+  /** To be settled before it is carried out. */
+  readonly doubt?: Doubt | undefined
 }
 
 /** The kind of the operations that say which changes in place a task goes along with. */
@@ -123,6 +126,11 @@ export class Journal {
     })
   }
 
+  /** True if this run has asked for what was recorded under a key. */
+  isAsked(key: string): boolean {
+    return this.#slots.get(key)?.used === true
+  }
+
   /** The keys under which an operation was begun in earlier attempts, and came to nothing. */
   failedBefore(key: string): string[] {
     const [, first, attempt] = /^(.*#\d+)~(\d+)$/s.exec(key) ?? []
@@ -147,21 +155,35 @@ export class Journal {
    * in the body of a step does not count: a recorded step is not gone through again.
    */
   hasMore(scope: string): boolean {
-    const isStep = (key: string) => this.#slots.get(key)?.entry.kind === 'step'
     for (const [key, { entry, used }] of this.#slots) {
       if (used || entry.kind === PATCH || !key.startsWith(`${scope}/`)) continue
-      let slash = key.indexOf('/', scope.length + 1)
-      while (slash >= 0 && !isStep(key.slice(0, slash))) slash = key.indexOf('/', slash + 1)
-      if (slash < 0) return true
+      if (this.#stepAround(key, scope.length + 1) === undefined) return true
     }
     return false
+  }
+
+  /** The steps in whose bodies an operation lies, by its key; the outermost first. */
+  stepsAround(key: string): string[] {
+    const steps: string[] = []
+    for (let step = this.#stepAround(key, 1); step !== undefined; step = this.#stepAround(key, step.length + 1)) {
+      steps.push(step)
+    }
+    return steps
+  }
+
+  /** The first of them whose key has at least so many characters. */
+  #stepAround(key: string, from: number): string | undefined {
+    for (let slash = key.indexOf('/', from); slash >= 0; slash = key.indexOf('/', slash + 1)) {
+      const above = key.slice(0, slash)
+      if (this.#slots.get(above)?.entry.kind === 'step') return above
+    }
+    return undefined
   }
 
   /**
    * The operation that a request stands for.
    *
-   * @throws NonDeterminismError when another one stands in its place, GatewayError `GW_JOURNAL_FULL` when there are too
-   * many.
+   * @throws GatewayError `GW_JOURNAL_FULL` when there are too many.
    */
   claim(request: Request): Operation {
     const { kind, name, hash, shown } = request
@@ -174,14 +196,15 @@ export class Journal {
       if (slot !== undefined) slot.used = true
       const fresh = slot === undefined ? key : `${key.replace(/~\d+$/, '')}~${this.#attempt}`
       this.#slots.set(fresh, { entry: { kind, name, hash, shown, openedAt: 0, after: '' }, used: true })
-      return { key: fresh, entry: undefined, result: undefined, json }
+      const doubt = slot === undefined ? this.#doubt(request) : undefined
+      return { key: fresh, entry: undefined, result: undefined, json, doubt }
     }
     slot.used = true
     return { key, entry: slot.entry, result, json }
   }
 
   /** The key of a request's entry, or of the one to be made. */
-  #match({ scope, kind, name, ordinal, hash, shown }: Request): string {
+  #match({ scope, kind, name, ordinal, hash }: Request): string {
     const keyAt = (number: number) => operationKey(scope, kind, name, number)
     const key = keyAt(ordinal)
     const own = this.#slots.get(key)
@@ -189,7 +212,6 @@ export class Journal {
     const other = TOLD_APART.includes(kind) ? this.#sameElsewhere(key, hash) : undefined
     if (other !== undefined) return other
     if (own === undefined) return key
-    if (!own.used) throw new NonDeterminismError(key, own.entry.shown, shown)
     let free = ordinal + 1
     while (this.#slots.has(keyAt(free))) free += 1
     return keyAt(free)
@@ -219,6 +241,14 @@ export class Journal {
     }
     for (const keys of found.values()) keys.reverse()
     return found
+  }
+
+  /** What is in doubt about a new operation: it stands in the place of one that this run has not asked for yet. */
+  #doubt({ scope, kind, name, ordinal, shown }: Request): Doubt | undefined {
+    const place = operationKey(scope, kind, name, ordinal)
+    const own = this.#slots.get(place)
+    if (own === undefined || own.used) return undefined
+    return { place, error: new NonDeterminismError(place, own.entry.shown, shown) }
   }
 
   /** An operation that failed in an earlier attempt was begun again under a key of its own. */

@@ -18,6 +18,7 @@ export async function callRecorded(
   if (op.result !== undefined) return recordedValue(await task.recorded(op.key, op.result))
   const done = task.working()
   try {
+    if (op.doubt !== undefined) await task.settle(op.doubt)
     const value = recordable(op.key, await run())
     return recordedValue(await task.close(op, { v: value }))
   } finally {

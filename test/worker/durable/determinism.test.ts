@@ -112,10 +112,11 @@ describe('a handler that runs again', () => {
 
 describe('branches that run side by side and wait for what is not recorded', () => {
   const child = (content: string) => ({ targetAgentType: 'child', content })
+  const call = async (context: AgentContext, name: string) => (await context.callAgent(child(name))).content
   type Branch = (context: AgentContext, name: string) => Promise<unknown>
 
   /** Runs two branches, `a` before `b` and then, in another worker, the other way round; answers what was called how often. */
-  async function swapped(branch: Branch, isSecondMade: boolean): Promise<string[]> {
+  async function swapped(branch: Branch, isSecondMade: boolean, isInStep = false): Promise<string[]> {
     const house = new House()
     const ran: string[] = []
     const gate = new Gate()
@@ -145,7 +146,7 @@ describe('branches that run side by side and wait for what is not recorded', () 
           }),
         )
       const handle = async ({ content }: AskAgentCommand, context: AgentContext) => {
-        if (context.agentType !== 'child') return both(context)
+        if (context.agentType !== 'child') return isInStep ? context.step('both', () => both(context)) : both(context)
         await run(String(content))
         return content
       }
@@ -166,6 +167,20 @@ describe('branches that run side by side and wait for what is not recorded', () 
     return ran
   }
 
+  test.each<[string, Branch, boolean?]>([
+    ['calls', call],
+    ['calls in a step', call, true],
+    [
+      'calls without an answer',
+      async (context, name) => {
+        await context.callAgent({ ...child(name), waitForReply: false })
+        return name
+      },
+    ],
+  ])('may swap places, though only one had come to its call: %s', async (_, branch, isInStep) => {
+    expect(await swapped(branch, false, isInStep)).toEqual(['a', 'b'])
+  })
+
   test('may swap places: groups, and what is at its end is not run again: tools', async () => {
     const group: Branch = async (context, name) => {
       const [reply] = await context.dispatchGroup([child(name)])
@@ -173,5 +188,17 @@ describe('branches that run side by side and wait for what is not recorded', () 
     }
     expect(await swapped(group, true)).toEqual(['a', 'b', 'a'])
     expect(await swapped((context, name) => context.callTool('note', { name }), true)).toEqual(['a', 'b', 'a'])
+  })
+
+  test('may not call something else, in a step either', async () => {
+    const house = new House()
+    const handle = (_: unknown, context: AgentContext) => context.step('both', () => call(context, context.workerId))
+    const first = await house.work(handle, { workerId: 'w-1' })
+    const client = house.client()
+    await client.sendMessage(send)
+    await waitFor(async () => (await client.listTasks({ sessionId: 's' })).length === 2)
+    await first.stop()
+    await house.work(handle, { workerId: 'w-2' })
+    expect((await client.result({ ...ref, timeoutMs: 20_000 })).error?.code).toBe('GW_NON_DETERMINISM')
   })
 })
