@@ -247,8 +247,23 @@ export class Journal {
   #doubt({ scope, kind, name, ordinal, shown }: Request): Doubt | undefined {
     const place = operationKey(scope, kind, name, ordinal)
     const own = this.#slots.get(place)
-    if (own === undefined || own.used) return undefined
+    if (own === undefined || own.used || own.entry.openedAt >= this.#triedAgainSince(place)) return undefined
     return { place, error: new NonDeterminismError(place, own.entry.shown, shown) }
+  }
+
+  /**
+   * When the first operation was opened that came to nothing and is tried again, if there is one: where it comes to
+   * something this time, the handler may go another way than it did from there. The steps around a place tell nothing.
+   */
+  #triedAgainSince(place: string): number {
+    let first = Number.POSITIVE_INFINITY
+    for (const [key, { entry }] of this.#slots) {
+      const result = this.#results.get(key)
+      const isTriedAgain = result === undefined ? entry.kind === 'step' : this.#isOutdated(result)
+      // What this run has begun is not opened yet.
+      if (isTriedAgain && entry.openedAt > 0 && !place.startsWith(`${key}/`)) first = Math.min(first, entry.openedAt)
+    }
+    return first
   }
 
   /** An operation that failed in an earlier attempt was begun again under a key of its own. */

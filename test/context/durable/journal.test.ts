@@ -91,6 +91,22 @@ describe('a claim', () => {
     expect(journal.isAsked('/call:x#0')).toBe(true)
   })
 
+  test('of something else than followed on what came to nothing is a new operation', () => {
+    const entry = (kind: string, arg: string, at: number) =>
+      `${at} {"k":"${kind}","m":"x","h":"${fingerprint(arg).hash}","a":"${arg}"}`
+    const doubt = (fields: Record<string, string>, attempt = 2) =>
+      new Journal(attempt, { now: 9, fields: new Map(Object.entries(fields)) }).claim(request('z')).doubt?.place
+    const call = { '/call:x#0': entry('call', 'a', 5) }
+    expect(doubt(call)).toBe('/call:x#0')
+    // A step that threw, or whose run was cut off.
+    expect(doubt({ ...call, '/step:x#0': entry('step', '', 4) })).toBeUndefined()
+    expect(doubt({ ...call, '/step:x#0': entry('step', '', 4), '=/step:x#0': '1 1 {"v":1}' })).toBe('/call:x#0')
+    expect(doubt({ ...call, '/step:x#0': entry('step', '', 6) })).toBe('/call:x#0')
+    // A call that failed is called anew by the next attempt only.
+    const failed = { ...call, '/call:y#0': entry('call', 'y', 4), '=/call:y#0': '1 1 {"s":"F"}' }
+    expect([doubt(failed, 1), doubt(failed, 2)]).toEqual(['/call:x#0', undefined])
+  })
+
   test('of a new operation where another has taken its key gets the next free one', () => {
     const journal = recorded(['a', 'b'])
     expect(journal.claim(request('b')).key).toBe('/call:x#1')

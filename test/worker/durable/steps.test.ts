@@ -9,6 +9,8 @@ import { folded, rawEvents, textOf } from './crew.ts'
 const send = { targetAgentType: 'agent', sessionId: 's', messageId: 'm', content: 'hi' }
 const quick = { retry: { maxAttempts: 3, backoff: { type: 'fixed', delayMs: 10 } } } as const
 
+const once = { maxAttempts: 1 } as const
+
 /** What a reader of the task has in the end, and how often he was told to forget. */
 async function view(house: House): Promise<{ text: string; rewinds: number }> {
   const events = await rawEvents(house, 's')
@@ -294,5 +296,35 @@ describe('after a failed attempt', () => {
     )
     expect((await house.client().ask(send)).data).toEqual(['good!', 'bad!', 2])
     expect(called).toEqual(['good', 'bad', 'bad'])
+  })
+
+  test.each([
+    ['in the next attempt', 'no help'],
+    ['in the next run', 'help'],
+  ])('a step that comes to its end %s may be followed by something else', async (_, help) => {
+    const house = new House()
+    let runs = 0
+    const helped = deferred()
+    await house.work(
+      async ({ content }, context) => {
+        if (context.agentType === 'child') {
+          if (content === 'no help') throw new Error('no help')
+          if (content === 'help') await helped.promise
+          return `${content}!`
+        }
+        runs += 1
+        const fetched = context.step('fetch', () => {
+          if (runs === 1) throw new Error('out of order')
+        })
+        await fetched.catch(() => context.callAgent({ targetAgentType: 'child', content: help, retry: once }))
+        return (await context.callAgent({ targetAgentType: 'child', content: 'go on' })).content
+      },
+      { ...quick, capabilities: ['agent', 'child'], suspendAfterMs: 20 },
+    )
+    const client = house.client()
+    await client.sendMessage(send)
+    await waitFor(async () => runs === 2 || (await client.getTask(send))?.status === 'WAITING_AGENT')
+    helped.resolve()
+    expect(await client.result({ ...send, timeoutMs: 10_000 })).toMatchObject({ status: 'COMPLETED', data: 'go on!' })
   })
 })
