@@ -74,7 +74,7 @@ export class Conclusion {
       } else await this.#record(drawn, outcome).catch((error: unknown) => this.#recordFault(drawn, error))
       return true
     } catch (error) {
-      if (isOfOneItem(causeOf(error))) return this.#bury(drawn, error)
+      if (isUnspeakable(error)) return this.#bury(drawn, error)
       // Nothing is lost: the entry stays pending, and whoever owns the task now, or takes it next, ends it.
       drawn.context.logger.error({ err: error }, 'the outcome of the attempt was not recorded by this worker')
       return false
@@ -191,9 +191,9 @@ export class Conclusion {
   }
 }
 
-/** What Redis said, where there was more than that. */
-function causeOf(error: unknown): unknown {
-  return error instanceof GatewayError ? (error.cause ?? error) : error
+/** True where the emitter cannot write, for a fault that stays; what others may have to write is no part of the outcome. */
+function isUnspeakable(error: unknown): boolean {
+  return error instanceof GatewayError && isOfOneItem(error.cause)
 }
 
 /** True for what is no fault of the outcome: Redis did not take it, or the task is somebody else's by now. */

@@ -3,6 +3,7 @@ import type { Logger } from '../logger.ts'
 import { DATA_FIELD, type DecodedCommand, decodeCommand, TASK_FIELD, TURN_FIELD } from '../protocol/codec.ts'
 import { CancelTaskCommand, type GatewayCommand, ResumeCommand } from '../protocol/command.ts'
 import type { MessageHeader } from '../protocol/header.ts'
+import { isOfOneItem } from '../redis/apart.ts'
 import { isShared, taskTail, workerOfLane } from '../redis/keys.ts'
 import { entryField } from '../redis/streams.ts'
 import { type BeginAnswer, type BeginRequest, toBeginAnswer } from '../store/begin-answer.ts'
@@ -84,23 +85,14 @@ export class Reception {
       else named.push({ entry, header, command: new GatewayError('GW_POISON', { reason }) })
     }
     if (named.length === 0) return nameless
-    const answers = await this.#begin(named)
+    const answers = await this.#beginOrBury(named)
+    if (answers === undefined) return [...nameless, ...named.map(({ entry }) => ({ entry, assignment: null }))]
     if (named.some((task) => this.#isWorn(task))) await this.#giveUpWorn(named, answers)
     // Most have begun, and cost no promise here.
     const rest = named.filter((_, index) => answers[index]?.status !== 'begun')
     const said = answers.filter(({ status }) => status !== 'begun')
     await Promise.all(rest.map((task, index) => this.#finishWork(task, said[index] as BeginAnswer)))
     return [...nameless, ...named.map((task, index) => this.#assign(task, answers[index] as BeginAnswer))]
-  }
-
-  /**
-   * Buries an entry whose task cannot be begun, because a key of it is of another kind than it should be: nobody else can begin
-   * it either, until a person has put that right.
-   */
-  async refuse(entry: TakenEntry, error: unknown): Promise<void> {
-    const decoded = this.#decode(entry)
-    const header = decoded.ok ? decoded.command.header : decoded.header
-    await this.#bury(entry, { ok: false, reason: 'wrong-kind', detail: errorMessage(error), header })
   }
 
   #decode({ raw }: TakenEntry): DecodedCommand {
@@ -143,6 +135,22 @@ export class Reception {
       { capability: stream.capability, entryId, sessionId, messageId, reason, detail },
       'message sent to the dead letters',
     )
+  }
+
+  /**
+   * Undefined for a task alone that nobody can begin, because a key of it is of another kind than it should be: it is buried, until a
+   * person has put that right. (Among others it is tried again by itself.)
+   */
+  async #beginOrBury(named: readonly Named[]): Promise<readonly BeginAnswer[] | undefined> {
+    try {
+      return await this.#begin(named)
+    } catch (error) {
+      const [only, ...others] = named
+      if (only === undefined || others.length > 0 || !isOfOneItem(error)) throw error
+      const { entry, header } = only
+      await this.#bury(entry, { ok: false, reason: 'wrong-kind', detail: errorMessage(error), header })
+      return undefined
+    }
   }
 
   /** Begins those tasks that were not begun when they were handed out. */

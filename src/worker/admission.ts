@@ -178,10 +178,10 @@ export class Admission {
         await Promise.all(held.map((entry) => this.#process([entry])))
         return
       }
-      const how = (await this.#refuse(held, error)) ? 'ended' : 'left'
+      this.#logger.error({ err: error, entries: namesOf(held) }, 'tasks were taken but not begun')
       for (const entry of held) {
         this.#slots.give()
-        this.#close(entry, how)
+        this.#close(entry, 'left')
       }
       return
     }
@@ -193,21 +193,6 @@ export class Admission {
         void this.#run(assignment, this.#slots.seat(this.#onLeft)).then((ended) => this.#close(entry, ended))
       }
     }
-  }
-
-  /** True for an entry that nobody can begin, and that lies in the dead letters now. */
-  async #refuse(entries: readonly TakenEntry[], error: unknown): Promise<boolean> {
-    try {
-      const [only] = entries
-      if (only !== undefined && isOfOneItem(error)) {
-        await this.#reception.refuse(only, error)
-        return true
-      }
-    } catch (fault) {
-      this.#logger.debug({ err: fault }, 'an entry could not be put to the dead letters')
-    }
-    this.#logger.error({ err: error, entries: namesOf(entries) }, 'tasks were taken but not begun')
-    return false
   }
 
   /**

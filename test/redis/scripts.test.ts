@@ -380,10 +380,11 @@ describe('claim-worker, beat, leave', () => {
 
   test('leave removes one’s own hash only', async () => {
     await claim('one')
-    expect(await run('leave', [keys.worker('w')], ['two'])).toBe(0)
+    expect(await run('leave', [keys.worker('w')], ['two'])).toBe('')
     expect(await bare.exists(keys.worker('w'))).toBe(1)
-    expect(await run('leave', [keys.worker('w')], ['one'])).toBe(1)
-    expect(await run('leave', [keys.worker('w')], ['one'])).toBe(0)
+    const seenAt = await bare.hget(keys.worker('w'), 'last_seen_at')
+    expect(await run('leave', [keys.worker('w')], ['one'])).toBe(seenAt)
+    expect(await run('leave', [keys.worker('w')], ['one'])).toBe('')
     expect(await bare.exists(keys.worker('w'))).toBe(0)
   })
 })

@@ -233,15 +233,20 @@ describe('the record of a task that was ended from outside', () => {
     expect(await ttl()).toBe(-1)
   })
 
-  test('while it waited on the agenda for its one worker to come back with another version lasts its time', async () => {
-    await hold('Q:2:1-0:')
-    await bare.hset(record(), 'lane', '@w')
+  test.each([
+    ['D:0::', '0'],
+    ['T:1:1-0:', '1'],
+    ['Q:2:1-0:', '2'],
+  ])('while it was on the agenda (%s) waits for the entry that may come from there', async (held, turn) => {
+    await hold(held, { lane: '@w' })
     await endFromOutside()
+    expect(await ttl()).toBe(-1)
+    expect(await begin('2-0', turn)).toEqual({ status: 'ended' })
     expect(await ttl()).toBeGreaterThan(40_000)
   })
 
-  test.each(['D:0::', 'T:1:1-0:'])('while it was held back (%s) lasts its time from then on', async (held) => {
-    await hold(held)
+  test('that was cancelled before it came on the agenda lasts its time from then on', async () => {
+    await hold('D:0::', { cancel: '{}' })
     await endFromOutside()
     expect(await ttl()).toBeGreaterThan(40_000)
   })

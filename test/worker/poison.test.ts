@@ -396,4 +396,25 @@ describe('a key of another kind than it should be', () => {
     await house.settled()
     expect(await house.redis.exists(house.keys.journal('s', 'm'))).toBe(0)
   })
+
+  test('in place of the agenda, which is no key of the task, makes it wait for its next attempt until that is mended', async () => {
+    const house = new House()
+    const agenda = [0, 1, 2, 3].map((shard) => house.keys.agenda(shard).due)
+    for (const key of agenda) await house.redis.set(key, 'no agenda')
+    const retry = { maxAttempts: 2, backoff: { type: 'fixed', delayMs: 1 } } as const
+    let runs = 0
+    const handle = () => {
+      runs += 1
+      if (runs === 1) throw new Error('boom')
+      return 'fine'
+    }
+    await house.work(handle, { leaseMs: 300, retry })
+    const client = house.client()
+    await client.sendMessage(send)
+    await waitFor(() => house.logger.lines.some(({ message }) => message === 'tasks were taken but not begun'))
+    expect(await house.redis.exists(house.keys.dead('agent'))).toBe(0)
+    await house.redis.del(...agenda)
+    expect(await client.result({ sessionId: 's', messageId: 'm' })).toMatchObject({ data: 'fine', attempts: 2 })
+    expect(runs).toBe(2)
+  })
 })
