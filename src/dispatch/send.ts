@@ -13,7 +13,8 @@ import type { ControlWriter, Departure } from '../store/control-writer.ts'
 import type { InboxWriter } from '../store/inbox.ts'
 import type { Presence } from '../store/presence.ts'
 import type { AdmitAnswer, TaskAdmission, TaskRecords } from '../store/task-records.ts'
-import { Batcher } from '../util/batcher.ts'
+import { Batcher, type BatcherOptions } from '../util/batcher.ts'
+import { Batchers } from '../util/batchers.ts'
 import { enterQueue, type QueueLimit } from './queue-limit.ts'
 import type { TaskEnder } from './task-ender.ts'
 
@@ -65,9 +66,9 @@ export class Dispatcher {
   readonly #records: TaskRecords
   readonly #maxPayloadBytes: number
   /** Answers whether there was room. */
-  readonly #batcher: Batcher<Departure, boolean>
+  readonly #departures: Departures<boolean>
   /** Tasks that have an appointment on the agenda. */
-  readonly #timed: Batcher<Departure, undefined>
+  readonly #timed: Departures<undefined>
 
   constructor(options: {
     control: ControlWriter
@@ -83,23 +84,12 @@ export class Dispatcher {
     this.#presence = options.presence
     this.#records = records
     this.#maxPayloadBytes = options.maxPayloadBytes
-    this.#batcher = new Batcher({
-      // Measured with 100 sends in flight: in batches of 100 client and server wait for each other, and a third less goes out.
-      maxItems: 16,
-      maxInFlight: 8,
-      weigh: ({ data }) => data.length,
-      run: (all) =>
-        runApart(all, async (batch) => {
-          const answers = await (isCluster ? inTwoSteps(batch, control, records) : control.send(batch))
-          await endCancelled(ender, batch, answers)
-          return answers.map((answer) => answer !== null)
-        }),
-    })
+    this.#departures = isCluster ? twoSteps(control, records, ender) : oneStep(control, ender)
     const { agenda, inboxes } = options
-    this.#timed = new Batcher({
+    const timed: BatcherOptions<Departure, undefined> = {
       maxItems: 100,
       maxInFlight: 4,
-      weigh: ({ data }) => data.length,
+      weigh,
       run: (all) =>
         runApart(all, async (batch) => {
           // The record first: what is due without one would be struck out. Without its appointment a record waits for the
@@ -110,7 +100,8 @@ export class Dispatcher {
           if (expected.length > 0) await inboxes.wakeKeepers(await agenda.add(expected.flatMap(appointments)))
           return batch.map(() => undefined)
         }),
-    })
+    }
+    this.#timed = isCluster ? new Batchers(sessionOf, timed) : new Batcher(timed)
   }
 
   /**
@@ -159,7 +150,7 @@ export class Dispatcher {
     const expiresInMs = command.header.options?.expiresInMs
     const task = lane === undefined ? toAdmission(command) : { ...toAdmission(command), lane }
     if (!delayMs && expiresInMs === undefined && limit === undefined) {
-      return this.#batcher.add({ task, data, priority, limit })
+      return this.#departures.add({ task, data, priority, limit })
     }
     const timed: Departure = { task: { ...task, delayMs: delayMs || undefined, expiresInMs }, data, priority, limit }
     if (delayMs) {
@@ -167,7 +158,7 @@ export class Dispatcher {
       return true
     }
     // A task that is there has its place: its first send was carried out, whatever the sender heard of it.
-    const enter = async () => (await this.#batcher.add(timed)) || (await this.#records.peek(task)) !== null
+    const enter = async () => (await this.#departures.add(timed)) || (await this.#records.peek(task)) !== null
     if (!(await enterQueue(enter, options))) return false
     if (expiresInMs !== undefined) await this.#timed.add(timed)
     return true
@@ -221,20 +212,56 @@ function requireReadable(data: string): void {
   if (!decoded.ok) throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'the command', reason: decoded.detail })
 }
 
+/** Where sends are gathered into batches. */
+interface Departures<Result> {
+  add(departure: Departure): Promise<Result>
+}
+
+// Measured with 100 sends in flight: in batches of 100 client and server wait for each other, and a third less goes out.
+const IN_BATCHES = { maxItems: 16, maxInFlight: 8 }
+const weigh = ({ data }: Departure) => data.length
+const sessionOf = ({ task }: Departure) => task.sessionId
+
+/** On a single Redis the entries and the records are written together. */
+function oneStep(control: ControlWriter, ender: TaskEnder): Departures<boolean> {
+  return new Batcher<Departure, boolean>({
+    ...{ ...IN_BATCHES, weigh },
+    run: (all) =>
+      runApart(all, async (batch) => {
+        const answers = await control.send(batch)
+        await endCancelled(ender, batch, answers)
+        return answers.map((answer) => answer !== null)
+      }),
+  })
+}
+
 /**
- * The entry first: without a record it is still a task (`begin` admits it), whereas a record without an entry would wait
- * for ever.
+ * On a Cluster they lie in different slots. The entry first: without a record it is still a task (`begin` admits it),
+ * whereas a record without an entry would wait for ever. While a node is away, only what has to go there waits for it.
  */
-async function inTwoSteps(
-  batch: readonly Departure[],
-  control: ControlWriter,
-  records: TaskRecords,
-): Promise<readonly (AdmitAnswer | null)[]> {
-  const ids = await control.enqueue(batch.map(({ task, ...entry }) => ({ capability: task.agentType, ...entry })))
-  const taken = batch.filter((_, index) => ids[index] !== null)
-  if (taken.length === 0) return batch.map(() => null)
-  const admitted = (await records.admit(taken.map(({ task }) => task))).values()
-  return ids.map((id) => (id === null ? null : (admitted.next().value ?? null)))
+function twoSteps(control: ControlWriter, records: TaskRecords, ender: TaskEnder): Departures<boolean> {
+  const entries = new Batchers<Departure, string | null>(({ task, priority }) => `${task.agentType} ${priority}`, {
+    ...{ ...IN_BATCHES, weigh },
+    run: (all) =>
+      runApart(all, (batch) =>
+        control.enqueue(batch.map(({ task, ...entry }) => ({ capability: task.agentType, ...entry }))),
+      ),
+  })
+  const admissions = new Batchers<Departure, undefined>(sessionOf, {
+    ...IN_BATCHES,
+    run: (all) =>
+      runApart(all, async (batch) => {
+        await endCancelled(ender, batch, await records.admit(batch.map(({ task }) => task)))
+        return batch.map(() => undefined)
+      }),
+  })
+  return {
+    add: async (departure) => {
+      if ((await entries.add(departure)) === null) return false
+      await admissions.add(departure)
+      return true
+    },
+  }
 }
 
 function isCancelled(answer: AdmitAnswer | null | undefined): answer is CancelRequest {

@@ -351,6 +351,35 @@ describe('on a Cluster', () => {
     expect((await client.diagnose({ intervalMs: 200 })).findings).toEqual([])
   }, 60_000)
 
+  test('while a node does not answer, only what has to go there waits for it', async () => {
+    const { client, keys } = house
+    const nodeOf = (key: string) => Math.floor((calculateSlot(key) * NODES) / SLOTS)
+    const onNode = (node: number, keyOf: (name: string) => string) =>
+      Array.from({ length: 60 }, (_, index) => `away-${index}`).find((name) => nodeOf(keyOf(name)) === node) as string
+    const bare = new Redis({ ...nodes[0], disconnectTimeout: 100 } as { host: string; port: number })
+    onTestFinished(() => bare.disconnect())
+    const request = (agentNode: number, sessionNode: number) => ({
+      targetAgentType: onNode(agentNode, (name) => keys.control(name)),
+      sessionId: onNode(sessionNode, (name) => keys.session(name)),
+      content: 'hi',
+    })
+    await client.sendMessage(request(1, 2))
+    const pausedMs = 2_500
+    const before = performance.now()
+    await bare.call('CLIENT', 'PAUSE', pausedMs, 'ALL')
+    const tookMs = async (sent: Promise<unknown>) => {
+      await sent
+      return performance.now() - before
+    }
+    // More than may be under way at once, of each kind, and before the others.
+    const held = [request(0, 1), request(1, 0)].flatMap((each) =>
+      Array.from({ length: 200 }, () => tookMs(client.sendMessage(each))),
+    )
+    const healthy = [request(1, 2), request(2, 1), request(2, 2)].map((each) => tookMs(client.sendMessage(each)))
+    expect(Math.max(...(await Promise.all(healthy)))).toBeLessThan(pausedMs - 500)
+    expect(Math.min(...(await Promise.all(held)))).toBeGreaterThan(pausedMs - 500)
+  })
+
   test('a worker stops in good time', async () => {
     const { worker, client, close } = await open()
     onTestFinished(close)
