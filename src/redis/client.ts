@@ -44,6 +44,8 @@ export class RedisClient {
   readonly #awayMs: () => number
   readonly #onAnswer: () => void
   readonly #timeoutMs: number | undefined
+  /** A command that tries a server which refuses is under way; it stays so until that is over, whoever waits for it. */
+  #isTrying = false
 
   constructor(options: {
     redis: Redis | Cluster
@@ -160,10 +162,15 @@ export class RedisClient {
     if (this.#isClosed()) throw new GatewayError('GW_CLOSED', { what: 'connection to Redis' })
   }
 
-  /** What waits for a server that stays away is more than memory holds, and would be carried out when nobody waits for it. */
-  #requireHope(): void {
+  /**
+   * What waits for a server that stays away is more than memory holds, and would be carried out when nobody waits for it.
+   * One that lets us connect and refuses is tried by one command at a time. True for such a try.
+   */
+  #requireHope(): boolean {
+    if (this.#timeoutMs === undefined) return false
     const awayMs = this.#awayMs()
-    if (this.#timeoutMs === undefined || awayMs < this.#timeoutMs * AWAY_SHARE) return
+    if (awayMs < this.#timeoutMs * AWAY_SHARE) return false
+    if (this.#redis.status === 'ready' && !this.#isTrying) return true
     throw new Error(`the server has been away for ${Math.round(awayMs / 1_000)} s`)
   }
 
@@ -175,14 +182,20 @@ export class RedisClient {
   ): Promise<Reply> {
     const attempt = async () => {
       this.#requireOpen()
-      if (this.#redis.status !== 'ready') this.#requireHope()
+      const isTry = this.#requireHope()
+      if (isTry) this.#isTrying = true
       gatherWrites(this.#redis)
-      return send()
+      try {
+        const reply = await send()
+        if (!ANYWHERE.has(operation)) this.#onAnswer()
+        return reply
+      } finally {
+        if (isTry) this.#isTrying = false
+      }
     }
     try {
       const answer = this.#patience === undefined ? attempt() : this.#patience.run(attempt)
       const reply = await (this.#timeoutMs === undefined ? answer : inTime(answer, this.#timeoutMs))
-      if (!ANYWHERE.has(operation)) this.#onAnswer()
       return reply as Reply
     } catch (error) {
       throw this.#toError(operation, error, keysOf)

@@ -38,13 +38,15 @@ export class ConnectionState {
     return this.#losses
   }
 
-  /** How long the connection has been down, in ms; 0 while it is up. */
+  /** How long the connection has been down, in ms; 0 while it is up, or the server has done something again. */
   get awayMs(): number {
-    return this.#down ? performance.now() - this.#downSince : 0
+    return this.#down && this.#accepted === undefined ? performance.now() - this.#downSince : 0
   }
 
   lost(reason: string): void {
     if (this.#closed) return
+    clearTimeout(this.#accepted)
+    this.#accepted = undefined
     if (!this.#broken) this.#losses += 1
     this.#broken = true
     if (this.#down) return
@@ -54,8 +56,6 @@ export class ConnectionState {
   }
 
   refused(reason: string): void {
-    clearTimeout(this.#accepted)
-    this.#accepted = undefined
     // All that was under way is refused together.
     if (!this.#refusing) this.#refusals += 1
     this.#refusing = true

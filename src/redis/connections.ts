@@ -122,6 +122,8 @@ export class RedisConnections {
       this.#lastFault = errorMessage(error)
       state.lost(this.#lastFault)
     })
+    // ioredis leaves one at the socket for each command that is refused on it, of which a hundred may be under way.
+    redis.on('connect', () => 'stream' in redis && redis.stream.setMaxListeners(0))
     // A server that leaves in order closes the socket without an error.
     redis.on('close', () => state.lost('the server closed the connection'))
     redis.on('ready', () => {

@@ -1,7 +1,9 @@
 import { expect, onTestFinished, test } from 'vitest'
 import { GatewayClient } from '../../src/client/client.ts'
 import { findFreePort } from '../../src/testing/servers/free-port.ts'
-import { memoryLogger } from '../worker/harness.ts'
+import { waitFor } from '../../src/testing/wait-for.ts'
+import { sleep } from '../../src/util/sleep.ts'
+import { House, memoryLogger } from '../worker/harness.ts'
 
 /** A client of a server that is not there. */
 async function lostClient(): Promise<GatewayClient> {
@@ -38,4 +40,39 @@ test('who asks with a limit of time waits no longer for a server that is away', 
   controller.abort(new Error('no more'))
   await expect(asked).rejects.toThrow('no more')
   expect(performance.now() - before).toBeLessThan(2_000)
+})
+
+test('nor does a server that lets us connect and refuses, however much is sent to it', {
+  timeout: 60_000,
+}, async () => {
+  const house = await House.private()
+  const client = house.client()
+  await client.sendMessage(message)
+  // A replica of nobody who answers: it refuses writes.
+  await house.redis.call('REPLICAOF', '127.0.0.1', await findFreePort())
+  const open = new Set<Promise<unknown>>()
+  const longest = { ms: 0 }
+  const put = (asked: Promise<unknown>) => {
+    const began = performance.now()
+    const over = () => {
+      open.delete(settled)
+      longest.ms = Math.max(longest.ms, performance.now() - began)
+    }
+    const settled = asked.then(over, over)
+    open.add(settled)
+  }
+  // Without a pause, so that some meet the moments between a new connection and its first refusal.
+  const until = performance.now() + 20_000
+  while (performance.now() < until) {
+    put(client.sendMessage(message))
+    await sleep(1)
+  }
+  expect(open.size).toBeLessThan(500)
+  await Promise.all(open)
+  expect(longest.ms).toBeLessThan(14_000)
+  await house.redis.call('REPLICAOF', 'NO', 'ONE')
+  const answers = async () => (await client.sendMessage(message).catch(() => undefined))?.success === true
+  await waitFor(answers, { timeoutMs: 4_000 })
+  const sends = await Promise.all(Array.from({ length: 100 }, () => client.sendMessage(message)))
+  expect(sends.every(({ success }) => success)).toBe(true)
 })
