@@ -6,6 +6,7 @@ import { MessageHeader } from '../protocol/header.ts'
 import { capabilityFault, idFault, newMessageId, newTraceId } from '../protocol/ids.ts'
 import { LONGEST_MS, metadata, type TaskOptions, taskOptions } from '../protocol/task-options.ts'
 import type { Priority } from '../redis/keys.ts'
+import { optionFault } from '../util/parse-options.ts'
 
 /** What can be said of a message besides its target and content. */
 export interface MessageOptions extends TaskOptions {
@@ -93,12 +94,7 @@ export interface CheckedRequest {
 export function checkRequest(request: SendMessageRequest | SendContractRequest): CheckedRequest | GatewayError {
   const { contract, plain } = plainRequest(request)
   const parsed = schema.safeParse(plain)
-  if (!parsed.success) {
-    const issue = parsed.error.issues[0]
-    const path = issue?.code === 'unrecognized_keys' ? issue.keys : (issue?.path ?? []).map(String)
-    const value = path.reduce<unknown>((at, key) => (at as Record<string, unknown> | undefined)?.[key], plain)
-    return new GatewayError('GW_INVALID_ARGUMENT', { field: path.join('.'), value, reason: issue?.message })
-  }
+  if (!parsed.success) return optionFault(parsed.error, plain)
   // Field by field: what is left over by a destructuring is costly to make.
   const {
     content,

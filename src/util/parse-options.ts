@@ -10,10 +10,39 @@ export function parseOptions<Options>(schema: z.ZodType<Options>, given: object)
   requireObject('the options', given)
   const parsed = schema.safeParse(given)
   if (parsed.success) return parsed.data
-  const issue = parsed.error.issues[0]
-  const field = issue?.code === 'unrecognized_keys' ? issue.keys.join(', ') : String(issue?.path[0] ?? 'options')
-  const value = (given as Record<string, unknown>)[field]
-  throw new GatewayError('GW_INVALID_ARGUMENT', { field, value, reason: issue?.message ?? 'not understood' })
+  throw optionFault(parsed.error, given)
+}
+
+/** The first fault that was found in options, with its path and its value. */
+export function optionFault({ issues: [issue] }: z.ZodError, given: object): GatewayError {
+  const { paths, reason } = issue === undefined ? { paths: [], reason: 'not understood' } : placeOf(issue, [])
+  const [first = []] = paths
+  const value = paths.length > 1 ? undefined : first.reduce(memberOf, given)
+  const field = paths.map((path) => path.map(String).join('.')).join(', ') || 'options'
+  return new GatewayError('GW_INVALID_ARGUMENT', { field, value, reason })
+}
+
+/** Where the parts that are at fault lie, and why they are. */
+interface Place {
+  readonly paths: readonly (readonly PropertyKey[])[]
+  readonly reason: string
+}
+
+/** Of alternatives none of which fits, the one that fits furthest tells. */
+function placeOf(issue: z.core.$ZodIssue, above: readonly PropertyKey[]): Place {
+  const path = [...above, ...issue.path]
+  if (issue.code === 'unrecognized_keys') {
+    return { paths: issue.keys.map((key) => [...path, key]), reason: issue.message }
+  }
+  const places = issue.code === 'invalid_union' ? issue.errors.flatMap(([inner]) => inner ?? []) : []
+  const [furthest] = places
+    .map((inner) => placeOf(inner, path))
+    .sort((a, b) => (b.paths[0]?.length ?? 0) - (a.paths[0]?.length ?? 0))
+  return furthest ?? { paths: [path], reason: issue.message }
+}
+
+function memberOf(value: unknown, key: PropertyKey): unknown {
+  return (value as Record<PropertyKey, unknown> | undefined)?.[key]
 }
 
 /**

@@ -33,11 +33,19 @@ const version = z
   .string()
   .refine((value) => versionFault(value) === null, { error: ({ input }) => versionFault(input) ?? '' })
 
-const backoffFunction = z.custom<BackoffFunction>((value) => typeof value === 'function')
+const backoffFunction = z.custom<BackoffFunction>(
+  (value) => typeof value === 'function',
+  'must be a function, or a rule with type and delayMs',
+)
 const retryPolicy = z.strictObject({
   maxAttempts: maxAttempts.optional(),
   backoff: z.union([backoffFunction, backoffRule]).optional(),
 })
+
+const plugin = z.custom<PluginDefinition>(
+  (value) => typeof value === 'object' && value !== null,
+  'must be a plugin, or the name of one',
+)
 
 /** All that can be checked by its form alone. The defaults stand here and nowhere else. */
 const schema = z.strictObject({
@@ -73,9 +81,7 @@ const schema = z.strictObject({
   resultTtlMs: ms.default(DEFAULT_RETENTION.resultTtlMs),
   streamTtlMs: ms.default(DEFAULT_RETENTION.streamTtlMs),
   streamMaxLength: count(Number.MAX_SAFE_INTEGER).default(DEFAULT_RETENTION.streamMaxLength),
-  plugins: z
-    .array(z.union([z.string().min(1), z.custom<PluginDefinition>((value) => typeof value === 'object')]))
-    .default([]),
+  plugins: z.array(z.union([plugin, z.string().min(1)])).default([]),
   pluginConfigurator: z
     .custom<PluginConfigurator>((value) => typeof value === 'function', 'must be a function')
     .optional(),

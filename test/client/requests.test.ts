@@ -121,6 +121,17 @@ describe('a request that is at fault is answered with its field, and nothing is 
     expect(await snapshot(house)).toEqual(new Map())
   })
 
+  test('by the whole path of an option', async () => {
+    const client = new House().client()
+    const refused = async (retry: object) => (await client.sendMessage({ ...send, retry })) as { error?: object }
+    expect((await refused({ maxAttempt: 3 })).error).toMatchObject({
+      message: expect.stringMatching(/^retry\.maxAttempt is invalid.*\(got 3\)/),
+    })
+    expect((await refused({ backoff: { type: 'fixed' } })).error).toMatchObject({
+      message: expect.stringMatching(/^retry\.backoff\.delayMs is invalid/),
+    })
+  })
+
   test('what JSON cannot carry', async () => {
     const house = new House()
     for (const part of ['metadata', 'extraPayload', 'content']) {

@@ -60,6 +60,15 @@ describe('what is wrong is refused with its name and value', () => {
     [{ redis: 'http://localhost' }, /^redis is invalid/],
     [{ leaseMs: Number.NaN }, /^leaseMs is invalid/],
     [{ taskTimeoutMs: Number.POSITIVE_INFINITY }, /^taskTimeoutMs is invalid/],
+    [{ retry: 5 }, /^retry is invalid.*\(got 5\)/],
+    [{ retry: { maxAttempts: 0 } }, /^retry\.maxAttempts is invalid.*\(got 0\)/],
+    [{ retry: { maxAttempt: 3 } }, /^retry\.maxAttempt is invalid.*\(got 3\)/],
+    [{ retry: { backoff: 5 } }, /^retry\.backoff is invalid: must be a function, or a rule.*\(got 5\)/],
+    [{ retry: { backoff: { type: 'fixed', delayMs: 'x' } } }, /^retry\.backoff\.delayMs is invalid.*\(got "x"\)/],
+    [{ retry: { backoff: { type: 'linear', delayMs: 5 } } }, /^retry\.backoff\.type is invalid.*\(got "linear"\)/],
+    [{ retry: { capabilities: { a: { maxAttempts: 'x' } } } }, /^retry\.capabilities\.a\.maxAttempts is invalid/],
+    [{ plugins: [null] }, /^plugins\.0 is invalid: must be a plugin, or the name of one \(got null\)/],
+    [{ one: 1, two: 2 }, /^one, two is invalid/],
   ]
   test.each(cases)('%j', (change, message) => {
     expect(() => resolveWorkerOptions({ workerClass: Agent, ...change } as RunWorkerOptions)).toThrow(message)
