@@ -7,7 +7,7 @@ import type { Sender } from './sender.ts'
 import type { Subscription } from './subscription.ts'
 import type { Subscriptions } from './subscriptions.ts'
 import { isEnd, type TaskResult, toResult } from './task-result.ts'
-import { withinTime } from './time-limit.ts'
+import { checkCallback, withinTime } from './time-limit.ts'
 
 export interface ResultOptions extends TaskRef {
   /** How long to wait, in ms. Default for ever. */
@@ -70,6 +70,7 @@ export class Results {
   /** Sends a message and waits for the end of its task. */
   async ask(request: (SendMessageRequest | SendContractRequest) & AskOptions): Promise<TaskResult> {
     const { onEvent, timeoutMs, taskTimeoutMs, signal: callers, ...message } = request
+    checkCallback('onEvent', onEvent)
     const { sessionId, messageId = newMessageId() } = message
     const isKnown = message.messageId !== undefined
     return withinTime(`the end of ${messageId}`, { timeoutMs, signal: callers }, async (signal) => {

@@ -5,7 +5,7 @@ import type { TaskRecords } from '../store/task-records.ts'
 import { EMPTY_VIEW, Fold, foldInto, taskIn } from './fold.ts'
 import type { Subscriptions } from './subscriptions.ts'
 import { isEnd } from './task-result.ts'
-import { withinTime } from './time-limit.ts'
+import { checkCallback, withinTime } from './time-limit.ts'
 
 /** How to read a task's text. */
 export interface TextOptions {
@@ -29,6 +29,7 @@ export interface TextSource {
  * @throws GatewayError `GW_TIMEOUT` when the end does not come in time.
  */
 export async function readText(source: TextSource, ref: TaskRef, options: TextOptions): Promise<string> {
+  checkCallback('onText', options.onText)
   const follow = (signal: AbortSignal) => followText(source, ref, signal, options.onText)
   return withinTime(`the end of ${ref.messageId}`, options, follow)
 }

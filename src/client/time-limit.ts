@@ -19,6 +19,12 @@ export function checkSignal(signal: unknown): void {
   throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'signal', value: signal, reason: 'must be an AbortSignal' })
 }
 
+/** @throws GatewayError `GW_INVALID_ARGUMENT` for what cannot be called. */
+export function checkCallback(field: string, value: unknown): void {
+  if (value === undefined || typeof value === 'function') return
+  throw new GatewayError('GW_INVALID_ARGUMENT', { field, value, reason: 'must be a function' })
+}
+
 /** A time and a caller's signal as one signal. */
 interface TimeLimit {
   readonly signal: AbortSignal
@@ -42,6 +48,7 @@ export async function withinTime<Value>(
 ): Promise<Value> {
   const limit = timeLimit(timeoutMs, signal)
   try {
+    limit.signal.throwIfAborted() // before anything is begun
     // What is left behind may hang on a server that does not answer.
     const value = await untilAborted(wait(limit.signal), limit.signal)
     limit.signal.throwIfAborted()

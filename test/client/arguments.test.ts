@@ -102,3 +102,28 @@ test('nor is a limit that is none', async () => {
   expect(await client.listTasks({ sessionId: 's', limit: 0 })).toEqual([])
   expect(await client.listTasks({ sessionId: 's', limit: Number.POSITIVE_INFINITY })).toHaveLength(1)
 })
+
+test('a signal that is aborted before the call sends nothing', async () => {
+  const house = new House()
+  const client = house.client()
+  const message = { targetAgentType: 'agent', sessionId: 's', content: 'x' }
+  const gone = AbortSignal.abort(new Error('gone'))
+  for (const asked of [
+    { ...message, signal: gone },
+    { ...message, messageId: 'm', signal: gone },
+  ]) {
+    await expect(client.ask(asked)).rejects.toThrow('gone')
+  }
+  await expect(client.result({ sessionId: 's', messageId: 'm', signal: gone })).rejects.toThrow('gone')
+  await client.getTask({ sessionId: 's', messageId: 'm' }) // behind whatever was sent
+  expect(await house.waiting()).toBe(0)
+})
+
+test('what is no function is refused before anything is sent', async () => {
+  const house = new House()
+  const client = house.client() as unknown as Loose
+  const message = { targetAgentType: 'agent', sessionId: 's', content: 'x' }
+  await expect(client.ask?.({ ...message, onEvent: 'log', timeoutMs: 1_000 })).rejects.toMatchObject(fault('onEvent'))
+  await expect(client.text?.('s', 'm', { onText: 5, timeoutMs: 1_000 })).rejects.toMatchObject(fault('onText'))
+  expect(await house.waiting()).toBe(0)
+})
