@@ -1,6 +1,7 @@
 import { GatewayError } from '../errors.ts'
 import type { SessionEvent } from '../protocol/event.ts'
 import { isOfOneItem } from '../redis/apart.ts'
+import { isForbidden } from '../redis/patience.ts'
 import { compareEntryIds, idBefore } from '../redis/streams.ts'
 import type { DataReader, Page, Push } from '../store/data-streams.ts'
 import type { TaskRecords } from '../store/task-records.ts'
@@ -336,5 +337,6 @@ function nextLength({ events, weight }: Page): number {
 
 /** True if the server could not be asked, or has no answer for now. */
 function isAway(error: unknown): boolean {
-  return error instanceof GatewayError && error.code === 'GW_REDIS_FAILED' && !isOfOneItem(error)
+  if (!(error instanceof GatewayError) || error.code !== 'GW_REDIS_FAILED') return false
+  return !isOfOneItem(error) && !isForbidden(error.cause)
 }

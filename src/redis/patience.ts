@@ -35,6 +35,11 @@ export function isNoEntry(error: unknown): boolean {
   return error instanceof Error && error.name === 'ReplyError' && NO_ENTRY.test(error.message)
 }
 
+/** True for a right that is missing for this very command, which no new connection brings. */
+export function isForbidden(error: unknown): boolean {
+  return isNoEntry(error) && /\bNOPERM /.test(errorMessage(error))
+}
+
 function isOfCluster(error: unknown): boolean {
   return error instanceof Error && (NODE_AWAY.test(error.message) || ON_ITS_WAY.test(error.message))
 }

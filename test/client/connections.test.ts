@@ -44,7 +44,23 @@ test('what the server says no to is an error of this library, whatever was asked
   for (const error of refusals) expect((error as Error).message).toContain('WRONGPASS')
 })
 
-test('so is a key of another kind, which is named', async () => {
+test('a subscription that may not read the stream is told so, and does not wait for ever', async () => {
+  const house = new House()
+  const user = `u-${house.prefix}`
+  await house.redis.call('ACL', 'SETUSER', user, 'on', '>p', '~*', '&*', '+@all', '-xrange')
+  onTestFinished(async () => void (await house.redis.call('ACL', 'DELUSER', user)))
+  const url = new URL(house.url)
+  url.username = user
+  url.password = 'p'
+  const client = house.client({ redis: url.href })
+  for (const options of [{ after: '0' }, { messageId: 'm' }]) {
+    await expect(client.subscribe('s', options).next()).rejects.toMatchObject({
+      ...{ code: 'GW_REDIS_FAILED', message: expect.stringContaining('NOPERM') },
+    })
+  }
+})
+
+test('a key of another kind is named, whatever was asked', async () => {
   const house = new House()
   const { keys } = house
   const history = new RedisHistory({ redis: house.url, keyPrefix: house.prefix })
