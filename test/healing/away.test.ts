@@ -67,9 +67,10 @@ test('nor does a server that lets us connect and refuses, however much is sent t
     put(client.sendMessage(message))
     await sleep(1)
   }
-  expect(open.size).toBeLessThan(500)
+  // What has come shortly before the server was given up still has its time.
+  await waitFor(() => open.size < 500, { timeoutMs: 5_000 })
   await Promise.all(open)
-  expect(longest.ms).toBeLessThan(14_000)
+  expect(longest.ms).toBeLessThan(21_000)
   await house.redis.call('REPLICAOF', 'NO', 'ONE')
   const answers = async () => (await client.sendMessage(message).catch(() => undefined))?.success === true
   await waitFor(answers, { timeoutMs: 4_000 })
