@@ -2,7 +2,10 @@ import calculateSlot from 'cluster-key-slot'
 import { Redis } from 'ioredis'
 import { expect, onTestFinished, test } from 'vitest'
 import { RedisClient } from '../../src/redis/client.ts'
+import { ConnectionState } from '../../src/redis/connection-state.ts'
+import { sleep } from '../../src/util/sleep.ts'
 import { testRedisUrl } from '../support/redis.ts'
+import { memoryLogger } from '../worker/harness.ts'
 import { openStore } from './harness.ts'
 
 test('commands and their errors are those of Redis', async () => {
@@ -73,4 +76,35 @@ test('on one Redis all items go together; on a Cluster one call per slot, and th
     expect(calls).toHaveLength(isCluster ? 7 : 1)
     for (const part of calls) if (isCluster) expect(new Set(part.map((key) => calculateSlot(key))).size).toBe(1)
   }
+})
+
+test('a server that has long been refusing is tried by one command at a time', async () => {
+  const connection = new Redis(testRedisUrl(), { protocol: 2 })
+  onTestFinished(() => connection.disconnect())
+  await connection.ping()
+  const { redis, keys } = openStore()
+  const [list, awayMs] = [keys.worker('x'), () => 60_000]
+  const client = new RedisClient({
+    ...{ redis: connection, isCluster: false, isClosed: () => false, awayMs, timeoutMs: 10_000 },
+  })
+  const trying = client.call('BLPOP', list, 0)
+  const late = { code: 'GW_REDIS_FAILED', message: expect.stringContaining('has been away for 60 s') }
+  await expect(client.call('PING')).rejects.toMatchObject(late)
+  await redis.call('RPUSH', list, 'a')
+  expect(await trying).toEqual([list, 'a'])
+  expect(await client.call('PING')).toBe('PONG')
+})
+
+test('a connection that is lost soon after a server has taken commands again is away', async () => {
+  const state = new ConnectionState(memoryLogger(), {})
+  onTestFinished(() => state.close())
+  state.refused('READONLY')
+  await sleep(20)
+  expect(state.awayMs).toBeGreaterThan(10)
+  state.ready()
+  state.answered()
+  expect(state.awayMs).toBe(0)
+  state.lost('gone')
+  await sleep(1_100)
+  expect(state.awayMs).toBeGreaterThan(1_000)
 })
