@@ -24,6 +24,10 @@ type Done = EventBody & { type: 'done' }
 const UNKNOWN = '-'
 /** Text beyond this is not kept as the task's content; whoever wants it reads the stream. */
 const MAX_TEXT_LENGTH = 262_144
+/** Most bytes that JSON makes of one character, as in `\u0007`. */
+const MOST_BYTES_PER_CHARACTER = 6
+/** More than an event has besides its text. */
+const ENVELOPE_BYTES = 8_192
 
 /** Reads what a recorded step has said back from the stream. */
 export type RestoreStep = (op: string) => Promise<readonly Said[]>
@@ -48,6 +52,7 @@ export class Emitter implements Speaker {
   readonly #outbox: Outbox
   readonly #ownership: Ownership
   readonly #encode: ReturnType<typeof eventEncoder>
+  readonly #maxBytes: number
   #text = ''
   #isTextPartial = false
   readonly #sum = new Sum()
@@ -76,8 +81,11 @@ export class Emitter implements Speaker {
     onLost: (holder: string) => void
     /** Chunks that are said within so many ms become one event. Default 0: each is one. */
     coalesceMs?: number
+    /** Largest event of the handler's, as it is written. Default none. */
+    maxBytes?: number
   }) {
     const { writer, header, agentType, ownership, onLost, coalesceMs = 0 } = options
+    this.#maxBytes = options.maxBytes ?? Number.POSITIVE_INFINITY
     this.#ownership = ownership
     this.#encode = eventEncoder(header, agentType)
     const task = { sessionId: header.sessionId, messageId: header.messageId, fence: ownership.fence }
@@ -245,6 +253,13 @@ export class Emitter implements Speaker {
 
   /** Resolves when Redis has the event. `step`: the step in whose body it is said. */
   emit(body: EventBody, metadata?: Record<string, unknown>, step?: string): Promise<void> {
+    if (this.#mayBeTooLarge(body)) {
+      try {
+        this.#requireSize(body, this.encode(body, metadata))
+      } catch (cause) {
+        return this.#refuse(body, cause)
+      }
+    }
     if (body.type === 'chunk' && this.#text.length < MAX_TEXT_LENGTH) this.#text += body.content
     if (this.#holdBack === undefined) return this.#say(body, metadata, step)
     if (step === undefined && HANDLERS.has(body.type)) return this.#hold({ body, metadata, step })
@@ -309,6 +324,7 @@ export class Emitter implements Speaker {
     let pending: Pending
     try {
       pending = this.#pend({ body, metadata, step }, end)
+      this.#requireSize(body, pending.json)
     } catch (cause) {
       return this.#refuse(body, cause)
     }
@@ -319,7 +335,8 @@ export class Emitter implements Speaker {
     const sort = JSON.stringify([step, body.role])
     const about = step === undefined ? undefined : { step }
     const encode = (content: string) => this.encode({ ...body, content }, about)
-    return this.#outbox.join(sort, body.content, () => new JoinedChunks(sort, step === undefined, encode))
+    const most = (this.#maxBytes - ENVELOPE_BYTES) / MOST_BYTES_PER_CHARACTER
+    return this.#outbox.join(sort, body.content, () => new JoinedChunks(sort, step === undefined, encode, most))
   }
 
   #pend({ body, metadata, step, isAgain }: Said, end?: CommitEnd): Pending {
@@ -331,8 +348,22 @@ export class Emitter implements Speaker {
     return { json, length: json.length, counted, end, settled }
   }
 
-  /** Cycles and BigInts, which JSON cannot carry. */
+  /** What is not encoded at once, or would count as said, has to be looked at before. */
+  #mayBeTooLarge(body: EventBody): boolean {
+    if (body.type !== 'chunk') return this.#holdBack !== undefined
+    return body.content.length * MOST_BYTES_PER_CHARACTER + ENVELOPE_BYTES > this.#maxBytes
+  }
+
+  #requireSize({ type }: EventBody, json: string): void {
+    const limit = this.#maxBytes
+    if (json.length * 3 <= limit || !HANDLERS.has(type)) return
+    const bytes = Buffer.byteLength(json)
+    if (bytes > limit) throw new GatewayError('GW_PAYLOAD_TOO_LARGE', { field: `the ${type} event`, bytes, limit })
+  }
+
+  /** Cycles and BigInts, which JSON cannot carry, and what is too large. */
   #refuse({ type }: EventBody, cause: unknown): Promise<void> {
+    if (cause instanceof GatewayError) return rejected(cause)
     const reason = errorMessage(cause)
     return rejected(new GatewayError('GW_INVALID_ARGUMENT', { field: `the ${type} event`, reason }, { cause }))
   }

@@ -23,22 +23,26 @@ export class JoinedChunks implements Pending {
   readonly #encode: (text: string) => string
   readonly #sort: string
   readonly #counts: boolean
+  readonly #mostLength: number
   #length = 0
   #json: string | undefined
 
   /**
    * @param sort - Chunks of other sorts are other events.
    * @param counts - They count for the sum, each by itself: how they are joined is other in each run.
+   * @param mostLength - So long several may become together.
    */
-  constructor(sort: string, counts: boolean, encode: (text: string) => string) {
+  constructor(sort: string, counts: boolean, encode: (text: string) => string, mostLength: number) {
+    this.#mostLength = mostLength
     this.#sort = sort
     this.#counts = counts
     this.#encode = encode
   }
 
-  /** False if the chunk is of another sort, or the event on its way. */
+  /** False if the chunk is of another sort, the event on its way, or together they would be too long. */
   add(sort: string, text: string): boolean {
     if (sort !== this.#sort || this.#json !== undefined) return false
+    if (this.#texts.length > 0 && this.#length + text.length > this.#mostLength) return false
     this.#texts.push(text)
     this.#length += text.length
     return true

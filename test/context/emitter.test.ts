@@ -28,7 +28,7 @@ beforeEach(async () => {
 })
 
 /** The emitter of the next attempt. */
-async function attempt(worker = 'w', coalesceMs = 0) {
+async function attempt(worker = 'w', coalesceMs = 0, maxBytes?: number) {
   const [answer] = await records.begin(worker, [{ sessionId: 's', messageId: 'm', entryId: '1-0', turn: '' }])
   const { epoch, fence, written } = answer as BeginAnswer & { status: 'begun' }
   const lost: string[] = []
@@ -36,6 +36,7 @@ async function attempt(worker = 'w', coalesceMs = 0) {
     ...{ writer, header, agentType: 'agent', ownership: { fence, written, attempt: epoch } },
     onLost: (holder) => lost.push(holder),
     coalesceMs,
+    ...(maxBytes === undefined ? {} : { maxBytes }),
   })
   emitter.rewind()
   return { emitter, lost }
@@ -54,6 +55,43 @@ async function said(): Promise<string[]> {
 const turns = async (count = 5) => {
   for (let i = 0; i < count; i += 1) await new Promise(setImmediate)
 }
+
+describe('an event that is too large', () => {
+  const large = { code: 'GW_PAYLOAD_TOO_LARGE', details: { limit: 20_000 } }
+
+  test.each([0, 5])(
+    'is refused by its name and size, and what is said before and after it stands (coalesceMs %d)',
+    async (coalesceMs) => {
+      const { emitter } = await attempt('w', coalesceMs, 20_000)
+      const said1 = emitter.emit({ type: 'chunk', content: 'a' })
+      await expect(emitter.emit({ type: 'chunk', content: 'x'.repeat(20_000) })).rejects.toMatchObject({
+        ...large,
+        message: expect.stringMatching(/^the chunk event has 20\d\d\d bytes, the limit is 20000$/),
+      })
+      await expect(emitter.emit({ type: 'chunk', content: '\u0007'.repeat(4_000) })).rejects.toMatchObject(large)
+      await expect(emitter.emit({ type: 'chunk', content: '好'.repeat(7_000) })).rejects.toMatchObject(large)
+      await expect(emitter.emit({ type: 'data', data: { x: 'x'.repeat(20_000) } })).rejects.toMatchObject(large)
+      await expect(emitter.emit({ type: 'state', state: 'x'.repeat(20_000) })).rejects.toMatchObject(large)
+      await expect(
+        emitter.emit({ type: 'artifact', artifact: { name: 'a', content: 'x'.repeat(20_000) } }),
+      ).rejects.toMatchObject(large)
+      const fitting = 'y'.repeat(19_000)
+      await Promise.all([said1, emitter.emit({ type: 'chunk', content: fitting })])
+      await emitter.end({ type: 'done', status: 'COMPLETED', result: 'z'.repeat(30_000) }, { result: '1' })
+      expect(await said()).toEqual(['1 a', `1 ${fitting}`, '1 done'])
+      expect(emitter.text).toBe(`a${fitting}`)
+    },
+  )
+
+  test('does not come of chunks that are joined', async () => {
+    const { emitter } = await attempt('w', 5, 20_000)
+    await Promise.all(Array.from({ length: 100 }, () => emitter.emit({ type: 'chunk', content: 'x'.repeat(300) })))
+    const chunks = await said()
+    expect(chunks.length).toBeLessThan(100)
+    expect(Math.max(...chunks.map(({ length }) => length))).toBeLessThan(20_000)
+    expect(chunks.map((chunk) => chunk.replace(/^1 /, '')).join('')).toBe('x'.repeat(30_000))
+  })
+})
 
 describe('order', () => {
   test('holds without awaiting, over many batches and turns', async () => {
