@@ -27,7 +27,9 @@ export function notLoaded({ text }: WorkerSpec, reason: string, cause?: unknown)
 }
 
 /**
- * The URL of the module that is meant: a file, else a package that is installed in or above `folder`.
+ * The URL of the module that is meant: a file, else a package that is installed in or above `folder`. As in Node, what begins
+ * with `.` or `/` is a file and nothing else; of other names only that of a file of code goes before a package, so that a
+ * folder is in nobody's way.
  *
  * @throws GatewayError `GW_WORKER_NOT_LOADED` when there is neither.
  */
@@ -35,17 +37,29 @@ export function locateWorker(spec: WorkerSpec, folder: string, loader: ModuleLoa
   const { module } = spec
   const file = module.startsWith('file:') ? fileURLToPath(module) : path.resolve(folder, module)
   const isPath = /^(?:file:|\.{1,2}(?:[/\\]|$))/.test(module) || path.isAbsolute(module)
-  if (isPath || existsSync(file)) {
+  if (isPath || isCodeFile(file)) {
     checkFile(spec, file)
     return pathToFileURL(file)
   }
   try {
     return loader.resolve(module, folder)
   } catch (cause) {
-    const isMissing = errorMessage(cause).startsWith(`Cannot find package '${module}'`)
-    const reason = `there is neither such a file nor such a package (looked in ${folder})`
+    const isMissing = errorMessage(cause).startsWith("Cannot find package '")
+    const found = existsSync(file) ? `${describe(file)}, and ` : ''
+    const reason = `${found}there is neither such a file (${file}) nor such a package in or above ${folder}`
     throw notLoaded(spec, isMissing ? reason : errorMessage(cause), cause)
   }
+}
+
+function isCodeFile(file: string): boolean {
+  return LOADABLE.includes(path.extname(file)) && existsSync(file) && statSync(file).isFile()
+}
+
+/** What keeps something from being loaded as a file. */
+function describe(file: string): string {
+  return statSync(file).isDirectory()
+    ? `${file} is a folder; name a file in it`
+    : `${file} is no code; only ${LOADABLE.join(' ')} can be loaded`
 }
 
 function checkFile(spec: WorkerSpec, file: string): void {
@@ -54,6 +68,5 @@ function checkFile(spec: WorkerSpec, file: string): void {
     const hint = extension === undefined ? '' : `; did you mean ${spec.module}${extension}?`
     throw notLoaded(spec, `there is no such file (${file})${hint}`)
   }
-  if (statSync(file).isDirectory()) throw notLoaded(spec, 'this is a folder; name a file in it')
-  if (!LOADABLE.includes(path.extname(file))) throw notLoaded(spec, `only ${LOADABLE.join(' ')} can be loaded`)
+  if (!isCodeFile(file)) throw notLoaded(spec, describe(file))
 }

@@ -46,6 +46,13 @@ describe('loads', () => {
     expect(await load('./agent.cjs#EchoAgent', cwd)).toEqual(LOADED)
   })
 
+  test('a package beside which a folder or a file without code has its name', async () => {
+    const lib = { 'node_modules/agents/package.json': '{ "name": "agents", "type": "module", "exports": "./lib.js" }' }
+    const files = { ...lib, 'node_modules/agents/lib.js': agentSource({ js: true }) }
+    expect(await load('agents#EchoAgent', await project({ ...files, 'agents/index.ts': 'export {}' }))).toEqual(LOADED)
+    expect(await load('agents#EchoAgent', await project({ ...files, agents: 'Ann, Bob' }))).toEqual(LOADED)
+  })
+
   test('an export of a package, whatever its conditions', async () => {
     const cwd = await project({
       'node_modules/@acme/agents/package.json': JSON.stringify({
@@ -107,14 +114,27 @@ describe('refuses in one clear line', () => {
       refused(`./agent: there is no such file (${cwd}/agent); did you mean ./agent.ts?`),
     )
     expect(await load('gone', cwd)).toEqual(
-      refused(`gone: there is neither such a file nor such a package (looked in ${cwd})`),
+      refused(`gone: there is neither such a file (${cwd}/gone) nor such a package in or above ${cwd}`),
     )
-    expect(await load('.', cwd)).toEqual(refused('.: this is a folder; name a file in it'))
+    expect(await load('.', cwd)).toEqual(refused(`.: ${cwd} is a folder; name a file in it`))
+  })
+
+  test('a folder beside which no package has its name', async () => {
+    const cwd = await project({ 'agents/index.ts': agentSource() })
+    const nothing = `there is neither such a file (${cwd}/agents) nor such a package in or above ${cwd}`
+    expect(await load('agents#EchoAgent', cwd)).toEqual(
+      refused(`agents#EchoAgent: ${cwd}/agents is a folder; name a file in it, and ${nothing}`),
+    )
+    expect(await load('./agents#EchoAgent', cwd)).toEqual(
+      refused(`./agents#EchoAgent: ${cwd}/agents is a folder; name a file in it`),
+    )
   })
 
   test('what is no program', async () => {
     const cwd = await project({ 'agent.py': '' })
-    expect(await load('./agent.py', cwd)).toEqual(refused('./agent.py: only .ts .mts .tsx .js .mjs .cjs can be loaded'))
+    expect(await load('./agent.py', cwd)).toEqual(
+      refused(`./agent.py: ${cwd}/agent.py is no code; only .ts .mts .tsx .js .mjs .cjs can be loaded`),
+    )
   })
 
   test('an export that is missing or no worker, and says which there are', async () => {
