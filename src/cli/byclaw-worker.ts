@@ -30,7 +30,7 @@ function command(): Command {
   addFlags(worker, WORKER_FLAGS)
     .optionsGroup('Development:')
     .option('--dev', 'start a private Redis if none is given, and say what to try next')
-    .option('--watch', 'restart the worker when its file, or another one in its folder, changes')
+    .option('--watch', 'restart the worker when code in its folder, or JSON that this imports, changes')
   return addHelp(worker).addHelpText('after', EPILOGUE)
 }
 

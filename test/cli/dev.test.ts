@@ -4,7 +4,7 @@ import { expect, test } from 'vitest'
 import { waitFor } from '../../src/testing/wait-for.ts'
 import { isAlive } from '../support/processes.ts'
 import { byclaw, type Program, startByclaw, startByclawWorker } from './support/program.ts'
-import { agentSource, project } from './support/project.ts'
+import { agentSource, MODULE_PACKAGE, project } from './support/project.ts'
 import { meetingPlace } from './support/talker.ts'
 
 /** The URL of the Redis that `--dev` started. */
@@ -82,6 +82,27 @@ test('--watch runs the worker anew on every change, and waits when it does not c
   const child = worker.log().at(-1)?.pid as number
   expect((await worker.end('SIGINT')).code).toBe(0)
   expect(isAlive(child)).toBe(false)
+}, 40_000)
+
+test('--watch passes over JSON that no code imports: a worker may write beside its code', async () => {
+  const uses =
+    "import one from './one.json' with { type: 'json' }\nvoid one\nvoid import('./sub/two.json', { with: { type: 'json' } })\n"
+  const cwd = await project({
+    'src/agent.ts': `${uses}${answering('one')}`,
+    ...{ 'src/one.json': '1', 'src/sub/two.json': '2', 'src/state.json': '3', 'package.json': MODULE_PACKAGE },
+  })
+  const worker = startByclawWorker(['--worker-class', './src/agent.ts', '--watch'], { cwd, env: meetingPlace() })
+  await worker.says('worker is consuming')
+  for (const [count, file] of ['src/one.json', 'src/sub/two.json'].entries()) {
+    await writeFile(join(cwd, 'src/state.json'), String(count))
+    await writeFile(join(cwd, 'src/new.json'), String(count))
+    await writeFile(join(cwd, file), '4')
+    await waitFor(() => starts(worker) === count + 2, { timeoutMs: 10_000 })
+  }
+  expect(worker.stderr).toContain('one.json changed')
+  expect(worker.stderr).toContain('two.json changed')
+  expect(worker.stderr).not.toMatch(/state\.json|new\.json/)
+  await worker.end()
 }, 40_000)
 
 test('--watch lets a running task end before it starts anew', async () => {
