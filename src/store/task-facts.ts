@@ -4,6 +4,7 @@ import { isObject, parseJson } from '../protocol/json.ts'
 import type { RedisClient } from '../redis/client.ts'
 import { type Keys, type LaneName, PRIORITIES } from '../redis/keys.ts'
 import { type CancelRequest, parseCancel } from './cancel-request.ts'
+import { STATUS_BY_LETTER } from './fence.ts'
 
 /** The packed ownership of a task, taken apart: `state:epoch:entry:owner`. */
 export interface Fence {
@@ -40,7 +41,7 @@ export interface TaskFacts extends TaskRef {
   readonly laneVersion: string | null
   /** Number of the attempt that runs or ran last; 0 before the first start. */
   readonly attempt: number
-  /** Why it ended, or why its last attempt failed. */
+  /** Why it ended otherwise than well, or, before its end, why its last attempt failed. */
   readonly error: TaskFault | null
   /** Set once a cancel was asked for while the task ran. */
   readonly cancel: CancelRequest | null
@@ -100,7 +101,8 @@ function toFacts(ref: TaskRef, values: readonly (string | null)[], ttl: number):
     ...{ dueAt: time('due_at'), expiresAt: time('expires_at') },
     laneVersion: text('lane_version'),
     attempt: time('attempt') ?? 0,
-    error: toFault(parsed(text('error'))) ?? lastFailure(parsed(text('failure_log'))),
+    // The failures before a success are its history, not its end.
+    error: STATUS_BY_LETTER[fence.state] === 'COMPLETED' ? null : faultOf(text('error'), text('failure_log')),
     cancel: text('cancel') === null ? null : parseCancel(text('cancel') ?? ''),
     keepMs: time('keep_ms'),
     ttlMs: ttl < 0 ? null : ttl,
@@ -127,6 +129,10 @@ function parsed(text: string | null): unknown {
 function toFault(value: unknown): TaskFault | null {
   if (!isObject(value)) return null
   return { code: String(value.code ?? ''), message: String(value.message ?? '') }
+}
+
+function faultOf(error: string | null, failureLog: string | null): TaskFault | null {
+  return toFault(parsed(error)) ?? lastFailure(parsed(failureLog))
 }
 
 function lastFailure(log: unknown): TaskFault | null {

@@ -185,7 +185,17 @@ test('it has its end: how, when, why, and for how long that is known', async () 
   await ward.record('m', 'C:1:1-1:w', { finished_at: '1000', attempt: '1' })
   expect(await explain()).toMatchObject({
     ...{ state: 'ended', status: 'COMPLETED', attempt: 1, finishedAt: 1_000, error: null, deadLetter: null },
-    text: 'It ended COMPLETED at 1970-01-01T00:00:01.000Z, in attempt 1. Its result is kept for another 59m.',
+    text: expect.stringMatching(
+      /^It ended COMPLETED at 1970-01-01T00:00:01\.000Z, in attempt 1\. Its result is kept for another (?:59m|1h)\.$/,
+    ),
+  })
+  const failure_log = JSON.stringify([{ code: 'GW_TASK_FAILED', message: 'not yet' }])
+  await ward.record('r', 'C:2:1-1:w', { finished_at: '1000', attempt: '2', failure_log })
+  expect(await explain('r')).toMatchObject({
+    ...{ status: 'COMPLETED', attempt: 2, error: null },
+    text: expect.stringMatching(
+      /^It ended COMPLETED at 1970-01-01T00:00:01\.000Z, in attempt 2\. Its result is kept for another (?:59m|1h)\.$/,
+    ),
   })
   const error = JSON.stringify({ code: 'GW_TASK_FAILED', message: 'no city' })
   await ward.record('n', 'F:3:1-1:w', { finished_at: '1000', attempt: '3', error })
