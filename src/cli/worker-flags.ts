@@ -139,7 +139,7 @@ const LIMITS = {
     '--max-payload-bytes <n>',
     'BYAI_WORKER_MAX_PAYLOAD_BYTES',
     'number',
-    'largest command, result and emitted event',
+    'largest command and largest result',
   ],
 } as const satisfies Record<string, Row>
 

@@ -24,6 +24,11 @@ type Done = EventBody & { type: 'done' }
 const UNKNOWN = '-'
 /** Text beyond this is not kept as the task's content; whoever wants it reads the stream. */
 const MAX_TEXT_LENGTH = 262_144
+/**
+ * Most bytes of one event. A server disconnects a subscriber that is 32 MB behind (the default of `client-output-buffer-limit
+ * pubsub`), so a push of that size would never reach anybody.
+ */
+const MOST_BYTES = 16_777_216
 /** Most bytes that JSON makes of one character, as in `\u0007`. */
 const MOST_BYTES_PER_CHARACTER = 6
 /** More than an event has besides its text. */
@@ -81,11 +86,11 @@ export class Emitter implements Speaker {
     onLost: (holder: string) => void
     /** Chunks that are said within so many ms become one event. Default 0: each is one. */
     coalesceMs?: number
-    /** Largest event of the handler's, as it is written. Default none. */
+    /** Largest event of the handler's, as it is written. Default 16 MiB. */
     maxBytes?: number
   }) {
     const { writer, header, agentType, ownership, onLost, coalesceMs = 0 } = options
-    this.#maxBytes = options.maxBytes ?? Number.POSITIVE_INFINITY
+    this.#maxBytes = options.maxBytes ?? MOST_BYTES
     this.#ownership = ownership
     this.#encode = eventEncoder(header, agentType)
     const task = { sessionId: header.sessionId, messageId: header.messageId, fence: ownership.fence }

@@ -79,9 +79,9 @@ export class Execution implements Placed {
     this.#cancel = assignment.cancel
     this.#seat = seat
     const { header, agentType, ownership } = assignment
-    const { writer, coalesceMs, maxPayloadBytes: maxBytes } = resources
+    const { writer, coalesceMs } = resources
     const onLost = (holder: string) => this.lose(holder)
-    this.#emitter = new Emitter({ writer, header, agentType, ownership, onLost, coalesceMs, maxBytes })
+    this.#emitter = new Emitter({ writer, header, agentType, ownership, onLost, coalesceMs })
     const emitter = this.#emitter
     const makeDurable = (journal: Journal) => this.#makeDurable(journal)
     const signal = this.#signal

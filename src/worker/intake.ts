@@ -212,7 +212,8 @@ export class Intake extends Service {
     this.#rota.report(entries)
     this.#draining = entries.length >= perStream
     const accepted = this.#admission.take(entries)
-    if (this.#draining) return
+    // On a Cluster they may wait for a node that is away, and other lanes' tasks need not.
+    if (this.#draining || this.#turnstile !== undefined) return
     // The wait goes out when what these tasks say first is there: at the server it would stand in their way. Not behind
     // their ends, though: where agents of one worker call each other, who waits for an end has the next call.
     const { signal } = this.#stopping

@@ -160,7 +160,7 @@ export interface RunWorkerOptions {
   readonly connectTimeoutMs?: number
   /** Parent of each task's private folder. Default `<os tmp>/byclaw-workspace`. */
   readonly workspaceDir?: string
-  /** Largest command, largest result and largest event that a task emits, in bytes. Default 1 MiB. */
+  /** Largest command and largest result, in bytes. Default 1 MiB. */
   readonly maxPayloadBytes?: number
   /** How long a finished task's record and result are kept, in ms. Default one day. */
   readonly resultTtlMs?: number

@@ -89,6 +89,12 @@ async function open(redis: RedisOption = { cluster: nodes }) {
   return { client, worker, bare, keys: new Keys(keyPrefix), close }
 }
 
+/** A name whose key lies on a node. */
+function onNodeOf(node: number, candidates: readonly string[], keyOf: (name: string) => string): string {
+  const nodeOf = (key: string) => Math.floor((calculateSlot(key) * NODES) / SLOTS)
+  return candidates.find((name) => nodeOf(keyOf(name)) === node) as string
+}
+
 let house: Awaited<ReturnType<typeof open>>
 beforeAll(async () => {
   house = await open()
@@ -353,9 +359,12 @@ describe('on a Cluster', () => {
 
   test('while a node does not answer, only what has to go there waits for it', async () => {
     const { client, keys } = house
-    const nodeOf = (key: string) => Math.floor((calculateSlot(key) * NODES) / SLOTS)
     const onNode = (node: number, keyOf: (name: string) => string) =>
-      Array.from({ length: 60 }, (_, index) => `away-${index}`).find((name) => nodeOf(keyOf(name)) === node) as string
+      onNodeOf(
+        node,
+        Array.from({ length: 60 }, (_, index) => `away-${index}`),
+        keyOf,
+      )
     const bare = new Redis({ ...nodes[0], disconnectTimeout: 100 } as { host: string; port: number })
     onTestFinished(() => bare.disconnect())
     const request = (agentNode: number, sessionNode: number) => ({
@@ -378,6 +387,27 @@ describe('on a Cluster', () => {
     const healthy = [request(1, 2), request(2, 1), request(2, 2)].map((each) => tookMs(client.sendMessage(each)))
     expect(Math.max(...(await Promise.all(healthy)))).toBeLessThan(pausedMs - 500)
     expect(Math.min(...(await Promise.all(held)))).toBeGreaterThan(pausedMs - 500)
+  })
+
+  test('a task whose session is on a node that does not answer holds no later one of its lane up', async () => {
+    const { client, keys } = house
+    const sessions = Array.from({ length: 60 }, (_, index) => `lane-${index}`)
+    const targetAgentType = onNodeOf(1, names, (name) => keys.control(name))
+    const [held, healthy] = [0, 2].map((node) => onNodeOf(node, sessions, (name) => keys.session(name)))
+    await client.ask({ targetAgentType, sessionId: healthy as string, content: 'x' })
+    const bare = new Redis({ ...nodes[0], disconnectTimeout: 100 } as { host: string; port: number })
+    onTestFinished(() => bare.disconnect())
+    const pausedMs = 2_500
+    const before = performance.now()
+    await bare.call('CLIENT', 'PAUSE', pausedMs, 'ALL')
+    const first = client.ask({ targetAgentType, sessionId: held as string, content: 'first' })
+    await pause(300)
+    expect(await client.ask({ targetAgentType, sessionId: healthy as string, content: 'next' })).toMatchObject({
+      data: 'next',
+    })
+    expect(performance.now() - before).toBeLessThan(pausedMs - 500)
+    expect(await first).toMatchObject({ data: 'first' })
+    expect(performance.now() - before).toBeGreaterThan(pausedMs - 500)
   })
 
   test('a worker stops in good time', async () => {
