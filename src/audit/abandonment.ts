@@ -4,9 +4,10 @@ import { eventEncoder } from '../protocol/event.ts'
 import type { RedisClient } from '../redis/client.ts'
 import type { Keys, LaneName } from '../redis/keys.ts'
 import { ControlWriter } from '../store/control-writer.ts'
-import { DataWriter, type Retention } from '../store/data-streams.ts'
+import { DataWriter } from '../store/data-writer.ts'
 import { endedFence } from '../store/fence.ts'
 import { KeySpace } from '../store/key-space.ts'
+import type { Retention } from '../store/retention.ts'
 import type { TaskFacts } from '../store/task-facts.ts'
 
 /**

@@ -2,7 +2,7 @@ import { GatewayError } from '../errors.ts'
 import type { SessionEvent } from '../protocol/event.ts'
 import type { TaskRef } from '../protocol/ids.ts'
 import { compareEntryIds } from '../redis/streams.ts'
-import type { DataReader } from '../store/data-streams.ts'
+import type { DataReader } from '../store/data-reader.ts'
 import type { TaskRecords } from '../store/task-records.ts'
 import { doneEvent } from './own-events.ts'
 

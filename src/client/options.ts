@@ -5,7 +5,7 @@ import { checkHistory } from '../history/check.ts'
 import { checkLogger, createLogger, type Logger } from '../logger.ts'
 import { resolveRedis } from '../redis/environment.ts'
 import type { RedisOption, ResolvedRedis } from '../redis/options.ts'
-import { DEFAULT_RETENTION } from '../store/data-streams.ts'
+import { DEFAULT_RETENTION } from '../store/retention.ts'
 import { parseOptions, requireObject } from '../util/parse-options.ts'
 import type { ClientInterceptors } from './interceptors.ts'
 

@@ -1,7 +1,7 @@
 import { errorMessage, GatewayError } from '../errors.ts'
 import type { Logger } from '../logger.ts'
 import type { RedisConnections } from '../redis/connections.ts'
-import type { DataReader, Push } from '../store/data-streams.ts'
+import type { DataReader, Push } from '../store/data-reader.ts'
 import { type Deferred, deferred } from '../util/deferred.ts'
 
 /** Who listens to a session's channel. */

@@ -1,4 +1,4 @@
-import type { CommitEnd } from '../store/data-streams.ts'
+import type { CommitEnd } from '../store/data-writer.ts'
 import { type Deferred, deferred } from '../util/deferred.ts'
 
 const MAX_EVENTS_PER_COMMIT = 256

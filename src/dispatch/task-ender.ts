@@ -2,7 +2,7 @@ import { cancelledDone, expiredDone } from '../protocol/endings.ts'
 import { type EventBody, eventEncoder } from '../protocol/event.ts'
 import type { TaskRef } from '../protocol/ids.ts'
 import type { Agenda } from '../store/agenda.ts'
-import type { CommitAnswer, DataWriter } from '../store/data-streams.ts'
+import type { CommitAnswer, DataWriter } from '../store/data-writer.ts'
 import { endedFence, epochOf, isEnded, isUnbound } from '../store/fence.ts'
 import type { TaskOutline, TaskRecords } from '../store/task-records.ts'
 

@@ -17,7 +17,7 @@ import { AskAgentCommand, type CommandContent, type GatewayCommand } from '../pr
 import type { TaskRef } from '../protocol/ids.ts'
 import { entryField } from '../redis/streams.ts'
 import type { CancelRequest } from '../store/cancel-request.ts'
-import type { DataWriter } from '../store/data-streams.ts'
+import type { DataWriter } from '../store/data-writer.ts'
 import { isCancelled, isEnded, suspendedFence } from '../store/fence.ts'
 import type { Placed } from '../util/bag.ts'
 import type { Assignment } from './assignment.ts'

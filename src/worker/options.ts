@@ -16,7 +16,7 @@ import { backoffRule, maxAttempts } from '../protocol/task-options.ts'
 import { resolveRedis } from '../redis/environment.ts'
 import type { RedisOption, ResolvedRedis } from '../redis/options.ts'
 import { DEFAULT_GROUP } from '../store/control-streams.ts'
-import { DEFAULT_RETENTION } from '../store/data-streams.ts'
+import { DEFAULT_RETENTION } from '../store/retention.ts'
 import { parseOptions, requireObject } from '../util/parse-options.ts'
 
 const count = (most: number) => z.number().int().min(1).max(most)

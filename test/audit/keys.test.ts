@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
-import { DEFAULT_RETENTION } from '../../src/store/data-streams.ts'
 import { KeySpace } from '../../src/store/key-space.ts'
+import { DEFAULT_RETENTION } from '../../src/store/retention.ts'
 import { openStore } from '../redis/harness.ts'
 import { changed, Ward } from './harness.ts'
 

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { Abandonment } from '../../src/audit/abandonment.ts'
-import { DEFAULT_RETENTION } from '../../src/store/data-streams.ts'
+import { DEFAULT_RETENTION } from '../../src/store/retention.ts'
 import { TaskFactsReader } from '../../src/store/task-facts.ts'
 import { connect } from '../redis/harness.ts'
 import { changed, GROUP, Ward } from './harness.ts'

@@ -1,7 +1,7 @@
 import type { Redis } from 'ioredis'
 import { beforeEach, expect, test } from 'vitest'
 import type { Keys } from '../../src/redis/keys.ts'
-import { DataReader } from '../../src/store/data-streams.ts'
+import { DataReader } from '../../src/store/data-reader.ts'
 import { openStore } from '../redis/harness.ts'
 
 let keys: Keys

@@ -2,7 +2,10 @@ import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import type { AgentContext } from '../../src/agent/context.ts'
 import { RetryableError, TerminalError } from '../../src/errors.ts'
 import type { SessionEvent } from '../../src/protocol/event.ts'
+import { DataWriter } from '../../src/store/data-writer.ts'
 import { parkedFence } from '../../src/store/fence.ts'
+import { DEFAULT_RETENTION } from '../../src/store/retention.ts'
+import { TaskRecords } from '../../src/store/task-records.ts'
 import { waitFor } from '../../src/testing/wait-for.ts'
 import { openStore } from '../redis/harness.ts'
 import { agendaOf, collect, envelope, foldText, House } from './harness.ts'
@@ -322,8 +325,6 @@ describe('nothing is lost and nothing runs twice', () => {
 
 /** Sends a task and begins it for a worker that is never heard of again. */
 async function beginAsDead(house: House) {
-  const { TaskRecords } = await import('../../src/store/task-records.ts')
-  const { DataWriter, DEFAULT_RETENTION } = await import('../../src/store/data-streams.ts')
   const { redis } = openStore()
   const dead = {
     records: new TaskRecords(redis, house.keys),

@@ -1,7 +1,7 @@
 import type { SessionEvent } from '../../protocol/event.ts'
 import type { TaskRef } from '../../protocol/ids.ts'
 import { compareEntryIds } from '../../redis/streams.ts'
-import type { DataReader } from '../../store/data-streams.ts'
+import type { DataReader } from '../../store/data-reader.ts'
 import type { Said } from '../hold-back.ts'
 
 const PAGE = 500

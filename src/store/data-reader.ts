@@ -1,0 +1,87 @@
+import { DATA_FIELD } from '../protocol/codec.ts'
+import { decodeEvent, type SessionEvent } from '../protocol/event.ts'
+import type { RedisClient } from '../redis/client.ts'
+import type { Keys } from '../redis/keys.ts'
+import { entryField, type RawEntry } from '../redis/streams.ts'
+
+/** A push on a session's channel: the events of one write, and the id of the entry before them. */
+export interface Push {
+  readonly before: string
+  readonly events: readonly SessionEvent[]
+  /** About what they weigh. */
+  readonly weight: number
+}
+
+/** The first line of a push. */
+const PUSHED_IDS = /^\d+-\d+(?: \d+-\d+)+$/
+
+/** A piece of a stream. */
+export interface Page {
+  readonly events: readonly SessionEvent[]
+  /** True if certainly nothing is missing between the cursor and the first event. */
+  readonly contiguous: boolean
+  /** About what its events weigh. */
+  readonly weight: number
+}
+
+/** The reader's end of the data streams: pages, the present end, and the form of a push. */
+export class DataReader {
+  readonly #redis: RedisClient
+  readonly #keys: Keys
+
+  constructor(redis: RedisClient, keys: Keys) {
+    this.#redis = redis
+    this.#keys = keys
+  }
+
+  /** Events after `afterId`, at most `count`, up to `untilId`. Default: up to the end. */
+  async page(sessionId: string, afterId: string, count: number, untilId = '+'): Promise<Page> {
+    // The entry at the cursor comes along: as long as it is there, nothing after it can have been trimmed.
+    const entries = await this.#redis.call<RawEntry[]>(
+      'XRANGE',
+      ...[this.#keys.data(sessionId), afterId, untilId, 'COUNT', count + 1],
+    )
+    const contiguous = entries[0]?.[0] === afterId
+    const after = contiguous ? entries.slice(1) : entries.slice(0, count)
+    const events = after.map((entry) => decodeEvent(entry[0], entryField(entry, DATA_FIELD)))
+    return { contiguous, events, weight: after.reduce((sum, entry) => sum + weightOf(entry), 0) }
+  }
+
+  /** Id of the newest entry ever written, `0-0` if the stream does not exist. */
+  async lastId(sessionId: string): Promise<string> {
+    const newest = await this.#redis.call<RawEntry[]>('XREVRANGE', this.#keys.data(sessionId), '+', '-', 'COUNT', 1)
+    return newest[0]?.[0] ?? '0-0'
+  }
+
+  /** Id of the oldest entry that is left if others were trimmed before it, else `0-0` (also before Redis 7.0). */
+  async trimmedUpTo(sessionId: string): Promise<string> {
+    let info: unknown[]
+    try {
+      info = await this.#redis.call<unknown[]>('XINFO', 'STREAM', this.#keys.data(sessionId))
+    } catch (error) {
+      if (error instanceof Error && error.message.includes('no such key')) return '0-0'
+      throw error
+    }
+    const value = (name: string) => info[info.indexOf(name) + 1]
+    const first = value('first-entry') as RawEntry | null
+    const added = info.includes('entries-added') ? Number(value('entries-added')) : 0
+    return first !== null && added > Number(value('length')) ? first[0] : '0-0'
+  }
+
+  /** The push, or undefined for what somebody else has said on the channel. */
+  parsePush(payload: string): Push | undefined {
+    const [ids = '', ...bodies] = payload.split('\n')
+    if (!PUSHED_IDS.test(ids)) return undefined
+    const [before = '0-0', ...eventIds] = ids.split(' ')
+    const events = eventIds.map((id, index) => decodeEvent(id, bodies[index]))
+    return { before, events, weight: payload.length }
+  }
+
+  channel(sessionId: string): string {
+    return this.#keys.data(sessionId) + this.#redis.channelTail
+  }
+}
+
+function weightOf([, fields]: RawEntry): number {
+  return fields?.reduce((sum, text) => sum + text.length, 0) ?? 0
+}
