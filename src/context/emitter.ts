@@ -241,6 +241,11 @@ export class Emitter implements Speaker {
     return this.#outbox.cancel !== undefined
   }
 
+  /** True for the error that closed it: nothing more of this task can be said here. */
+  isClosedBy(error: unknown): boolean {
+    return error === this.#outbox.refusal()
+  }
+
   /** Why the task was cancelled, if {@link wasCancelled}. */
   get cancelReason(): string {
     return this.#outbox.cancel?.reason ?? ''

@@ -74,14 +74,15 @@ export class Conclusion {
       } else await this.#record(drawn, outcome).catch((error: unknown) => this.#recordFault(drawn, error))
       return true
     } catch (error) {
-      if (isUnspeakable(error)) return this.#bury(drawn, error)
+      // Others would run the handler in vain; what else has to be written is no part of the outcome.
+      if (isOfOneItem(error) && drawn.emitter.isClosedBy(error)) return this.#bury(drawn, error)
       // Nothing is lost: the entry stays pending, and whoever owns the task now, or takes it next, ends it.
       drawn.context.logger.error({ err: error }, 'the outcome of the attempt was not recorded by this worker')
       return false
     }
   }
 
-  /** Where a key of the session is of another kind than it should be, nobody can record an outcome: others would run the handler in vain. */
+  /** Where a key of the session is of another kind than it should be, nobody can record an outcome. */
   async #bury({ assignment, context: { logger } }: Drawn, error: unknown): Promise<boolean> {
     const fault = { code: 'GW_REDIS_FAILED', message: errorMessage(error) }
     logger.error({ err: error }, 'no outcome of the task can be recorded: it goes to the dead letters as it is')
@@ -189,11 +190,6 @@ export class Conclusion {
     const all = [...before, { attempt, code: fault.code, message, at, workerId, entryId: entry.id }]
     return all.length <= MOST_FAILURES_KEPT ? all : [...all.slice(0, 1), ...all.slice(1 - MOST_FAILURES_KEPT)]
   }
-}
-
-/** True where the emitter cannot write, for a fault that stays; what others may have to write is no part of the outcome. */
-function isUnspeakable(error: unknown): boolean {
-  return error instanceof GatewayError && isOfOneItem(error.cause)
 }
 
 /** True for what is no fault of the outcome: Redis did not take it, or the task is somebody else's by now. */
