@@ -161,13 +161,15 @@ describe('a worker process', () => {
 
   test('that computes for longer than its lease keeps its task and its id', { timeout: 40_000 }, async () => {
     const house = new House()
-    const { child, said } = await startChild(house, 'w-1', 800)
+    // Time enough for its thread to load on a busy machine; it computes for twice as long.
+    const leaseMs = 1_500
+    const { child, said } = await startChild(house, 'w-1', leaseMs)
     const client = house.client()
     const { messageId } = await client.sendMessage({ ...send, content: 'block' })
     await waitFor(() => said.includes('began block'))
     // Others who could take it over, and one who wants its name.
-    await house.work(() => 'stolen', { workerId: 'w-2', leaseMs: 800 })
-    await expect(house.work(() => 'stolen', { workerId: 'w-1', leaseMs: 800 })).rejects.toMatchObject({
+    await house.work(() => 'stolen', { workerId: 'w-2', leaseMs })
+    await expect(house.work(() => 'stolen', { workerId: 'w-1', leaseMs })).rejects.toMatchObject({
       code: 'GW_WORKER_ID_TAKEN',
     })
     const result = await client.result({ sessionId: 's', messageId, timeoutMs: 15_000 })
