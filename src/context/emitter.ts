@@ -25,8 +25,8 @@ const UNKNOWN = '-'
 /** Text beyond this is not kept as the task's content; whoever wants it reads the stream. */
 const MAX_TEXT_LENGTH = 262_144
 /**
- * Most bytes of one event. A server disconnects a subscriber that is 32 MB behind (the default of `client-output-buffer-limit
- * pubsub`), so a push of that size would never reach anybody.
+ * Most bytes of one event: half of what makes a server drop a subscriber (32 MB behind, the default of
+ * `client-output-buffer-limit pubsub`), who would then have to read it from the stream.
  */
 const MOST_BYTES = 16_777_216
 /** Most bytes that JSON makes of one character, as in `\u0007`. */
