@@ -1,13 +1,17 @@
 import { describe, expect, test } from 'vitest'
 import { waitFor } from '../../../src/testing/wait-for.ts'
+import { sized } from '../../support/size.ts'
 import { House } from '../harness.ts'
 import { audit, Crew } from './crew.ts'
+
+const TROUBLE_MS = sized({ short: 6_000, long: 20_000 })
+const MANY = sized({ short: 20, long: 60 })
 
 describe('three levels of calls with steps, whose workers are killed again and again', () => {
   test.each([
     ['in memory, by their own hand', 60_000, 1, 6],
     ['suspended after 30 ms, by their own hand', 30, 1, 6],
-    ['suspended after 100 ms, killed or stopped from outside at any moment', 100, 0, 60],
+    ['suspended after 100 ms, killed or stopped from outside at any moment', 100, 0, MANY],
   ])(
     '%s: every text is exact, every call is one task, every end comes once',
     { timeout: 180_000 },
@@ -23,7 +27,7 @@ describe('three levels of calls with steps, whose workers are killed again and a
       const calm = setTimeout(() => {
         crew.calm()
         clearInterval(strikes)
-      }, 20_000)
+      }, TROUBLE_MS)
       const ends = await Promise.all(
         Array.from({ length: sessions }, (_, i) =>
           client.result({ sessionId: `s-${i}`, messageId: 'm', timeoutMs: 150_000 }),

@@ -4,6 +4,7 @@ import { describe, expect, test } from 'vitest'
 import type { AgentContext } from '../../../src/agent/context.ts'
 import { AgentCallError } from '../../../src/errors.ts'
 import { waitFor } from '../../../src/testing/wait-for.ts'
+import { sized } from '../../support/size.ts'
 import { House } from '../harness.ts'
 
 interface Act {
@@ -138,7 +139,7 @@ async function traces(some: readonly Program[], conditions: Conditions): Promise
   return seen
 }
 
-const COUNT = 150
+const COUNT = sized({ short: 50, long: 500 })
 const AT_ONCE = 50
 
 describe('a handler that runs again sees what it saw before, in the same order,', () => {
