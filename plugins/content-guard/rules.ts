@@ -8,14 +8,14 @@ export interface Rule {
    * What may be the beginning of one that is longer than `longestMatch`: fits a text up to its end, and ends with `$`. It is
    * held back until it is decided; of more than 8,192 characters the word is replaced as if it were one.
    */
-  readonly beginning?: RegExp
+  readonly beginning?: RegExp | undefined
   /** Default `[<name>]`. */
-  readonly replacement?: string
+  readonly replacement?: string | undefined
   /**
    * Says of something found whether it is meant; all of it by default. Of what is not, parts are tried that leave out
    * groups, between spaces and dashes, at the ends.
    */
-  readonly accept?: (found: string) => boolean
+  readonly accept?: ((found: string) => boolean) | undefined
 }
 
 /** The rules that are here, by name; written so that no text can make them slow. */

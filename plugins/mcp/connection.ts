@@ -130,7 +130,13 @@ export class McpConnection {
     }
     const { command, args, cwd } = server
     const env = { ...getDefaultEnvironment(), ...server.env }
-    const transport = new StdioClientTransport({ command, args, env, cwd, stderr: 'pipe' })
+    const transport = new StdioClientTransport({
+      command,
+      args,
+      env,
+      stderr: 'pipe',
+      ...(cwd === undefined ? {} : { cwd }),
+    })
     transport.stderr?.on('data', (text) => {
       this.#logger.debug({ server: this.name, text: String(text).trimEnd() }, 'MCP: the server says')
     })

@@ -11,7 +11,7 @@ export interface UsageOptions {
   /** Per million tokens, by model. A model without a price costs nothing. */
   readonly prices?: Prices
   /** URL of the Redis in which all workers add up; without it each keeps its own. */
-  readonly redis?: string
+  readonly redis?: string | undefined
   /** First part of the keys there. Default `usage`. */
   readonly keyPrefix?: string
   /** How long a total is kept there after its last report, in ms. Default 90 days. */
