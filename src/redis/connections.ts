@@ -120,7 +120,8 @@ export class RedisConnections {
     })
     redis.on('error', (error: Error) => {
       this.#lastFault = errorMessage(error)
-      state.lost(this.#lastFault)
+      if (isOfSelect(error)) leaveDatabase(redis, state, this.#lastFault)
+      else state.lost(this.#lastFault)
     })
     // ioredis leaves one at the socket for each command that is refused on it, of which a hundred may be under way.
     redis.on('connect', () => 'stream' in redis && redis.stream.setMaxListeners(0))
@@ -147,6 +148,17 @@ export class RedisConnections {
     }
     return new Cluster(resolved.nodes, clusterBehaviour(role, own, resolved.options.redisOptions ?? {}))
   }
+}
+
+/** True if the server does not let us have the database that was asked for. */
+function isOfSelect(error: Error & { readonly command?: { readonly name: string } }): boolean {
+  return error.command?.name === 'select'
+}
+
+/** ioredis would go on in database 0, where others may live: what is asked waits for an attempt that succeeds instead. */
+function leaveDatabase(redis: Redis | Cluster, state: ConnectionState, reason: string): void {
+  state.refused(reason)
+  redis.disconnect(true)
 }
 
 interface Queued {

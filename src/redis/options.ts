@@ -82,6 +82,8 @@ function fromUrl(text: string): ResolvedRedis {
   if (!URL.canParse(text)) throw invalid('expected a URL such as redis://localhost:6379/0')
   const url = new URL(text)
   if (url.protocol !== 'redis:' && url.protocol !== 'rediss:') throw invalid('expected redis:// or rediss://')
+  // `?db=3` would be passed over in silence, and what follows a bare # of a password is not the host.
+  if (url.search !== '' || url.hash !== '') throw invalid('it can have no ? or #; in a password they are %3F and %23')
   const db = url.pathname.slice(1)
   if (!/^\d*$/.test(db)) throw invalid('the path must be a database number')
   const username = decoded(url.username)

@@ -142,6 +142,42 @@ describe('a server that asks who is there', () => {
   })
 })
 
+describe('a database that cannot be chosen', () => {
+  test('is an error, and nothing goes to database 0 in its place', { timeout: 30_000 }, async () => {
+    const { port } = await startRedis('--databases', '2')
+    expect(await tryOut(`redis://127.0.0.1:${port}/1`)).toBe('it works')
+
+    const { error, logged } = await failure(`redis://127.0.0.1:${port}/2`)
+    expect(error).toMatchObject({
+      code: 'GW_REDIS_UNREACHABLE',
+      message: expect.stringContaining('DB index is out of range'),
+    })
+    expect(logged).not.toContain('connection is back')
+
+    const logger = memoryLogger()
+    const client = new GatewayClient({ redis: `redis://127.0.0.1:${port}/2`, logger })
+    const sent = client.sendMessage({ targetAgentType: 'agent', sessionId: 's', content: 'x' })
+    await expect(sent).rejects.toMatchObject({ code: 'GW_REDIS_FAILED' })
+    const subscription = client.subscribe('s', { after: '0' })
+    await expect(subscription.next()).rejects.toMatchObject({ code: 'GW_REDIS_FAILED' })
+    await client.close()
+    const lost = { level: 'warn', fields: expect.objectContaining({ reason: 'ERR DB index is out of range' }) }
+    // One of the connection for commands, one of that for pushes, however often they are tried.
+    expect(logger.lines).toMatchObject([lost, lost])
+
+    const bare = new Redis(port)
+    onTestFinished(() => void bare.disconnect())
+    expect(await bare.dbsize()).toBe(0)
+  })
+
+  test('because its user may not do so', async () => {
+    const rights = ['~queue:*', '&queue:*', '+@all', '-select', '--user', 'default', 'off']
+    const { port } = await startRedis('--user', 'ann', 'on', `>${SECRET}`, ...rights)
+    const { error } = await failure(`redis://ann:${SECRET}@127.0.0.1:${port}/1`)
+    expect(error).toMatchObject({ code: 'GW_REDIS_UNREACHABLE', message: expect.stringContaining('NOPERM') })
+  })
+})
+
 describe('TLS', () => {
   async function startTls(): Promise<{ port: number; ca: string }> {
     const folder = await mkdtemp(join(tmpdir(), 'byclaw-tls-'))

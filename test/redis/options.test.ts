@@ -28,6 +28,8 @@ describe('a URL', () => {
     ['redis://h/1/2', /^redis is invalid/],
     ['redis://h:99999', /^redis is invalid/],
     ['redis://ann:100%@h', /^redis is invalid/],
+    ['redis://h?db=3', /^redis is invalid: it can have no \? or #/],
+    ['redis://ann#1:secret@h', /^redis is invalid: it can have no \? or #/],
   ])('%s is refused', (url, message) => {
     expect(() => resolveRedisOption(url)).toThrow(expect.objectContaining({ code: 'GW_INVALID_ARGUMENT' }))
     expect(() => resolveRedisOption(url)).toThrow(message)
