@@ -22,7 +22,10 @@ export function tableLines<Row>(columns: readonly Column<Row>[], rows: readonly 
   const { heading = (text) => text } = look
   const cells = rows.map((row) => columns.map(({ cell }) => printable(cell(row))))
   const table = [columns.map(({ title }) => title), ...cells]
-  const widths = columns.map((_, index) => Math.max(...table.map((line) => cellWidth(line[index] ?? ''))))
+  // Not by `Math.max(...)`, which takes some hundred thousand at most.
+  const widths = columns.map((_, index) =>
+    table.reduce((most, line) => Math.max(most, cellWidth(line[index] ?? '')), 0),
+  )
   const last = lastWidth(widths, look.width)
   return table.map((line, number) => {
     const padded = line.map((text, index) => {

@@ -26,6 +26,11 @@ describe('a table', () => {
     expect(tableLines(COLUMNS, rows)).toEqual(['NAME       N  TEXT', 'a          5  short', 'longer  1234'])
   })
 
+  test('may have as many rows as there are', () => {
+    const rows = Array.from({ length: 200_000 }, (_, count) => ({ name: 'a', count, text: '' }))
+    expect(tableLines(COLUMNS, rows).at(-1)).toBe('a     199999')
+  })
+
   test('counts the cells of a terminal, not characters', () => {
     const rows = [
       { name: '北京', count: 1, text: 'x' },
