@@ -3,11 +3,15 @@ import { EXIT } from './failure.ts'
 /** How long a worker that lost its watcher may take to stop; its Redis may be gone as well. */
 const ORPHAN_STOP_MS = 5_000
 
+/** What a worker tells the process that watches over it when it has heard the signal to stop. */
+export const STOPPING = 'byclaw-worker: stopping'
+
 const CODES = { SIGINT: EXIT.interrupted, SIGTERM: EXIT.terminated } as const
 
 /**
  * Stands beside the worker's own handling of signals: remembers whether anybody asked for the stop, ends the process at
- * once when asked a second time, and stops the worker when the process that watches over it is gone.
+ * once when asked a second time, and stops the worker when the process that watches over it is gone. That process is told
+ * that the signal was heard.
  */
 export class SignalWatch implements Disposable {
   #asked = 0
@@ -37,6 +41,8 @@ export class SignalWatch implements Disposable {
   readonly #onSignal = (signal: 'SIGINT' | 'SIGTERM'): void => {
     this.#asked += 1
     if (this.#asked > 1) process.exit(CODES[signal])
+    // Whoever is gone by now needs no word any more.
+    if (process.connected) process.send?.(STOPPING, undefined, {}, () => undefined)
   }
 
   readonly #onOrphaned = (): void => {

@@ -2,6 +2,10 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { type Deferred, deferred } from '../util/deferred.ts'
 import { EXIT } from './failure.ts'
+import { STOPPING } from './signal-watch.ts'
+
+/** A worker that has not heard its signal after so long computes without end: it is ended by force. */
+const DEAF_MS = 5_000
 
 /**
  * A worker in a child process that is run anew on every change.
@@ -14,6 +18,8 @@ export class WorkerProcess {
   readonly #say: (text: string) => void
   #child: ChildProcess | undefined
   #change: Deferred<void> | undefined
+  /** Runs from a signal until the worker has heard it. */
+  #deaf: NodeJS.Timeout | undefined
   #changed = false
   #stopping = false
 
@@ -40,15 +46,30 @@ export class WorkerProcess {
     if (this.#changed || this.#stopping) return
     this.#changed = true
     this.#say(`${file} changed, starting the worker anew`)
-    this.#child?.kill('SIGTERM')
+    this.#signal()
     this.#change?.resolve()
   }
 
   /** Told to stop; told again, the worker ends at once. */
   stop(): void {
     this.#stopping = true
-    this.#child?.kill('SIGTERM')
+    this.#signal()
     this.#change?.resolve()
+  }
+
+  #signal(): void {
+    const child = this.#child
+    if (child === undefined) return
+    child.kill('SIGTERM')
+    this.#deaf ??= setTimeout(() => {
+      this.#say('the worker does not hear that it is to stop, ending it by force')
+      child.kill('SIGKILL')
+    }, DEAF_MS)
+  }
+
+  #heard(): void {
+    clearTimeout(this.#deaf)
+    this.#deaf = undefined
   }
 
   async #runOnce(): Promise<number> {
@@ -58,8 +79,10 @@ export class WorkerProcess {
       detached: true,
     })
     this.#child = child
+    child.on('message', (message) => message === STOPPING && this.#heard())
     const [code, signal] = (await once(child, 'exit')) as [number | null, NodeJS.Signals | null]
     this.#child = undefined
+    this.#heard()
     if (code !== null) return code
     // A stop that came before the worker had its handlers is a stop as well.
     return signal === 'SIGTERM' && (this.#stopping || this.#changed) ? 0 : EXIT.failure

@@ -122,6 +122,30 @@ test('--watch lets a running task end before it starts anew', async () => {
   expect((await worker.end()).code).toBe(0)
 })
 
+test('--watch ends a worker by force that computes without end, on a change and on a signal', async () => {
+  const endless = "await context.emitState('computing')\n for (;;);"
+  const source = answering('old').replace("return 'old'", endless)
+  const cwd = await project({ 'agent.ts': source })
+  const env = meetingPlace()
+  const worker = startByclawWorker(['--worker-class', './agent.ts', '--watch', '--lease-ms', '1000'], { cwd, env })
+  await worker.says('worker is consuming')
+  const asking = startByclaw(['send', 'echo', 'x'], { env })
+  await asking.says('computing')
+  await writeFile(join(cwd, 'agent.ts'), answering('new'))
+  expect((await asking.ended).stdout).toBe('new\n')
+  expect(worker.stderr).toContain('the worker does not hear that it is to stop, ending it by force')
+
+  await writeFile(join(cwd, 'agent.ts'), source)
+  await waitFor(() => starts(worker) === 3, { timeoutMs: 10_000 })
+  const again = startByclaw(['send', 'echo', 'x'], { env })
+  await again.says('computing')
+  const child = worker.log().at(-1)?.pid as number
+  expect((await worker.end('SIGINT')).code).toBe(1)
+  expect(isAlive(child)).toBe(false)
+  again.child.kill('SIGINT')
+  await again.ended
+}, 60_000)
+
 test.each([[], ['--dev']])('--watch %s does not leave a worker behind when it is killed', async (...flags) => {
   const cwd = await project({ 'agent.ts': agentSource() })
   const env = flags.length === 0 ? meetingPlace() : {}
