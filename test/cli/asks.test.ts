@@ -46,7 +46,8 @@ test('byclaw asks and byclaw reply: what people are asked, and their answers', {
     code: 1,
     stdout: 'INVALID: must be one of "red", "green"\n',
   })
-  expect(await run('reply', 's-1', 'm', `${first?.askId}`, 'green')).toMatchObject({ code: 0, stdout: 'ACCEPTED\n' })
+  const green = await byclaw(['reply', 's-1', 'm', `${first?.askId}`, '-'], { env, input: 'green\n' })
+  expect(green).toMatchObject({ code: 0, stdout: 'ACCEPTED\n' })
   const given = await run('reply', 's-2', 'm', `${second?.askId}`, '{"n": 3}', '--data', '--json')
   expect(JSON.parse(given.stdout)).toEqual({ success: true, status: 'ACCEPTED' })
   expect((await client.result({ sessionId: 's-1', messageId: 'm' })).data).toBe('green')

@@ -85,11 +85,14 @@ describe('byclaw send', () => {
     expect((await run('send', 'talker', '{', '--data')).stderr).toMatch(/^byclaw: --data: the text is no JSON: .+\n$/)
   })
 
-  test('- reads the text from stdin', async () => {
-    const { env } = await talker()
-    const { stdout } = await byclaw(['send', 'talker', '-'], { env, input: 'silent' })
-    expect(stdout).toBe('said nothing before\n')
-  })
+  test.each(['silent', 'silent\n', 'silent\r\n'])(
+    '- reads the text from stdin, without the line break at its end: %j',
+    async (input) => {
+      const { env } = await talker()
+      const { stdout } = await byclaw(['send', 'talker', '-'], { env, input })
+      expect(stdout).toBe('said nothing before\n')
+    },
+  )
 
   test('--no-wait: queued, and where', async () => {
     const env = meetingPlace()

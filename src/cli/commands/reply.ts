@@ -1,8 +1,8 @@
-import { text as readAll } from 'node:stream/consumers'
 import type { Command } from 'commander'
 import { parseJson } from '../../protocol/json.ts'
 import { EXIT, UsageError } from '../failure.ts'
 import { type Desk, withClient } from '../operator.ts'
+import { readStdin } from '../stdin.ts'
 
 interface ReplyOptions {
   readonly data?: true
@@ -29,7 +29,7 @@ async function reply(
   { data, json }: ReplyOptions,
   [sessionId = '', messageId = '', askId = '', given = '']: readonly string[],
 ): Promise<number> {
-  const text = given === '-' ? await readAll(process.stdin) : given
+  const text = given === '-' ? await readStdin() : given
   const answer = await desk.client.reply({ sessionId, messageId, askId, content: data ? parseData(text) : text })
   const reason = answer.reason === undefined ? '' : `: ${answer.reason}`
   desk.print(json ? JSON.stringify(answer) : `${answer.status}${reason}`)

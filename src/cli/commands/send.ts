@@ -1,5 +1,4 @@
 import { randomUUID } from 'node:crypto'
-import { text as readAll } from 'node:stream/consumers'
 import type { Command } from 'commander'
 import type { SendMessageRequest } from '../../client/request.ts'
 import { GatewayError } from '../../errors.ts'
@@ -10,6 +9,7 @@ import { AnswerPrinter } from '../answer-printer.ts'
 import { EXIT, UsageError } from '../failure.ts'
 import { type Desk, withClient } from '../operator.ts'
 import { positiveInteger } from '../option-values.ts'
+import { readStdin } from '../stdin.ts'
 
 interface SendOptions {
   readonly session?: string
@@ -50,7 +50,7 @@ async function send(
     targetAgentType: checkCapability('capability', capability),
     sessionId: checkId('sessionId', options.session ?? `cli-${randomUUID()}`),
     messageId: checkId('messageId', options.messageId ?? newMessageId()),
-    content: toContent(text === '-' ? await readAll(process.stdin) : text, options),
+    content: toContent(text === '-' ? await readStdin() : text, options),
   }
   return options.wait ? ask(desk, request, options) : sendOnly(desk, request, options)
 }

@@ -1,4 +1,3 @@
-import { text as readAll } from 'node:stream/consumers'
 import type { Command } from 'commander'
 import type { RedriveProgress, RedriveResult } from '../../../client/dead-letter-options.ts'
 import type { RedrivenLetter } from '../../../dispatch/redrive.ts'
@@ -6,6 +5,7 @@ import { EXIT } from '../../failure.ts'
 import { type Desk, withClient } from '../../operator.ts'
 import { positiveInteger, positiveNumber } from '../../option-values.ts'
 import { printRows } from '../../rows.ts'
+import { readStdin } from '../../stdin.ts'
 import type { Column } from '../../table.ts'
 import { addFilterFlags, FILTER_NAMES, type FilterFlags, toFilterOfLetter } from './filter.ts'
 import { letters, nowAndThen } from './words.ts'
@@ -52,7 +52,7 @@ async function redrive(desk: Desk, flags: RedriveFlags, [argument]: readonly str
   }
   const result = await desk.client.redriveDeadLetters({
     ...{ ...toFilterOfLetter(filter, argument), limit, ratePerSecond: rate, dryRun, onProgress },
-    data: data === '-' ? await readAll(process.stdin) : data,
+    data: data === '-' ? await readStdin() : data,
   })
   if (!dryRun) toPrint.push(...result.skipped)
   if (!json && toPrint.length > 0) printRows(desk, COLUMNS, toPrint, { json: undefined, empty: '' })
