@@ -33,8 +33,9 @@ export async function openHistory(
     }
   }
   if (historyUrl !== 'redis' && !/^rediss?:/.test(historyUrl)) {
+    // Without its value: a password may stand in it.
     const reason = 'must be postgres://…, redis://… or redis'
-    throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'historyUrl', value: historyUrl, reason })
+    throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'historyUrl', reason })
   }
   const prefix = keyPrefix === undefined ? {} : { keyPrefix }
   if (historyUrl === 'redis')

@@ -35,19 +35,31 @@ export function notLoaded({ text }: WorkerSpec, reason: string, cause?: unknown)
  */
 export function locateWorker(spec: WorkerSpec, folder: string, loader: ModuleLoader): URL {
   const { module } = spec
-  const file = module.startsWith('file:') ? fileURLToPath(module) : path.resolve(folder, module)
+  const file = pathOf(spec, folder)
   const isPath = /^(?:file:|\.{1,2}(?:[/\\]|$))/.test(module) || path.isAbsolute(module)
   if (isPath || isCodeFile(file)) {
     checkFile(spec, file)
     return pathToFileURL(file)
   }
+  const found = existsSync(file) ? `${describe(file)}, and ` : ''
+  const nothing = `${found}there is neither such a file (${file}) nor such a package in or above ${folder}`
+  // `C:\agent.ts` elsewhere than on Windows, or the address of something: Node would take it for a URL.
+  if (URL.canParse(module)) throw notLoaded(spec, nothing)
   try {
     return loader.resolve(module, folder)
   } catch (cause) {
     const isMissing = errorMessage(cause).startsWith("Cannot find package '")
-    const found = existsSync(file) ? `${describe(file)}, and ` : ''
-    const reason = `${found}there is neither such a file (${file}) nor such a package in or above ${folder}`
-    throw notLoaded(spec, isMissing ? reason : errorMessage(cause), cause)
+    throw notLoaded(spec, isMissing ? nothing : errorMessage(cause), cause)
+  }
+}
+
+function pathOf(spec: WorkerSpec, folder: string): string {
+  const { module } = spec
+  if (!module.startsWith('file:')) return path.resolve(folder, module)
+  try {
+    return fileURLToPath(module)
+  } catch (cause) {
+    throw notLoaded(spec, errorMessage(cause), cause)
   }
 }
 

@@ -143,8 +143,8 @@ describe('logs', () => {
 })
 
 describe('refuses in one clear line', () => {
-  test('a missing worker class', async () => {
-    expect(await refusal([])).toMatch(/^byclaw-worker: --worker-class is missing: .*\.\/agent\.ts#WeatherAgent/)
+  test.each([[[]], [['--worker-class', '']]])('a missing worker class: %j', async (args) => {
+    expect(await refusal(args)).toMatch(/^byclaw-worker: --worker-class is missing: .*\.\/agent\.ts#WeatherAgent/)
   })
 
   test('an unknown flag, with a suggestion', async () => {

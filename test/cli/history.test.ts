@@ -105,8 +105,8 @@ test('without a place byclaw says what to do', async () => {
 
 test.each([
   [
-    ['history', 's-1', '--history-url', 'mysql://x'],
-    '--history-url is invalid: must be postgres://…, redis://… or redis',
+    ['history', 's-1', '--history-url', 'mysql://ann:secret@x'],
+    '--history-url is invalid: must be postgres://…, redis://… or redis (GW_INVALID_ARGUMENT)\n',
   ],
   [['history', 's-1', '--history-url', 'redis', '--before', 'x'], "--before is invalid: must be a message's id"],
   [['history', 's-1', '--history-url', 'postgres://x', '--history-table', 'a b'], '--history-table is invalid'],

@@ -1,3 +1,4 @@
+import { resolve } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { testRedisUrl } from '../support/redis.ts'
 import { byclawWorker, startByclawWorker } from './support/program.ts'
@@ -117,6 +118,23 @@ describe('refuses in one clear line', () => {
       refused(`gone: there is neither such a file (${cwd}/gone) nor such a package in or above ${cwd}`),
     )
     expect(await load('.', cwd)).toEqual(refused(`.: ${cwd} is a folder; name a file in it`))
+  })
+
+  test.each(['C:\\agents\\agent.ts', 'https://host/agent.ts', 'data:text/javascript,export {}'])(
+    'an address: %s',
+    async (spec) => {
+      const cwd = await project({ 'agent.ts': agentSource() })
+      const { code, said } = await load(spec, cwd)
+      expect(said).toBe(
+        `byclaw-worker: ${spec}: there is neither such a file (${resolve(cwd, spec)}) nor such a package in or above ${cwd} (GW_WORKER_NOT_LOADED)\n`,
+      )
+      expect(code).toBe(1)
+    },
+  )
+
+  test('a file of another machine', async () => {
+    const { said } = await load('file://host/agent.ts', await project({ 'agent.ts': agentSource() }))
+    expect(said).toMatch(/^byclaw-worker: file:\/\/host\/agent\.ts: .+ \(GW_WORKER_NOT_LOADED\)\n$/)
   })
 
   test('a folder beside which no package has its name', async () => {
