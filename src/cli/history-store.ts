@@ -23,6 +23,8 @@ export async function openHistory(
   const { historyUrl, historyTable: table, historyPooler, keyPrefix } = settings.values
   if (historyUrl === undefined) return undefined
   if (/^postgres(ql)?:/.test(historyUrl)) {
+    // pg would find out with the first message only.
+    if (!URL.canParse(historyUrl)) throw refused('expected a URL such as postgres://user:password@host:5432/database')
     // Loaded by those who use it only.
     const { PostgresHistory } = await import('../history/postgres.ts')
     try {
@@ -33,9 +35,7 @@ export async function openHistory(
     }
   }
   if (historyUrl !== 'redis' && !/^rediss?:/.test(historyUrl)) {
-    // Without its value: a password may stand in it.
-    const reason = 'must be postgres://…, redis://… or redis'
-    throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'historyUrl', reason })
+    throw refused('must be postgres://…, redis://… or redis')
   }
   const prefix = keyPrefix === undefined ? {} : { keyPrefix }
   if (historyUrl === 'redis')
@@ -45,6 +45,11 @@ export async function openHistory(
   } catch (error) {
     throw renamed(error)
   }
+}
+
+/** Without the URL: a password may stand in it. */
+function refused(reason: string): GatewayError {
+  return new GatewayError('GW_INVALID_ARGUMENT', { field: 'historyUrl', reason })
 }
 
 /** What the library calls the table, or its Redis, is another setting here. */

@@ -108,6 +108,10 @@ test.each([
     ['history', 's-1', '--history-url', 'mysql://ann:secret@x'],
     '--history-url is invalid: must be postgres://…, redis://… or redis (GW_INVALID_ARGUMENT)\n',
   ],
+  [
+    ['history', 's-1', '--history-url', 'postgres://ann:secret@:port/x'],
+    '--history-url is invalid: expected a URL such as postgres://user:password@host:5432/database (GW_INVALID_ARGUMENT)\n',
+  ],
   [['history', 's-1', '--history-url', 'redis', '--before', 'x'], "--before is invalid: must be a message's id"],
   [['history', 's-1', '--history-url', 'postgres://x', '--history-table', 'a b'], '--history-table is invalid'],
 ])('byclaw %j names what is at fault', async (args, reason) => {
