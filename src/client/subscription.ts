@@ -5,9 +5,11 @@ import { isForbidden } from '../redis/patience.ts'
 import { compareEntryIds, idBefore } from '../redis/streams.ts'
 import type { DataReader, Page, Push } from '../store/data-reader.ts'
 import type { TaskRecords } from '../store/task-records.ts'
-import { type Deferred, deferred } from '../util/deferred.ts'
+import { deferred } from '../util/deferred.ts'
 import { sleep } from '../util/sleep.ts'
+import { Callers } from './callers.ts'
 import { EndWatch } from './end-watch.ts'
+import { EventBuffer, MOST_WEIGHT } from './event-buffer.ts'
 import { gapEvent } from './own-events.ts'
 import type { FeedListener, SessionFeeds } from './session-feeds.ts'
 import type { SubscribeOptions } from './subscribe-options.ts'
@@ -23,15 +25,11 @@ export interface SubscriptionResources {
 /** Events of a page: of the first one, and at most. */
 const FIRST_PAGE = 64
 const PAGE = 256
-/** About what a page should weigh, and those pushes that are kept: events may be tokens, or pictures. */
-const WEIGHT = 4 * 1_048_576
-/** Events kept for a consumer that is slower than the stream; beyond that it reads from the stream again. */
-const BUFFER = 512
 /** Pause before the stream of a server that is away is looked at again. */
 const AWAY_MS = 500
 
 /**
- * One reader of a session. Its truth is `cursor`, the id of the last event that went into the buffer. While `live`, a
+ * One reader of a session. Its truth is the buffer's `cursor`, the id of the last event that went into it. While `live`, a
  * push whose predecessor is at or before the cursor is appended; any other push, a doubt, or a full buffer makes it
  * `behind`, and then the consumer's next call reads pages from the stream until it has caught up. So nothing is skipped
  * or repeated, and a slow consumer costs a bounded buffer. A server that is away is waited for. Who waits for a task's
@@ -46,12 +44,9 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
   readonly #filter: TaskFilter
   /** Of the one task that is followed, if it is one. */
   readonly #endWatch: EndWatch | undefined
-  #buffer: SessionEvent[] = []
-  /** What was pushed into the buffer since it was last empty. */
-  #weight = 0
+  readonly #buffer = new EventBuffer()
   /** Events of the next page. */
   #pageLength = FIRST_PAGE
-  #cursor = '0-0'
   /** The cursor is an estimate that lies before the first event wanted: not all that is missing after it is a gap. */
   #estimated = false
   #live = false
@@ -63,17 +58,15 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
   #failure: unknown
   readonly #closed = deferred()
   readonly #away = new AbortController()
-  /** Calls of `next` that wait, oldest first. */
-  #callers: Deferred<IteratorResult<SessionEvent>>[] = []
-  #idle: NodeJS.Timeout | undefined
-  #isIdleUp = false
+  readonly #callers: Callers
 
   constructor(resources: SubscriptionResources, sessionId: string, options: SubscribeOptions) {
     this.#resources = resources
     this.#sessionId = sessionId
     this.#options = options
     this.#follow = options.follow ?? true
-    const { messageId, tree = false } = options
+    const { messageId, tree = false, idleTimeoutMs } = options
+    this.#callers = new Callers(idleTimeoutMs, () => this.#serve())
     this.#filter = new TaskFilter(messageId, tree, (id) => this.#endWatch?.isPast(id) === true)
     if (messageId !== undefined) this.#endWatch = this.#watchEnd(messageId)
     this.#opened = this.#open()
@@ -108,15 +101,13 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
 
   /** Calls that overlap are answered one after the other, as a generator does. */
   next(): Promise<IteratorResult<SessionEvent>> {
-    if (this.#callers.length === 0 && this.#isOpen) {
+    if (this.#callers.isEmpty && this.#isOpen) {
       const event = this.#take()
       if (event !== undefined) return Promise.resolve({ done: false, value: event })
     }
-    const caller = deferred<IteratorResult<SessionEvent>>()
-    this.#callers.push(caller)
-    if (this.#callers.length === 1) this.#startIdle()
+    const answer = this.#callers.wait()
     this.#serve()
-    return caller.promise
+    return answer
   }
 
   async return(): Promise<IteratorResult<SessionEvent>> {
@@ -130,21 +121,15 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
 
   onPush({ before, events, weight }: Push): void {
     if (!this.#live) return
-    const isNext = before === this.#cursor
-    if (!isNext && compareEntryIds((events.at(-1) as SessionEvent).id, this.#cursor) <= 0) return
-    if (this.#overflows(events.length, weight) || (!isNext && compareEntryIds(before, this.#cursor) > 0)) {
+    const { cursor } = this.#buffer
+    const isNext = before === cursor
+    if (!isNext && compareEntryIds((events.at(-1) as SessionEvent).id, cursor) <= 0) return
+    if (this.#buffer.overflows(events.length, weight) || (!isNext && compareEntryIds(before, cursor) > 0)) {
       this.#live = false
     } else {
-      this.#append(isNext ? events : this.#afterCursor(events))
+      this.#append(isNext ? events : this.#buffer.unseenOf(events))
     }
     this.#serve()
-  }
-
-  /** Counts a push in; true if there is no room for it. */
-  #overflows(count: number, weight: number): boolean {
-    if (this.#buffer.length === 0) this.#weight = 0
-    this.#weight += weight
-    return this.#buffer.length + count > BUFFER || (this.#buffer.length > 0 && this.#weight > WEIGHT)
   }
 
   onDoubt(): void {
@@ -162,42 +147,28 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
 
   /** Gives those who wait what there is; with nothing there for the first of them, sees to it that something comes. */
   #serve(): void {
-    while (this.#callers.length > 0) {
+    while (!this.#callers.isEmpty) {
       const event = this.#take()
       if (event === undefined) break
-      this.#callers.shift()?.resolve({ done: false, value: event })
-      this.#startIdle()
+      this.#callers.serve(event)
     }
-    if (this.#callers.length === 0) return
+    if (this.#callers.isEmpty) return
     if (this.#ended || this.#filter.isDone) this.#end()
     else if (this.#isOpen && !this.#isLooking) this.#seek()
   }
 
   #seek(): void {
-    if (this.#buffer.length > 0 || !this.#live || this.#endWatch?.isDue) void this.#look()
-    else if (!this.#follow || this.#isIdleUp) this.#end()
-  }
-
-  /** The first of those who wait does so from now on. */
-  #startIdle(): void {
-    const { idleTimeoutMs } = this.#options
-    if (idleTimeoutMs === undefined) return
-    clearTimeout(this.#idle)
-    this.#isIdleUp = false
-    if (this.#callers.length === 0) return
-    this.#idle = setTimeout(() => {
-      this.#isIdleUp = true
-      this.#serve()
-    }, idleTimeoutMs)
+    if (this.#buffer.first !== undefined || !this.#live || this.#endWatch?.isDue) void this.#look()
+    else if (!this.#follow || this.#callers.isIdle) this.#end()
   }
 
   #take(): SessionEvent | undefined {
-    while (this.#buffer.length > 0 && !this.#ended && !this.#filter.isDone) {
-      if (this.#filter.isUnknown(this.#buffer[0] as SessionEvent)) return undefined
-      const event = this.#buffer.shift() as SessionEvent
+    for (;;) {
+      const event = this.#buffer.first
+      if (event === undefined || this.#ended || this.#filter.isDone || this.#filter.isUnknown(event)) return undefined
+      this.#buffer.shift()
       if (this.#filter.wants(event)) return event
     }
-    return undefined
   }
 
   async #open(): Promise<void> {
@@ -206,7 +177,7 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
     // Asked for in the same breath: what this client sends after it has subscribed comes after the position.
     const position = this.#position()
     await Promise.all([listening, position])
-    this.#cursor = await position
+    this.#buffer.startAfter(await position)
     if (this.#ended) feeds.unlisten(this.#sessionId, this)
   }
 
@@ -231,7 +202,7 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
   async #look(): Promise<void> {
     this.#isLooking = true
     try {
-      const [unknown] = this.#buffer
+      const unknown = this.#buffer.first
       if (unknown !== undefined) await this.#trace(unknown)
       else if (this.#live) await this.#lookAtRecord()
       else await this.#catchUp()
@@ -252,7 +223,7 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
     this.#live = false
     // It may have been too much for the time that there is.
     this.#pageLength = Math.ceil(this.#pageLength / 4)
-    if (this.#isIdleUp) this.#end()
+    if (this.#callers.isIdle) this.#end()
     else await sleep(AWAY_MS, this.#away.signal)
   }
 
@@ -268,14 +239,14 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
     const doubted = this.#doubted
     this.#doubted = false
     this.#live = true
-    const from = this.#cursor
+    const from = this.#buffer.cursor
     const length = this.#pageLength
     const page = await reader.page(this.#sessionId, from, length)
     if (page.events.length > 0) this.#pageLength = nextLength(page)
     if (!page.contiguous) await this.#lookForGap(from, page.events[0])
     await this.#endWatch?.lookForLaterLives(page.events)
     // What was pushed meanwhile is in the buffer already; the page goes on from there.
-    this.#append(this.#afterCursor(page.events))
+    this.#append(this.#buffer.unseenOf(page.events))
     if (page.events.length === length) this.#live = false
     if (doubted && page.events.length > 0) feeds.markForeign(this.#sessionId)
     if (this.#endWatch?.isDue && page.events.length < length) await this.#lookAtRecord()
@@ -289,27 +260,19 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
     if (compareEntryIds(first, from) <= 0) return
     // Whoever goes on after it gets the first that is left.
     const id = idBefore(first)
-    if (compareEntryIds(id, from) > 0) this.#buffer.push(gapEvent(this.#sessionId, from, id))
+    if (compareEntryIds(id, from) > 0) this.#buffer.insert(gapEvent(this.#sessionId, from, id))
   }
 
   async #lookAtRecord(): Promise<void> {
-    const found = await this.#endWatch?.look(() => this.#cursor)
+    const found = await this.#endWatch?.look(() => this.#buffer.cursor)
     if (found === 'behind') this.#live = false
     else if (found === 'known') this.#end()
     else if (found !== undefined) this.#append([found])
   }
 
   #append(events: readonly SessionEvent[]): void {
-    if (events.length === 0) return
-    for (const event of events) {
-      this.#buffer.push(event)
-      this.#endWatch?.note(event)
-    }
-    this.#cursor = (events.at(-1) as SessionEvent).id
-  }
-
-  #afterCursor(events: readonly SessionEvent[]): readonly SessionEvent[] {
-    return events.filter(({ id }) => compareEntryIds(id, this.#cursor) > 0)
+    this.#buffer.append(events)
+    for (const event of events) this.#endWatch?.note(event)
   }
 
   readonly #onAbort = () => this.#end()
@@ -322,17 +285,12 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
       this.#away.abort()
       this.#closed.resolve()
     }
-    clearTimeout(this.#idle)
-    for (const caller of this.#callers.splice(0)) {
-      if (this.#failure === undefined) caller.resolve({ done: true, value: undefined })
-      else caller.reject(this.#failure)
-      this.#failure = undefined
-    }
+    if (this.#callers.end(this.#failure)) this.#failure = undefined
   }
 }
 
 function nextLength({ events, weight }: Page): number {
-  return Math.max(1, Math.min(PAGE, Math.floor((WEIGHT * events.length) / Math.max(weight, 1))))
+  return Math.max(1, Math.min(PAGE, Math.floor((MOST_WEIGHT * events.length) / Math.max(weight, 1))))
 }
 
 /** True if the server could not be asked, or has no answer for now. */
