@@ -1,17 +1,13 @@
 import type { AgentContract, ContractResult } from '../agent/contract.ts'
-import type { HistoryMessage, HistoryPage, HistoryStore } from '../agent/history.ts'
+import type { HistoryMessage, HistoryPage } from '../agent/history.ts'
 import { Audit, type DiagnoseOptions, type Diagnosis } from '../audit/audit.ts'
 import { Explainer } from '../audit/explain.ts'
 import type { Explanation } from '../audit/explanation.ts'
-import { Asks, type PendingAsk } from '../dispatch/asks.ts'
-import { Canceller } from '../dispatch/canceller.ts'
-import { Replicas } from '../dispatch/replicas.ts'
-import { Dispatcher, type SendAnswer } from '../dispatch/send.ts'
+import type { PendingAsk } from '../dispatch/asks.ts'
+import type { SendAnswer } from '../dispatch/send.ts'
 import { GatewayError } from '../errors.ts'
 import type { GatewayCommand } from '../protocol/command.ts'
 import { checkCapability, checkId, checkRef, type TaskRef } from '../protocol/ids.ts'
-import { checkStatus, type TaskStatus } from '../protocol/status.ts'
-import { RedisConnections } from '../redis/connections.ts'
 import type { DeadLetter } from '../store/dead-letter.ts'
 import type { DeadLetterFilter } from '../store/dead-letter-filter.ts'
 import { DEFAULT_GROUP } from '../store/defaults.ts'
@@ -29,7 +25,6 @@ import {
   checkWish,
   toCancelAnswer,
 } from './cancel.ts'
-import { DeadLetterOffice } from './dead-letter-office.ts'
 import type {
   DropOptions,
   DropResult,
@@ -37,31 +32,20 @@ import type {
   RedriveOptions,
   RedriveResult,
 } from './dead-letter-options.ts'
-import { aroundSend } from './interceptors.ts'
-import { type GatewayClientOptions, resolveClientOptions } from './options.ts'
-import { type PluginListing, PluginOffice, type ReloadPluginsOptions, type WorkerReload } from './plugin-office.ts'
+import type { GatewayClientOptions } from './options.ts'
+import { type ClientParts, openParts } from './parts.ts'
+import type { PluginListing, ReloadPluginsOptions, WorkerReload } from './plugin-office.ts'
 import { checkReply, type ReplyAnswer, type ReplyOptions } from './reply.ts'
 import type { SendContractRequest, SendMessageRequest } from './request.ts'
-import { type AskOptions, type ResultOptions, Results } from './results.ts'
-import { type AnyRequest, type SendCommandAnswer, type SendCommandOptions, Sender } from './sender.ts'
-import { type DeleteSessionAnswer, type DeleteSessionOptions, SessionDeletion } from './session-deletion.ts'
-import { SessionFeeds } from './session-feeds.ts'
-import { type ClientStores, openStores } from './stores.ts'
+import type { AskOptions, ResultOptions } from './results.ts'
+import type { AnyRequest, SendCommandAnswer, SendCommandOptions } from './sender.ts'
+import type { DeleteSessionAnswer, DeleteSessionOptions } from './session-deletion.ts'
 import type { SubscribeOptions } from './subscribe-options.ts'
 import type { Subscription } from './subscription.ts'
-import { Subscriptions } from './subscriptions.ts'
+import { type ListTasksOptions, listTasks } from './task-list.ts'
 import type { TaskResult } from './task-result.ts'
 import { readText, type TextOptions } from './text.ts'
 
-export interface ListTasksOptions {
-  /** Only the tasks of this session; without it the key space is walked, which is for operators only. */
-  readonly sessionId?: string
-  readonly status?: TaskStatus
-  /** Default 100. */
-  readonly limit?: number
-}
-
-const LIST_OPTIONS = { sessionId: true, status: true, limit: true } as const
 const RELOAD_OPTIONS = { pluginId: true, timeoutMs: true } as const
 const STATS_OPTIONS = { consumerGroup: true } as const
 const TEXT_OPTIONS = { signal: true, timeoutMs: true, onText: true } as const
@@ -77,50 +61,13 @@ export interface ExplainOptions extends TaskRef {
  * first needed: one for commands, one for pushes, however many sessions are followed.
  */
 export class GatewayClient implements AsyncDisposable {
-  readonly #connections: RedisConnections
-  readonly #stores: ClientStores
-  readonly #sender: Sender
-  readonly #subscriptions: Subscriptions
-  readonly #results: Results
-  readonly #canceller: Canceller
-  readonly #asks: Asks
-  readonly #deadLetters: DeadLetterOffice
-  readonly #history: HistoryStore | undefined
-  readonly #deletion: SessionDeletion
+  readonly #parts: ClientParts
   #closed = false
 
   /** @throws GatewayError `GW_INVALID_ARGUMENT` that names the option. */
   constructor(options: GatewayClientOptions = {}) {
-    const resolved = resolveClientOptions(options)
-    const { redis, maxPayloadBytes, logger, maxQueueLength, whenFull, queueTimeoutMs, interceptors, history } = resolved
-    this.#connections = new RedisConnections(redis, logger)
-    const stores = openStores(this.#connections.client('prompt'), resolved)
-    this.#stores = stores
-    const { records, reader } = stores
-    const { isCluster } = this.#connections
     const requireOpen = () => this.#requireOpen()
-    const openReplicated = () => {
-      const own = openStores(this.#connections.client('prompt', 'replicated'), resolved)
-      const dispatcher = new Dispatcher({ ...own, maxPayloadBytes, isCluster })
-      return { dispatcher, replicas: new Replicas(own.redis) }
-    }
-    this.#canceller = new Canceller({ ...stores, logger })
-    this.#sender = new Sender({
-      dispatcher: new Dispatcher({ ...stores, maxPayloadBytes, isCluster }),
-      canceller: this.#canceller,
-      openReplicated: isCluster ? undefined : openReplicated,
-      limit: { maxQueueLength, whenFull, queueTimeoutMs },
-      prepare: (request) => this.prepare(request),
-      around: aroundSend(interceptors),
-    })
-    const feeds = new SessionFeeds(this.#connections, reader, logger)
-    this.#subscriptions = new Subscriptions({ feeds, reader, records }, requireOpen)
-    this.#results = new Results({ records, subscriptions: this.#subscriptions, sender: this.#sender, requireOpen })
-    this.#asks = new Asks(stores.journals, records, maxPayloadBytes)
-    this.#deadLetters = new DeadLetterOffice(stores.redis, stores.keys, maxPayloadBytes)
-    this.#history = history
-    const [canceller, deadLetters] = [this.#canceller, this.#deadLetters]
-    this.#deletion = new SessionDeletion({ ...stores, canceller, deadLetters, history })
+    this.#parts = openParts(options, { requireOpen, prepare: (request) => this.prepare(request) })
   }
 
   /**
@@ -135,7 +82,7 @@ export class GatewayClient implements AsyncDisposable {
   async sendMessage(request: AnyRequest): Promise<SendAnswer> {
     this.#requireOpen()
     requireObject('the request', request)
-    return this.#sender.send(request)
+    return this.#parts.sender.send(request)
   }
 
   /**
@@ -145,7 +92,7 @@ export class GatewayClient implements AsyncDisposable {
    */
   async sendCommand(command: GatewayCommand, options: SendCommandOptions = {}): Promise<SendCommandAnswer> {
     this.#requireOpen()
-    return this.#sender.sendCommand(command, options)
+    return this.#parts.sender.sendCommand(command, options)
   }
 
   /**
@@ -155,7 +102,7 @@ export class GatewayClient implements AsyncDisposable {
    * @throws GatewayError `GW_INVALID_ARGUMENT` for a bad session, message or event id.
    */
   subscribe(sessionId: string, options: SubscribeOptions = {}): Subscription {
-    return this.#subscriptions.follow(sessionId, options)
+    return this.#parts.subscriptions.follow(sessionId, options)
   }
 
   /**
@@ -167,7 +114,7 @@ export class GatewayClient implements AsyncDisposable {
   async result<Data = unknown>(options: ResultOptions): Promise<TaskResult<Data>> {
     this.#requireOpen()
     requireObject('the options', options)
-    return this.#results.wait(options)
+    return this.#parts.results.wait(options)
   }
 
   /**
@@ -178,8 +125,8 @@ export class GatewayClient implements AsyncDisposable {
    */
   async text(sessionId: string, messageId: string, options: TextOptions = {}): Promise<string> {
     requireKnown(options, TEXT_OPTIONS)
-    const { records } = this.#stores
-    return readText({ subscriptions: this.#subscriptions, records }, { sessionId, messageId }, options)
+    const { records } = this.#parts.stores
+    return readText({ subscriptions: this.#parts.subscriptions, records }, { sessionId, messageId }, options)
   }
 
   /**
@@ -194,7 +141,7 @@ export class GatewayClient implements AsyncDisposable {
   async ask(request: AnyRequest & AskOptions): Promise<TaskResult> {
     this.#requireOpen()
     requireObject('the request', request)
-    return this.#results.ask(request)
+    return this.#parts.results.ask(request)
   }
 
   /**
@@ -208,14 +155,14 @@ export class GatewayClient implements AsyncDisposable {
     this.#requireOpen()
     requireObject('the options', options)
     const { ref, wish } = checkCancel(options)
-    return toCancelAnswer(await this.#canceller.cancel(ref, wish))
+    return toCancelAnswer(await this.#parts.canceller.cancel(ref, wish))
   }
 
   /** Cancels every task of a session that has no end yet; answers what became of each. */
   async cancelSession(sessionId: string, options: CancelOptions = {}): Promise<CancelSessionAnswer> {
     this.#requireOpen()
     checkId('sessionId', sessionId)
-    const statuses = await this.#canceller.cancelSession(sessionId, checkWish(options))
+    const statuses = await this.#parts.canceller.cancelSession(sessionId, checkWish(options))
     const tasks = [...statuses].map(([messageId, status]) => ({ messageId, ...toCancelAnswer(status) }))
     return { success: true, tasks }
   }
@@ -229,14 +176,14 @@ export class GatewayClient implements AsyncDisposable {
     this.#requireOpen()
     requireObject('the options', options)
     const { ref, askId, content } = checkReply(options)
-    const { status, reason } = await this.#asks.reply(ref, askId, content)
+    const { status, reason } = await this.#parts.asks.reply(ref, askId, content)
     return { success: status === 'ACCEPTED', status, ...(reason === undefined ? {} : { reason }) }
   }
 
   /** The questions of a session that wait for an answer, oldest first. */
   async pendingAsks(sessionId: string): Promise<PendingAsk[]> {
     this.#requireOpen()
-    return this.#asks.pending(checkId('sessionId', sessionId))
+    return this.#parts.asks.pending(checkId('sessionId', sessionId))
   }
 
   /**
@@ -247,7 +194,8 @@ export class GatewayClient implements AsyncDisposable {
    */
   async getHistory(sessionId: string, page: HistoryPage = {}): Promise<readonly HistoryMessage[]> {
     this.#requireOpen()
-    if (this.#history !== undefined) return this.#history.list(checkId('sessionId', sessionId), page)
+    const { history } = this.#parts
+    if (history !== undefined) return history.list(checkId('sessionId', sessionId), page)
     const reason =
       "give the client the store of its workers as `history`; their default, each worker's memory, is its own"
     throw new GatewayError('GW_NO_HISTORY', { reason })
@@ -261,50 +209,38 @@ export class GatewayClient implements AsyncDisposable {
    */
   async deleteSession(sessionId: string, options: DeleteSessionOptions = {}): Promise<DeleteSessionAnswer> {
     this.#requireOpen()
-    return this.#deletion.delete(sessionId, options)
+    return this.#parts.deletion.delete(sessionId, options)
   }
 
   /** What is known of a task, or null. */
   async getTask(ref: TaskRef): Promise<TaskInfo | null> {
     this.#requireOpen()
     requireObject('the task', ref)
-    return this.#stores.records.get(checkRef(ref))
+    return this.#parts.stores.records.get(checkRef(ref))
   }
 
   /** A task and all that was sent on its behalf, as far as their records are kept; null if its own is not. */
   async getTree(sessionId: string, messageId: string): Promise<TaskTree | null> {
     this.#requireOpen()
-    return this.#stores.trees.read(checkRef({ sessionId, messageId }))
+    return this.#parts.stores.trees.read(checkRef({ sessionId, messageId }))
   }
 
   /** Tasks, oldest first; those of one ms by their ids, which is as they were sent where the sender left ids to us. */
   async listTasks(options: ListTasksOptions = {}): Promise<TaskInfo[]> {
     this.#requireOpen()
-    requireKnown(options, LIST_OPTIONS)
-    const { sessionId, status, limit = 100 } = options
-    if (status !== undefined) checkStatus('status', status)
-    if (typeof limit !== 'number' || !(limit >= 0)) {
-      const reason = 'must be a number, 0 or more'
-      throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'limit', value: limit, reason })
-    }
-    const { records } = this.#stores
-    const tasks =
-      sessionId === undefined
-        ? await records.listAll(status === undefined ? limit : Number.MAX_SAFE_INTEGER)
-        : await records.listSession(checkId('sessionId', sessionId))
-    return tasks.filter((task) => status === undefined || task.status === status).slice(0, limit)
+    return listTasks(this.#parts.stores.records, options)
   }
 
   /** The live workers. */
   async listWorkers(): Promise<WorkerInfo[]> {
     this.#requireOpen()
-    return this.#stores.presence.list()
+    return this.#parts.stores.presence.list()
   }
 
   /** The plugins of the live workers, by worker. */
   async listPlugins(): Promise<PluginListing[]> {
     this.#requireOpen()
-    return this.#plugins().list()
+    return this.#parts.plugins.list()
   }
 
   /**
@@ -316,7 +252,7 @@ export class GatewayClient implements AsyncDisposable {
   async reloadPlugins(options: ReloadPluginsOptions = {}): Promise<WorkerReload[]> {
     this.#requireOpen()
     requireKnown(options, RELOAD_OPTIONS)
-    return this.#plugins().reload(options)
+    return this.#parts.plugins.reload(options)
   }
 
   /** What could not be processed or finished, of one capability or by a filter, newest first. */
@@ -325,13 +261,13 @@ export class GatewayClient implements AsyncDisposable {
     options: { limit?: number } = {},
   ): Promise<DeadLetter[]> {
     this.#requireOpen()
-    return this.#deadLetters.list(typeof filter === 'string' ? { ...options, capability: filter } : filter)
+    return this.#parts.deadLetters.list(typeof filter === 'string' ? { ...options, capability: filter } : filter)
   }
 
   /** The newest dead letter that is meant, or null. */
   async showDeadLetter(filter: DeadLetterFilter): Promise<DeadLetter | null> {
     this.#requireOpen()
-    return this.#deadLetters.show(filter)
+    return this.#parts.deadLetters.show(filter)
   }
 
   /**
@@ -342,20 +278,20 @@ export class GatewayClient implements AsyncDisposable {
    */
   async redriveDeadLetters(options: RedriveOptions = {}): Promise<RedriveResult> {
     this.#requireOpen()
-    return this.#deadLetters.redrive(options)
+    return this.#parts.deadLetters.redrive(options)
   }
 
   /** Throws dead letters away; their tasks stay `FAILED`. */
   async dropDeadLetters(options: DropOptions = {}): Promise<DropResult> {
     this.#requireOpen()
-    return this.#deadLetters.drop(options)
+    return this.#parts.deadLetters.drop(options)
   }
 
   /** How many tasks of a capability wait and run, by lane, for how long the oldest has been waiting, and what failed. */
   async queueStats(capability: string, options: QueueStatsOptions = {}): Promise<QueueStats> {
     this.#requireOpen()
     requireKnown(options, STATS_OPTIONS)
-    return this.#stores.queues.read(checkCapability('capability', capability), options)
+    return this.#parts.stores.queues.read(checkCapability('capability', capability), options)
   }
 
   /**
@@ -366,7 +302,7 @@ export class GatewayClient implements AsyncDisposable {
    */
   async diagnose(options: DiagnoseOptions = {}): Promise<Diagnosis> {
     this.#requireOpen()
-    return new Audit(this.#stores).diagnose(options)
+    return new Audit(this.#parts.stores).diagnose(options)
   }
 
   /** Tells where a task is and what it waits for, in data and in words. */
@@ -374,7 +310,7 @@ export class GatewayClient implements AsyncDisposable {
     this.#requireOpen()
     requireObject('the options', options)
     const { sessionId, messageId, consumerGroup = DEFAULT_GROUP } = options
-    const { redis, keys } = this.#stores
+    const { redis, keys } = this.#parts.stores
     return new Explainer(redis, keys, consumerGroup).explain(checkRef({ sessionId, messageId }))
   }
 
@@ -382,8 +318,8 @@ export class GatewayClient implements AsyncDisposable {
   async close(): Promise<void> {
     if (this.#closed) return
     this.#closed = true
-    await this.#subscriptions.close()
-    this.#connections.close()
+    await this.#parts.subscriptions.close()
+    this.#parts.connections.close()
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -393,11 +329,6 @@ export class GatewayClient implements AsyncDisposable {
   /** For subclasses with a richer form of content: makes a request plain before it is checked. */
   protected prepare(request: AnyRequest): AnyRequest {
     return request
-  }
-
-  #plugins(): PluginOffice {
-    const { redis, keys, presence } = this.#stores
-    return new PluginOffice(redis, keys, presence)
   }
 
   #requireOpen(): void {
