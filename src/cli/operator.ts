@@ -1,5 +1,6 @@
 import type { Command } from 'commander'
 import { GatewayClient } from '../client/client.ts'
+import { checkTimer } from '../client/time-limit.ts'
 import type { Logger } from '../logger.ts'
 import { RedisConnections } from '../redis/connections.ts'
 import { type Environment, resolveRedis } from '../redis/environment.ts'
@@ -17,6 +18,8 @@ const PATIENCE_MS = 3_000
 /** What a command works with. */
 export interface Desk {
   readonly client: GatewayClient
+  /** It was said where the history is. */
+  readonly hasHistory: boolean
   /** Writes a line to stdout. */
   readonly print: (line: string) => void
   /** Writes a line to stderr: what is said beside the answer. */
@@ -59,6 +62,7 @@ export function withClient<Options extends object>(
 
 async function atDesk(settings: Settings, env: Environment, work: (desk: Desk) => Promise<number>): Promise<number> {
   const { keyPrefix, connectTimeoutMs = PATIENCE_MS } = settings.values
+  checkTimer('connectTimeoutMs', connectTimeoutMs)
   const redis = redisOption(settings)
   await reach(redis, connectTimeoutMs)
   const print = (line: string) => void process.stdout.write(`${line}\n`)
@@ -68,6 +72,7 @@ async function atDesk(settings: Settings, env: Environment, work: (desk: Desk) =
   try {
     return await work({
       client,
+      hasHistory: history !== undefined,
       print,
       remark,
       paint: painter(process.stdout, env),

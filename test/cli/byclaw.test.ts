@@ -119,6 +119,8 @@ describe('byclaw send', () => {
     [['send', 'a', 'x', '--json', '--timeout-ms', '3000000000'], '--timeout-ms is invalid'],
     [['plugins', 'reload', '--timeout-ms', '3000000000'], '--timeout-ms is invalid'],
     [['doctor', '--json', '--interval-ms', '3000000000'], '--interval-ms is invalid'],
+    [['workers', '--connect-timeout-ms', '3000000000'], '--connect-timeout-ms is invalid'],
+    [['workers', '--connect-timeout-ms', '0'], '--connect-timeout-ms is invalid'],
     [['send', 'a'], "missing required argument 'text'"],
     [['tail', 'a b'], '<session> is invalid'],
     [['tail', 's', '--from', 'x'], '--from is invalid'],

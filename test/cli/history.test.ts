@@ -90,8 +90,8 @@ test('byclaw looks at what a session has queued through the group of its workers
 test('without a place byclaw says what to do', async () => {
   const place = meetingPlace()
   const shown = await byclaw(['history', 's-1'], { env: place })
-  expect(shown.code).toBe(1)
-  expect(shown.stderr).toContain('GW_NO_HISTORY')
+  expect(shown.code).toBe(2)
+  expect(shown.stderr).toMatch(/^byclaw: --history-url is missing: say where/)
   const deleted = await byclaw(['sessions', 'delete', 's-1', '--json'], { env: place })
   expect(JSON.parse(deleted.stdout)).toEqual({
     success: true,

@@ -1,5 +1,6 @@
 import type { Command } from 'commander'
 import type { HistoryContent, HistoryMessage } from '../../agent/history.ts'
+import { UsageError } from '../failure.ts'
 import { withClient } from '../operator.ts'
 import { positiveInteger } from '../option-values.ts'
 import { printRows } from '../rows.ts'
@@ -32,6 +33,10 @@ export function addHistory(program: Command): void {
   withClient<HistoryOptions>(
     command,
     async (desk, { limit, before, json }, [session = '']) => {
+      if (!desk.hasHistory) {
+        const how = 'say where the workers keep their history: postgres://…, redis://… or redis'
+        throw new UsageError(`--history-url is missing: ${how}`)
+      }
       const page = { ...(limit === undefined ? {} : { limit }), ...(before === undefined ? {} : { before }) }
       const messages = await desk.client.getHistory(session, page)
       printRows(desk, COLUMNS, messages, { json, empty: 'nothing is kept of this session' })
