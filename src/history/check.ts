@@ -13,7 +13,8 @@ import { requireKnown } from '../util/parse-options.ts'
 const DEFAULT_LIMIT = 50
 const MOST_LIMIT = 1_000
 const MOST_CONTENT = 16 * 1_048_576
-const MOST_ID = 512 // in UTF-16; what counts is checked at the border of the client
+/** In characters, each of which is one or two in UTF-16. */
+const MOST_ID = 256
 /** The year 9999, which the stores can still hold. */
 const MOST_TIME = 253_402_300_799_999
 
@@ -51,7 +52,8 @@ function checkMessage(message: NewHistoryMessage, index: number): void {
 }
 
 function isId(value: unknown): boolean {
-  return value === undefined || (typeof value === 'string' && value.length <= MOST_ID)
+  if (typeof value !== 'string') return value === undefined
+  return value.length <= MOST_ID || (value.length <= 2 * MOST_ID && [...value].length <= MOST_ID)
 }
 
 function isMetadata(value: unknown): boolean {

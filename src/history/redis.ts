@@ -135,16 +135,18 @@ function toAppend(keys: Pick<Append, 'order' | 'messages'>, messages: readonly N
   let length = 0
   const args: (string | number)[] = [messages.length]
   for (const { role, content, messageId = '', fencingToken = 0, createdAt, metadata = {} } of messages) {
-    if (messageId !== '') checkId('messageId', messageId)
     const json = content === '' ? '' : JSON.stringify([content, metadata])
     length += json.length
-    args.push(createdAt === undefined ? '' : Math.floor(createdAt), `${role} ${messageId} ${fencingToken} ${json}`)
+    args.push(
+      createdAt === undefined ? '' : Math.floor(createdAt),
+      `${role} ${withoutSpaces(messageId)} ${fencingToken} ${json}`,
+    )
   }
   return { order: keys.order, messages: keys.messages, args, length }
 }
 
 function toMessage(sessionId: string, [number, time, text]: RawMessage): HistoryMessage {
-  const [, role = '', messageId = '', token = '0', json = ''] = /^(\S+) (\S*) (\d+) (.*)$/s.exec(text) ?? []
+  const [, role = '', id = '', token = '0', json = ''] = /^([^ ]+) ([^ ]*) (\d+) (.*)$/s.exec(text) ?? []
   const parsed = parseJson(json)
   const [content, metadata] = (parsed.ok ? parsed.value : ['', {}]) as [
     HistoryMessage['content'],
@@ -152,7 +154,17 @@ function toMessage(sessionId: string, [number, time, text]: RawMessage): History
   ]
   const createdAt = Number(time)
   return {
-    ...{ id: placeId(createdAt, number), sessionId, role: role as HistoryRole, content, messageId },
+    ...{ id: placeId(createdAt, number), sessionId, role: role as HistoryRole, content },
+    messageId: withSpaces(id),
     ...{ metadata, createdAt, fencingToken: Number(token) },
   }
+}
+
+/** The script tells the parts of a message apart by their spaces. */
+function withoutSpaces(id: string): string {
+  return id.replace(/[ \t-\r%]/g, (char) => `%${char.charCodeAt(0).toString(16).padStart(2, '0')}`)
+}
+
+function withSpaces(text: string): string {
+  return text.replace(/%(20|25|09|0[a-d])/g, (_, code: string) => String.fromCharCode(Number.parseInt(code, 16)))
 }

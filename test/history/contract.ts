@@ -84,10 +84,24 @@ export function historyContract(open: () => Promise<HistoryStore>): void {
     test('of ids of 256 characters', async () => {
       const store = await open()
       const session = `${freshSession()}${'é'.repeat(256)}`.slice(0, 256)
-      const messageId = 'ü'.repeat(256)
+      const messageId = '🦊'.repeat(256)
       await store.append(session, [user(messageId, 'hello')])
       expect(await store.list(session)).toMatchObject([{ sessionId: session, messageId, content: 'hello' }])
     })
+
+    test.each(['two words', ' ', ' \t\n\u00a0\u2028 ', '100%', '%20', '%2520 %zz', 'a\\ "b" {c}'])(
+      'of ids that are any text: %j',
+      async (messageId) => {
+        const store = await open()
+        const session = freshSession()
+        await store.append(session, [user(messageId, 'question'), assistant(messageId, 'answer')])
+        await store.append(session, [assistant(messageId, 'better answer', { fencingToken: 1 })])
+        expect(await store.list(session)).toMatchObject([
+          { role: 'user', messageId, content: 'question' },
+          { role: 'assistant', messageId, content: 'better answer' },
+        ])
+      },
+    )
 
     test('when nothing is said, too', async () => {
       const store = await open()
@@ -235,7 +249,8 @@ export function historyContract(open: () => Promise<HistoryStore>): void {
       ['messages.0.content', { role: 'user', content: null }],
       ['messages.0.fencingToken', { role: 'user', content: 'x', fencingToken: -1 }],
       ['messages.0.createdAt', { role: 'user', content: 'x', createdAt: Number.NaN }],
-      ['messages.0.messageId', { role: 'user', content: 'x', messageId: 'x'.repeat(600) }],
+      ['messages.0.messageId', { role: 'user', content: 'x', messageId: 'x'.repeat(257) }],
+      ['messages.0.messageId', { role: 'user', content: 'x', messageId: '🦊'.repeat(257) }],
       ['messages.0.content', { role: 'user', content: { n: 1n } }],
       ['messages.0.metadata', { role: 'user', content: 'x', metadata: { n: 1n } }],
       ['messages.0.metadata', { role: 'user', content: 'x', metadata: 'y' }],

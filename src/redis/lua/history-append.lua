@@ -3,7 +3,7 @@
 -- KEYS  per session: order (zset), messages (hash)
 -- ARGV  1: most messages of a session, 2: their TTL (ms); then per session: count of messages; then per message: created
 --       at (Unix ms) or '' for now, and the message: `<role> <message id or ''> <fencing token> <content and metadata as
---       one JSON, or '' for a message that is taken back>` (ids hold no spaces)
+--       one JSON, or '' for a message that is taken back>` (in ids `%20` stands for a space, and so on)
 -- Answers how many were kept. The hash has `n`, the number of the last message; per number `#<n>`: the message;
 -- `=<role> <message id>`: its number; `^<message id>`: the newest token; the latter two not for a message without an id.
 -- Members of the order are numbers with leading zeros, their scores the times: so equal times stand in the order of arrival.
