@@ -6,6 +6,7 @@ import { cancelledDone, expiredDone } from '../protocol/endings.ts'
 import { isOfOneItem } from '../redis/apart.ts'
 import { ownerOf } from '../store/fence.ts'
 import type { AttemptFailure, TaskRecords } from '../store/task-records.ts'
+import { loggable } from '../util/loggable.ts'
 import type { Aftercare } from './aftercare.ts'
 import type { Assignment } from './assignment.ts'
 import { contentOfResult, type Failed, failed, type Outcome } from './outcome.ts'
@@ -152,7 +153,8 @@ export class Conclusion {
     { fault, cause }: Failed,
     { delayMs, fields }: { delayMs: number; fields: Record<string, string> },
   ): Promise<void> {
-    logger.warn({ err: cause, code: fault.code, delayMs: Math.round(delayMs) }, 'attempt failed, the next one is due')
+    const about = { err: loggable(cause), code: fault.code, delayMs: Math.round(delayMs) }
+    logger.warn(about, 'attempt failed, the next one is due')
     const retryAt = Math.round(Date.now() + delayMs)
     await emitter.park({ type: 'error', ...fault, retrying: true, retryAt }, delayMs, fields)
     if (!emitter.wasCancelled) await this.#aftercare.schedule(assignment.entry, assignment, delayMs)
@@ -169,7 +171,7 @@ export class Conclusion {
       context: { logger },
     } = drawn
     const { fault, cause } = outcome
-    logger.error({ err: cause, code: fault.code }, 'task failed')
+    logger.error({ err: loggable(cause), code: fault.code }, 'task failed')
     await drawn.memory?.answer(outcome)
     void emitter.emit({ type: 'error', ...fault, retrying: false })
     const done = { type: 'done', status: 'FAILED', error: fault } as const

@@ -1,6 +1,7 @@
 import type { HistoryContent } from '../agent/history.ts'
 import { errorMessage, GatewayError } from '../errors.ts'
 import type { TaskFault } from '../protocol/event.ts'
+import { isReadable } from '../util/loggable.ts'
 
 /** How an attempt came out: with a result (as JSON), with a fault, or not at all because it may not say. */
 export type Outcome =
@@ -48,19 +49,10 @@ export function failed(error: unknown): Failed {
   const text = errorMessage(error)
   // It goes into events, the record, a dead letter and the journal of who called; some bear the whole page that they met.
   const message = text.length > MOST_MESSAGE_LENGTH ? `${text.slice(0, MOST_MESSAGE_LENGTH)}…` : text
-  const cause = isSound(error) ? error : new Error(message)
+  // The retry policy will look at it, too.
+  const cause = isReadable(error) ? error : new Error(message)
   const code = cause instanceof GatewayError ? cause.code : 'GW_TASK_FAILED'
   return { status: 'FAILED', fault: { code, message }, cause }
-}
-
-/** False for what throws when it is looked at, as the retry policy and the log will. */
-function isSound(error: unknown): boolean {
-  try {
-    if (error instanceof GatewayError || error instanceof Error) void [error.message, error.stack]
-    return true
-  } catch {
-    return false
-  }
 }
 
 /** What comes of an attempt that is broken off, by the reason: some leave the task to somebody else. */
@@ -72,10 +64,11 @@ export function brokenOff(reason: GatewayError): Outcome {
 /** What an end has to say in a session's history: what was streamed, else the result; '' if it is neither. */
 export function spokenContent(outcome: Outcome, streamed: string): HistoryContent {
   if (streamed !== '' || outcome.status !== 'COMPLETED') return streamed
-  const { result } = outcome
+  const { result, resultJson } = outcome
   const text = contentOfResult(result, '')
-  if (text !== '' || result === null || result === undefined) return text
-  return typeof result === 'object' ? (result as HistoryContent) : String(result)
+  // What counts is what was recorded: of much that there is, such as functions, JSON knows nothing.
+  if (text !== '' || resultJson === 'null') return text
+  return /^[[{]/.test(resultJson) ? (result as HistoryContent) : String(JSON.parse(resultJson))
 }
 
 /** The text of a result, for those who want words: the result itself, or its `content`, or what was streamed. */

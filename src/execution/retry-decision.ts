@@ -1,6 +1,7 @@
 import { DEFAULT_RETRY, type ResolvedRetryPolicy, retryDelay, toDelay } from '../agent/retry.ts'
 import { errorMessage, GatewayError, RetryableError, TerminalError } from '../errors.ts'
 import type { Logger } from '../logger.ts'
+import { loggable } from '../util/loggable.ts'
 
 /** Whether a failed attempt is followed by another, and after how long, in ms. */
 export type RetryDecision = { readonly retry: false } | { readonly retry: true; readonly delayMs: number }
@@ -21,7 +22,8 @@ export function decideRetry(
   try {
     return { retry: true, delayMs: retryDelay(policy, attempt, error, chance) }
   } catch (cause) {
-    logger.error({ err: cause, attempt, reason: errorMessage(cause) }, 'the backoff function threw, using the default')
+    const reason = errorMessage(cause)
+    logger.error({ err: loggable(cause), attempt, reason }, 'the backoff function threw, using the default')
     return { retry: true, delayMs: retryDelay({ ...policy, backoff: DEFAULT_RETRY.backoff }, attempt, error, chance) }
   }
 }

@@ -166,7 +166,8 @@ export class HistoryKeeper extends Service {
     const { sessionId, messages } = parcel
     const [message] = messages
     if (message === undefined) return
-    if (!isRefusal(error)) {
+    // One that lives in this process is never away: what it does not take now it will not take later.
+    if (!isRefusal(error) && this.#store.isLocal !== true) {
       this.#goDown(error)
       await this.#putBy(parcel)
     } else if (messages.length === 1) this.#lose({ sessionId, message }, errorMessage(error))

@@ -2,6 +2,7 @@ import type { HandlerEvent } from '../agent/hooks.ts'
 import type { EmitInput, Next } from '../agent/interceptor.ts'
 import { GatewayError } from '../errors.ts'
 import type { Logger } from '../logger.ts'
+import { loggable } from '../util/loggable.ts'
 
 /** Puts an event in line for its stream; resolves when it is written. */
 export type WriteEvent = (event: HandlerEvent, metadata: Record<string, unknown> | undefined) => Promise<void>
@@ -45,7 +46,7 @@ export class EmitLine {
       },
       (error: unknown) => {
         isOver = true
-        emitting.logger().error({ err: error }, 'an interceptor threw, its event is not written')
+        emitting.logger().error({ err: loggable(error) }, 'an interceptor threw, its event is not written')
         arrived()
       },
     )

@@ -1,5 +1,6 @@
 import type { HookName, HookStats, TaskFacts } from '../agent/hooks.ts'
 import type { Logger } from '../logger.ts'
+import { loggable } from '../util/loggable.ts'
 
 /** So many timeouts in a row, and a hook is left out for a while. */
 const MOST_TIMEOUTS = 3
@@ -79,7 +80,8 @@ export class Hook<Event extends object> {
         if (!isLate) this.#ended(began)
         resolve()
       }
-      running.then(settled, (error: unknown) => {
+      // As an await would do, whose `then` may throw.
+      Promise.resolve(running).then(settled, (error: unknown) => {
         this.#failed(error, event)
         settled()
       })
@@ -93,7 +95,7 @@ export class Hook<Event extends object> {
 
   #failed(error: unknown, event: Event): void {
     this.#stats.failures += 1
-    this.#log({ err: error }, event, 'a hook of a plugin threw')
+    this.#log({ err: loggable(error) }, event, 'a hook of a plugin threw')
   }
 
   #timedOut(event: Event, began: number): void {

@@ -50,6 +50,7 @@ export class Executions {
       this.#onGivenUp(execution.abortReason)
       return execution.abortReason?.code === 'GW_LEASE_LOST' ? 'lost' : 'left'
     } catch (error) {
+      seat.give()
       const { sessionId, messageId } = assignment.header
       this.#logger.error({ err: error, sessionId, messageId }, 'the execution of a task failed')
       return 'left'

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { GatewayError, TerminalError } from '../../src/errors.ts'
-import { brokenOff, completed, contentOfResult, failed } from '../../src/execution/outcome.ts'
+import { brokenOff, completed, contentOfResult, failed, spokenContent } from '../../src/execution/outcome.ts'
 
 describe('what a handler returned', () => {
   test.each([
@@ -30,6 +30,33 @@ describe('what a handler returned', () => {
     expect(completed('ü'.repeat(50), 100)).toMatchObject({
       fault: { code: 'GW_PAYLOAD_TOO_LARGE', message: 'the result of processCommand has 102 bytes, the limit is 100' },
     })
+  })
+})
+
+describe('what is kept of a result as what was said', () => {
+  const date = new Date(0)
+  test.each([
+    ['words', 'words'],
+    [{ content: 'words', more: 1 }, 'words'],
+    [7, '7'],
+    [false, 'false'],
+    [date, date.toJSON()],
+    [Object(5), '5'],
+    [undefined, ''],
+    [null, ''],
+    [() => 1, ''],
+    [Symbol('s'), ''],
+    [Number.NaN, ''],
+    [{ toJSON: () => undefined }, ''],
+    [{ toJSON: () => 'words' }, 'words'],
+  ])('of %s: %j', (value, said) => {
+    expect(spokenContent(completed(value, 1_000), '')).toBe(said)
+  })
+
+  test('of what is rich all of it, and of none what was streamed', () => {
+    const rich = [{ a: 1 }]
+    expect(spokenContent(completed(rich, 1_000), '')).toBe(rich)
+    expect(spokenContent(completed(rich, 1_000), 'streamed')).toBe('streamed')
   })
 })
 

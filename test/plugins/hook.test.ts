@@ -1,3 +1,5 @@
+import { Writable } from 'node:stream'
+import { pino } from 'pino'
 import { expect, test } from 'vitest'
 import { Hook } from '../../src/plugins/hook.ts'
 import { HookLine } from '../../src/plugins/hook-line.ts'
@@ -51,6 +53,42 @@ test.each([
       },
     },
   ])
+})
+
+const shy = () =>
+  Object.defineProperty(new Error('shy'), 'message', {
+    get() {
+      throw new Error('do not look')
+    },
+  })
+
+test.each([
+  [
+    'throws',
+    () => {
+      throw shy()
+    },
+  ],
+  ['rejects with', () => Promise.reject(shy())],
+])('a call that %s what cannot be looked at is logged all the same', async (_how, run) => {
+  const lines: string[] = []
+  const logger = pino(new Writable({ write: (chunk, _encoding, done) => done(void lines.push(String(chunk))) }))
+  const hook = new Hook({ name: 'onTaskStart', run, timeoutMs: 5_000, logger })
+  await hook.call({ task })
+  expect(hook.stats).toMatchObject({ calls: 1, failures: 1 })
+  expect(lines).toEqual([expect.stringContaining('an object that cannot be shown')])
+})
+
+test('a call that answers a promise of which nothing can be asked has thrown', async () => {
+  const { hook, lines } = open(() => ({
+    // biome-ignore lint/suspicious/noThenProperty: that is what is tried
+    then() {
+      throw new Error('nobody waits for me')
+    },
+  }))
+  await hook.call({ task })
+  expect(hook.stats).toMatchObject({ calls: 1, failures: 1 })
+  expect(lines).toMatchObject([{ fields: { err: { message: 'nobody waits for me' }, messageId: 'm' } }])
 })
 
 test('a call that hangs is not waited for; after three in a row the hook is left out, and no call is made', async () => {

@@ -1,3 +1,5 @@
+import { Writable } from 'node:stream'
+import { pino } from 'pino'
 import { describe, expect, test } from 'vitest'
 import { z } from 'zod'
 import type { AgentContext } from '../../src/agent/context.ts'
@@ -219,6 +221,31 @@ describe('around an event', () => {
     const lines = house.logger.lines.filter(({ message }) => message.startsWith('an interceptor threw'))
     expect(lines).toHaveLength(2)
     expect(lines[0]?.fields).toMatchObject({ sessionId: 's', attempt: 1, err: expect.any(Error) })
+  })
+
+  test('that what one throws cannot be looked at holds up nothing', async () => {
+    const house = new House()
+    const shy = Object.defineProperty(new Error('shy'), 'message', {
+      get() {
+        throw new Error('do not look')
+      },
+    })
+    const emit: Interceptors['emit'] = async (input, next) => {
+      if (input.event.type === 'chunk' && input.event.content === 'secret') throw shy
+      await next(input)
+    }
+    const lines: string[] = []
+    const logger = pino(new Writable({ write: (chunk, _encoding, done) => done(void lines.push(String(chunk))) }))
+    await house.work(
+      async (_command, context) => {
+        void context.emitChunk('secret')
+        await context.emitChunk('fine')
+      },
+      { plugins: [around('p', { emit })], logger },
+    )
+    const { said, status } = await ask(house)
+    expect({ said, status }).toEqual({ said: ['fine'], status: 'COMPLETED' })
+    expect(lines.filter((line) => line.includes('an interceptor threw'))).toHaveLength(1)
   })
 
   test.each([

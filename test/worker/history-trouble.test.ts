@@ -155,6 +155,28 @@ describe('a history that is down', () => {
     ])
   })
 
+  test('and lives in this process is never down: what it does not take is said with its ids, and it is told the next', async () => {
+    const house = new House()
+    const history = new MemoryHistory()
+    const append = history.append.bind(history)
+    history.append = (sessionId, messages) => {
+      if (messages.some(({ content }) => content === 'bad')) throw new RangeError('no room')
+      append(sessionId, messages)
+    }
+    const worker = await house.work((command) => command.content, { history })
+    const { messageId } = await ask(house, 's', 'bad')
+    await ask(house, 's', 'good')
+    expect(worker.history).toEqual({ status: 'UP', putBy: 0, lost: 2 })
+    expect(said(await history.list('s'))).toEqual([
+      ['user', 'good'],
+      ['assistant', 'good'],
+    ])
+    expect(lines(house, 'a message is not in the history').map(({ fields }) => fields)).toMatchObject([
+      { sessionId: 's', messageId, role: 'user', reason: 'no room' },
+      { sessionId: 's', messageId, role: 'assistant', reason: 'no room' },
+    ])
+  })
+
   test('an answer that it refuses for good takes the question not with it', async () => {
     const house = new House()
     const history = new Moody()

@@ -1,4 +1,5 @@
 import type { Logger } from '../../logger.ts'
+import { loggable } from '../../util/loggable.ts'
 import { sleep } from '../../util/sleep.ts'
 
 /** How long they may take in all, in ms. */
@@ -24,7 +25,7 @@ export class Farewells {
         await callback()
         await flushed()
       } catch (error) {
-        logger.error({ err: error }, 'a callback of onSuspend threw')
+        logger.error({ err: loggable(error) }, 'a callback of onSuspend threw')
       }
     })
     await Promise.race([Promise.all(all), sleep(MOST_MS, late.signal)])
