@@ -1,4 +1,5 @@
 import { type BackoffRule, LONGEST_MS, type RetryRule } from '../protocol/task-options.ts'
+import { leavable } from '../util/leavable.ts'
 
 /** A delay of your own making: ms to wait, a year at most, after the attempt of that number failed with that error. */
 export type BackoffFunction = (attempt: number, error: unknown) => number
@@ -38,10 +39,14 @@ export function resolveRetry(...policies: readonly (RetryPolicy | RetryRule | un
  * How long to wait after attempt number `attempt` failed, in ms.
  *
  * @param chance - A number from 0 to 1; the delay lies between `1 - jitter` and `1` of what the rule says.
+ * @throws what a function throws, and TypeError for one that answers a promise, for which nobody waits.
  */
 export function retryDelay({ backoff }: ResolvedRetryPolicy, attempt: number, error: unknown, chance: number): number {
   if (typeof backoff === 'function') {
-    return toDelay(backoff(attempt, error))
+    const delay: unknown = backoff(attempt, error)
+    if (!(delay instanceof Promise)) return toDelay(delay)
+    void leavable(delay)
+    throw new TypeError('a backoff function must answer a number, not a promise')
   }
   const { delayMs, jitter = backoff.type === 'exponential' ? JITTER : 0 } = backoff
   const full =

@@ -1,5 +1,6 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
-import { resolveRetry } from '../../src/agent/retry.ts'
+import { type BackoffFunction, resolveRetry } from '../../src/agent/retry.ts'
 import { GatewayError, RetryableError, TerminalError } from '../../src/errors.ts'
 import { decideRetry } from '../../src/execution/retry-decision.ts'
 import { memoryLogger } from '../worker/harness.ts'
@@ -57,17 +58,23 @@ describe('a backoff function', () => {
     )
   })
 
-  test('that throws is told of, and the default delay is used', () => {
+  test.each<[string, () => unknown, string]>([
+    [
+      'throws',
+      () => {
+        throw new Error('bad function')
+      },
+      'bad function',
+    ],
+    ['answers a promise', async () => 5, 'a backoff function must answer a number, not a promise'],
+    ['answers a promise that fails', () => Promise.reject(new Error('x')), 'a backoff function must answer a number'],
+  ])('that %s is told of, and the default delay is used', async (_how, backoff, reason) => {
     const logger = memoryLogger()
-    const backoff = () => {
-      throw new Error('bad function')
-    }
-    expect(decide(new Error('x'), 2, resolveRetry({ backoff }), logger)).toEqual({ retry: true, delayMs: 2_000 })
-    expect(logger.lines).toEqual([
-      expect.objectContaining({
-        level: 'error',
-        fields: expect.objectContaining({ reason: 'bad function', attempt: 2 }),
-      }),
+    const policy = resolveRetry({ backoff: backoff as BackoffFunction })
+    expect(decide(new Error('x'), 2, policy, logger)).toEqual({ retry: true, delayMs: 2_000 })
+    expect(logger.lines).toMatchObject([
+      { level: 'error', fields: { reason: expect.stringContaining(reason), attempt: 2 } },
     ])
+    await nextTurn() // a promise that nobody handles would end the process here
   })
 })
