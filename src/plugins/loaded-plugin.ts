@@ -114,6 +114,8 @@ export class LoadedPlugin {
           () => reject(new Error(`it took longer than ${this.#startTimeoutMs} ms`)),
           this.#startTimeoutMs,
         )
+        // What a worker that stops has left behind does not keep the process.
+        timer.unref()
       })
       return await Promise.race([(async () => run())(), late])
     } catch (error) {

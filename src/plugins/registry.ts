@@ -4,6 +4,7 @@ import type { PluginChange, PluginInfo, PluginOrigin, PluginStats, Plugins } fro
 import type { Tools } from '../agent/tool.ts'
 import { errorMessage, GatewayError } from '../errors.ts'
 import type { Logger } from '../logger.ts'
+import { untilAborted } from '../util/until-aborted.ts'
 import { refusal } from './check-plugin.ts'
 import { LoadedPlugin } from './loaded-plugin.ts'
 import { PluginSnapshot, type ToolSet } from './snapshot.ts'
@@ -27,7 +28,8 @@ export class PluginRegistry implements Plugins, PluginSource {
   /** All that are not unloaded yet. */
   readonly #loaded = new Set<LoadedPlugin>()
   #places = 0
-  #isClosed = false
+  /** Aborts when no plugin is taken any more. */
+  readonly #shutting = new AbortController()
 
   constructor(options: {
     worker: WorkerFacts
@@ -92,10 +94,15 @@ export class PluginRegistry implements Plugins, PluginSource {
     } while (last !== this.#changes)
   }
 
+  /** Takes no plugin any more, nor waits for the one that is being taken: that may hang in its start. */
+  shut(): void {
+    this.#shutting.abort()
+  }
+
   /** Says goodbye to all plugins; resolves when the last of them is unloaded, which is after its last task. */
   close(): Promise<void> {
+    this.shut()
     return this.#inTurn(async () => {
-      this.#isClosed = true
       const last = this.#current
       for (const plugin of [...(last?.plugins ?? [])].reverse())
         await plugin.hook('onWorkerShutdown')?.call(this.#worker)
@@ -123,7 +130,7 @@ export class PluginRegistry implements Plugins, PluginSource {
     const rest = this.#plugins.filter((other) => other !== old)
     let next: LoadedPlugin
     try {
-      if (this.#isClosed) throw new GatewayError('GW_CLOSED', { what: 'worker' })
+      this.#requireOpen()
       const place = old?.place ?? this.#places++
       next = new LoadedPlugin(plugin, { origin, place, logger: this.#logger })
       // Before it registers: one that never did is not unloaded either, and may be the very object that is there.
@@ -133,10 +140,10 @@ export class PluginRegistry implements Plugins, PluginSource {
     }
     const { pluginId, version } = next
     try {
-      await next.register(this.#worker)
+      await this.#unlessShut(next.register(this.#worker))
       this.#checkTools(next)
       const snapshot = new PluginSnapshot([...rest, next].sort(byPriority), this.#building)
-      await next.startUp(this.#worker)
+      await this.#unlessShut(next.startUp(this.#worker))
       this.#loaded.add(next)
       this.#swap(snapshot, old, 'replaced')
     } catch (error) {
@@ -148,6 +155,15 @@ export class PluginRegistry implements Plugins, PluginSource {
     else this.#logger.info({ pluginId, version, previous: old.version }, 'plugin replaced')
     if (old === undefined) return { status: 'added', pluginId, version }
     return { status: 'replaced', pluginId, version, previous: old.version }
+  }
+
+  async #unlessShut(work: Promise<void>): Promise<void> {
+    await untilAborted(work, this.#shutting.signal)
+    this.#requireOpen()
+  }
+
+  #requireOpen(): void {
+    if (this.#shutting.signal.aborted) throw new GatewayError('GW_CLOSED', { what: 'worker' })
   }
 
   #remove(pluginId: string): PluginChange {

@@ -74,7 +74,9 @@ export class PluginSupply extends Service {
 
   protected override async onStop(): Promise<void> {
     clearInterval(this.#timer)
-    await this.#hot?.stop()
+    const stopped = this.#hot?.stop()
+    this.#registry.shut()
+    await stopped
     await this.#posting
     if (!this.#isPosted) return
     try {

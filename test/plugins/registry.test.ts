@@ -274,6 +274,32 @@ describe('a plugin is refused, and what was there stays', () => {
   })
 })
 
+test.each(['registerAgentConfigs', 'onWorkerStartup'] as const)(
+  'one that hangs in %s keeps no registry from closing, and is unloaded',
+  async (where) => {
+    const { registry } = openRegistry()
+    const begun = deferred()
+    const unloads: string[] = []
+    const hanging = make('hanging', {
+      [where]: () => {
+        begun.resolve()
+        return new Promise(() => undefined)
+      },
+      onUnload: ({ reason }) => void unloads.push(reason),
+    })
+    await registry.add(make('other'))
+    const added = registry.add(hanging)
+    const after = registry.add(make('after'))
+    await begun.promise
+    const began = performance.now()
+    await registry.close()
+    expect(performance.now() - began).toBeLessThan(5_000)
+    expect(await added).toMatchObject({ status: 'refused', pluginId: 'hanging', error: { code: 'GW_CLOSED' } })
+    expect(await after).toMatchObject({ status: 'refused', error: { code: 'GW_CLOSED' } })
+    expect(unloads).toEqual(['failed'])
+  },
+)
+
 test('the very object that is there, added again, is refused and not unloaded', async () => {
   const { registry } = openRegistry()
   const unloads: string[] = []

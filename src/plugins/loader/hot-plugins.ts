@@ -253,6 +253,7 @@ export class HotPlugins extends Service {
     const { logger, onChange } = this.#options
     const { pluginId, status } = outcome
     if (status === 'unchanged' && said === undefined) return
+    if (status === 'failed' && this.#stopping.signal.aborted) return
     if (status === 'failed' && outcome.error.message !== said && this.#isLive) {
       const after = pluginId === undefined ? 'it is not in use' : 'the one from before stays in use'
       logger.error(

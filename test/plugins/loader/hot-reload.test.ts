@@ -360,6 +360,19 @@ describe('while tasks run', () => {
     expect(house.errors).toEqual([])
   })
 
+  test('a plugin that hangs in its start holds up no stop', async () => {
+    const dir = await PluginDir.with({ 'sayer.ts': sayPlugin("'old'") })
+    const house = new PluginHouse()
+    const worker = await house.workWith(dir)
+    const body = 'onWorkerStartup() { globalThis.byclawTestHangs = true; return new Promise(() => undefined) }'
+    await dir.write('sayer.ts', sayPlugin("'new'", { body }))
+    await eventually(() => 'byclawTestHangs' in globalThis)
+    const began = performance.now()
+    await worker.stop()
+    expect(performance.now() - began).toBeLessThan(10_000) // a start may take 30 s
+    expect(house.errors).toEqual([])
+  })
+
   test('a file that is written without a pause keeps no other plugin waiting', async () => {
     const dir = await PluginDir.with({
       'sayer.ts': sayPlugin("'one'"),
