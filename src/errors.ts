@@ -179,14 +179,27 @@ function withText(message: string | ErrorOptions, options: ErrorOptions): [strin
   return cause === undefined ? [''] : [errorMessage(cause), { cause }]
 }
 
+/** So many of the errors that one is made of are told. */
+const MOST_PARTS = 10
+
 /** The text of anything that was thrown, even of what throws when it is looked at. */
 export function errorMessage(error: unknown): string {
   try {
-    const text: unknown = error instanceof Error ? error.message || error.name : error
+    const text: unknown = error instanceof Error ? error.message || partsOf(error) || error.name : error
     return typeof text === 'string' ? text : excerpt(text)
   } catch {
     return unshown(error)
   }
+}
+
+/** What an error without a text of its own is made of, as Node's when a host has several addresses and none answers; or ''. */
+function partsOf(error: Error): string {
+  const { errors } = error as Partial<AggregateError>
+  if (!Array.isArray(errors)) return ''
+  const texts = errors
+    .slice(0, MOST_PARTS)
+    .map((one) => (one instanceof Error ? one.message || one.name : excerpt(one)))
+  return texts.join('; ')
 }
 
 /** A value in some 80 characters, for messages. */

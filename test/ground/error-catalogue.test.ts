@@ -136,6 +136,19 @@ describe('an error', () => {
     expect(errorMessage(new TerminalError())).toBe('TerminalError')
   })
 
+  test('that has no text of its own, and is made of others, has theirs', () => {
+    const mute = <Thrown extends Error>(error: Thrown) => Object.assign(error, { message: '' })
+    const of = (errors: unknown[]) => mute(new AggregateError(errors, 'several'))
+    const refused = ['127.0.0.1', '::1'].map((host) => new Error(`connect ECONNREFUSED ${host}:1`))
+    expect(errorMessage(of(refused))).toBe('connect ECONNREFUSED 127.0.0.1:1; connect ECONNREFUSED ::1:1')
+    expect(errorMessage(new AggregateError(refused, 'no way'))).toBe('no way')
+    const round = of([7, mute(new TypeError('x'))])
+    round.errors.push(round)
+    expect(errorMessage(round)).toBe('7; TypeError; AggregateError')
+    expect(errorMessage(of([]))).toBe('AggregateError')
+    expect(errorMessage(of(Array(5_000).fill('x')))).toBe(Array(10).fill('"x"').join('; '))
+  })
+
   test('anything thrown has a text', () => {
     const cyclic: Record<string, unknown> = {}
     cyclic.self = cyclic
