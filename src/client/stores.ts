@@ -36,13 +36,13 @@ export function openStores(redis: RedisClient, options: ResolvedClientOptions): 
   const { resultTtlMs, streamTtlMs } = options
   const writer = new DataWriter(redis, keys, { resultTtlMs, streamTtlMs, streamMaxLength: ANY_LENGTH })
   const agenda = new Agenda(redis, keys)
-  const ender = new TaskEnder(new TaskRecords(redis, keys), writer, agenda)
+  const control = new ControlWriter(redis, keys)
+  const ender = new TaskEnder({ records: new TaskRecords(redis, keys), writer, agenda, control })
   const records = new WaitedRecords(redis, keys, ender)
   return {
-    ...{ redis, keys, records, agenda },
+    ...{ redis, keys, records, agenda, control },
     journals: new Journals(redis, keys),
     trees: new TaskTrees(redis, keys, records),
-    control: new ControlWriter(redis, keys),
     inboxes: new InboxWriter(redis, keys),
     presence: new Presence(redis, keys),
     queues: new Queues(redis, keys),

@@ -122,7 +122,9 @@ export class Canceller {
   /** A task that ended here: whoever ran it is told, and its appointments are struck out. */
   async #tidy(outline: TaskOutline, wish: CancelWish): Promise<void> {
     const { sessionId, messageId, fence } = outline
-    if (!isUnbound(fence)) return this.#wake(outline, fence, wish)
+    if (!isUnbound(fence)) await this.#wake(outline, fence, wish)
+    // Who has a task that any worker might run sees it off, or the next one does.
+    if (!isUnbound(fence) && outline.lane === undefined) return
     try {
       await this.#ender.tidy(outline, 'CANCELLED')
     } catch (error) {

@@ -2,6 +2,7 @@ import { cancelledDone, expiredDone } from '../protocol/endings.ts'
 import { type EventBody, eventEncoder } from '../protocol/event.ts'
 import type { TaskRef } from '../protocol/ids.ts'
 import type { Agenda } from '../store/agenda.ts'
+import type { ControlWriter } from '../store/control-writer.ts'
 import type { CommitAnswer, DataWriter } from '../store/data-writer.ts'
 import { endedFence, epochOf, isEnded, isUnbound } from '../store/fence.ts'
 import type { TaskOutline, TaskRecords } from '../store/task-records.ts'
@@ -23,11 +24,13 @@ export class TaskEnder {
   readonly #records: TaskRecords
   readonly #writer: DataWriter
   readonly #agenda: Agenda
+  readonly #control: ControlWriter
 
-  constructor(records: TaskRecords, writer: DataWriter, agenda: Agenda) {
-    this.#records = records
-    this.#writer = writer
-    this.#agenda = agenda
+  constructor(options: { records: TaskRecords; writer: DataWriter; agenda: Agenda; control: ControlWriter }) {
+    this.#records = options.records
+    this.#writer = options.writer
+    this.#agenda = options.agenda
+    this.#control = options.control
   }
 
   /**
@@ -59,14 +62,17 @@ export class TaskEnder {
   }
 
   /**
-   * Strikes out the appointments of a task that ended here. Its record goes in its time then; where an entry is on its way,
-   * or cannot be ruled out, it stays until a worker has seen that off.
+   * Strikes out the appointments of a task that ended here, and takes it off the lane of the one worker that it was for, who
+   * may never come back. Its record goes in its time then; where an entry is on its way, or cannot be ruled out, it stays
+   * until a worker has seen that off.
    *
    * @param outline - What the task was before its end.
    */
-  async tidy({ sessionId, messageId, fence }: TaskOutline, status: OutsideEnd['status']): Promise<void> {
-    const ref = { sessionId, messageId }
-    if (await this.#agenda.cancel(ref, epochOf(fence))) await this.#records.retire(ref, endedFence(fence, status))
+  async tidy(outline: TaskOutline, status: OutsideEnd['status']): Promise<void> {
+    const { fence, lane } = outline
+    const isStruckOut = await this.#agenda.cancel(outline, epochOf(fence))
+    const isTakenOff = lane !== undefined && (await this.#control.takeOff({ ...outline, lane }))
+    if (isStruckOut || isTakenOff) await this.#records.retire(outline, endedFence(fence, status))
   }
 
   async #finished(outline: TaskOutline): Promise<EndAnswer> {

@@ -1,3 +1,4 @@
+import type { TaskRef } from '../protocol/ids.ts'
 import type { RedisClient } from '../redis/client.ts'
 import { type Keys, type LaneName, type Priority, taskTail, workerOfLane } from '../redis/keys.ts'
 import { InboxWriter } from './inbox.ts'
@@ -31,6 +32,12 @@ export interface HandedOver {
   readonly version: string
   readonly data: string
   readonly turn: string
+}
+
+/** A task that only the worker of its lane may run. */
+export interface Laned extends TaskRef {
+  readonly agentType: string
+  readonly lane: LaneName
 }
 
 /** An entry that goes back to a control stream with the fields it had. */
@@ -105,6 +112,13 @@ export class ControlWriter {
       return this.#redis.script<string[]>('giveBack', part.map(keyOf), args)
     })
     if (entries.some(isForOne)) await this.#thenWake(entries, Promise.resolve())
+  }
+
+  /** Takes a task that has its end off the lane of the one worker that might have run it; answers whether it was there. */
+  async takeOff({ sessionId, messageId, agentType, lane }: Laned): Promise<boolean> {
+    return (
+      (await this.#redis.script<number>('unlane', [this.#keys.control(agentType, lane)], [sessionId, messageId])) > 0
+    )
   }
 
   /** Tells the workers whose own lanes were written to; they look there themselves, too, but not all the time. */

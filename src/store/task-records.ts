@@ -57,6 +57,8 @@ export interface TaskOutline extends TaskRef {
   readonly attempt: number
   /** It has a time by which it must have started; a redriven task has none any more. */
   readonly canExpire: boolean
+  /** The lane of the one worker that may run it; undefined for what any worker of its capability may. */
+  readonly lane: LaneName | undefined
 }
 
 /** A task among the others of its session. */
@@ -148,15 +150,16 @@ export class TaskRecords {
 
   /** The ownership of a task and what its events are to say of it, or null if there is no record. */
   async peek(ref: TaskRef): Promise<TaskOutline | null> {
-    const names = ['fence', 'agent_type', 'trace_id', 'parent_message_id', 'attempt', 'expires_at'] as const
+    const names = ['fence', 'agent_type', 'trace_id', 'parent_message_id', 'attempt', 'expires_at', 'lane'] as const
     const values = await this.#redis.call<(string | null)[]>('HMGET', this.#key(ref), ...names)
-    const [fence, agentType, traceId, parentMessageId, attempt, expiresAt] = values
+    const [fence, agentType, traceId, parentMessageId, attempt, expiresAt, lane] = values
     if (typeof fence !== 'string') return null
     return {
       ...{ sessionId: ref.sessionId, messageId: ref.messageId, fence, agentType: agentType ?? '' },
       ...{ traceId: traceId ?? '', parentMessageId: parentMessageId ?? '' },
       attempt: Number(attempt ?? 0),
       canExpire: typeof expiresAt === 'string',
+      lane: typeof lane === 'string' ? (lane as LaneName) : undefined,
     }
   }
 

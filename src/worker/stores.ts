@@ -36,16 +36,16 @@ export function openStores(redis: RedisClient, options: ResolvedWorkerOptions): 
   const records = new TaskRecords(redis, keys, versionsOf(options))
   const writer = new DataWriter(redis, keys, options, { group: options.consumerGroup })
   const agenda = new Agenda(redis, keys)
+  const control = new ControlWriter(redis, keys)
   return {
-    ...{ keys, records, writer, agenda },
+    ...{ keys, records, writer, agenda, control },
     reader: new DataReader(redis, keys),
-    control: new ControlWriter(redis, keys),
     leases: new ControlLeases(redis, options.consumerGroup, options.workerId),
     stages: new Stages(redis, keys),
     inboxes: new InboxWriter(redis, keys),
     deadLetters: new DeadLetters(redis, keys),
     presence: new Presence(redis, keys),
-    ender: new TaskEnder(records, writer, agenda),
+    ender: new TaskEnder({ records, writer, agenda, control }),
     journals: new Journals(redis, keys),
   }
 }

@@ -4,6 +4,7 @@ import { TaskEnder } from '../../src/dispatch/task-ender.ts'
 import { CancelTaskCommand, GatewayCommand } from '../../src/protocol/command.ts'
 import { cancelledDone } from '../../src/protocol/endings.ts'
 import { Agenda } from '../../src/store/agenda.ts'
+import { ControlWriter } from '../../src/store/control-writer.ts'
 import { DataWriter } from '../../src/store/data-writer.ts'
 import { DEFAULT_RETENTION } from '../../src/store/retention.ts'
 import { TaskRecords } from '../../src/store/task-records.ts'
@@ -218,11 +219,12 @@ describe('those that were sent on its behalf', () => {
     await client.sendMessage(child('a', 'm'))
     await client.sendMessage(child('a-1', 'a'))
     const { redis } = openStore()
-    const ender = new TaskEnder(
-      new TaskRecords(redis, house.keys),
-      new DataWriter(redis, house.keys, DEFAULT_RETENTION),
-      new Agenda(redis, house.keys),
-    )
+    const ender = new TaskEnder({
+      records: new TaskRecords(redis, house.keys),
+      writer: new DataWriter(redis, house.keys, DEFAULT_RETENTION),
+      agenda: new Agenda(redis, house.keys),
+      control: new ControlWriter(redis, house.keys),
+    })
     expect((await ender.end(ref('m'), cancelledDone('tree'))).status).toBe('ended')
     expect(await statusOf(client, 'a')).toBe('QUEUED')
     expect(await client.cancelTask(ref('m'))).toEqual({ success: false, status: 'ALREADY_FINISHED' })

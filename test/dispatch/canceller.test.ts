@@ -4,6 +4,7 @@ import { TaskEnder } from '../../src/dispatch/task-ender.ts'
 import type { TaskRef } from '../../src/protocol/ids.ts'
 import { Agenda } from '../../src/store/agenda.ts'
 import type { CancelRequest } from '../../src/store/cancel-request.ts'
+import { ControlWriter } from '../../src/store/control-writer.ts'
 import { DataWriter } from '../../src/store/data-writer.ts'
 import { isEnded } from '../../src/store/fence.ts'
 import { InboxWriter } from '../../src/store/inbox.ts'
@@ -35,7 +36,9 @@ class Counting extends TaskRecords {
 
 function cancellerOf(house: House, records: TaskRecords, redis: ReturnType<typeof openStore>['redis']): Canceller {
   const { keys, logger } = house
-  const ender = new TaskEnder(records, new DataWriter(redis, keys, DEFAULT_RETENTION), new Agenda(redis, keys))
+  const writer = new DataWriter(redis, keys, DEFAULT_RETENTION)
+  const control = new ControlWriter(redis, keys)
+  const ender = new TaskEnder({ records, writer, agenda: new Agenda(redis, keys), control })
   return new Canceller({ records, ender, inboxes: new InboxWriter(redis, keys), logger })
 }
 

@@ -29,11 +29,12 @@ beforeEach(() => {
       presence: new Presence(store.redis, keys),
       agenda: new Agenda(store.redis, keys),
       inboxes: new InboxWriter(store.redis, keys),
-      ender: new TaskEnder(
+      ender: new TaskEnder({
         records,
-        new DataWriter(store.redis, keys, DEFAULT_RETENTION),
-        new Agenda(store.redis, keys),
-      ),
+        writer: new DataWriter(store.redis, keys, DEFAULT_RETENTION),
+        agenda: new Agenda(store.redis, keys),
+        control: new ControlWriter(store.redis, keys),
+      }),
     })
 })
 const ask = (messageId: string, change: Record<string, unknown> = {}) =>

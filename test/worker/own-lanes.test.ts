@@ -96,6 +96,61 @@ describe('a task for one worker', () => {
     expect(await client.result({ sessionId: 's', messageId })).toMatchObject({ data: 'b', attempts: 1 })
   })
 
+  test('leaves nothing behind where it has its end before its worker is there, who may never come', async () => {
+    const house = new House()
+    await named(house, 'a') // who sees to what expires
+    const client = house.client()
+    const lane = house.keys.control('agent', '@b')
+    const send = (messageId: string, more = {}) => client.sendMessage({ ...forB, messageId, ...more })
+    await Promise.all([send('cancelled'), send('stays'), send('expires', { expiresInMs: 200 })])
+    await send('cancelled') // a second entry of the same task
+    await send('delayed', { delayMs: 60_000 })
+    expect(await house.redis.xlen(lane)).toBe(4)
+    for (const messageId of ['cancelled', 'delayed']) {
+      expect(await client.cancelTask({ sessionId: 's', messageId })).toMatchObject({ status: 'CANCELLED' })
+    }
+    await client.result({ sessionId: 's', messageId: 'expires' })
+    await waitFor(async () => (await house.redis.xlen(lane)) === 1)
+    const ttl = (messageId: string) => house.redis.pttl(house.keys.task('s', messageId))
+    for (const messageId of ['cancelled', 'delayed', 'expires']) {
+      await waitFor(async () => (await ttl(messageId)) > 0, {
+        message: `the record of '${messageId}' to go in its time`,
+      })
+    }
+    await client.cancelTask({ sessionId: 's', messageId: 'stays' })
+    expect(await house.redis.keys(`${house.prefix}:own:*`)).toEqual([])
+    // A worker of that name finds nothing to do, and what is sent to it from now on.
+    await named(house, 'b')
+    expect((await client.ask({ ...forB, messageId: 'new' })).data).toBe('b')
+    for (const messageId of ['cancelled', 'delayed', 'expires', 'stays']) {
+      expect(await house.dones('s', messageId)).toHaveLength(1)
+    }
+  })
+
+  test('leaves nothing behind when it is ended by force, its worker having died or not', async () => {
+    const house = new House()
+    const client = house.client()
+    const { child, said } = await startChild(house, 'b', 1_000)
+    await client.sendMessage({ ...forB, messageId: 'died', content: 'hang' })
+    await waitFor(() => said.includes('began hang'))
+    child.kill('SIGKILL')
+    await once(child, 'exit')
+    const gate = new Gate()
+    await house.work(() => gate.pass(), { workerId: 'c' })
+    await client.sendMessage({ ...message, targetWorkerId: 'c', messageId: 'lives' })
+    await gate.reached(1)
+    for (const messageId of ['died', 'lives']) {
+      const ended = await client.cancelTask({ sessionId: 's', messageId, mode: 'force' })
+      expect(ended).toMatchObject({ status: 'CANCELLED' })
+      expect(await house.dones('s', messageId)).toHaveLength(1)
+      expect(await house.redis.pttl(house.keys.task('s', messageId))).toBeGreaterThan(0)
+    }
+    gate.open()
+    await waitFor(async () => (await house.redis.keys(`${house.prefix}:own:*`)).length === 0)
+    expect((await client.ask({ ...message, targetWorkerId: 'c' })).status).toBe('COMPLETED')
+    expect(house.logger.lines.filter(({ level }) => level === 'error')).toEqual([])
+  })
+
   test('is delayed, fails, is tried again and redriven, always there', async () => {
     const house = new House()
     const runs: string[] = []

@@ -6,6 +6,7 @@ import { TaskEnder } from '../../../src/dispatch/task-ender.ts'
 import type { RedisClient } from '../../../src/redis/client.ts'
 import type { Keys } from '../../../src/redis/keys.ts'
 import { Agenda } from '../../../src/store/agenda.ts'
+import { ControlWriter } from '../../../src/store/control-writer.ts'
 import { DataReader } from '../../../src/store/data-reader.ts'
 import { DataWriter } from '../../../src/store/data-writer.ts'
 import { InboxWriter } from '../../../src/store/inbox.ts'
@@ -19,7 +20,8 @@ export function durableResources(redis: RedisClient, keys: Keys): DurableResourc
   const records = new TaskRecords(redis, keys)
   const agenda = new Agenda(redis, keys)
   const inboxes = new InboxWriter(redis, keys)
-  const ender = new TaskEnder(records, new DataWriter(redis, keys, DEFAULT_RETENTION), agenda)
+  const writer = new DataWriter(redis, keys, DEFAULT_RETENTION)
+  const ender = new TaskEnder({ records, writer, agenda, control: new ControlWriter(redis, keys) })
   return {
     ...{ agenda, inboxes, journals: new Journals(redis, keys), reader: new DataReader(redis, keys) },
     canceller: new Canceller({ records, ender, inboxes, logger: memoryLogger() }),
