@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events'
 import type { GatewayError } from '../errors.ts'
 
 /**
@@ -12,6 +13,8 @@ export class TaskSignal {
   get signal(): AbortSignal {
     if (this.#controller === undefined) {
       this.#controller = new AbortController()
+      // A handler may do more than ten things at once that listen to it; it goes with the attempt.
+      setMaxListeners(0, this.#controller.signal)
       if (this.#reason !== undefined) this.#controller.abort(this.#reason)
     }
     return this.#controller.signal

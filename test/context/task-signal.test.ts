@@ -1,4 +1,5 @@
-import { expect, test } from 'vitest'
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import { expect, onTestFinished, test } from 'vitest'
 import { TaskSignal } from '../../src/context/task-signal.ts'
 import { GatewayError } from '../../src/errors.ts'
 
@@ -31,4 +32,17 @@ test('listeners are called once, also those who come late', () => {
   signal.abort(reason)
   signal.onAbort((given) => heard.push(`late ${given.code}`))
   expect(heard.sort()).toEqual(['early GW_SHUTDOWN', 'event', 'late GW_SHUTDOWN'])
+})
+
+test('many may listen at once, and Node does not take that for a leak', async () => {
+  const warnings: string[] = []
+  const note = ({ name }: Error) => void warnings.push(name)
+  process.on('warning', note)
+  onTestFinished(() => void process.off('warning', note))
+  const signal = new TaskSignal()
+  let heard = 0
+  for (let count = 0; count < 30; count += 1) signal.signal.addEventListener('abort', () => (heard += 1))
+  await nextTurn()
+  signal.abort(reason)
+  expect({ heard, warnings }).toEqual({ heard: 30, warnings: [] })
 })
