@@ -109,7 +109,8 @@ export class HistoryKeeper extends Service {
   /** Forgets a session that was deleted, if nobody but this process can. */
   forget(sessionId: string): void {
     if (this.#store.isLocal !== true) return
-    this.#store.clear(sessionId).catch((error: unknown) => {
+    const clear = async () => this.#store.clear(sessionId) // one of somebody's own may throw at once
+    clear().catch((error: unknown) => {
       this.#logger.warn({ err: error, sessionId }, 'a deleted session was not forgotten')
     })
   }

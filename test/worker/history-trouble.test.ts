@@ -177,6 +177,19 @@ describe('a history that is down', () => {
     ])
   })
 
+  test('and lives in this process may fail to forget a session, which is said, and holds up nothing', async () => {
+    const house = new House()
+    const history = new MemoryHistory()
+    history.clear = () => {
+      throw new Error('not that one')
+    }
+    await house.work((command) => command.content, { history })
+    await ask(house, 's', 'hello')
+    await house.client().deleteSession('s')
+    await waitFor(() => lines(house, 'a deleted session was not forgotten').length === 1)
+    expect(lines(house, 'reading the inbox failed')).toEqual([])
+  })
+
   test('an answer that it refuses for good takes the question not with it', async () => {
     const house = new House()
     const history = new Moody()
