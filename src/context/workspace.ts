@@ -6,6 +6,9 @@ import type { Workspace } from '../agent/context.ts'
 import { GatewayError } from '../errors.ts'
 import type { TaskRef } from '../protocol/ids.ts'
 
+/** As often a removal is tried again while something is still written there, a little later each time. */
+const MOST_RETRIES = 3
+
 /**
  * The private folder of one attempt of a task under the worker's `workspaceDir`, made on first use. Each attempt has its
  * own, so that one which has lost its task without knowing cannot touch what its successor works with.
@@ -50,7 +53,7 @@ export class TaskWorkspace implements Workspace {
 
   /** Removes the folder with all that is in it, if it was ever made. */
   async remove(): Promise<void> {
-    if (this.#made) await rm(this.#folder, { recursive: true, force: true })
+    if (this.#made) await rm(this.#folder, { recursive: true, force: true, maxRetries: MOST_RETRIES })
   }
 }
 

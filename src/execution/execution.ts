@@ -167,8 +167,17 @@ export class Execution implements Placed {
       context,
     })
     if (this.#plugins !== undefined) tellEnd(this.#plugins, outcome, { closed, emitter: this.#emitter })
-    if (context.hasWorkspace) await context.dispose()
+    if (context.hasWorkspace) await this.#dispose()
     return closed
+  }
+
+  /** A folder that cannot be removed, because a program that was left behind writes there, is no affair of the task's. */
+  async #dispose(): Promise<void> {
+    try {
+      await this.#context.dispose()
+    } catch (error) {
+      this.#context.logger.warn({ err: error }, 'the workspace of a task was not removed')
+    }
   }
 
   /** True if the task's entry was acked and deleted with its end. */

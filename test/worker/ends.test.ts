@@ -1,3 +1,6 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { pino } from 'pino'
 import { describe, expect, onTestFinished, test } from 'vitest'
@@ -137,6 +140,29 @@ describe('a task ends once, with one done event,', () => {
     })
     expect(done.data).toEqual({ status: 'FAILED', error: { code, message } })
     expect(runs).toBe(1)
+  })
+
+  test('whose folder cannot be removed, which is said, and holds up nothing', async () => {
+    const house = new House()
+    const workspaceDir = await mkdtemp(join(tmpdir(), 'byclaw-ends-'))
+    onTestFinished(() => rm(workspaceDir, { recursive: true, force: true }))
+    const worker = await house.work(
+      async (_command, context) => {
+        await context.workspace.write('a', 'b')
+        await rm(workspaceDir, { recursive: true })
+        await writeFile(workspaceDir, 'no folder any more')
+        return 'done'
+      },
+      { workerId: 'w', workspaceDir },
+    )
+    const { messageId, result } = await endOf(house)
+    expect(result).toMatchObject({ status: 'COMPLETED', data: 'done' })
+    await house.settled()
+    await worker.stop()
+    const lines = house.logger.lines.filter(({ level, fields }) => level !== 'debug' && 'err' in fields)
+    expect(lines).toMatchObject([
+      { level: 'warn', message: 'the workspace of a task was not removed', fields: { messageId } },
+    ])
   })
 
   test('whose failure is logged once, with its ids', async () => {
