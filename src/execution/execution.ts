@@ -1,6 +1,5 @@
 import type { AgentContext } from '../agent/context.ts'
 import type { AgentContract } from '../agent/contract.ts'
-import { checkSchema } from '../agent/schema.ts'
 import type { GatewayWorker } from '../agent/worker.ts'
 import { type DurableResources, DurableTask } from '../context/durable/durable-task.ts'
 import type { Journal } from '../context/durable/journal.ts'
@@ -22,6 +21,7 @@ import { isCancelled, isEnded, suspendedFence } from '../store/fence.ts'
 import type { Placed } from '../util/bag.ts'
 import type { Assignment } from './assignment.ts'
 import type { Conclusion } from './conclusion.ts'
+import { checkInput, checkResult } from './contract-check.ts'
 import { brokenOff, completed, failed, type Outcome } from './outcome.ts'
 import { tellEnd } from './plugin-end.ts'
 import { TaskMemory } from './task-memory.ts'
@@ -271,8 +271,7 @@ export class Execution implements Placed {
     this.#plugins?.started(contentIn(command), this.assignment.replay !== null)
     const contract = this.#resources.contracts.get(agentType)
     if (contract === undefined) return this.#handle(command)
-    const result = await this.#handle(await checkInput(contract, command))
-    return check(contract, 'result', contract.output, result)
+    return checkResult(contract, await this.#handle(await checkInput(contract, command)))
   }
 
   #handle(command: GatewayCommand): Promise<unknown> {
@@ -296,20 +295,4 @@ function cancelledError({ reason, requestedBy }: CancelRequest): GatewayError {
 
 function contentIn(command: GatewayCommand): CommandContent | undefined {
   return command instanceof AskAgentCommand ? command.content : undefined
-}
-
-async function checkInput(contract: AgentContract, command: GatewayCommand): Promise<GatewayCommand> {
-  if (!(command instanceof AskAgentCommand)) return command
-  return command.withContent(await check(contract, 'content', contract.input, command.content))
-}
-
-async function check(
-  contract: AgentContract,
-  direction: 'content' | 'result',
-  schema: AgentContract['input'],
-  value: unknown,
-): Promise<unknown> {
-  const checked = await checkSchema(schema, value)
-  if (checked.ok) return checked.value
-  throw new GatewayError('GW_CONTRACT_VIOLATION', { agentType: contract.agentType, direction, reason: checked.reason })
 }
