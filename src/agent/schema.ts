@@ -47,10 +47,16 @@ export type SchemaInput<S> = S extends { readonly '~standard': { readonly types?
 /** A value that fits its schema (as the schema made it), or the reason why it does not, with paths. */
 export type Checked<T> = { readonly ok: true; readonly value: T } | { readonly ok: false; readonly reason: string }
 
+/** So many faults of a value are told; a list of a thousand may have as many. */
+const MOST_ISSUES = 20
+
 export async function checkSchema<S extends Schema>(schema: S, value: unknown): Promise<Checked<SchemaOutput<S>>> {
   const result = await schema['~standard'].validate(value)
   if (result.issues === undefined) return { ok: true, value: result.value as SchemaOutput<S> }
-  return { ok: false, reason: result.issues.map((issue) => describeIssue(issue, value)).join('; ') }
+  const { issues } = result
+  const told = issues.slice(0, MOST_ISSUES).map((issue) => describeIssue(issue, value))
+  if (issues.length > MOST_ISSUES) told.push(`and ${issues.length - MOST_ISSUES} more`)
+  return { ok: false, reason: told.join('; ') }
 }
 
 /** @throws GatewayError `GW_INVALID_ARGUMENT` that names `field` and the value, for what is no schema. */

@@ -25,6 +25,13 @@ test('one that does not is told with all its paths', async () => {
   expect(await checkSchema(z.string(), 7)).toEqual({ ok: false, reason: expect.not.stringMatching(/^: /) })
 })
 
+test('one with very many faults is told with the first of them, and how many more there are', async () => {
+  const checked = await checkSchema(z.array(z.string()), Array(100_000).fill(7))
+  const parts = checked.ok ? [] : checked.reason.split('; ')
+  expect(parts).toHaveLength(21)
+  expect(parts.at(-1)).toBe('and 99980 more')
+})
+
 test('paths of other libraries are told too', async () => {
   const schema = refusing(
     { message: 'one', path: ['a', 0, Symbol('s')] },
