@@ -64,7 +64,10 @@ export interface HistoryPage {
 export interface HistoryStore {
   /** Tells one store from another, where messages for several wait in one Redis. Default `default`. */
   readonly name?: string
-  /** True if it lives in this process alone, so that others cannot read or clear it. Default false. */
+  /**
+   * True if it lives in this process alone, so that others cannot read or clear it; then it is never down, and what it does not
+   * take is lost. Default false.
+   */
   readonly isLocal?: boolean
   append(sessionId: string, messages: readonly NewHistoryMessage[]): Promise<void> | void
   /** The newest messages, or the newest before a given one; oldest first. A worker hands in a page, be it an empty one. */
