@@ -2,12 +2,13 @@ import { GatewayError } from '../errors.ts'
 import type { SessionEvent } from '../protocol/event.ts'
 import { checkRef, idFault, newMessageId, type TaskRef } from '../protocol/ids.ts'
 import type { TaskRecords } from '../store/task-records.ts'
+import { begun, checkCallback } from './callback.ts'
 import type { SendContractRequest, SendMessageRequest } from './request.ts'
 import type { Sender } from './sender.ts'
 import type { Subscription } from './subscription.ts'
 import type { Subscriptions } from './subscriptions.ts'
 import { isEnd, type TaskResult, toResult } from './task-result.ts'
-import { checkCallback, withinTime } from './time-limit.ts'
+import { withinTime } from './time-limit.ts'
 
 export interface ResultOptions extends TaskRef {
   /** How long to wait, in ms. Default for ever. */
@@ -17,7 +18,10 @@ export interface ResultOptions extends TaskRef {
 
 /** What an ask may do besides sending. */
 export interface AskOptions {
-  /** Called with each event of the task, in order. */
+  /**
+   * Called with each event of the task, in order. A promise that it answers is waited for before the next call; what it throws, or
+   * that rejects with, rejects the ask, and the task goes on.
+   */
   readonly onEvent?: (event: SessionEvent) => void
   /** How long to wait for the end, in ms; the task goes on. Default for ever. */
   readonly timeoutMs?: number
@@ -88,7 +92,10 @@ export class Results {
         if (!sent.success) throw new GatewayError('GW_SEND_REFUSED', { status: sent.status, ...sent.error })
         subscription ??= follow()
         subscription.expectTask()
-        for await (const event of subscription) onEvent?.(event)
+        for await (const event of subscription) {
+          const busy = begun(onEvent?.(event), signal)
+          if (busy !== undefined) await busy
+        }
         signal.throwIfAborted()
         return await this.#read({ sessionId, messageId })
       } finally {

@@ -2,10 +2,11 @@ import type { SessionEvent } from '../protocol/event.ts'
 import type { TaskRef } from '../protocol/ids.ts'
 import { compareEntryIds } from '../redis/streams.ts'
 import type { TaskRecords } from '../store/task-records.ts'
+import { begun, checkCallback } from './callback.ts'
 import { EMPTY_VIEW, Fold, foldInto, taskIn } from './fold.ts'
 import type { Subscriptions } from './subscriptions.ts'
 import { isEnd } from './task-result.ts'
-import { checkCallback, withinTime } from './time-limit.ts'
+import { withinTime } from './time-limit.ts'
 
 /** How to read a task's text. */
 export interface TextOptions {
@@ -13,7 +14,10 @@ export interface TextOptions {
   readonly signal?: AbortSignal
   /** How long to wait for the end, in ms. Default for ever. */
   readonly timeoutMs?: number
-  /** Called with the whole text as it stands, and the event that made it so, whenever it changes. */
+  /**
+   * Called with the whole text as it stands, and the event that made it so, whenever it changes. A promise that it answers is
+   * waited for before the next call; what it throws, or that rejects with, ends the reading.
+   */
   readonly onText?: (text: string, event: SessionEvent) => void
 }
 
@@ -50,7 +54,8 @@ async function followText(
       const now = taskIn(view, messageId)?.text ?? ''
       if (now === text) continue
       text = now
-      onText?.(text, event)
+      const busy = begun(onText?.(text, event), signal)
+      if (busy !== undefined) await busy
     }
     signal.throwIfAborted()
     // A dead letter that was redriven has a life after the end just seen, and its text is the one that counts.

@@ -19,12 +19,6 @@ export function checkSignal(signal: unknown): void {
   throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'signal', value: signal, reason: 'must be an AbortSignal' })
 }
 
-/** @throws GatewayError `GW_INVALID_ARGUMENT` for what cannot be called. */
-export function checkCallback(field: string, value: unknown): void {
-  if (value === undefined || typeof value === 'function') return
-  throw new GatewayError('GW_INVALID_ARGUMENT', { field, value, reason: 'must be a function' })
-}
-
 /** A time and a caller's signal as one signal. */
 interface TimeLimit {
   readonly signal: AbortSignal

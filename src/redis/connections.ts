@@ -123,8 +123,13 @@ export class RedisConnections {
       if (isOfSelect(error)) leaveDatabase(redis, state, this.#lastFault)
       else state.lost(this.#lastFault)
     })
-    // ioredis leaves one at the socket for each command that is refused on it, of which a hundred may be under way.
-    redis.on('connect', () => 'stream' in redis && redis.stream.setMaxListeners(0))
+    redis.on('connect', () => {
+      if (!('stream' in redis)) return
+      // ioredis leaves one at the socket for each command that is refused on it, of which a hundred may be under way,
+      redis.stream.setMaxListeners(0)
+      // and hears the first error only: another one, such as a last word of TLS, would end the process.
+      redis.stream.on('error', ignore)
+    })
     // A server that leaves in order closes the socket without an error.
     redis.on('close', () => state.lost('the server closed the connection'))
     redis.on('ready', () => {
@@ -234,4 +239,8 @@ function clusterBehaviour(role: ConnectionRole, own: RedisOptions, given: object
     maxRedirections: role === 'prompt' ? PROMPT_REDIRECTIONS : REDIRECTIONS,
     redisOptions: { ...given, ...redisOptions },
   }
+}
+
+function ignore(): void {
+  // The first one closes the socket.
 }

@@ -194,6 +194,25 @@ describe('ask', () => {
     await expect(client.ask({ ...send, messageId: 'm', onEvent })).rejects.toThrow('my fault')
     expect(await client.result({ sessionId: 's', messageId: 'm' })).toMatchObject({ data: 'fine' })
   })
+
+  test('a listener that takes its time is waited for, and its rejection rejects the ask', async () => {
+    const house = new House()
+    await house.work((_, context) => context.emitChunk('x'))
+    const client = house.client()
+    const heard: string[] = []
+    const onEvent = async ({ type }: SessionEvent) => {
+      heard.push(`${type} begins`)
+      await new Promise((resolve) => setTimeout(resolve, 20))
+      heard.push(`${type} ends`)
+    }
+    await client.ask({ ...send, messageId: 'm-1', onEvent })
+    expect(heard).toEqual(['chunk begins', 'chunk ends', 'done begins', 'done ends'])
+    const failing = () => Promise.reject(new Error('my fault'))
+    await expect(client.ask({ ...send, messageId: 'm-2', onEvent: failing })).rejects.toThrow('my fault')
+    const hanging = () => new Promise<void>(() => undefined)
+    const late = client.ask({ ...send, messageId: 'm-3', onEvent: hanging, timeoutMs: 200 })
+    await expect(late).rejects.toMatchObject({ code: 'GW_TIMEOUT' })
+  })
 })
 
 describe('close', () => {

@@ -136,6 +136,8 @@ describe('giving up', () => {
       throw new RangeError('no room')
     }
     await expect(client.text('s', messageId, { onText })).rejects.toThrow('no room')
+    const later = async () => onText()
+    await expect(client.text('s', messageId, { onText: later })).rejects.toThrow('no room')
   })
 
   test('a client that is closed meanwhile says so', async () => {
