@@ -288,7 +288,7 @@ async function endCancelled(
 function appointments({ task, data, priority }: Departure): { item: AgendaItem; delayMs: number }[] {
   const { sessionId, messageId, agentType: capability, delayMs, expiresInMs } = task
   const ready = { kind: 'ready', turn: '0', sessionId, messageId, capability, priority, data } as const
-  const expiry = { kind: 'expiry', sessionId, messageId } as const
+  const expiry = { kind: 'expiry', sessionId, messageId, priority } as const
   return [
     ...(delayMs === undefined ? [] : [{ item: ready, delayMs }]),
     ...(expiresInMs === undefined ? [] : [{ item: expiry, delayMs: expiresInMs }]),

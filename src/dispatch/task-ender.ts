@@ -62,15 +62,15 @@ export class TaskEnder {
   }
 
   /**
-   * Strikes out the appointments of a task that ended here, and takes it off the lane of the one worker that it was for, who
-   * may never come back. Its record goes in its time then; where an entry is on its way, or cannot be ruled out, it stays
-   * until a worker has seen that off.
+   * Strikes out the appointments of a task that ended here, but for its expiry if that was its end: the keeper has it in hand,
+   * and more to do. Takes it off the lane of the one worker that it was for, who may never come back. Its record goes in its
+   * time then; where an entry is on its way, or cannot be ruled out, it stays until that is seen off.
    *
    * @param outline - What the task was before its end.
    */
   async tidy(outline: TaskOutline, status: OutsideEnd['status']): Promise<void> {
     const { fence, lane } = outline
-    const isStruckOut = await this.#agenda.cancel(outline, epochOf(fence))
+    const isStruckOut = await this.#agenda.cancel(outline, epochOf(fence), { keepsExpiry: status === 'EXPIRED' })
     const isTakenOff = lane !== undefined && (await this.#control.takeOff({ ...outline, lane }))
     if (isStruckOut || isTakenOff) await this.#records.retire(outline, endedFence(fence, status))
   }

@@ -18,6 +18,8 @@ import type { Assignment } from './assignment.ts'
 /** What another SDK sends to a task that waits. */
 const NO_ANSWER = 'RESUME names a task that is under way; what it asks is answered by client.reply'
 const GONE = 'its record has expired, so that it ended long ago, or was lost'
+/** The servers of a Cluster, each with a clock of its own, are no further apart. */
+const CLOCKS_MS = 60_000
 /** A task for one worker that runs another version than its own is looked at again after so long. */
 const OTHER_VERSION_MS = 30_000
 
@@ -183,15 +185,17 @@ export class Reception {
       status === 'missing' && requests[index]?.turn === '' ? [index] : [],
     )
     if (missing.length === 0) return answers
+    const now = missing.some((index) => expiryOf(named[index] as Named) !== undefined) ? await this.#records.now() : 0
     await this.#records.admit(
       missing.map((index) => {
         const { header, entry } = named[index] as Named
-        const { sessionId, messageId, traceId, parentMessageId, userCode, options } = header
+        const { sessionId, messageId, traceId, parentMessageId, userCode } = header
         const agentType = entry.stream.capability
         const ids = { sessionId, messageId, traceId, parentMessageId, userCode }
         const { priority } = entry.stream
         const lane = workerOfLane(priority) === undefined ? undefined : priority
-        return { agentType, expiresInMs: options?.expiresInMs, lane, ...ids }
+        const expiresInMs = expiryOf(named[index] as Named)
+        return { agentType, expiresInMs: isOverdue(entry, expiresInMs, now) ? 0 : expiresInMs, lane, ...ids }
       }),
     )
     const again = await this.#records.begin(
@@ -282,6 +286,15 @@ export class Reception {
 function toRequest({ entry, header }: Named): BeginRequest {
   const { sessionId, messageId } = header
   return { sessionId, messageId, entryId: entry.id, turn: entryField(entry.raw, TURN_FIELD) ?? '' }
+}
+
+function expiryOf({ header }: Named): number | undefined {
+  return header.options?.expiresInMs
+}
+
+/** True if the time by which a task must have started, which began with its entry, is over. */
+function isOverdue({ id }: TakenEntry, expiresInMs: number | undefined, now: number): boolean {
+  return expiresInMs !== undefined && Number.parseInt(id, 10) + expiresInMs + CLOCKS_MS < now
 }
 
 function isElsewhere({ status }: BeginAnswer): boolean {

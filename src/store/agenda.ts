@@ -1,6 +1,6 @@
 import type { TaskRef } from '../protocol/ids.ts'
 import type { RedisClient } from '../redis/client.ts'
-import type { Keys, LaneName } from '../redis/keys.ts'
+import { isLaneName, type Keys, type LaneName } from '../redis/keys.ts'
 
 /*
  * What is to be done later with tasks: a sorted set of due times with the payloads in a hash beside it, in a few shards
@@ -25,6 +25,8 @@ export interface ReadyItem extends TaskRef {
 /** Ends a task that has not started when it is due. */
 export interface ExpiryItem extends TaskRef {
   readonly kind: 'expiry'
+  /** Where its entry lies; undefined where an older release has noted it. */
+  readonly priority?: LaneName | undefined
 }
 
 /** Gives an operation of a task a result when it is due. */
@@ -166,10 +168,13 @@ export class Agenda {
   /**
    * Strikes out what is noted for a task that has its end, as far as no keeper has it in hand. True if the task waited there
    * for its turn and will never be put on its stream now.
+   *
+   * @param options.keepsExpiry - Its expiry stays noted. Default false.
    */
-  async cancel(ref: TaskRef, turn: string): Promise<boolean> {
+  async cancel(ref: TaskRef, turn: string, { keepsExpiry = false }: { keepsExpiry?: boolean } = {}): Promise<boolean> {
     const { due, payloads } = this.#home(ref)
-    const members = [memberOf({ ...ref, kind: 'ready', turn }), memberOf({ ...ref, kind: 'expiry' })]
+    const start = memberOf({ ...ref, kind: 'ready', turn })
+    const members = keepsExpiry ? [start] : [start, memberOf({ ...ref, kind: 'expiry' })]
     return (await this.#redis.script<number>('agendaCancel', [due, payloads], members)) === 1
   }
 
@@ -199,13 +204,15 @@ function memberOf(item: Pick<ReadyItem, 'kind' | 'turn' | keyof TaskRef> | Expir
 
 function payloadOf(item: AgendaItem): string {
   if (item.kind === 'answer') return item.result
-  return item.kind === 'ready' ? `${item.capability} ${item.priority} ${item.data}` : ''
+  if (item.kind === 'expiry') return item.priority ?? ''
+  return `${item.capability} ${item.priority} ${item.data}`
 }
 
 function toItem(member: string, payload: string): AgendaItem {
   const [kind, turn = '', sessionId = '', messageId = ''] = member.split(' ')
   if (kind === 'answer') return { kind, sessionId, messageId, op: decodeURIComponent(turn), result: payload }
-  if (kind !== 'ready') return { kind: 'expiry', sessionId, messageId }
+  if (kind !== 'ready')
+    return { kind: 'expiry', sessionId, messageId, priority: isLaneName(payload) ? payload : undefined }
   const [capability = '', priority = ''] = payload.split(' ', 2)
   const data = payload.slice(capability.length + priority.length + 2)
   return { kind, turn, sessionId, messageId, capability, priority: priority as LaneName, data }

@@ -101,13 +101,17 @@ export class ControlSurvey {
     return own === undefined || compareEntryIds(id, own.lastDeliveredId) > 0
   }
 
-  /** All entries of a stream, a page at a time, each with its delivery. What comes in meanwhile may be missing. */
-  async *walk(key: string): AsyncGenerator<SurveyPage> {
+  /**
+   * The entries of a stream, a page at a time, each with its delivery. What comes in meanwhile may be missing.
+   *
+   * @param fromMs - Only those that were written at this time or later, in Unix ms by Redis' clock. Default: all.
+   */
+  async *walk(key: string, fromMs = 0): AsyncGenerator<SurveyPage> {
     const own = (await this.groups(key)).find(({ name }) => name === this.#group)
     let after = ''
     let count = SMALLEST_PAGE
     for (;;) {
-      const start = after === '' ? '-' : `(${after}`
+      const start = after === '' ? String(fromMs) : `(${after}`
       const raw = await this.#redis.call<RawEntry[]>('XRANGE', key, start, '+', 'COUNT', count)
       const isLast = raw.length < count
       const end = isLast ? '+' : (raw.at(-1)?.[0] as string)

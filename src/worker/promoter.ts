@@ -1,10 +1,13 @@
 import type { TaskEnder } from '../dispatch/task-ender.ts'
 import { errorMessage } from '../errors.ts'
 import type { Logger } from '../logger.ts'
+import { isOfOneItem } from '../redis/apart.ts'
 import { Service } from '../service.ts'
-import type { Agenda, AgendaItem, ReadyItem, TakenItem } from '../store/agenda.ts'
+import type { Agenda, AgendaItem, ExpiryItem, ReadyItem, TakenItem } from '../store/agenda.ts'
 import type { ControlWriter } from '../store/control-writer.ts'
+import { ownerOf } from '../store/fence.ts'
 import type { Journals } from '../store/journals.ts'
+import type { LeftEntries } from '../store/left-entries.ts'
 import type { Stage, Stages } from '../store/stages.ts'
 import { sleep } from '../util/sleep.ts'
 import { Patrol } from './patrol.ts'
@@ -39,6 +42,7 @@ export class Promoter extends Service {
   readonly #stages: Stages
   readonly #control: ControlWriter
   readonly #ender: TaskEnder
+  readonly #leftEntries: LeftEntries
   readonly #journals: Journals
   readonly #workerId: string
   readonly #logger: Logger
@@ -53,6 +57,7 @@ export class Promoter extends Service {
     stages: Stages
     control: ControlWriter
     ender: TaskEnder
+    leftEntries: LeftEntries
     journals: Journals
     workerId: string
     logger: Logger
@@ -62,6 +67,7 @@ export class Promoter extends Service {
     this.#stages = options.stages
     this.#control = options.control
     this.#ender = options.ender
+    this.#leftEntries = options.leftEntries
     this.#journals = options.journals
     this.#workerId = options.workerId
     this.#logger = options.logger
@@ -147,14 +153,15 @@ export class Promoter extends Service {
   async #do(shard: number, taken: readonly TakenItem[]): Promise<void> {
     const items = taken.flatMap(({ item }) => (item.kind === 'ready' ? [] : [item]))
     if (items.length === 0) return
+    const expired: ExpiryItem[] = []
     await Promise.all(
       items.map(async (item) => {
-        if (item.kind === 'expiry') await this.#expire(item)
+        if (item.kind === 'expiry' && (await this.#expire(item))) expired.push(item)
         // Without its payload the item was struck out meanwhile.
-        else if (item.result !== '') await this.#journals.answer(item, item.op, item.result)
+        if (item.kind === 'answer' && item.result !== '') await this.#journals.answer(item, item.op, item.result)
       }),
     )
-    this.#strikeOut(shard, items)
+    this.#strikeOut(shard, items, expired)
   }
 
   /** Puts tasks on their streams, in their order. */
@@ -187,15 +194,22 @@ export class Promoter extends Service {
     await Promise.all(writes)
   }
 
-  /** Goes on behind the next look, which does not see these items: what is not struck out is due again only after a while. */
-  #strikeOut(shard: number, items: readonly AgendaItem[]): void {
-    const striking: Promise<unknown> = this.#strike(shard, items).finally(() => this.#striking.delete(striking))
+  /**
+   * Goes on behind the next look, which does not see these items: what is not struck out is due again only after a while.
+   *
+   * @param expired - Those whose tasks have left entries on their streams, or may have.
+   */
+  #strikeOut(shard: number, items: readonly AgendaItem[], expired: readonly ExpiryItem[] = []): void {
+    const striking: Promise<unknown> = this.#strike(shard, items, expired).finally(() =>
+      this.#striking.delete(striking),
+    )
     this.#striking.add(striking)
   }
 
-  async #strike(shard: number, items: readonly AgendaItem[]): Promise<void> {
+  async #strike(shard: number, items: readonly AgendaItem[], expired: readonly ExpiryItem[]): Promise<void> {
     if (items.length > PROMPTLY_STRUCK) await sleep(STRIKE_AFTER_MS, this.#stopping.signal)
     try {
+      await this.#clear(expired)
       await this.#agenda.remove(shard, items)
     } catch (error) {
       const reason = errorMessage(error)
@@ -203,11 +217,26 @@ export class Promoter extends Service {
     }
   }
 
-  async #expire({ sessionId, messageId }: AgendaItem): Promise<void> {
+  /** What a key of another kind keeps from being done will not be done by trying again. */
+  async #clear(expired: readonly ExpiryItem[]): Promise<void> {
+    try {
+      await this.#leftEntries.clear(expired)
+    } catch (error) {
+      if (!isOfOneItem(error)) throw error
+      this.#logger.warn({ reason: errorMessage(error) }, 'entries of expired tasks stay until a worker comes for them')
+    }
+  }
+
+  /** True if the task was ended while nobody owned it, by this or by somebody else. */
+  async #expire({ sessionId, messageId }: AgendaItem): Promise<boolean> {
     const answer = await this.#ender.expire({ sessionId, messageId })
-    if (answer.status !== 'ended') return
-    this.#logger.info({ sessionId, messageId }, 'a task that was not started in time has its end')
-    await this.#ender.tidy(answer.outline, 'EXPIRED')
+    if (answer.status !== 'ended' && answer.status !== 'finished') return false
+    const { status, outline } = answer
+    if (status === 'finished' && ownerOf(outline.fence) !== '') return false
+    if (status === 'ended')
+      this.#logger.info({ sessionId, messageId }, 'a task that was not started in time has its end')
+    await this.#ender.tidy(outline, 'EXPIRED')
+    return true
   }
 }
 

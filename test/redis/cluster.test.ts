@@ -410,6 +410,25 @@ describe('on a Cluster', () => {
     expect(performance.now() - before).toBeGreaterThan(pausedMs - 500)
   })
 
+  test('tasks that expire and whose capabilities nobody offers leave nothing on their streams', async () => {
+    const { client, bare, keys } = house
+    const tasks = Array.from({ length: 40 }, (_, i) => ({ sessionId: `s-${i % 7}`, messageId: `late-${i}` }))
+    const agents = tasks.map((_, i) => `nobody_${i % 5}`)
+    await Promise.all(
+      tasks.map((ref, i) =>
+        client.sendMessage({ ...ref, targetAgentType: agents[i] as string, content: 'x', expiresInMs: 500 }),
+      ),
+    )
+    expect(await Promise.all(tasks.map((ref) => client.result(ref)))).toMatchObject(
+      tasks.map(() => ({ status: 'EXPIRED' })),
+    )
+    for (const name of new Set(agents)) {
+      await waitFor(async () => (await bare.exists(keys.control(name))) === 0, { message: `${name} to be gone` })
+    }
+    const ttls = () => Promise.all(tasks.map(({ sessionId, messageId }) => bare.pttl(keys.task(sessionId, messageId))))
+    await waitFor(async () => Math.min(...(await ttls())) > 0, { message: 'all records to have a time to live' })
+  })
+
   test('a worker stops in good time', async () => {
     const { worker, client, close } = await open()
     onTestFinished(close)

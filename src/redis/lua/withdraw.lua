@@ -2,7 +2,7 @@
 -- KEYS  1: control stream
 -- ARGV  1: group, 2: id of the entry
 -- Answers 1 if it was taken off: then nobody has it, and nobody ever will. 0 also where other groups read the stream and
--- that one does not, so that the name is wrong, and for an entry that is pending in any group.
+-- that one does not, so that the name is wrong, and for an entry that is pending in any group. A stream that no group reads goes with its last entry.
 local function parts(id)
   local ms, sequence = string.match(id, '^(%d+)-(%d+)$')
   return tonumber(ms), tonumber(sequence)
@@ -22,4 +22,6 @@ for _, flat in ipairs(groups) do
   if #redis.call('XPENDING', KEYS[1], info.name, ARGV[2], ARGV[2], 1) > 0 then return 0 end
 end
 if not is_known then return 0 end
-return redis.call('XDEL', KEYS[1], ARGV[2])
+local removed = redis.call('XDEL', KEYS[1], ARGV[2])
+if #groups == 0 and redis.call('XLEN', KEYS[1]) == 0 then redis.call('DEL', KEYS[1]) end
+return removed

@@ -1,0 +1,103 @@
+import { expect, test } from 'vitest'
+import { waitFor } from '../../src/testing/wait-for.ts'
+import { agendaOf, House } from '../worker/harness.ts'
+
+const send = { targetAgentType: 'agent', sessionId: 's', content: 'hi' }
+const ref = { sessionId: 's', messageId: 'm' }
+/** A worker that has nothing to do but to keep the agenda. */
+const keep = (house: House) => house.work(() => null, { workerId: 'keeper', capabilities: ['other'] })
+const ttl = (house: House, messageId = 'm') => house.redis.pttl(house.keys.task('s', messageId))
+const control = (house: House, lane: 'high' | 'normal' | '@gone' = 'normal') => house.keys.control('agent', lane)
+
+const lanes = [
+  ['normal', {}],
+  ['high', { priority: 'high' }],
+  ['@gone', { targetWorkerId: 'gone' }],
+] as const
+
+test.each(lanes)(
+  'a task that expires on the lane %s, which nobody reads, leaves nothing there',
+  async (lane, options) => {
+    const house = new House()
+    await keep(house)
+    const client = house.client()
+    // What waits on is not touched.
+    await client.sendMessage({ ...send, ...options, messageId: 'before' })
+    await client.sendMessage({ ...send, ...options, messageId: 'm', expiresInMs: 50 })
+    await client.sendMessage({ ...send, ...options, messageId: 'after' })
+    expect(await client.result(ref)).toMatchObject({ status: 'EXPIRED' })
+    await waitFor(async () => (await agendaOf(house)).length === 0)
+    const entries = await house.redis.xrange(control(house, lane), '-', '+')
+    const ids = entries.map(([, fields]) => JSON.parse(fields[1] as string).header.message_id)
+    expect(ids).toEqual(['before', 'after'])
+    expect(await ttl(house)).toBeGreaterThan(0)
+    expect(await house.dones('s', 'm')).toHaveLength(1)
+  },
+)
+
+test('thousands of them leave nothing, nor does the stream stay', async () => {
+  const house = new House()
+  await keep(house)
+  const client = house.client()
+  const ids = Array.from({ length: 3_000 }, (_, index) => `m-${index}`)
+  await Promise.all(ids.map((messageId) => client.sendMessage({ ...send, messageId, expiresInMs: 200 })))
+  await waitFor(async () => (await agendaOf(house)).length === 0, { timeoutMs: 15_000 })
+  expect(await house.redis.exists(control(house))).toBe(0)
+  const left = await Promise.all(ids.map((messageId) => ttl(house, messageId)))
+  expect(left.every((ms) => ms > 0)).toBe(true)
+}, 30_000)
+
+test('one that a worker has in hand is left to it, and so is its record', async () => {
+  const house = new House()
+  const client = house.client()
+  await house.redis.xgroup('CREATE', control(house), 'agent_engines', '0', 'MKSTREAM')
+  await client.sendMessage({ ...send, messageId: 'm', expiresInMs: 200 })
+  // Taken, and not begun yet.
+  await house.redis.xreadgroup('GROUP', 'agent_engines', 'slow', 'COUNT', 1, 'STREAMS', control(house), '>')
+  await keep(house)
+  expect(await client.result(ref)).toMatchObject({ status: 'EXPIRED' })
+  await waitFor(async () => (await agendaOf(house)).length === 0)
+  expect([await house.waiting(), await house.pending(), await ttl(house)]).toEqual([1, 1, -1])
+  let runs = 0
+  await house.work(() => (runs += 1), { leaseMs: 1_000 })
+  await house.settled()
+  expect([runs, (await house.dones('s', 'm')).length]).toEqual([0, 1])
+  expect(await ttl(house)).toBeGreaterThan(0)
+})
+
+test.each(['before its entry was taken off', 'before its record got its time'])(
+  'a keeper that dies %s is made up for by the next',
+  async (when) => {
+    const house = new House()
+    const client = house.client()
+    await client.sendMessage({ ...send, messageId: 'm', expiresInMs: 50 })
+    await waitFor(async () => (await client.getTask(ref))?.status !== 'QUEUED' || (await isDue(house)))
+    // Whoever waits ends the task; what else there is to do stays on the agenda.
+    expect(await client.result(ref)).toMatchObject({ status: 'EXPIRED' })
+    const [[id = ''] = []] = await house.redis.xrange(control(house), '-', '+')
+    if (when.includes('record')) await house.redis.xdel(control(house), id)
+    expect(await ttl(house)).toBe(-1)
+    await keep(house)
+    await waitFor(async () => (await agendaOf(house)).length === 0)
+    expect(await house.waiting()).toBe(0)
+    expect(await ttl(house)).toBeGreaterThan(0)
+  },
+)
+
+async function isDue(house: House): Promise<boolean> {
+  const expiresAt = await house.redis.hget(house.keys.task('s', 'm'), 'expires_at')
+  return Number(expiresAt) <= Date.now()
+}
+
+test('a second entry of it that comes to light when its record is gone never runs', async () => {
+  const house = new House()
+  await house.client().sendMessage({ ...send, messageId: 'm', expiresInMs: 60_000 })
+  const [[, fields = []] = []] = await house.redis.xrange(control(house), '-', '+')
+  await house.redis.del(control(house), house.keys.task('s', 'm'))
+  const now = Number((await house.redis.time())[0]) * 1_000
+  await house.redis.xadd(control(house), `${now - 600_000}-0`, ...fields)
+  let runs = 0
+  await house.work(() => (runs += 1))
+  await house.settled()
+  expect([runs, await house.dones('s', 'm')]).toEqual([0, [expect.objectContaining({ event_type: 'done' })]])
+})
