@@ -49,7 +49,7 @@ export function openParts(options: GatewayClientOptions, { requireOpen, prepare 
   const connections = new RedisConnections(redis, logger)
   const { isCluster } = connections
   const stores = openStores(connections.client('prompt'), resolved)
-  const { records, reader, presence, journals, keys } = stores
+  const { records, reader, presence, keys } = stores
   const canceller = new Canceller({ ...stores, logger })
   const sender = new Sender({
     dispatcher: new Dispatcher({ ...stores, maxPayloadBytes, isCluster }),
@@ -67,7 +67,7 @@ export function openParts(options: GatewayClientOptions, { requireOpen, prepare 
   return {
     ...{ connections, stores, sender, subscriptions, canceller, deadLetters, history },
     results: new Results({ records, subscriptions, sender, requireOpen }),
-    asks: new Asks(journals, records, maxPayloadBytes),
+    asks: new Asks({ ...stores, maxBytes: maxPayloadBytes }),
     plugins: new PluginOffice(stores.redis, keys, presence),
     deletion: new SessionDeletion({ ...stores, canceller, deadLetters, history }),
   }

@@ -7,6 +7,7 @@ import { DataReader } from '../store/data-reader.ts'
 import { DataWriter } from '../store/data-writer.ts'
 import { InboxWriter } from '../store/inbox.ts'
 import { Journals } from '../store/journals.ts'
+import { KinReader } from '../store/kin.ts'
 import { Presence } from '../store/presence.ts'
 import { Queues } from '../store/queues.ts'
 import { ANY_LENGTH } from '../store/retention.ts'
@@ -21,6 +22,7 @@ export interface ClientStores {
   readonly keys: Keys
   readonly records: TaskRecords
   readonly journals: Journals
+  readonly kin: KinReader
   readonly trees: TaskTrees
   readonly control: ControlWriter
   readonly agenda: Agenda
@@ -36,13 +38,14 @@ export function openStores(redis: RedisClient, options: ResolvedClientOptions): 
   const { resultTtlMs, streamTtlMs } = options
   const writer = new DataWriter(redis, keys, { resultTtlMs, streamTtlMs, streamMaxLength: ANY_LENGTH })
   const agenda = new Agenda(redis, keys)
+  const kin = new KinReader(redis, keys)
   const control = new ControlWriter(redis, keys)
   const ender = new TaskEnder({ records: new TaskRecords(redis, keys), writer, agenda, control })
   const records = new WaitedRecords(redis, keys, ender)
   return {
-    ...{ redis, keys, records, agenda, control },
+    ...{ redis, keys, records, kin, agenda, control },
     journals: new Journals(redis, keys),
-    trees: new TaskTrees(redis, keys, records),
+    trees: new TaskTrees(redis, keys, kin),
     inboxes: new InboxWriter(redis, keys),
     presence: new Presence(redis, keys),
     queues: new Queues(redis, keys),

@@ -4,6 +4,7 @@ import type { TaskRef } from '../protocol/ids.ts'
 import { isObject, parseJson } from '../protocol/json.ts'
 import { isEnded } from '../store/fence.ts'
 import type { Journals } from '../store/journals.ts'
+import type { KinReader } from '../store/kin.ts'
 import type { TaskRecords } from '../store/task-records.ts'
 
 /** A question that waits for an answer. */
@@ -40,13 +41,15 @@ interface Ask extends PendingAsk {
 export class Asks {
   readonly #journals: Journals
   readonly #records: TaskRecords
+  readonly #kin: KinReader
   readonly #maxBytes: number
 
-  /** @param maxBytes - The largest answer. */
-  constructor(journals: Journals, records: TaskRecords, maxBytes: number) {
-    this.#journals = journals
-    this.#records = records
-    this.#maxBytes = maxBytes
+  /** @param options.maxBytes - The largest answer. */
+  constructor(options: { journals: Journals; records: TaskRecords; kin: KinReader; maxBytes: number }) {
+    this.#journals = options.journals
+    this.#records = options.records
+    this.#kin = options.kin
+    this.#maxBytes = options.maxBytes
   }
 
   /** Answers a question; the same answer twice does no harm. `reason` says why it is invalid. */
@@ -75,7 +78,7 @@ export class Asks {
 
   /** The questions of a session that wait for an answer, oldest first. */
   async pending(sessionId: string): Promise<PendingAsk[]> {
-    const kin = await this.#records.listKin(sessionId)
+    const kin = await this.#kin.open(sessionId)
     const open = kin.filter(({ isEnded }) => !isEnded)
     const asks = await Promise.all(open.map(({ messageId }) => this.#load({ sessionId, messageId })))
     const waiting = asks.flat().filter(({ result }) => result === undefined)

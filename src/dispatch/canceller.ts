@@ -7,7 +7,8 @@ import { newMessageId, newTraceId, type TaskRef } from '../protocol/ids.ts'
 import type { CancelRequest } from '../store/cancel-request.ts'
 import { isCancelled, isUnbound, ownerOf } from '../store/fence.ts'
 import type { InboxWriter } from '../store/inbox.ts'
-import type { TaskKin, TaskOutline, TaskRecords } from '../store/task-records.ts'
+import type { KinReader, TaskKin } from '../store/kin.ts'
+import type { TaskOutline, TaskRecords } from '../store/task-records.ts'
 import { type Kinship, Kinships } from './kinships.ts'
 import type { TaskEnder } from './task-ender.ts'
 
@@ -42,12 +43,13 @@ export class Canceller {
 
   constructor(options: {
     records: TaskRecords
+    kin: KinReader
     ender: TaskEnder
     inboxes: InboxWriter
     logger: Logger
   }) {
     this.#records = options.records
-    this.#kinships = new Kinships(options.records)
+    this.#kinships = new Kinships(options.kin)
     this.#ender = options.ender
     this.#inboxes = options.inboxes
     this.#logger = options.logger

@@ -1,7 +1,7 @@
-import type { TaskKin, TaskRecords } from '../store/task-records.ts'
+import type { KinReader, TaskKin } from '../store/kin.ts'
 import { OneAtATime } from '../util/one-at-a-time.ts'
 
-/** The tasks of a session, and who was sent on whose behalf. */
+/** The tasks of a session that have no end, those above them, and who was sent on whose behalf. */
 export class Kinship {
   readonly all: readonly TaskKin[]
   readonly #childrenOf = new Map<string, TaskKin[]>()
@@ -15,7 +15,7 @@ export class Kinship {
     }
   }
 
-  /** All that was sent on behalf of a task, or on behalf of that, whether it has ended or not. */
+  /** All of them that were sent on behalf of a task, or on behalf of that. */
   below(messageId: string): readonly TaskKin[] {
     const found = new Set<TaskKin>()
     const open = [messageId]
@@ -40,11 +40,11 @@ interface Reading {
  * begun too early, has the next together with all others. So to cancel many tasks of a session costs a few reads of it.
  */
 export class Kinships {
-  readonly #records: TaskRecords
+  readonly #kin: KinReader
   readonly #readings = new Map<string, Reading>()
 
-  constructor(records: TaskRecords) {
-    this.#records = records
+  constructor(kin: KinReader) {
+    this.#kin = kin
   }
 
   /** As it is at this moment, or later. */
@@ -66,7 +66,7 @@ export class Kinships {
 
   async #read(sessionId: string): Promise<Kinship | { readonly fault: unknown }> {
     try {
-      return new Kinship(await this.#records.listKin(sessionId))
+      return new Kinship(await this.#kin.open(sessionId))
     } catch (fault) {
       return { fault }
     }

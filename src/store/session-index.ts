@@ -6,6 +6,23 @@ export function sessionTasks(redis: RedisClient, keys: Keys, sessionId: string):
   return redis.call<string[]>('ZRANGEBYSCORE', keys.session(sessionId), '(0', '+inf')
 }
 
+/**
+ * The same, the suspended first, then the newest, and how many of them have no end: Infinity where the index does not say.
+ * That is asked second: what comes in between counts, and is only looked for in vain.
+ */
+export async function openTasks(
+  redis: RedisClient,
+  keys: Keys,
+  sessionId: string,
+): Promise<{ readonly messageIds: readonly string[]; readonly count: number }> {
+  const key = keys.session(sessionId)
+  const [messageIds, score] = await redis.all<string[] | string | null>([
+    ['ZREVRANGEBYSCORE', key, '+inf', '(0'],
+    ['ZSCORE', key, ''],
+  ])
+  return { messageIds: messageIds as string[], count: score === null ? Number.POSITIVE_INFINITY : -Number(score) }
+}
+
 /** The same, `count` at a time from the end: suspended tasks first. */
 export function latestTasks(
   redis: RedisClient,

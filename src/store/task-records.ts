@@ -6,7 +6,7 @@ import type { RedisClient } from '../redis/client.ts'
 import type { Keys, LaneName } from '../redis/keys.ts'
 import { type BeginAnswer, type BeginRequest, toBeginAnswer } from './begin-answer.ts'
 import { type CancelRequest, parseCancel } from './cancel-request.ts'
-import { epochOf, isEnded, ownerOf, STATUS_BY_LETTER } from './fence.ts'
+import { epochOf, ownerOf, STATUS_BY_LETTER } from './fence.ts'
 import { sessionTasks } from './session-index.ts'
 
 /** What is known of a task when it is sent. */
@@ -61,14 +61,6 @@ export interface TaskOutline extends TaskRef {
   readonly lane: LaneName | undefined
 }
 
-/** A task among the others of its session. */
-export interface TaskKin {
-  readonly messageId: string
-  readonly parentMessageId: string
-  readonly isEnded: boolean
-}
-
-const KIN_PER_CALL = 500
 const SCAN_COUNT = 1_000
 
 /** What has become of a task while its attempt runs. */
@@ -161,25 +153,6 @@ export class TaskRecords {
       canExpire: typeof expiresAt === 'string',
       lane: typeof lane === 'string' ? (lane as LaneName) : undefined,
     }
-  }
-
-  /** All tasks of a session, as much as their family ties need. */
-  async listKin(sessionId: string): Promise<TaskKin[]> {
-    const messageIds = await sessionTasks(this.#redis, this.#keys, sessionId)
-    const kin: TaskKin[] = []
-    for (let from = 0; from < messageIds.length; from += KIN_PER_CALL) {
-      const part = messageIds.slice(from, from + KIN_PER_CALL)
-      const commands = part.map(
-        (messageId) => ['HMGET', this.#key({ sessionId, messageId }), 'fence', 'parent_message_id'] as const,
-      )
-      const rows = await this.#redis.all<(string | null)[]>(commands)
-      rows.forEach(([fence, parentMessageId], index) => {
-        if (typeof fence !== 'string') return
-        const messageId = part[index] as string
-        kin.push({ messageId, parentMessageId: parentMessageId ?? '', isEnded: isEnded(fence) })
-      })
-    }
-    return kin
   }
 
   /** Asks for the end of a task that somebody runs; answers the fence that holds, '' if there is no record. */

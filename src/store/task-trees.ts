@@ -3,7 +3,8 @@ import type { TaskRef } from '../protocol/ids.ts'
 import { parseJson } from '../protocol/json.ts'
 import type { RedisClient } from '../redis/client.ts'
 import type { Keys } from '../redis/keys.ts'
-import { bySending, type TaskInfo, type TaskKin, type TaskRecords, toTaskInfo } from './task-records.ts'
+import type { KinReader, TaskKin } from './kin.ts'
+import { bySending, type TaskInfo, toTaskInfo } from './task-records.ts'
 
 /** A task and those that were sent on its behalf, in the order in which they were sent. */
 export interface TaskTree {
@@ -26,17 +27,17 @@ type Node = TaskTree & { readonly children: Node[] }
 export class TaskTrees {
   readonly #redis: RedisClient
   readonly #keys: Keys
-  readonly #records: TaskRecords
+  readonly #kin: KinReader
 
-  constructor(redis: RedisClient, keys: Keys, records: TaskRecords) {
+  constructor(redis: RedisClient, keys: Keys, kin: KinReader) {
     this.#redis = redis
     this.#keys = keys
-    this.#records = records
+    this.#kin = kin
   }
 
   /** The task and all under it whose records are kept, or null if its own is not. */
   async read({ sessionId, messageId }: TaskRef): Promise<TaskTree | null> {
-    const wanted = descendants(await this.#records.listKin(sessionId), messageId)
+    const wanted = descendants(await this.#kin.all(sessionId), messageId)
     const nodes = new Map<string, Node>()
     for (let from = 0; from < wanted.length; from += RECORDS_PER_CALL) {
       const part = wanted.slice(from, from + RECORDS_PER_CALL)

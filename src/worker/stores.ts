@@ -9,6 +9,7 @@ import { DataWriter } from '../store/data-writer.ts'
 import { DeadLetters } from '../store/dead-letters.ts'
 import { InboxWriter } from '../store/inbox.ts'
 import { Journals } from '../store/journals.ts'
+import { KinReader } from '../store/kin.ts'
 import { LeftEntries } from '../store/left-entries.ts'
 import { Presence } from '../store/presence.ts'
 import { Stages } from '../store/stages.ts'
@@ -23,6 +24,7 @@ export interface WorkerStores {
   readonly writer: DataWriter
   readonly control: ControlWriter
   readonly leases: ControlLeases
+  readonly kin: KinReader
   readonly agenda: Agenda
   readonly leftEntries: LeftEntries
   readonly stages: Stages
@@ -43,6 +45,7 @@ export function openStores(redis: RedisClient, options: ResolvedWorkerOptions): 
     ...{ keys, records, writer, agenda, control },
     reader: new DataReader(redis, keys),
     leases: new ControlLeases(redis, options.consumerGroup, options.workerId),
+    kin: new KinReader(redis, keys),
     leftEntries: new LeftEntries(redis, keys, records, options.consumerGroup),
     stages: new Stages(redis, keys),
     inboxes: new InboxWriter(redis, keys),

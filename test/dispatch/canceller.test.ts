@@ -2,14 +2,16 @@ import { expect, test } from 'vitest'
 import { Canceller } from '../../src/dispatch/canceller.ts'
 import { TaskEnder } from '../../src/dispatch/task-ender.ts'
 import type { TaskRef } from '../../src/protocol/ids.ts'
+import type { RedisClient } from '../../src/redis/client.ts'
 import { Agenda } from '../../src/store/agenda.ts'
 import type { CancelRequest } from '../../src/store/cancel-request.ts'
 import { ControlWriter } from '../../src/store/control-writer.ts'
 import { DataWriter } from '../../src/store/data-writer.ts'
 import { isEnded } from '../../src/store/fence.ts'
 import { InboxWriter } from '../../src/store/inbox.ts'
+import { KinReader, type TaskKin } from '../../src/store/kin.ts'
 import { DEFAULT_RETENTION } from '../../src/store/retention.ts'
-import { type TaskKin, TaskRecords } from '../../src/store/task-records.ts'
+import { TaskRecords } from '../../src/store/task-records.ts'
 import { waitFor } from '../../src/testing/wait-for.ts'
 import { openStore } from '../redis/harness.ts'
 import { House } from '../worker/harness.ts'
@@ -25,21 +27,25 @@ class Resending extends TaskRecords {
   }
 }
 
-class Counting extends TaskRecords {
+class Counting extends KinReader {
   reads = 0
 
-  override listKin(sessionId: string): Promise<TaskKin[]> {
+  override open(sessionId: string): Promise<TaskKin[]> {
     this.reads += 1
-    return super.listKin(sessionId)
+    return super.open(sessionId)
   }
 }
 
-function cancellerOf(house: House, records: TaskRecords, redis: ReturnType<typeof openStore>['redis']): Canceller {
+function cancellerOf(
+  house: House,
+  redis: RedisClient,
+  { records = new TaskRecords(redis, house.keys), kin = new KinReader(redis, house.keys) } = {},
+): Canceller {
   const { keys, logger } = house
   const writer = new DataWriter(redis, keys, DEFAULT_RETENTION)
   const control = new ControlWriter(redis, keys)
   const ender = new TaskEnder({ records, writer, agenda: new Agenda(redis, keys), control })
-  return new Canceller({ records, ender, inboxes: new InboxWriter(redis, keys), logger })
+  return new Canceller({ records, kin, ender, inboxes: new InboxWriter(redis, keys), logger })
 }
 
 const wish = { reason: 'enough', requestedBy: 'me', mode: 'graceful' } as const
@@ -47,20 +53,20 @@ const wish = { reason: 'enough', requestedBy: 'me', mode: 'graceful' } as const
 test('cancels of many tasks of a session at once, as of a group whose first member failed, read it a few times', async () => {
   const house = new House()
   const { redis } = openStore()
-  const records = new Counting(redis, house.keys)
-  const canceller = cancellerOf(house, records, redis)
+  const kin = new Counting(redis, house.keys)
+  const canceller = cancellerOf(house, redis, { kin })
   const client = house.client()
   const refs = Array.from({ length: 100 }, (_, index) => ({ sessionId: 's', messageId: `m-${index}` }))
   await Promise.all(refs.map((task) => client.sendMessage({ targetAgentType: 'agent', ...task, content: 'hi' })))
   const statuses = await Promise.all(refs.map((task) => canceller.cancel(task, wish)))
   expect(new Set(statuses)).toEqual(new Set(['CANCELLED']))
-  expect(records.reads).toBeLessThan(25)
+  expect(kin.reads).toBeLessThan(25)
 })
 
 test('a request whose reply was lost, and that was answered by an end before it was sent again, is no failure', async () => {
   const house = new House()
   const { redis } = openStore()
-  const canceller = cancellerOf(house, new Resending(redis, house.keys), redis)
+  const canceller = cancellerOf(house, redis, { records: new Resending(redis, house.keys) })
   await house.work(
     (_, { signal }) => new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason))),
     { leaseMs: 500 },

@@ -1,22 +1,22 @@
 import { expect, test } from 'vitest'
 import { Kinship, Kinships } from '../../src/dispatch/kinships.ts'
-import { type TaskKin, TaskRecords } from '../../src/store/task-records.ts'
+import { KinReader, type TaskKin } from '../../src/store/kin.ts'
 import { openStore } from '../redis/harness.ts'
 import { House } from '../worker/harness.ts'
 
-class Counting extends TaskRecords {
+class Counting extends KinReader {
   readonly read: string[] = []
   fault: Error | undefined
 
-  override async listKin(sessionId: string): Promise<TaskKin[]> {
+  override async open(sessionId: string): Promise<TaskKin[]> {
     this.read.push(sessionId)
-    const kin = await super.listKin(sessionId)
+    const kin = await super.open(sessionId)
     if (this.fault !== undefined) throw this.fault
     return kin
   }
 }
 
-function countingRecords(): Counting {
+function countingReader(): Counting {
   const { keys } = new House()
   return new Counting(openStore().redis, keys)
 }
@@ -24,7 +24,7 @@ function countingRecords(): Counting {
 const kin = (messageId: string, parentMessageId: string): TaskKin => ({ messageId, parentMessageId, isEnded: false })
 
 test('who asks while a session is read has the next read, together with all others', async () => {
-  const records = countingRecords()
+  const records = countingReader()
   const kinships = new Kinships(records)
   const [first, ...later] = await Promise.all(Array.from({ length: 100 }, () => kinships.of('s')))
   expect(records.read).toEqual(['s', 's'])
@@ -35,7 +35,7 @@ test('who asks while a session is read has the next read, together with all othe
 })
 
 test('a read that fails fails for those who share it, and no other', async () => {
-  const records = countingRecords()
+  const records = countingReader()
   const kinships = new Kinships(records)
   records.fault = new Error('away')
   expect((await Promise.allSettled([kinships.of('s'), kinships.of('s')])).map(({ status }) => status)).toEqual([

@@ -5,6 +5,7 @@ import type { Keys } from '../../src/redis/keys.ts'
 import { DataWriter } from '../../src/store/data-writer.ts'
 import { endedFence } from '../../src/store/fence.ts'
 import { Journals } from '../../src/store/journals.ts'
+import { KinReader } from '../../src/store/kin.ts'
 import { parseResult } from '../../src/store/recorded-result.ts'
 import { DEFAULT_RETENTION } from '../../src/store/retention.ts'
 import { TaskRecords } from '../../src/store/task-records.ts'
@@ -177,6 +178,7 @@ describe('an answer', () => {
   test('to a question whose task ends while it is given finds it closed', async () => {
     const asked = { ...ref, op: '/ask:#0', fence: FENCE, entry: '{"k":"ask","i":"a-1","p":"?"}', sum: '', event: '{}' }
     await journals.ask({ ...asked, streamTtlMs: 1_000, streamMaxLength: 10 })
+    const redis = connect().client('patient')
     /** Ends the task right after it was looked at. */
     class Ending extends TaskRecords {
       override async peek(task: typeof ref) {
@@ -186,7 +188,12 @@ describe('an answer', () => {
         return found
       }
     }
-    const asks = new Asks(journals, new Ending(connect().client('patient'), keys), 1_000)
+    const asks = new Asks({
+      journals,
+      records: new Ending(redis, keys),
+      kin: new KinReader(redis, keys),
+      maxBytes: 1_000,
+    })
     expect(await asks.reply(ref, 'a-1', 'yes')).toEqual({ status: 'CLOSED' })
   })
 })

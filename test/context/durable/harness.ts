@@ -11,6 +11,7 @@ import { DataReader } from '../../../src/store/data-reader.ts'
 import { DataWriter } from '../../../src/store/data-writer.ts'
 import { InboxWriter } from '../../../src/store/inbox.ts'
 import { Journals } from '../../../src/store/journals.ts'
+import { KinReader } from '../../../src/store/kin.ts'
 import { DEFAULT_RETENTION } from '../../../src/store/retention.ts'
 import { TaskRecords } from '../../../src/store/task-records.ts'
 import { memoryLogger } from '../../worker/harness.ts'
@@ -24,7 +25,7 @@ export function durableResources(redis: RedisClient, keys: Keys): DurableResourc
   const ender = new TaskEnder({ records, writer, agenda, control: new ControlWriter(redis, keys) })
   return {
     ...{ agenda, inboxes, journals: new Journals(redis, keys), reader: new DataReader(redis, keys) },
-    canceller: new Canceller({ records, ender, inboxes, logger: memoryLogger() }),
+    canceller: new Canceller({ records, kin: new KinReader(redis, keys), ender, inboxes, logger: memoryLogger() }),
     ...{ desk: new WaitDesk(), scopes: new AsyncLocalStorage() },
     ...{ suspendAfterMs: 30_000, maxPayloadBytes: 1_048_576, streamTtlMs: 60_000, streamMaxLength: 100_000 },
   }
