@@ -3,7 +3,7 @@ import { cancelledDone } from '../protocol/endings.ts'
 import type { EventBody } from '../protocol/event.ts'
 import type { TaskRef } from '../protocol/ids.ts'
 import type { CancelRequest } from '../store/cancel-request.ts'
-import type { Commit, CommitAnswer, DataWriter } from '../store/data-writer.ts'
+import type { Commit, CommitAnswer, CommitSource, DataWriter } from '../store/data-writer.ts'
 import { endedFence } from '../store/fence.ts'
 import { type Deferred, deferred } from '../util/deferred.ts'
 import { JoinedChunks, type Pending, takeBatch } from './pending.ts'
@@ -42,6 +42,7 @@ export class Outbox {
   #cancel: CancelRequest | undefined
   #hasSettled = false
   #turn: Deferred<void> | undefined
+  readonly #source: CommitSource
 
   constructor(options: {
     writer: DataWriter
@@ -60,6 +61,7 @@ export class Outbox {
     this.#written = options.written
     this.#onLost = options.onLost
     this.#coalesceMs = options.coalesceMs
+    this.#source = { sessionId: options.task.sessionId, take: () => this.#take() }
   }
 
   /** Number of the last event that has gone out. */
@@ -175,7 +177,7 @@ export class Outbox {
     this.#writer.put(this.#source, this.#answered)
   }
 
-  readonly #source = (): Commit => {
+  #take(): Commit {
     const batch = takeBatch(this.#queue)
     this.#batch = batch
     const first = this.#written + 1

@@ -2,7 +2,8 @@ import type { TaskRef } from '../protocol/ids.ts'
 import { runApart } from '../redis/apart.ts'
 import type { RedisClient } from '../redis/client.ts'
 import type { Keys } from '../redis/keys.ts'
-import { Batcher } from '../util/batcher.ts'
+import { Batcher, type BatcherOptions } from '../util/batcher.ts'
+import { Batchers } from '../util/batchers.ts'
 import { Answers, type RawTell, type Tell, toTells } from './answers.ts'
 import { Armings } from './armings.ts'
 import { type CancelRequest, parseCancel } from './cancel-request.ts'
@@ -24,6 +25,12 @@ export interface Commit extends TaskRef {
   readonly lastId?: string | undefined
   /** What a replay is compared with: see `Emitter.sum`. Kept as it is if left out. */
   readonly sum?: string | undefined
+}
+
+/** Where a commit comes from. */
+export interface CommitSource extends Pick<TaskRef, 'sessionId'> {
+  /** Asked for the commit when it is about to be sent, so that all said until then can go with it. */
+  readonly take: () => Commit
 }
 
 /** How an attempt leaves its task. */
@@ -76,7 +83,7 @@ export class DataWriter {
   readonly #group: string | undefined
   readonly #armings: Armings
   readonly #answers: Answers
-  readonly #batcher: Batcher<() => Commit, CommitAnswer>
+  readonly #batcher: Pick<Batcher<CommitSource, CommitAnswer>, 'add' | 'put'>
   #saying: Promise<unknown> | undefined
 
   /**
@@ -100,26 +107,29 @@ export class DataWriter {
     // What is re-armed once in a period must last a period longer than what it is there for.
     const streamTtl = Math.ceil(streamTtlMs + periodMs)
     this.#header = [resultTtlMs, streamTtl, streamMaxLength, ...push, redis.channelTail]
-    this.#batcher = new Batcher<() => Commit, CommitAnswer>({
+    const batches: BatcherOptions<CommitSource, CommitAnswer> = {
       maxItems: 128,
       maxInFlight: 2,
       // Where the server is far away, two under way are too few.
       largeItems: 32,
       run: async (sources) => {
-        const commits = sources.map((source) => source())
+        const commits = sources.map((source) => source.take())
         const keyOf = ({ sessionId }: Commit) => keys.data(sessionId)
         return runApart(commits, (some) => redis.bySlot(some, keyOf, (part) => this.#send(part)))
       },
-    })
+    }
+    // While a node of a Cluster is away, only the sessions that lie there wait for it.
+    this.#batcher = redis.isCluster ? new Batchers(({ sessionId }) => sessionId, batches) : new Batcher(batches)
   }
 
-  /** @param source - Asked for the commit when it is about to be sent, so that all said until then can go with it. */
+  /** Sends what there is to say now. */
   commit(source: () => Commit): Promise<CommitAnswer> {
-    return this.#batcher.add(source)
+    const commit = source()
+    return this.#batcher.add({ sessionId: commit.sessionId, take: () => commit })
   }
 
   /** The same without a promise, for those who commit for each task. */
-  put(source: () => Commit, settled: { resolve(answer: CommitAnswer): void; reject(error: unknown): void }): void {
+  put(source: CommitSource, settled: { resolve(answer: CommitAnswer): void; reject(error: unknown): void }): void {
     this.#batcher.put(source, settled)
   }
 

@@ -3,7 +3,8 @@ import type { TaskRef } from '../protocol/ids.ts'
 import { runApart } from '../redis/apart.ts'
 import type { RedisClient } from '../redis/client.ts'
 import { isShared, type Keys, type LaneName } from '../redis/keys.ts'
-import { Batcher } from '../util/batcher.ts'
+import { Batcher, type BatcherOptions } from '../util/batcher.ts'
+import { Batchers } from '../util/batchers.ts'
 import { Answers, type RawTell, toTells } from './answers.ts'
 import { parseCancel } from './cancel-request.ts'
 import { ControlWriter } from './control-writer.ts'
@@ -29,6 +30,8 @@ import { isElsewhere } from './recorded-result.ts'
  * of more than 32 KiB lies in a hash beside it, by its operation; the journal then keeps `@` and a short form of it.
  */
 
+type Batches<Item, Result> = Pick<Batcher<Item, Result>, 'add'>
+
 /** Both ends of the journals. */
 export class Journals {
   readonly #redis: RedisClient
@@ -36,10 +39,10 @@ export class Journals {
   readonly #control: ControlWriter
   readonly #answers: Answers
   readonly #inbox: string
-  readonly #opens: Batcher<Opening, NoteAnswer>
-  readonly #closes: Batcher<Closing, NoteAnswer>
-  readonly #parks: Batcher<Parking, ParkAnswer>
-  readonly #answerings: Batcher<Answering, GivenAnswer>
+  readonly #opens: Batches<Opening, NoteAnswer>
+  readonly #closes: Batches<Closing, NoteAnswer>
+  readonly #parks: Batches<Parking, ParkAnswer>
+  readonly #answerings: Batches<Answering, GivenAnswer>
 
   constructor(redis: RedisClient, keys: Keys) {
     this.#redis = redis
@@ -50,11 +53,14 @@ export class Journals {
     const batched = <Item extends TaskRef, Result>(
       weigh: (item: Item) => number,
       run: (items: readonly Item[]) => Promise<readonly Result[]>,
-    ) =>
-      new Batcher<Item, Result>({
+    ): Batches<Item, Result> => {
+      const options: BatcherOptions<Item, Result> = {
         ...{ maxItems: 100, maxInFlight: 4, weigh },
         run: (items) => runApart(items, (some) => redis.bySlot(some, (item) => this.#journal(item), run)),
-      })
+      }
+      // While a node of a Cluster is away, only the sessions that lie there wait for it.
+      return redis.isCluster ? new Batchers(({ sessionId }) => sessionId, options) : new Batcher(options)
+    }
     this.#opens = batched(
       ({ called }) => called?.data.length ?? 0,
       (items) => this.#open(items),

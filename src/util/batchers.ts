@@ -1,4 +1,5 @@
 import { Batcher, type BatcherOptions } from './batcher.ts'
+import { type Deferred, deferred } from './deferred.ts'
 
 /**
  * A {@link Batcher} for each key: what is held up under one keeps nothing under another waiting. One that has nothing to do
@@ -16,16 +17,31 @@ export class Batchers<Item, Result> {
   }
 
   /** Resolves with the item's own result once its batch was answered. */
-  async add(item: Item): Promise<Result> {
+  add(item: Item): Promise<Result> {
+    const settled = deferred<Result>()
+    this.put(item, settled)
+    return settled.promise
+  }
+
+  /** The same without a promise: calls `resolve` or `reject` in the turn in which the answer comes. */
+  put(item: Item, settled: Pick<Deferred<Result>, 'resolve' | 'reject'>): void {
     const key = this.#keyOf(item)
     const own = this.#byKey.get(key) ?? { batcher: new Batcher(this.#options), open: 0 }
     this.#byKey.set(key, own)
     own.open += 1
-    try {
-      return await own.batcher.add(item)
-    } finally {
+    const leave = () => {
       own.open -= 1
       if (own.open === 0) this.#byKey.delete(key)
     }
+    own.batcher.put(item, {
+      resolve: (result) => {
+        leave()
+        settled.resolve(result)
+      },
+      reject: (error) => {
+        leave()
+        settled.reject(error)
+      },
+    })
   }
 }

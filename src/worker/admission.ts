@@ -35,6 +35,8 @@ export interface AdmissionOptions {
   /** Runs a task; see {@link RunTask}. */
   readonly run: RunTask
   readonly leaseMs: number
+  /** Each task is begun by itself, so that none waits for the node with another's session: on a Cluster. Default false. */
+  readonly isApart?: boolean
   /** Whether no other process bears the worker's name by now, by which alone Redis tells owners apart. */
   readonly isOwnName: () => Promise<boolean>
   /** From then on nothing is started any more. */
@@ -58,6 +60,7 @@ export class Admission {
   readonly #settlement: Settlement
   readonly #run: RunTask
   readonly #leaseMs: number
+  readonly #isApart: boolean
   readonly #isOwnName: () => Promise<boolean>
   readonly #stopping: AbortSignal
   readonly #logger: Logger
@@ -76,6 +79,7 @@ export class Admission {
     this.#settlement = options.settlement
     this.#run = options.run
     this.#leaseMs = options.leaseMs
+    this.#isApart = options.isApart ?? false
     this.#isOwnName = options.isOwnName
     this.#stopping = options.stopping
     this.#logger = options.logger
@@ -100,7 +104,8 @@ export class Admission {
     if (seated.length === 0) return
     // The next read leaves first: the server works on it while these run here.
     await nextTick()
-    await this.#process(seated)
+    if (this.#isApart) await Promise.all(seated.map((entry) => this.#process([entry])))
+    else await this.#process(seated)
   }
 
   /** Gives back what waits ahead; what runs goes on. */

@@ -23,7 +23,7 @@ const RETRY_FIRST_MS = 50
 const RETRY_MOST_MS = 500
 const UNBLOCK_EVERY_MS = 20
 
-export interface IntakeOptions extends Omit<AdmissionOptions, 'settlement' | 'ahead' | 'stopping'> {
+export interface IntakeOptions extends Omit<AdmissionOptions, 'settlement' | 'ahead' | 'stopping' | 'isApart'> {
   /** Shared by the intakes of a worker where there are several. */
   readonly turnstile?: Turnstile | undefined
   readonly fetchCount: number
@@ -95,7 +95,11 @@ export class Intake extends Service {
     this.#settlement = new Settlement(options.reader, options.logger)
     this.#ahead = new Ahead(options.leaseMs)
     const { signal: stopping } = this.#stopping
-    this.#admission = new Admission({ ...options, settlement: this.#settlement, ahead: this.#ahead, stopping })
+    const isApart = this.#turnstile !== undefined
+    this.#admission = new Admission({
+      ...{ ...options, isApart },
+      ...{ settlement: this.#settlement, ahead: this.#ahead, stopping },
+    })
   }
 
   /** The streams this intake takes from. */

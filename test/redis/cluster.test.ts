@@ -67,6 +67,9 @@ async function moveSlot(slot: number, meanwhile: () => Promise<unknown> = async 
 
 const names = Array.from({ length: 20 }, (_, index) => `agent_${index}`)
 
+/** What tasks wait for whose content says so. */
+let gate = deferred()
+
 async function open(redis: RedisOption = { cluster: nodes }) {
   const keyPrefix = `c${Math.random().toString(36).slice(2)}`
   const logger = memoryLogger()
@@ -75,6 +78,7 @@ async function open(redis: RedisOption = { cluster: nodes }) {
     worker: new FunctionWorker(names, async (command, context) => {
       await context.emitChunk(`said ${command.content}`)
       if (command.content === 'bad') throw new Error('bad')
+      if (command.content === 'wait') await gate.promise
       return command.content
     }),
   })
@@ -93,6 +97,10 @@ async function open(redis: RedisOption = { cluster: nodes }) {
 function onNodeOf(node: number, candidates: readonly string[], keyOf: (name: string) => string): string {
   const nodeOf = (key: string) => Math.floor((calculateSlot(key) * NODES) / SLOTS)
   return candidates.find((name) => nodeOf(keyOf(name)) === node) as string
+}
+
+function isRunning({ status }: { readonly status: string }): boolean {
+  return status === 'RUNNING'
 }
 
 let house: Awaited<ReturnType<typeof open>>
@@ -408,6 +416,62 @@ describe('on a Cluster', () => {
     expect(performance.now() - before).toBeLessThan(pausedMs - 500)
     expect(await first).toMatchObject({ data: 'first' })
     expect(performance.now() - before).toBeGreaterThan(pausedMs - 500)
+  })
+
+  /** Holds the first node up, and answers what takes how long from then on. */
+  async function holdUp(pausedMs: number): Promise<(done: Promise<unknown>) => Promise<number>> {
+    const bare = new Redis({ ...nodes[0], disconnectTimeout: 100 } as { host: string; port: number })
+    onTestFinished(() => bare.disconnect())
+    const before = performance.now()
+    await bare.call('CLIENT', 'PAUSE', pausedMs, 'ALL')
+    return async (done) => {
+      await done
+      return performance.now() - before
+    }
+  }
+
+  test('tasks come to their ends though others of the same moment have their sessions on a node that does not answer', async () => {
+    const { client, keys } = house
+    const sessions = Array.from({ length: 60 }, (_, index) => `ends-${index}`)
+    const targetAgentType = onNodeOf(1, names, (name) => keys.control(name))
+    const [held, healthy] = [0, 2].map((node) => onNodeOf(node, sessions, (name) => keys.session(name)) as string)
+    const ask = (sessionId = '', content = 'x') => client.ask({ targetAgentType, sessionId, content })
+    await Promise.all([ask(held), ask(healthy)])
+    gate = deferred()
+    const mixed = Array.from({ length: 20 }, (_, index) => ({ sessionId: index % 2 === 0 ? held : healthy }))
+    const ends = mixed.map(({ sessionId }) => ask(sessionId, 'wait'))
+    await waitFor(async () => (await client.listTasks({ sessionId: healthy })).filter(isRunning).length === 10)
+    await waitFor(async () => (await client.listTasks({ sessionId: held })).filter(isRunning).length === 10)
+    const pausedMs = 2_500
+    const tookMs = await holdUp(pausedMs)
+    gate.resolve()
+    const times = ends.map(tookMs)
+    expect(Math.max(...(await Promise.all(times.filter((_, index) => index % 2 === 1))))).toBeLessThan(pausedMs - 500)
+    expect(Math.min(...(await Promise.all(times.filter((_, index) => index % 2 === 0))))).toBeGreaterThan(
+      pausedMs - 500,
+    )
+  })
+
+  test('so do tasks that one read has brought together', async () => {
+    const { client, bare, keys } = house
+    const sessions = Array.from({ length: 60 }, (_, index) => `begins-${index}`)
+    const targetAgentType = onNodeOf(1, names, (name) => keys.control(name))
+    const [held = '', healthy = ''] = [0, 2].map((node) => onNodeOf(node, sessions, (name) => keys.session(name)))
+    await Promise.all([held, healthy].map((sessionId) => client.ask({ targetAgentType, sessionId, content: 'x' })))
+    const mixed = Array.from({ length: 20 }, (_, index) => ({
+      sessionId: index % 2 === 0 ? held : healthy,
+      messageId: `begun-${index}`,
+    }))
+    const pausedMs = 2_500
+    const tookMs = await holdUp(pausedMs)
+    const times = mixed.map((ref) => tookMs(client.result(ref)))
+    const pipeline = bare.pipeline()
+    for (const { sessionId, messageId } of mixed) {
+      pipeline.xadd(keys.control(targetAgentType), '*', 'data', envelope(messageId, sessionId))
+    }
+    await pipeline.exec()
+    expect(Math.max(...(await Promise.all(times.filter((_, index) => index % 2 === 1))))).toBeLessThan(pausedMs - 500)
+    await Promise.all(times)
   })
 
   test('tasks that expire and whose capabilities nobody offers leave nothing on their streams', async () => {
