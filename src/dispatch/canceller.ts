@@ -8,9 +8,9 @@ import type { CancelRequest } from '../store/cancel-request.ts'
 import { isCancelled, isUnbound, ownerOf } from '../store/fence.ts'
 import type { InboxWriter } from '../store/inbox.ts'
 import type { KinReader, TaskKin } from '../store/kin.ts'
-import type { TaskOutline, TaskRecords } from '../store/task-records.ts'
+import type { TaskRecords } from '../store/task-records.ts'
 import { type Kinship, Kinships } from './kinships.ts'
-import type { TaskEnder } from './task-ender.ts'
+import type { EndAnswer, TaskEnder } from './task-ender.ts'
 
 /** What became of the wish to cancel a task; after either of the first two it ends as CANCELLED. */
 export type CancelStatus = 'CANCELLED' | 'CANCEL_REQUESTED' | 'ALREADY_FINISHED' | 'NOT_FOUND'
@@ -110,7 +110,7 @@ export class Canceller {
         return asked && isCancelled(answer.outline.fence) ? 'CANCELLED' : 'ALREADY_FINISHED'
       }
       if (answer.status === 'ended') {
-        await this.#tidy(answer.outline, wish)
+        await this.#tidy(answer, wish)
         return 'CANCELLED'
       }
       const request: CancelRequest = { reason: wish.reason, requestedBy: wish.requestedBy }
@@ -122,13 +122,13 @@ export class Canceller {
   }
 
   /** A task that ended here: whoever ran it is told, and its appointments are struck out. */
-  async #tidy(outline: TaskOutline, wish: CancelWish): Promise<void> {
+  async #tidy({ outline, ops }: EndAnswer & { status: 'ended' }, wish: CancelWish): Promise<void> {
     const { sessionId, messageId, fence } = outline
     if (!isUnbound(fence)) await this.#wake(outline, fence, wish)
     // Who has a task that any worker might run sees it off, or the next one does.
     if (!isUnbound(fence) && outline.lane === undefined) return
     try {
-      await this.#ender.tidy(outline, 'CANCELLED')
+      await this.#ender.tidy(outline, 'CANCELLED', ops)
     } catch (error) {
       this.#logger.debug(
         { err: error, sessionId, messageId },

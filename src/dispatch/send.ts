@@ -10,9 +10,10 @@ import { laneOfWorker, type Priority } from '../redis/keys.ts'
 import type { Agenda, AgendaItem } from '../store/agenda.ts'
 import type { CancelRequest } from '../store/cancel-request.ts'
 import type { ControlWriter, Departure } from '../store/control-writer.ts'
+import { isEnded, ownerOf } from '../store/fence.ts'
 import type { InboxWriter } from '../store/inbox.ts'
 import type { Presence } from '../store/presence.ts'
-import type { AdmitAnswer, TaskAdmission, TaskRecords } from '../store/task-records.ts'
+import type { AdmitAnswer, TaskAdmission, TaskOutline, TaskRecords } from '../store/task-records.ts'
 import { Batcher, type BatcherOptions } from '../util/batcher.ts'
 import { Batchers } from '../util/batchers.ts'
 import { enterQueue, type QueueLimit } from './queue-limit.ts'
@@ -67,8 +68,10 @@ export class Dispatcher {
   readonly #maxPayloadBytes: number
   /** Answers whether there was room. */
   readonly #departures: Departures<boolean>
-  /** Tasks that have an appointment on the agenda. */
-  readonly #timed: Departures<undefined>
+  /** Tasks that are held back. */
+  readonly #delayed: Departures<undefined>
+  /** Tasks that are on their streams and expire if they stay there. */
+  readonly #expiring: Departures<undefined>
 
   constructor(options: {
     control: ControlWriter
@@ -86,22 +89,34 @@ export class Dispatcher {
     this.#maxPayloadBytes = options.maxPayloadBytes
     this.#departures = isCluster ? twoSteps(control, records, ender) : oneStep(control, ender)
     const { agenda, inboxes } = options
-    const timed: BatcherOptions<Departure, undefined> = {
-      maxItems: 100,
-      maxInFlight: 4,
-      weigh,
-      run: (all) =>
-        runApart(all, async (batch) => {
-          // The record first: what is due without one would be struck out. Without its appointment a record waits for the
-          // sender, who was not told that it is accepted, to send again.
-          const admitted = await records.admit(batch.map(({ task }) => task))
-          await endCancelled(ender, batch, admitted)
-          const expected = batch.filter((_, index) => !isCancelled(admitted[index]))
-          if (expected.length > 0) await inboxes.wakeKeepers(await agenda.add(expected.flatMap(appointments)))
-          return batch.map(() => undefined)
-        }),
+    const note = async (batch: readonly Departure[]) => {
+      if (batch.length > 0) await inboxes.wakeKeepers(await agenda.add(batch.flatMap(appointments)))
     }
-    this.#timed = isCluster ? new Batchers(sessionOf, timed) : new Batcher(timed)
+    const timed = (run: (batch: readonly Departure[]) => Promise<unknown>): Departures<undefined> => {
+      const batches: BatcherOptions<Departure, undefined> = {
+        ...{ maxItems: 100, maxInFlight: 4, weigh },
+        run: (all) =>
+          runApart(all, async (batch) => {
+            await run(batch)
+            return batch.map(() => undefined)
+          }),
+      }
+      return isCluster ? new Batchers(sessionOf, batches) : new Batcher(batches)
+    }
+    this.#delayed = timed(async (batch) => {
+      // The record first: what is due without one would be struck out. Without its appointment a record waits for the
+      // sender, who was not told that it is accepted, to send again.
+      const admitted = await records.admit(batch.map(({ task }) => task))
+      await endCancelled(ender, batch, admitted)
+      await note(batch.filter((_, index) => !isCancelled(admitted[index])))
+    })
+    this.#expiring = timed(async (batch) => {
+      await note(batch)
+      // A worker that was quicker found nothing to strike out.
+      const outlines = await Promise.all(batch.map(({ task }) => records.peek(task)))
+      const needless = outlines.filter((task) => task !== null && isEnded(task.fence) && ownerOf(task.fence) !== '')
+      await Promise.all(needless.map((task) => agenda.strikeOut(task as TaskOutline, { expiry: true })))
+    })
   }
 
   /**
@@ -154,13 +169,13 @@ export class Dispatcher {
     }
     const timed: Departure = { task: { ...task, delayMs: delayMs || undefined, expiresInMs }, data, priority, limit }
     if (delayMs) {
-      await this.#timed.add(timed)
+      await this.#delayed.add(timed)
       return true
     }
     // A task that is there has its place: its first send was carried out, whatever the sender heard of it.
     const enter = async () => (await this.#departures.add(timed)) || (await this.#records.peek(task)) !== null
     if (!(await enterQueue(enter, options))) return false
-    if (expiresInMs !== undefined) await this.#timed.add(timed)
+    if (expiresInMs !== undefined) await this.#expiring.add(timed)
     return true
   }
 

@@ -4,7 +4,7 @@ import type { TaskRef } from '../protocol/ids.ts'
 import type { Agenda } from '../store/agenda.ts'
 import type { ControlWriter } from '../store/control-writer.ts'
 import type { CommitAnswer, DataWriter } from '../store/data-writer.ts'
-import { endedFence, epochOf, isEnded, isUnbound } from '../store/fence.ts'
+import { endedFence, epochOf, isEnded, isSuspended, isUnbound } from '../store/fence.ts'
 import type { TaskOutline, TaskRecords } from '../store/task-records.ts'
 
 /** The end of a task that nobody runs, as its reader sees it. */
@@ -12,7 +12,8 @@ type OutsideEnd = EventBody & { type: 'done'; status: 'CANCELLED' | 'EXPIRED' }
 
 /** What became of the wish to end a task from outside; `outline` is what it was when the answer was true. */
 export type EndAnswer =
-  | { readonly status: 'ended'; readonly outline: TaskOutline }
+  /** `ops`: what it waited for, as far as the agenda may bring it. */
+  | { readonly status: 'ended'; readonly outline: TaskOutline; readonly ops: readonly string[] }
   | { readonly status: 'finished' | 'running'; readonly outline: TaskOutline }
   | { readonly status: 'missing' }
 
@@ -44,7 +45,9 @@ export class TaskEnder {
       if (outline === null) return { status: 'missing' }
       if (isEnded(outline.fence)) return this.#finished(outline)
       if (!force && !isUnbound(outline.fence)) return { status: 'running', outline }
-      if ((await this.#commit(outline, done)).ok) return { status: 'ended', outline }
+      // Its journal goes with its end.
+      const ops = isSuspended(outline.fence) ? await this.#records.openOperations(ref) : []
+      if ((await this.#commit(outline, done)).ok) return { status: 'ended', outline, ops }
     }
   }
 
@@ -56,7 +59,7 @@ export class TaskEnder {
       if (isEnded(outline.fence)) return this.#finished(outline)
       if (!outline.canExpire || outline.attempt > 0 || !isUnbound(outline.fence)) return { status: 'running', outline }
       const answer = await this.#commit(outline, expiredDone())
-      if (answer.ok) return { status: 'ended', outline }
+      if (answer.ok) return { status: 'ended', outline, ops: [] }
       if (answer.cancel !== undefined) return this.end(ref, cancelledDone(answer.cancel.reason))
     }
   }
@@ -67,9 +70,11 @@ export class TaskEnder {
    * time then; where an entry is on its way, or cannot be ruled out, it stays until that is seen off.
    *
    * @param outline - What the task was before its end.
+   * @param ops - What it waited for, as far as the agenda may bring it.
    */
-  async tidy(outline: TaskOutline, status: OutsideEnd['status']): Promise<void> {
+  async tidy(outline: TaskOutline, status: OutsideEnd['status'], ops: readonly string[] = []): Promise<void> {
     const { fence, lane } = outline
+    if (ops.length > 0) await this.#agenda.strikeOut(outline, { ops })
     const isStruckOut = await this.#agenda.cancel(outline, epochOf(fence), { keepsExpiry: status === 'EXPIRED' })
     const isTakenOff = lane !== undefined && (await this.#control.takeOff({ ...outline, lane }))
     if (isStruckOut || isTakenOff) await this.#records.retire(outline, endedFence(fence, status))

@@ -167,8 +167,22 @@ export class Execution implements Placed {
       context,
     })
     if (this.#plugins !== undefined) tellEnd(this.#plugins, outcome, { closed, emitter: this.#emitter })
+    if (closed && outcome.status !== 'SUSPENDED' && !this.#emitter.wasParked) this.#strikeOut()
     if (context.hasWorkspace) await this.#dispose()
     return closed
+  }
+
+  /** What was to happen at a later time to the task, which has its end. */
+  #strikeOut(): void {
+    const { sessionId, messageId, options } = this.assignment.header
+    const expiry = options?.expiresInMs !== undefined
+    const deadlines = this.#context.durable?.deadlines
+    if (!expiry && !deadlines?.size) return
+    const ops = [...(deadlines ?? [])]
+    const { agenda } = this.#resources.durable
+    agenda.strikeOut({ sessionId, messageId }, { ops, expiry }).catch((error: unknown) => {
+      this.#context.logger.debug({ err: error }, 'appointments of a task stay on the agenda until they are due')
+    })
   }
 
   /** A folder that cannot be removed, because a program that was left behind writes there, is no affair of the task's. */

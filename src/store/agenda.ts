@@ -1,6 +1,7 @@
 import type { TaskRef } from '../protocol/ids.ts'
 import type { RedisClient } from '../redis/client.ts'
 import { isLaneName, type Keys, type LaneName } from '../redis/keys.ts'
+import { Batchers } from '../util/batchers.ts'
 
 /*
  * What is to be done later with tasks: a sorted set of due times with the payloads in a hash beside it, in a few shards
@@ -38,6 +39,14 @@ export interface AnswerItem extends TaskRef {
 }
 
 export type AgendaItem = ReadyItem | ExpiryItem | AnswerItem
+
+/** What a task needs no more. */
+export interface Needless {
+  /** Operations that have their results, or will never have one. Default none. */
+  readonly ops?: readonly string[]
+  /** The task has started, or has its end. Default false. */
+  readonly expiry?: boolean
+}
 
 /** What the keeper of a shard gets. */
 export interface AgendaTake {
@@ -78,10 +87,19 @@ const LONGEST_PAUSE_MS = 1_000
 export class Agenda {
   readonly #redis: RedisClient
   readonly #keys: Keys
+  readonly #strikes: Batchers<{ readonly shard: number; readonly item: AgendaItem }, undefined>
 
   constructor(redis: RedisClient, keys: Keys) {
     this.#redis = redis
     this.#keys = keys
+    this.#strikes = new Batchers(({ shard }) => String(shard), {
+      maxItems: MOST_ITEMS,
+      run: async (struck) => {
+        const items = struck.map(({ item }) => item)
+        await this.remove((struck[0] as (typeof struck)[number]).shard, items)
+        return items.map(() => undefined)
+      },
+    })
   }
 
   /** Numbers of all shards. */
@@ -151,10 +169,15 @@ export class Agenda {
     await this.#redis.call('ZADD', this.#keys.agenda(shard).due, 'XX', ...scores)
   }
 
-  /** Strikes out the answer that an operation was to be given. */
-  async dropAnswer(ref: TaskRef, op: string): Promise<void> {
-    const { due, payloads } = this.#home(ref)
-    await this.#redis.script('agendaRemove', [due, payloads], [memberOf({ ...ref, kind: 'answer', op, result: '' })])
+  /**
+   * Strikes out what a task needs no more: the answers that operations of it were to be given, and its expiry. What others
+   * strike out in the same turn goes with it.
+   */
+  async strikeOut(ref: TaskRef, { ops = [], expiry = false }: Needless): Promise<void> {
+    const shard = shardOf(ref.sessionId)
+    const items: AgendaItem[] = ops.map((op) => ({ ...ref, kind: 'answer', op, result: '' }))
+    if (expiry) items.push({ ...ref, kind: 'expiry' })
+    await Promise.all(items.map((item) => this.#strikes.add({ shard, item })))
   }
 
   /** Tells of tasks that wait for their turns which are noted. */

@@ -48,6 +48,11 @@ export function isUnbound(fence: string): boolean {
   return /^[QDTW]:/.test(fence)
 }
 
+/** True for a task that was suspended and has no answer yet. */
+export function isSuspended(fence: string): boolean {
+  return fence.startsWith('W:')
+}
+
 /** True for a task that has its end. */
 export function isEnded(fence: string): boolean {
   return /^[CFXE]:/.test(fence)

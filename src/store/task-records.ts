@@ -155,6 +155,12 @@ export class TaskRecords {
     }
   }
 
+  /** The operations of a task that have no result yet. */
+  async openOperations({ sessionId, messageId }: TaskRef): Promise<readonly string[]> {
+    const fields = new Set(await this.#redis.call<string[]>('HKEYS', this.#keys.journal(sessionId, messageId)))
+    return [...fields].filter((field) => field !== 'n' && !field.startsWith('=') && !fields.has(`=${field}`))
+  }
+
   /** Asks for the end of a task that somebody runs; answers the fence that holds, '' if there is no record. */
   async requestCancel(ref: TaskRef, request: CancelRequest): Promise<string> {
     const [fence = ''] = await this.#redis.script<string[]>(

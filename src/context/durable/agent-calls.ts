@@ -156,7 +156,7 @@ export class AgentCalls {
     }
     const { value } = await this.#task.outcome(op, 'agent', open)
     const { s, r, c, e } = isObject(value) ? value : {}
-    if (timeoutMs !== undefined && op.result === undefined && s !== 'TIMEOUT') dropDeadline(this.#task, op)
+    if (timeoutMs !== undefined && s !== 'TIMEOUT') dropDeadline(this.#task, op)
     if (s === 'C') {
       const data = parseText(r)
       const content = typeof data === 'string' ? data : typeof c === 'string' ? c : ''

@@ -57,7 +57,7 @@ export async function askUser(task: DurableTask, question: string | Question): P
   const { value } = await task.outcome(op, 'user', open).finally(() => task.questions.delete(askId))
   const { s, v } = isObject(value) ? value : {}
   if (s === 'TIMEOUT') throw new GatewayError('GW_TIMEOUT', { what: `the answer to '${prompt}'`, timeoutMs })
-  if (timeoutMs !== undefined && op.result === undefined) dropDeadline(task, op)
+  if (timeoutMs !== undefined) dropDeadline(task, op)
   return checkAnswer(given.schema, v)
 }
 

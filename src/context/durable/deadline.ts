@@ -11,14 +11,16 @@ export function msLeft(task: DurableTask, { entry }: Operation, ms: number): num
 export async function startDeadline(task: DurableTask, op: Operation, ms: number, result: string): Promise<void> {
   const { agenda, inboxes } = task.resources
   const { sessionId, messageId } = task.ref
+  task.deadlines.add(op.key)
   const item = { kind: 'answer', sessionId, messageId, op: op.key, result } as const
   await inboxes.wakeKeepers(await agenda.add([{ item, delayMs: msLeft(task, op, ms) }]))
 }
 
-/** Strikes out a deadline that is not needed any more; one that stays does no harm. */
-export function dropDeadline(task: DurableTask, op: Operation): void {
-  const { sessionId, messageId } = task.ref
-  task.resources.agenda
-    .dropAnswer({ sessionId, messageId }, op.key)
-    .catch((error: unknown) => task.logger.debug({ err: error }, 'a deadline stays on the agenda until it is due'))
+/**
+ * Strikes out a deadline that is not needed any more; one that stays does no harm. Where the answer came while the task was
+ * suspended, that is left to the task's end: each run until then reads it again.
+ */
+export function dropDeadline(task: DurableTask, { key, result }: Operation): void {
+  task.deadlines.add(key)
+  if (result === undefined) task.strikeOut([key])
 }

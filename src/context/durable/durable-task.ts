@@ -98,6 +98,8 @@ export class DurableTask implements WaitingTask {
   readonly patches = new Map<string, Promise<boolean>>()
   /** The questions that wait for their answers, by their ids: whatever takes them back puts them again. */
   readonly questions = new Map<string, EventBody & { type: 'ask_user' }>()
+  /** The operations that are, or may be, on the agenda to be given an answer. */
+  readonly deadlines = new Set<string>()
   readonly #options: DurableTaskOptions
   readonly #life: string
   readonly #waits: Waits
@@ -403,6 +405,15 @@ export class DurableTask implements WaitingTask {
     } finally {
       done()
     }
+  }
+
+  /** Takes operations off the agenda that need no answer from there any more. */
+  strikeOut(ops: readonly string[]): void {
+    for (const op of ops) this.deadlines.delete(op)
+    const { sessionId, messageId } = this.header
+    this.resources.agenda
+      .strikeOut({ sessionId, messageId }, { ops })
+      .catch((error: unknown) => this.logger.debug({ err: error }, 'deadlines stay on the agenda until they are due'))
   }
 
   /** The attempt is over, whatever it waited for. */
