@@ -4,7 +4,7 @@ import type { TaskRef } from '../protocol/ids.ts'
 import type { Agenda } from '../store/agenda.ts'
 import type { ControlWriter } from '../store/control-writer.ts'
 import type { CommitAnswer, DataWriter } from '../store/data-writer.ts'
-import { endedFence, epochOf, isEnded, isSuspended, isUnbound } from '../store/fence.ts'
+import { endedFence, entryOf, epochOf, isEnded, isSuspended, isUnbound } from '../store/fence.ts'
 import type { TaskOutline, TaskRecords } from '../store/task-records.ts'
 
 /** The end of a task that nobody runs, as its reader sees it. */
@@ -74,10 +74,13 @@ export class TaskEnder {
    */
   async tidy(outline: TaskOutline, status: OutsideEnd['status'], ops: readonly string[] = []): Promise<void> {
     const { fence, lane } = outline
+    const entryId = entryOf(fence)
     if (ops.length > 0) await this.#agenda.strikeOut(outline, { ops })
     const isStruckOut = await this.#agenda.cancel(outline, epochOf(fence), { keepsExpiry: status === 'EXPIRED' })
-    const isTakenOff = lane !== undefined && (await this.#control.takeOff({ ...outline, lane }))
+    const isTakenOff = lane !== null && (await this.#control.takeOff({ ...outline, lane }))
     if (isStruckOut || isTakenOff) await this.#records.retire(outline, endedFence(fence, status))
+    // The entry of its last run, if that has died before it was acked. Where another is on its way, this one still sees it off.
+    if (entryId !== '' && (isStruckOut || isSuspended(fence))) await this.#control.forget(outline, entryId)
   }
 
   async #finished(outline: TaskOutline): Promise<EndAnswer> {

@@ -1,4 +1,5 @@
-import { type Keys, type LaneName, laneOfWorker, PRIORITIES } from '../redis/keys.ts'
+import { decodeCommand } from '../protocol/codec.ts'
+import { type Keys, type LaneName, laneOfWorker, PRIORITIES, taskTail } from '../redis/keys.ts'
 import type { RawEntry } from '../redis/streams.ts'
 
 /** Workers share tasks within one consumer group; this is its name unless another one is asked for. */
@@ -62,4 +63,11 @@ export function idsByStream(entries: readonly Pick<TakenEntry, 'stream' | 'id'>[
     else ids.push(id)
   }
   return byKey
+}
+
+/** The task that an envelope names, as its record's key ends; '' for none. */
+export function taskOf(data: string | undefined): string {
+  const decoded = decodeCommand(data, Number.MAX_SAFE_INTEGER)
+  const header = decoded.ok ? decoded.command.header : decoded.header
+  return header === undefined ? '' : taskTail(header.sessionId, header.messageId)
 }

@@ -68,6 +68,11 @@ export function epochOf(fence: string): string {
   return fence.split(':')[1] ?? '0'
 }
 
+/** The control entry a fence names, or ''. */
+export function entryOf(fence: string): string {
+  return fence.split(':')[2] ?? ''
+}
+
 /** The worker a fence names, or ''. */
 export function ownerOf(fence: string): string {
   return fence.split(':').slice(3).join(':')

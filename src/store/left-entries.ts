@@ -1,8 +1,8 @@
-import { decodeCommand } from '../protocol/codec.ts'
 import type { RedisClient } from '../redis/client.ts'
 import { type Keys, taskTail } from '../redis/keys.ts'
 import type { ExpiryItem } from './agenda.ts'
 import { ControlRepairs } from './control-repairs.ts'
+import { taskOf } from './control-streams.ts'
 import { ControlSurvey } from './control-survey.ts'
 import { isEnded } from './fence.ts'
 import { type TaskFacts, TaskFactsReader } from './task-facts.ts'
@@ -83,11 +83,4 @@ export class LeftEntries {
   #retire({ sessionId, messageId, fence }: TaskFacts): Promise<void> {
     return this.#records.retire({ sessionId, messageId }, fence.text)
   }
-}
-
-/** The task that an envelope names, as its record's key ends; '' for none. */
-function taskOf(data: string | undefined): string {
-  const decoded = decodeCommand(data, Number.MAX_SAFE_INTEGER)
-  const header = decoded.ok ? decoded.command.header : decoded.header
-  return header === undefined ? '' : taskTail(header.sessionId, header.messageId)
 }

@@ -113,7 +113,10 @@ function toFacts(ref: TaskRef, values: readonly (string | null)[], ttl: number):
  * The control streams on which a task's entry may lie: the lane of the one worker that it is for, or the shared ones,
  * with those of the version that is to go on with it.
  */
-export function lanesOfTask(keys: Keys, { agentType, lane, laneVersion }: TaskFacts): TaskLane[] {
+export function lanesOfTask(
+  keys: Keys,
+  { agentType, lane, laneVersion }: Pick<TaskFacts, 'agentType' | 'lane' | 'laneVersion'>,
+): TaskLane[] {
   if (lane !== null) return [{ priority: lane, version: undefined, key: keys.control(agentType, lane) }]
   const versions = laneVersion === null ? [undefined] : [laneVersion, undefined]
   return versions.flatMap((version) =>

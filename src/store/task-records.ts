@@ -8,6 +8,7 @@ import { type BeginAnswer, type BeginRequest, toBeginAnswer } from './begin-answ
 import { type CancelRequest, parseCancel } from './cancel-request.ts'
 import { epochOf, ownerOf, STATUS_BY_LETTER } from './fence.ts'
 import { sessionTasks } from './session-index.ts'
+import type { TaskFacts } from './task-facts.ts'
 
 /** What is known of a task when it is sent. */
 export interface TaskAdmission extends TaskRef {
@@ -49,7 +50,7 @@ export interface TaskInfo extends TaskRef {
 }
 
 /** As much of a record as ending the task from outside needs. */
-export interface TaskOutline extends TaskRef {
+export interface TaskOutline extends TaskRef, Pick<TaskFacts, 'lane' | 'laneVersion'> {
   readonly fence: string
   readonly agentType: string
   readonly traceId: string
@@ -57,8 +58,6 @@ export interface TaskOutline extends TaskRef {
   readonly attempt: number
   /** It has a time by which it must have started; a redriven task has none any more. */
   readonly canExpire: boolean
-  /** The lane of the one worker that may run it; undefined for what any worker of its capability may. */
-  readonly lane: LaneName | undefined
 }
 
 const SCAN_COUNT = 1_000
@@ -142,16 +141,20 @@ export class TaskRecords {
 
   /** The ownership of a task and what its events are to say of it, or null if there is no record. */
   async peek(ref: TaskRef): Promise<TaskOutline | null> {
-    const names = ['fence', 'agent_type', 'trace_id', 'parent_message_id', 'attempt', 'expires_at', 'lane'] as const
+    const names = [
+      ...['fence', 'agent_type', 'trace_id', 'parent_message_id'],
+      ...['attempt', 'expires_at', 'lane', 'lane_version'],
+    ]
     const values = await this.#redis.call<(string | null)[]>('HMGET', this.#key(ref), ...names)
-    const [fence, agentType, traceId, parentMessageId, attempt, expiresAt, lane] = values
+    const [fence, agentType, traceId, parentMessageId, attempt, expiresAt, lane, laneVersion] = values
     if (typeof fence !== 'string') return null
     return {
       ...{ sessionId: ref.sessionId, messageId: ref.messageId, fence, agentType: agentType ?? '' },
       ...{ traceId: traceId ?? '', parentMessageId: parentMessageId ?? '' },
+      lane: (lane ?? null) as LaneName | null,
+      laneVersion: laneVersion ?? null,
       attempt: Number(attempt ?? 0),
       canExpire: typeof expiresAt === 'string',
-      lane: typeof lane === 'string' ? (lane as LaneName) : undefined,
     }
   }
 
