@@ -30,6 +30,7 @@ import { askUser } from './durable/asks.ts'
 import type { DurableResources, DurableTask } from './durable/durable-task.ts'
 import { Journal } from './durable/journal.ts'
 import { patched } from './durable/patches.ts'
+import { notedPlugins } from './durable/plugin-notes.ts'
 import { readSaid } from './durable/step-text.ts'
 import { Steps } from './durable/steps.ts'
 import { sleep } from './durable/timers.ts'
@@ -321,7 +322,7 @@ export class TaskContext implements AgentContext {
   async replay(replay: Replay): Promise<void> {
     const raw = replay.journal ?? (await this.#resources.durable.journals.load(this))
     const journal = new Journal(this.attempt, raw)
-    const { versions } = journal
+    const { versions } = notedPlugins(journal)
     if (versions !== undefined) this.#noteChanges(versions)
     const durable = this.#makeDurable(journal)
     this.#durable = durable

@@ -10,7 +10,7 @@ import { requireKnown, requireObject } from '../../util/parse-options.ts'
 import { digest } from './args.ts'
 import { dropDeadline, startDeadline } from './deadline.ts'
 import type { DurableTask } from './durable-task.ts'
-import type { Entry } from './journal.ts'
+import type { Entry } from './entry.ts'
 import { readSaid } from './step-text.ts'
 
 /** A year. */

@@ -1,13 +1,11 @@
 import type { AsyncLocalStorage } from 'node:async_hooks'
-import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { Canceller } from '../../dispatch/canceller.ts'
-import { errorMessage, GatewayError, NonDeterminismError } from '../../errors.ts'
+import { GatewayError, NonDeterminismError } from '../../errors.ts'
 import type { Logger } from '../../logger.ts'
 import type { TaskPlugins } from '../../plugins/task-plugins.ts'
 import type { EventBody } from '../../protocol/event.ts'
 import type { MessageHeader } from '../../protocol/header.ts'
 import type { TaskRef } from '../../protocol/ids.ts'
-import { isObject } from '../../protocol/json.ts'
 import type { LaneName } from '../../redis/keys.ts'
 import type { Agenda } from '../../store/agenda.ts'
 import type { CancelRequest } from '../../store/cancel-request.ts'
@@ -15,23 +13,19 @@ import type { DataReader } from '../../store/data-reader.ts'
 import type { InboxWriter } from '../../store/inbox.ts'
 import type { NoteAnswer, Refusal } from '../../store/journal-notes.ts'
 import type { Journals } from '../../store/journals.ts'
-import { isElsewhere, parseResult, type RecordedResult } from '../../store/recorded-result.ts'
-import { OneAtATime } from '../../util/one-at-a-time.ts'
-import { sleep } from '../../util/sleep.ts'
+import type { RecordedResult } from '../../store/recorded-result.ts'
 import type { Emitter, Ownership } from '../emitter.ts'
 import type { TaskSignal } from '../task-signal.ts'
 import { fingerprint } from './args.ts'
 import { type Doubt, Doubts } from './doubts.ts'
 import { Farewells } from './farewells.ts'
-import { type Arrival, HandOver } from './hand-over.ts'
-import { type Journal, type Operation, versionsKey } from './journal.ts'
+import type { Journal, Operation } from './journal.ts'
+import { PluginNotes } from './plugin-notes.ts'
+import { Results, type ResultsOwner } from './results.ts'
 import { Scope } from './scope.ts'
 import type { Seat } from './seat.ts'
 import type { WaitDesk, WaitingTask } from './wait-desk.ts'
-import { type WaitKind, Waits } from './waits.ts'
-
-/** The pause before a read that failed is tried again, in ms. */
-const LOOK_AGAIN_MS = 200
+import type { WaitKind, Waits } from './waits.ts'
 
 /** What the durable operations of a worker share. */
 export interface DurableResources {
@@ -86,7 +80,7 @@ export interface DurableTaskOptions {
  * The durable side of one attempt: keeps its journal, lets it wait for results, and lets itself be parked while it does
  * nothing but wait. Made when the handler first calls, so that others do not pay for it.
  */
-export class DurableTask implements WaitingTask {
+export class DurableTask implements WaitingTask, ResultsOwner {
   readonly resources: DurableResources
   readonly header: MessageHeader
   readonly agentType: string
@@ -100,19 +94,13 @@ export class DurableTask implements WaitingTask {
   readonly questions = new Map<string, EventBody & { type: 'ask_user' }>()
   /** The operations that are, or may be, on the agenda to be given an answer. */
   readonly deadlines = new Set<string>()
+  readonly results: Results
   readonly #options: DurableTaskOptions
   readonly #life: string
   readonly #waits: Waits
-  readonly #handOver = new HandOver()
-  #newest: number
-  /** Settles when the results of this task's own that were given until now are recorded. */
-  #recording: Promise<void> | undefined
   readonly #doubts = new Doubts()
-  readonly #looks = new OneAtATime(() => this.#lookOnce())
   #working = 0
-  #isOver = false
-  /** The plugins that were noted last, and where the next note goes. */
-  #noted: { readonly versions: string | undefined; readonly next: number } | undefined
+  #pluginNotes: PluginNotes | undefined
   readonly #farewells = new Farewells()
 
   constructor(options: DurableTaskOptions) {
@@ -122,8 +110,8 @@ export class DurableTask implements WaitingTask {
     this.agentType = options.agentType
     this.emitter = options.emitter
     this.journal = options.journal
-    this.#newest = options.journal.lastOrder
-    this.#waits = new Waits(options.seat, this.#handOver)
+    this.results = new Results(this, options.seat)
+    this.#waits = this.results.waits
     this.#life = options.life === 0 ? '' : `@${options.life}`
     // In another life, and after a restart, the operations have names of their own: they call other tasks, and no late
     // result of an old one is taken for theirs.
@@ -138,7 +126,7 @@ export class DurableTask implements WaitingTask {
 
   /** True if nothing that this attempt waits for matters any more. */
   get isOver(): boolean {
-    return this.#isOver
+    return this.results.isOver
   }
 
   get logger(): Logger {
@@ -185,7 +173,7 @@ export class DurableTask implements WaitingTask {
     const isAsked = () => this.journal.isAsked(doubt.place)
     const isAtRest = () => {
       this.throwIfAborted()
-      if (this.#isOver) throw this.#closed()
+      if (this.isOver) throw this.#closed()
       const { places } = this.#doubts
       // The steps in whose bodies they are wait for them.
       const around = new Set([...places].flatMap((place) => this.journal.stepsAround(place)))
@@ -214,11 +202,10 @@ export class DurableTask implements WaitingTask {
    * @param open - Notes the operation.
    */
   async outcome(op: Operation, kind: WaitKind, open: () => Promise<NoteAnswer>): Promise<RecordedResult> {
-    if (op.result !== undefined) return this.recorded(op.key, op.result)
-    if (this.#isOver) throw this.#closed()
-    this.#waits.expect(op.key)
+    if (op.result !== undefined) return this.results.recorded(op.key, op.result)
+    if (this.isOver) throw this.#closed()
+    const forget = this.results.expect(op.key)
     this.resources.desk.add(this)
-    const came = this.#handOver.expect()
     const done = this.working()
     try {
       let text: string
@@ -234,71 +221,15 @@ export class DurableTask implements WaitingTask {
       if (text !== '') this.hear(op.key, text)
       return await this.#waits.result(op.key, kind)
     } finally {
-      came()
-      this.#waits.forget(op.key)
+      forget()
       if (this.#waits.all.length === 0) this.resources.desk.remove(this)
     }
-  }
-
-  /**
-   * A recorded result, when it is its turn; a large one is read now.
-   *
-   * @param ready - Nothing overtakes it until this has settled, and it comes to nothing if that rejects.
-   */
-  async recorded(op: string, result: RecordedResult, ready?: Promise<unknown>): Promise<RecordedResult> {
-    const whole = result.isElsewhere ? this.#read(op) : undefined
-    await this.#handOver.replay(result.order, ready === undefined ? whole : Promise.all([ready, whole]))
-    return (await whole) ?? result
-  }
-
-  async #read(op: string): Promise<RecordedResult> {
-    const results = await this.resources.journals.results(this.ref, [op])
-    return parseResult(results.get(op) ?? '')
   }
 
   /** The result that an answer to a note holds, or ''. */
   noted(answer: NoteAnswer): string {
     if (answer.status === 'noted') return answer.text
     throw this.#refused(answer)
-  }
-
-  /** Records a result of this task's own; answers the one that is recorded, when those that came before it are handed over. */
-  async close(op: Operation, value: unknown): Promise<RecordedResult> {
-    const came = this.#handOver.expect()
-    // The handler goes on with it: a task that is parked meanwhile would wake for something else only.
-    const done = this.working()
-    let arrival: Arrival | undefined
-    try {
-      const before = this.#recording
-      const recording = this.#record(op, value)
-      this.#recording = recording.then(nothing, nothing)
-      const result = await recording
-      const { order } = result
-      // On a Cluster the answer to an earlier batch may be late, since it waits for other nodes.
-      await before
-      arrival = this.#handOver.arrive(order)
-      // The operations that are waited for may have results of which this process has not heard.
-      if (order > this.#newest + 1 && this.#open.length > 0) await this.#lookBack()
-      this.#newest = Math.max(this.#newest, order)
-      const turn = this.#handOver.turn(arrival)
-      if (turn !== undefined) await turn
-      return result
-    } finally {
-      done()
-      came()
-      if (arrival !== undefined) this.#handOver.forget(arrival)
-    }
-  }
-
-  async #record(op: Operation, value: unknown): Promise<RecordedResult> {
-    const { emitter, ref } = this
-    const entry = op.entry === undefined ? op.json : ''
-    // Of a large result a replay first knows all but the value itself.
-    const short = isObject(value) ? JSON.stringify({ ...value, v: undefined }) : 'null'
-    const note = { op: op.key, entry, result: JSON.stringify(value ?? null), short, sum: emitter.sum(), ...ref }
-    const result = parseResult(this.noted(await this.resources.journals.close(note)))
-    // Nobody else can have written one, so what lies elsewhere is this.
-    return result.isElsewhere ? { ...result, value: JSON.parse(note.result), isElsewhere: false } : result
   }
 
   /** While it has not been called back the task is not parked. */
@@ -313,54 +244,13 @@ export class DurableTask implements WaitingTask {
     this.#farewells.add(callback)
   }
 
-  /** Called while the task waits: a result has come. */
   hear(op: string, text: string): void {
-    if (this.#isOver) return
-    const order = text === '' || isElsewhere(text) ? Number.POSITIVE_INFINITY : Number(text.split(' ', 1)[0])
-    if (order > this.#newest + 1) {
-      // Others have come before it, of which this process has not heard: a replay would see them in that order.
-      void this.look()
-      return
-    }
-    this.#take(op, parseResult(text))
+    this.results.hear(op, text)
   }
 
-  #take(op: string, result: RecordedResult): void {
-    this.#newest = Math.max(this.#newest, result.order)
-    // What the handler is about to ask for must not be overtaken, either, by what comes next.
-    if (!this.#waits.hear(op, result)) this.journal.learn(op, result)
-  }
-
-  /** The operations of which a result is wanted, or will be. */
-  get #open(): string[] {
-    return [...this.#waits.all, ...this.journal.unasked]
-  }
-
-  /** Reads what has come of all that is wanted, and hands it over in the order in which it came; false if it cannot. */
-  look(): Promise<boolean> {
-    return this.#looks.run()
-  }
-
-  async #lookOnce(): Promise<boolean> {
-    try {
-      const texts = await this.resources.journals.results(this.ref, this.#open)
-      // Own results that were recorded before have the answer by now, and go first where they came first.
-      await this.#recording
-      await nextTurn()
-      const results = [...texts].map(([op, text]) => [op, parseResult(text)] as const)
-      for (const [op, result] of results.sort(([, a], [, b]) => a.order - b.order)) {
-        if (!this.#isOver) this.#take(op, result)
-      }
-      return true
-    } catch (error) {
-      this.logger.warn({ reason: errorMessage(error) }, 'what a task waits for could not be read, looking again later')
-      return false
-    }
-  }
-
-  /** Looks until that has worked: what is found came before something that is to be handed over. */
-  async #lookBack(): Promise<void> {
-    while (!(await this.look()) && !this.#isOver) await sleep(LOOK_AGAIN_MS)
+  /** Looks what has come of all that it waits for, in case that it was not told. */
+  async look(): Promise<void> {
+    await this.results.look()
   }
 
   /** For how long the task has waited, in ms; 0 if it does not, or does something else as well. */
@@ -375,13 +265,13 @@ export class DurableTask implements WaitingTask {
 
   /** The same, apart from work that is known. */
   get #onlyWaits(): boolean {
-    return this.#isQuiet && !this.#isOver && this.#waits.size > 0 && !this.#waits.has('local')
+    return this.#isQuiet && !this.isOver && this.#waits.size > 0 && !this.#waits.has('local')
   }
 
   /** True if nothing is under way but waits and known work. */
   get #isQuiet(): boolean {
     // With what is on its way to it, the handler goes on.
-    return !this.#options.isBusy() && this.emitter.isIdle && this.#handOver.isIdle
+    return !this.#options.isBusy() && this.emitter.isIdle && this.results.isIdle
   }
 
   /** Parks the task unless a result has come; it starts again, from the top, when one comes. */
@@ -390,7 +280,7 @@ export class DurableTask implements WaitingTask {
     const done = this.working()
     try {
       await this.#farewells.say(() => this.emitter.flushed(), this.logger)
-      if (this.plugins !== undefined) await this.#noteVersions(this.plugins.snapshot.versions)
+      if (this.plugins !== undefined) await this.#notePlugins(this.plugins)
       // A result may have come meanwhile, and the handler gone on: nothing would wake it again. One that comes from here
       // on is found by the script.
       if (this.#working > 1 || !this.#onlyWaits) return
@@ -399,7 +289,7 @@ export class DurableTask implements WaitingTask {
       const waitsFor = this.#waits.has('user') ? 'user' : this.#waits.has('agent') ? 'agent' : 'timer'
       const parking = { waitsFor, capability, priority, data, ops: this.#waits.ops, ...ref } as const
       const answer = await this.resources.journals.park(parking)
-      if (answer.status === 'ready') await this.look()
+      if (answer.status === 'ready') await this.results.look()
       else if (answer.status === 'parked') this.#leave()
       else this.#refused(answer)
     } finally {
@@ -418,22 +308,13 @@ export class DurableTask implements WaitingTask {
 
   /** The attempt is over, whatever it waited for. */
   end(): void {
-    this.#isOver = true
-    this.#waits.drop()
-    this.#handOver.end()
+    this.results.end()
     this.resources.desk.remove(this)
   }
 
-  /** Notes with which plugins the task leaves, so that it can be told when it comes back to others. */
-  async #noteVersions(versions: string): Promise<void> {
-    this.#noted ??= { versions: this.journal.versions, next: this.journal.versionNotes }
-    if (this.#noted.versions === versions) return
-    const key = versionsKey(this.#noted.next)
-    const json = JSON.stringify({ k: 'plugins', m: '', h: '', a: '' })
-    const { order } = await this.#record({ key, entry: undefined, result: undefined, json }, versions)
-    // The handler does not see this one, so it is behind nothing; a gap before it stays one.
-    if (order === this.#newest + 1) this.#newest = order
-    this.#noted = { versions, next: this.#noted.next + 1 }
+  #notePlugins({ snapshot }: TaskPlugins): Promise<void> {
+    this.#pluginNotes ??= new PluginNotes(this.journal, this.results)
+    return this.#pluginNotes.note(snapshot.versions)
   }
 
   #leave(): void {
@@ -455,8 +336,4 @@ export class DurableTask implements WaitingTask {
     if (reason.code === 'GW_CANCELLED' || reason.code === 'GW_TASK_TIMEOUT') this.#waits.reject(reason)
     else this.end()
   }
-}
-
-function nothing(): void {
-  // How it came out is the affair of whoever recorded it.
 }

@@ -1,6 +1,6 @@
 import { GatewayError } from '../../errors.ts'
 import type { DurableTask } from './durable-task.ts'
-import { PATCH } from './journal.ts'
+import { PATCH } from './entry.ts'
 
 // Printable: ids become part of keys and of what people read.
 const ID = /^[^\p{C}\p{Zl}\p{Zp}]{1,128}$/u
@@ -27,6 +27,7 @@ export function patched(task: DurableTask, id: string): Promise<boolean> {
 async function decide(task: DurableTask, id: string): Promise<boolean> {
   const isNew = !task.journal.hasMore(task.scope.key)
   const op = task.claim(PATCH, id, null, task.root)
-  const result = op.result === undefined ? await task.close(op, isNew) : await task.recorded(op.key, op.result)
+  const result =
+    op.result === undefined ? await task.results.close(op, isNew) : await task.results.recorded(op.key, op.result)
   return result.value === true
 }

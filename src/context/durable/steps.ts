@@ -59,7 +59,7 @@ export class Steps {
   /** Takes its turn at once: what comes later does not overtake it while its words are restored. */
   async #pass<Result>(op: Operation, result: RecordedResult, before: Promise<void> | undefined): Promise<Result> {
     const said = before === undefined ? this.#saidAgain(op) : before.then(() => this.#saidAgain(op))
-    return recordedValue(await this.#task.recorded(op.key, result, said)) as Result
+    return recordedValue(await this.#task.results.recorded(op.key, result, said)) as Result
   }
 
   /** Resolves when the words of a recorded step are said again; undefined if they need not be. */
@@ -89,7 +89,7 @@ export class Steps {
       const after = op.entry === undefined ? undefined : await resources.reader.lastId(ref.sessionId)
       const value = recordable(op.key, await resources.scopes.run(scope, fn))
       await emitter.flushed()
-      const result = await task.close({ ...op, entry: NOTED }, { v: value, y: after, z: emitter.lastId })
+      const result = await task.results.close({ ...op, entry: NOTED }, { v: value, y: after, z: emitter.lastId })
       return recordedValue(result) as Result
     } finally {
       done()

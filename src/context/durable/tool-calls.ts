@@ -15,12 +15,12 @@ export async function callRecorded(
   run: () => Promise<unknown>,
 ): Promise<unknown> {
   const op = claim(task, name, args)
-  if (op.result !== undefined) return recordedValue(await task.recorded(op.key, op.result))
+  if (op.result !== undefined) return recordedValue(await task.results.recorded(op.key, op.result))
   const done = task.working()
   try {
     if (op.doubt !== undefined) await task.settle(op.doubt)
     const value = recordable(op.key, await run())
-    return recordedValue(await task.close(op, { v: value }))
+    return recordedValue(await task.results.close(op, { v: value }))
   } finally {
     done()
   }

@@ -1,11 +1,12 @@
 import { digest } from './args.ts'
 import type { DurableTask } from './durable-task.ts'
-import { operationKey } from './journal.ts'
+import { operationKey } from './entry.ts'
 
 /** See `AgentContext.now`. */
 export async function now(task: DurableTask): Promise<number> {
   const op = task.claim('now', '', null)
-  const result = op.result === undefined ? await task.close(op, Date.now()) : await task.recorded(op.key, op.result)
+  const result =
+    op.result === undefined ? await task.results.close(op, Date.now()) : await task.results.recorded(op.key, op.result)
   return Number(result.value)
 }
 
