@@ -1,14 +1,16 @@
-import { errorMessage, GatewayError } from '../errors.ts'
-import { type EventBody, eventEncoder } from '../protocol/event.ts'
+import type { EventBody } from '../protocol/event.ts'
 import type { MessageHeader } from '../protocol/header.ts'
 import type { Replay } from '../store/begin-answer.ts'
 import type { CommitEnd, DataWriter } from '../store/data-writer.ts'
 import { endedFence, parkedFence } from '../store/fence.ts'
 import { deferred } from '../util/deferred.ts'
+import { codingFault, EventCoder, isHandlers } from './event-coder.ts'
 import { type Held, HoldBack, type Said } from './hold-back.ts'
 import { Outbox, rejected, type Speaker } from './outbox.ts'
 import { JoinedChunks, type Pending } from './pending.ts'
+import { Rewrites } from './rewrites.ts'
 import { Sum } from './sum.ts'
+import { TaskText } from './task-text.ts'
 
 /** Ownership of a task by one attempt, as far as writing needs it. */
 export interface Ownership {
@@ -22,17 +24,6 @@ type Done = EventBody & { type: 'done' }
 
 /** A sum that no other is equal to. */
 const UNKNOWN = '-'
-/** Text beyond this is not kept as the task's content; whoever wants it reads the stream. */
-const MAX_TEXT_LENGTH = 262_144
-/**
- * Most bytes of one event: half of what makes a server drop a subscriber (32 MB behind, the default of
- * `client-output-buffer-limit pubsub`), who would then have to read it from the stream.
- */
-const MOST_BYTES = 16_777_216
-/** Most bytes that JSON makes of one character, as in `\u0007`. */
-const MOST_BYTES_PER_CHARACTER = 6
-/** More than an event has besides its text. */
-const ENVELOPE_BYTES = 8_192
 
 /** Reads what a recorded step has said back from the stream. */
 export type RestoreStep = (op: string) => Promise<readonly Said[]>
@@ -54,12 +45,12 @@ export interface Retelling {
  * {@link HoldBack}. If they differ, all is taken back by a `rewind` and said again.
  */
 export class Emitter implements Speaker {
+  /** What this attempt has said. */
+  readonly text = new TaskText()
   readonly #outbox: Outbox
+  readonly #rewrites: Rewrites
   readonly #ownership: Ownership
-  readonly #encode: ReturnType<typeof eventEncoder>
-  readonly #maxBytes: number
-  #text = ''
-  #isTextPartial = false
+  readonly #coder: EventCoder
   readonly #sum = new Sum()
   #isSummed = false
   #holdBack: HoldBack | undefined
@@ -68,11 +59,6 @@ export class Emitter implements Speaker {
   #questions: () => Iterable<EventBody> = noQuestions
   /** Earlier runs have recorded steps that said something. */
   #hasStepTexts = false
-  #rewriting: Promise<void> = NOTHING_REWRITTEN
-  /** Rewrites under way: what is said meanwhile waits behind them. */
-  #rewrites = 0
-  /** Events of a rewrite that are not written yet. */
-  #unwritten = 0
   /** Events on their way here, through interceptors. */
   #coming = 0
   #wasParked = false
@@ -90,11 +76,11 @@ export class Emitter implements Speaker {
     maxBytes?: number
   }) {
     const { writer, header, agentType, ownership, onLost, coalesceMs = 0 } = options
-    this.#maxBytes = options.maxBytes ?? MOST_BYTES
     this.#ownership = ownership
-    this.#encode = eventEncoder(header, agentType)
+    this.#coder = new EventCoder(header, { agentType, attempt: ownership.attempt, maxBytes: options.maxBytes })
     const task = { sessionId: header.sessionId, messageId: header.messageId, fence: ownership.fence }
     this.#outbox = new Outbox({ writer, task, speaker: this, written: ownership.written, onLost, coalesceMs })
+    this.#rewrites = new Rewrites(this.#outbox, (said) => this.#pend(said))
   }
 
   /** Takes back what earlier attempts have said, if they did: this one speaks afresh. */
@@ -126,7 +112,7 @@ export class Emitter implements Speaker {
 
   /** A recorded step was passed; true if what it said is on the stream, and counts, or will be put there. */
   pass(op: string): boolean {
-    this.#isTextPartial = true
+    this.text.miss()
     this.#holdBack?.items.push({ passed: op })
     return this.#holdBack !== undefined || !this.#isAfresh
   }
@@ -147,7 +133,7 @@ export class Emitter implements Speaker {
 
   /** True if Redis has all that was said. */
   get isIdle(): boolean {
-    return this.#outbox.isDrained && this.#rewrites === 0 && this.#coming === 0
+    return this.#outbox.isDrained && !this.#rewrites.isUnderWay && this.#coming === 0
   }
 
   /** True as long as the handler has said no more than an earlier run. */
@@ -189,51 +175,9 @@ export class Emitter implements Speaker {
     this.#outbox.check()
   }
 
-  /**
-   * Says what `make` answers, which is called when all that was said before is written; what is said from now on comes
-   * behind it. One at a time.
-   */
+  /** See {@link Rewrites.run}. */
   rewrite(make: () => Promise<readonly Said[]>): Promise<void> {
-    this.#rewrites += 1
-    this.#outbox.shut()
-    const rewriting = this.#rewriting.then(() => this.#rewrite(make))
-    this.#rewriting = rewriting.catch(() => undefined)
-    return rewriting
-  }
-
-  async #rewrite(make: () => Promise<readonly Said[]>): Promise<void> {
-    try {
-      await this.#outbox.drained()
-      const events = await make()
-      this.#unwritten = events.length
-      this.#outbox.slip(events.map((said) => this.#pend(said)))
-      await this.#outbox.drained()
-    } finally {
-      this.#rewrites -= 1
-      if (this.#rewrites === 0) this.#outbox.open()
-      this.#outbox.goOn()
-    }
-  }
-
-  /** True if steps were passed whose words are on the stream only. */
-  get isTextPartial(): boolean {
-    return this.#isTextPartial
-  }
-
-  /** Completes {@link text} from what stands in the stream. */
-  completeText(said: readonly Said[]): void {
-    const chunks = said.map(({ body }) => (body.type === 'chunk' ? body.content : ''))
-    this.#text = chunks.join('').slice(0, MAX_TEXT_LENGTH)
-  }
-
-  /** True if {@link text} may be cut off. */
-  get isTextCut(): boolean {
-    return this.#text.length >= MAX_TEXT_LENGTH
-  }
-
-  /** The text of all chunks of this attempt, cut off at 256 Ki characters. */
-  get text(): string {
-    return this.#text
+    return this.#rewrites.run(make)
   }
 
   /** True if the task ended as CANCELLED although another end was asked for. */
@@ -265,16 +209,14 @@ export class Emitter implements Speaker {
   emit(body: EventBody, metadata?: Record<string, unknown>, step?: string): Promise<void> {
     if (this.#mayBeTooLarge(body)) {
       try {
-        // Encoding half a gigabyte, only to say how much it is, would take seconds.
-        const isSure = body.type === 'chunk' && body.content.length > this.#maxBytes
-        this.#requireSize(body, isSure ? body.content : this.encode(body, metadata))
+        this.#coder.requireFit(body, metadata)
       } catch (cause) {
-        return this.#refuse(body, cause)
+        return rejected(codingFault(body, cause))
       }
     }
-    if (body.type === 'chunk' && this.#text.length < MAX_TEXT_LENGTH) this.#text += body.content
+    this.text.add(body)
     if (this.#holdBack === undefined) return this.#say(body, metadata, step)
-    if (step === undefined && HANDLERS.has(body.type)) return this.#hold({ body, metadata, step })
+    if (step === undefined && isHandlers(body)) return this.#hold({ body, metadata, step })
     this.release()
     return this.#say(body, metadata, step)
   }
@@ -305,7 +247,7 @@ export class Emitter implements Speaker {
       if (found === 'different') this.#diverge(holdBack.items)
       return Promise.resolve()
     } catch (cause) {
-      return this.#refuse(said.body, cause)
+      return rejected(codingFault(said.body, cause))
     }
   }
 
@@ -331,14 +273,14 @@ export class Emitter implements Speaker {
   #say(body: EventBody, metadata?: Record<string, unknown>, step?: string, end?: CommitEnd): Promise<void> {
     const refusal = this.#outbox.refusal()
     if (refusal !== undefined) return rejected(refusal)
-    const isPlain = body.type === 'chunk' && metadata === undefined && this.#rewrites === 0
+    const isPlain = body.type === 'chunk' && metadata === undefined && !this.#rewrites.isUnderWay
     if (isPlain && this.#outbox.joins) return this.#join(body, step)
     let pending: Pending
     try {
       pending = this.#pend({ body, metadata, step }, end)
-      this.#requireSize(body, pending.json)
+      this.#coder.requireSize(body, pending.json)
     } catch (cause) {
-      return this.#refuse(body, cause)
+      return rejected(codingFault(body, cause))
     }
     return this.#outbox.put(pending)
   }
@@ -347,14 +289,14 @@ export class Emitter implements Speaker {
     const sort = JSON.stringify([step, body.role])
     const about = step === undefined ? undefined : { step }
     const encode = (content: string) => this.encode({ ...body, content }, about)
-    const most = (this.#maxBytes - ENVELOPE_BYTES) / MOST_BYTES_PER_CHARACTER
-    return this.#outbox.join(sort, body.content, () => new JoinedChunks(sort, step === undefined, encode, most))
+    const make = () => new JoinedChunks(sort, step === undefined, encode, this.#coder.surelyFit)
+    return this.#outbox.join(sort, body.content, make)
   }
 
   #pend({ body, metadata, step, isAgain }: Said, end?: CommitEnd): Pending {
     const settled = deferred()
     const about = step === undefined ? metadata : { ...metadata, step }
-    const counts = step === undefined && !isAgain && HANDLERS.has(body.type)
+    const counts = step === undefined && !isAgain && isHandlers(body)
     const counted = counts ? countedText(body) : undefined
     const json = this.encode(body, about)
     return { json, length: json.length, counted, end, settled }
@@ -363,29 +305,15 @@ export class Emitter implements Speaker {
   /** What is not encoded at once, or would count as said, has to be looked at before. */
   #mayBeTooLarge(body: EventBody): boolean {
     if (body.type !== 'chunk') return this.#holdBack !== undefined
-    return body.content.length * MOST_BYTES_PER_CHARACTER + ENVELOPE_BYTES > this.#maxBytes
-  }
-
-  #requireSize({ type }: EventBody, json: string): void {
-    const limit = this.#maxBytes
-    if (json.length * 3 <= limit || !HANDLERS.has(type)) return
-    const bytes = Buffer.byteLength(json)
-    if (bytes > limit) throw new GatewayError('GW_PAYLOAD_TOO_LARGE', { field: `the ${type} event`, bytes, limit })
-  }
-
-  /** Cycles and BigInts, which JSON cannot carry, and what is too large. */
-  #refuse({ type }: EventBody, cause: unknown): Promise<void> {
-    if (cause instanceof GatewayError) return rejected(cause)
-    const reason = errorMessage(cause)
-    return rejected(new GatewayError('GW_INVALID_ARGUMENT', { field: `the ${type} event`, reason }, { cause }))
+    return body.content.length > this.#coder.surelyFit
   }
 
   encode(body: EventBody, about?: Record<string, unknown>): string {
-    return this.#encode(body, this.#ownership.attempt, about)
+    return this.#coder.encode(body, about)
   }
 
   leaving(batch: readonly Pending[], last: number): string | undefined {
-    this.#unwritten = Math.max(this.#unwritten - batch.length, 0)
+    this.#rewrites.leaving(batch.length)
     for (const { counted } of batch) this.#count(counted)
     return this.#isSummed ? this.#sumAt(last) : undefined
   }
@@ -395,7 +323,7 @@ export class Emitter implements Speaker {
    * is said again already cannot be told from a count.
    */
   #sumAt(written: number): string {
-    const isUnknown = this.#unwritten > 0 || (this.#isAfresh && this.#hasStepTexts)
+    const isUnknown = this.#rewrites.isHalfWritten || (this.#isAfresh && this.#hasStepTexts)
     return isUnknown ? UNKNOWN : `${written}:${this.#sum}`
   }
 
@@ -408,10 +336,6 @@ export class Emitter implements Speaker {
 // Shared, since most tasks never come to need their own.
 const restoreNothing: RestoreStep = async () => []
 const noQuestions = (): readonly EventBody[] => []
-const NOTHING_REWRITTEN = Promise.resolve()
-
-/** The events that a handler emits; the others are said by the worker. */
-const HANDLERS: ReadonlySet<EventBody['type']> = new Set(['chunk', 'state', 'data', 'artifact'])
 
 /** No chunk looks like another event: those begin with a control character. */
 function countedText(body: EventBody): string {

@@ -11,7 +11,6 @@ import type {
 import type { ActiveWorker, AgentContext, EmitOptions, PromptOptions, Workspace } from '../agent/context.ts'
 import type { AgentContract, ContractResult } from '../agent/contract.ts'
 import type { HistoryMessage, HistoryPage } from '../agent/history.ts'
-import type { HandlerEvent } from '../agent/hooks.ts'
 import type { ToolDescription } from '../agent/tool.ts'
 import { GatewayError, PromptNotFoundError } from '../errors.ts'
 import type { HistoryKeeper } from '../history/keeper.ts'
@@ -24,7 +23,6 @@ import type { MessageHeader } from '../protocol/header.ts'
 import type { Replay } from '../store/begin-answer.ts'
 import type { Presence } from '../store/presence.ts'
 import { leavable } from '../util/leavable.ts'
-import { requireKnown, requireObject } from '../util/parse-options.ts'
 import { AgentCalls } from './durable/agent-calls.ts'
 import { askUser } from './durable/asks.ts'
 import type { DurableResources, DurableTask } from './durable/durable-task.ts'
@@ -37,11 +35,12 @@ import { sleep } from './durable/timers.ts'
 import { callRecorded } from './durable/tool-calls.ts'
 import { now, random, uuid } from './durable/values.ts'
 import type { Emitter, Ownership } from './emitter.ts'
+import type { Said } from './hold-back.ts'
 import type { TaskSignal } from './task-signal.ts'
+import { type TaskText, textOf } from './task-text.ts'
 import type { Toolbox } from './toolbox.ts'
+import { Voice } from './voice.ts'
 import { TaskWorkspace } from './workspace.ts'
-
-const EMIT_OPTIONS = { metadata: true } as const
 
 /** What all contexts of a worker share. */
 export interface ContextResources {
@@ -68,6 +67,7 @@ export class TaskContext implements AgentContext {
   readonly userCode: string
   readonly #resources: ContextResources
   readonly #emitter: Emitter
+  readonly #voice: Voice
   readonly #signal: TaskSignal
   readonly #plugins: TaskPlugins | undefined
   readonly #makeDurable: (journal: Journal) => DurableTask
@@ -106,6 +106,11 @@ export class TaskContext implements AgentContext {
     this.#signal = options.signal
     this.#plugins = options.plugins
     this.#makeDurable = options.makeDurable
+    this.#voice = new Voice({
+      ...{ emitter: options.emitter, plugins: options.plugins },
+      step: () => this.#durable?.scope.step,
+      logger: () => this.logger,
+    })
   }
 
   get signal(): AbortSignal {
@@ -121,51 +126,24 @@ export class TaskContext implements AgentContext {
   }
 
   emitChunk(chunk: string | { content: string; role?: string }, options?: EmitOptions): Promise<void> {
-    const content = typeof chunk === 'object' ? chunk?.content : chunk
-    const role = typeof chunk === 'string' ? undefined : chunk?.role
-    return this.#say({ type: 'chunk', content, role }, 'chunk', content, options)
+    return this.#voice.chunk(chunk, options)
   }
 
   emitState(state: string | { state: string; detail?: unknown }, options?: EmitOptions): Promise<void> {
-    const said = typeof state === 'object' ? state?.state : state
-    const detail = typeof state === 'string' ? undefined : state?.detail
-    return this.#say({ type: 'state', state: said, detail }, 'state', said, options)
+    return this.#voice.state(state, options)
   }
 
   emitArtifact(artifact: Artifact, options?: EmitOptions): Promise<void> {
-    return this.#say({ type: 'artifact', artifact }, 'artifact.name', artifact?.name, options)
+    return this.#voice.artifact(artifact, options)
   }
 
   emitData(data: unknown, options?: EmitOptions): Promise<void> {
-    return this.#say({ type: 'data', data }, 'data', '', options)
+    return this.#voice.data(data, options)
   }
 
-  /** Emits if `text`, the part of the event that must be there, is a text. */
-  #say(body: HandlerEvent, field: string, text: unknown, options: EmitOptions | undefined): Promise<void> {
-    try {
-      checkSaid(field, text, options)
-    } catch (error) {
-      return leavable(Promise.reject(error)) // like every emit, this one need not be awaited
-    }
-    const step = this.#durable?.scope.step
-    if (this.#plugins === undefined) return this.#emitter.emit(body, options?.metadata, step)
-    return this.#plugins.emit(body, options?.metadata, this.emitting(step))
-  }
-
-  /** What interceptors hold back comes out before the handler waits, and before and after a step. */
-  #flush(): void {
-    this.#plugins?.flush(() => this.emitting())
-  }
-
-  /** Where the events of the running code go. */
-  emitting(step = this.#durable?.scope.step): Emitting {
-    const emitter = this.#emitter
-    return {
-      write: (event, metadata) => emitter.emit(event, metadata, step),
-      isReplay: () => step === undefined && emitter.isHoldingBack,
-      expect: () => emitter.expect(),
-      logger: () => this.logger,
-    }
+  /** See {@link Voice.emitting}. */
+  emitting(): Emitting {
+    return this.#voice.emitting()
   }
 
   // biome-ignore lint/suspicious/noExplicitAny: see AgentContext
@@ -201,7 +179,7 @@ export class TaskContext implements AgentContext {
   }
 
   async #callAgent(call: AgentCall | ContractCall): Promise<AgentReply | AgentCallAccepted> {
-    this.#flush()
+    this.#voice.flush()
     return new AgentCalls(this.#needDurable()).call(call)
   }
 
@@ -221,28 +199,28 @@ export class TaskContext implements AgentContext {
     tasks: readonly (AgentCall | ContractCall)[],
     options: GroupOptions,
   ): Promise<readonly unknown[]> {
-    this.#flush()
+    this.#voice.flush()
     return new AgentCalls(this.#needDurable()).group(tasks, options)
   }
 
   step<Result>(name: string, fn: () => Result | Promise<Result>): Promise<Result> {
     if (this.#plugins === undefined) return this.#durably((task) => this.#needSteps(task).run(name, fn))
-    this.#flush()
+    this.#voice.flush()
     const body = async () => {
       const result = await fn()
-      this.#flush()
+      this.#voice.flush()
       return result
     }
     return this.#durably((task) => this.#needSteps(task).run(name, body))
   }
 
   sleep(ms: number): Promise<void> {
-    this.#flush()
+    this.#voice.flush()
     return this.#durably((task) => sleep(task, ms))
   }
 
   askUser<Answer = unknown>(question: string | Question<Answer>): Promise<Answer> {
-    this.#flush()
+    this.#voice.flush()
     return this.#durably((task) => askUser(task, question)) as Promise<Answer>
   }
 
@@ -273,9 +251,8 @@ export class TaskContext implements AgentContext {
 
   /** Completes the text of this attempt, where parts of it were said by earlier runs. */
   async completeText(): Promise<void> {
-    if (!this.#emitter.isTextPartial) return
-    await this.#emitter.flushed()
-    this.#emitter.completeText(await readSaid(this.#resources.durable.reader, this, '0-0'))
+    const { text } = this.#emitter
+    if (text.isPartial) text.complete(await this.#readSaid())
   }
 
   /** Lets go of what the task has called: it starts afresh, and will call again. */
@@ -283,21 +260,19 @@ export class TaskContext implements AgentContext {
     if (this.#durable !== undefined) new AgentCalls(this.#durable).cancelOpen()
   }
 
-  /** What this attempt has said so far; see {@link isTextWhole}. */
-  get text(): string {
+  /** What this attempt has said so far. */
+  get text(): TaskText {
     return this.#emitter.text
-  }
-
-  /** True if {@link text} is all of it: no part was said by earlier runs only, and it is not too long to be held. */
-  get isTextWhole(): boolean {
-    return !this.#emitter.isTextPartial && !this.#emitter.isTextCut
   }
 
   /** The text of this task as it stands in the stream. */
   async readText(): Promise<string> {
+    return textOf(await this.#readSaid())
+  }
+
+  async #readSaid(): Promise<readonly Said[]> {
     await this.#emitter.flushed()
-    const said = await readSaid(this.#resources.durable.reader, this, '0-0')
-    return said.map(({ body }) => (body.type === 'chunk' ? body.content : '')).join('')
+    return readSaid(this.#resources.durable.reader, this, '0-0')
   }
 
   /** What this task has asked is being kept: whoever reads the history waits for what `remembered` answers. */
@@ -410,14 +385,4 @@ export class TaskContext implements AgentContext {
   async dispose(): Promise<void> {
     await this.#workspace?.remove()
   }
-}
-
-/** @throws GatewayError `GW_INVALID_ARGUMENT` for what cannot be emitted; most events have no options. */
-function checkSaid(field: string, text: unknown, options: EmitOptions | undefined): void {
-  if (typeof text !== 'string') {
-    throw new GatewayError('GW_INVALID_ARGUMENT', { field, value: text, reason: 'must be a text' })
-  }
-  if (options === undefined) return
-  requireKnown(options, EMIT_OPTIONS)
-  if (options.metadata !== undefined) requireObject('metadata', options.metadata)
 }

@@ -114,8 +114,8 @@ export class Conclusion {
     switch (outcome.status) {
       case 'COMPLETED': {
         const { result, resultJson } = outcome
-        if (emitter.isTextPartial && typeof result !== 'string') await drawn.context.completeText()
-        const content = contentOfResult(result, emitter.text)
+        if (emitter.text.isPartial && typeof result !== 'string') await drawn.context.completeText()
+        const content = contentOfResult(result, emitter.text.kept)
         const isSaid = typeof result === 'string' || content === ''
         const fields: Record<string, string> = isSaid ? { result: resultJson } : { result: resultJson, content }
         return emitter.end({ type: 'done', status: 'COMPLETED', result }, fields, control)

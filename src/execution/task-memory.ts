@@ -49,8 +49,9 @@ export class TaskMemory {
 
   /** Keeps what was answered, and sees that what was asked is kept; answers nothing if both are. */
   answer(outcome: Outcome): Promise<void> | undefined {
-    if (this.#context.isTextWhole) {
-      const kept = this.#keep(outcome, this.#context.text)
+    const { text } = this.#context
+    if (text.isWhole) {
+      const kept = this.#keep(outcome, text.kept)
       const asked = this.settled()
       if (kept === undefined || kept === asked) return asked
       return asked === undefined ? kept : both(asked, kept)
