@@ -76,9 +76,11 @@ export interface AgentContext {
   throwIfCancelled(): void
 
   /**
-   * Appends a piece of the answer's text. Resolves when Redis has it; order is kept without awaiting.
+   * Appends a piece of the answer's text. Resolves when Redis has it; order is kept without awaiting. Of the events of an
+   * attempt that are refused and that nobody awaits, the first is logged.
    *
-   * @throws GatewayError `GW_LEASE_LOST` when this attempt does not own its task any more.
+   * @throws GatewayError `GW_LEASE_LOST` when this attempt does not own its task any more, `GW_PAYLOAD_TOO_LARGE` for more
+   * than 16 MiB, `GW_INVALID_ARGUMENT` for what is no text or JSON, `GW_CLOSED` after the handler's end.
    */
   emitChunk(chunk: string | { readonly content: string; readonly role?: string }, options?: EmitOptions): Promise<void>
   /** Says what the agent is doing now. */

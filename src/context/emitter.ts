@@ -1,12 +1,14 @@
+import type { GatewayError } from '../errors.ts'
 import type { EventBody } from '../protocol/event.ts'
 import type { MessageHeader } from '../protocol/header.ts'
 import type { Replay } from '../store/begin-answer.ts'
 import type { CommitEnd, DataWriter } from '../store/data-writer.ts'
 import { endedFence, parkedFence } from '../store/fence.ts'
+import { Attended } from '../util/attended.ts'
 import { deferred } from '../util/deferred.ts'
 import { codingFault, EventCoder, isHandlers } from './event-coder.ts'
 import { type Held, HoldBack, type Said } from './hold-back.ts'
-import { Outbox, rejected, type Speaker } from './outbox.ts'
+import { Outbox, type Speaker } from './outbox.ts'
 import { JoinedChunks, type Pending } from './pending.ts'
 import { Rewrites } from './rewrites.ts'
 import { Sum } from './sum.ts'
@@ -62,6 +64,8 @@ export class Emitter implements Speaker {
   /** Events on their way here, through interceptors. */
   #coming = 0
   #wasParked = false
+  /** The handler has come to its end. */
+  #isSilent = false
 
   constructor(options: {
     writer: DataWriter
@@ -205,18 +209,34 @@ export class Emitter implements Speaker {
     return this.#outbox.hasSettled
   }
 
-  /** Resolves when Redis has the event. `step`: the step in whose body it is said. */
+  /**
+   * The handler has come to its end: what it says from now on is refused, so that its answer, the stream and the history
+   * hold the same words.
+   */
+  silence(): void {
+    this.#isSilent = true
+  }
+
+  /**
+   * Resolves when Redis has the event. It need not be awaited: what is refused at once answers an {@link Attended}.
+   *
+   * @param step - The step in whose body it is said.
+   */
   emit(body: EventBody, metadata?: Record<string, unknown>, step?: string): Promise<void> {
-    if (this.#mayBeTooLarge(body)) {
-      try {
-        this.#coder.requireFit(body, metadata)
-      } catch (cause) {
-        return rejected(codingFault(body, cause))
-      }
+    try {
+      if (this.#isSilent && isHandlers(body)) throw this.#outbox.ended()
+      if (this.#mayNotFit(body, metadata)) this.#coder.requireFit(body, metadata)
+      const written = this.#utter(body, metadata, step)
+      this.text.add(body)
+      return written
+    } catch (cause) {
+      return refused(codingFault(body, cause))
     }
-    this.text.add(body)
+  }
+
+  #utter(body: EventBody, metadata: Record<string, unknown> | undefined, step: string | undefined): Promise<void> {
     if (this.#holdBack === undefined) return this.#say(body, metadata, step)
-    if (step === undefined && isHandlers(body)) return this.#hold({ body, metadata, step })
+    if (step === undefined && isHandlers(body)) return this.#hold(this.#holdBack, { body, metadata, step })
     this.release()
     return this.#say(body, metadata, step)
   }
@@ -239,16 +259,11 @@ export class Emitter implements Speaker {
   }
 
   /** Holds an event back; it counts as said, for an earlier run has said it or it will be. */
-  #hold(said: Said): Promise<void> {
-    const holdBack = this.#holdBack as HoldBack
-    try {
-      const found = holdBack.offer(said, countedText(said.body))
-      if (found === 'same') this.#holdBack = undefined
-      if (found === 'different') this.#diverge(holdBack.items)
-      return Promise.resolve()
-    } catch (cause) {
-      return rejected(codingFault(said.body, cause))
-    }
+  #hold(holdBack: HoldBack, said: Said): Promise<void> {
+    const found = holdBack.offer(said, countedText(said.body))
+    if (found === 'same') this.#holdBack = undefined
+    if (found === 'different') this.#diverge(holdBack.items)
+    return Promise.resolve()
   }
 
   /** The handler says something else than the run before: all is taken back and said again. */
@@ -266,22 +281,22 @@ export class Emitter implements Speaker {
   }
 
   #close(body: EventBody, end: CommitEnd): Promise<void> {
-    this.release()
-    return this.#say(body, undefined, undefined, end)
+    try {
+      this.release()
+      return this.#say(body, undefined, undefined, end)
+    } catch (cause) {
+      return refused(codingFault(body, cause))
+    }
   }
 
+  /** @throws what refuses it at once. */
   #say(body: EventBody, metadata?: Record<string, unknown>, step?: string, end?: CommitEnd): Promise<void> {
     const refusal = this.#outbox.refusal()
-    if (refusal !== undefined) return rejected(refusal)
+    if (refusal !== undefined) throw refusal
     const isPlain = body.type === 'chunk' && metadata === undefined && !this.#rewrites.isUnderWay
     if (isPlain && this.#outbox.joins) return this.#join(body, step)
-    let pending: Pending
-    try {
-      pending = this.#pend({ body, metadata, step }, end)
-      this.#coder.requireSize(body, pending.json)
-    } catch (cause) {
-      return rejected(codingFault(body, cause))
-    }
+    const pending = this.#pend({ body, metadata, step }, end)
+    this.#coder.requireSize(body, pending.json)
     return this.#outbox.put(pending)
   }
 
@@ -302,10 +317,10 @@ export class Emitter implements Speaker {
     return { json, length: json.length, counted, end, settled }
   }
 
-  /** What is not encoded at once, or would count as said, has to be looked at before. */
-  #mayBeTooLarge(body: EventBody): boolean {
-    if (body.type !== 'chunk') return this.#holdBack !== undefined
-    return body.content.length > this.#coder.surelyFit
+  /** What is not encoded at once has to be looked at before. */
+  #mayNotFit(body: EventBody, metadata: Record<string, unknown> | undefined): boolean {
+    if (body.type === 'chunk' && body.content.length > this.#coder.surelyFit) return true
+    return this.#holdBack !== undefined && (body.type !== 'chunk' || metadata !== undefined)
   }
 
   encode(body: EventBody, about?: Record<string, unknown>): string {
@@ -340,4 +355,8 @@ const noQuestions = (): readonly EventBody[] => []
 /** No chunk looks like another event: those begin with a control character. */
 function countedText(body: EventBody): string {
   return body.type === 'chunk' ? body.content : `\0${body.type} ${JSON.stringify(body)}`
+}
+
+function refused(reason: GatewayError): Promise<void> {
+  return Attended.of(Promise.reject(reason))
 }

@@ -113,8 +113,13 @@ export class Outbox {
 
   /** Why nothing more can be put, if so. */
   refusal(): GatewayError | undefined {
-    if (this.#hasEnded) this.#closed ??= new GatewayError('GW_CLOSED', { what: `task ${this.#task.messageId}` })
+    if (this.#hasEnded) this.#closed ??= this.ended()
     return this.#closed
+  }
+
+  /** What whoever speaks after the end is told. */
+  ended(): GatewayError {
+    return new GatewayError('GW_CLOSED', { what: `task ${this.#task.messageId}` })
   }
 
   /** Resolves when Redis has the event. An end is the last that can be put. */
@@ -253,14 +258,7 @@ export class Outbox {
 }
 
 function ignore(): void {
-  // Whoever did not wait does not want to know.
-}
-
-/** A handler need not await each emit: the refusal reaches it by its signal, and the executor by `end`. */
-export function rejected(reason: GatewayError): Promise<never> {
-  const promise = Promise.reject(reason)
-  promise.catch(ignore)
-  return promise
+  // A handler need not await each emit: the refusal reaches it by its signal, and the executor by `end`.
 }
 
 function reject({ settled, end }: Pending, reason: GatewayError): void {

@@ -5,7 +5,7 @@ import type { Logger } from '../logger.ts'
 import type { Emitting } from '../plugins/emit-line.ts'
 import type { TaskPlugins } from '../plugins/task-plugins.ts'
 import type { Artifact } from '../protocol/event.ts'
-import { leavable } from '../util/leavable.ts'
+import { Attended } from '../util/attended.ts'
 import { requireKnown, requireObject } from '../util/parse-options.ts'
 import type { Emitter } from './emitter.ts'
 
@@ -17,6 +17,7 @@ export class Voice {
   readonly #plugins: TaskPlugins | undefined
   readonly #step: () => string | undefined
   readonly #logger: () => Logger
+  #hasComplained = false
 
   constructor(options: {
     emitter: Emitter
@@ -57,11 +58,22 @@ export class Voice {
     try {
       checkSaid(field, text, options)
     } catch (error) {
-      return leavable(Promise.reject(error)) // like every emit, this one need not be awaited
+      return Attended.of(Promise.reject(error)).ifUnheard((error) => this.#refused(error))
     }
     const step = this.#step()
-    if (this.#plugins === undefined) return this.#emitter.emit(body, options?.metadata, step)
-    return this.#plugins.emit(body, options?.metadata, this.emitting(step))
+    if (this.#plugins !== undefined) return this.#plugins.emit(body, options?.metadata, this.emitting(step))
+    const written = this.#emitter.emit(body, options?.metadata, step)
+    return written instanceof Attended ? written.ifUnheard((error) => this.#refused(error)) : written
+  }
+
+  /**
+   * Nobody awaits an event that was refused: the log is told of the first, since there may be many. What closed the emitter
+   * is told by the end of the attempt.
+   */
+  #refused(error: unknown): void {
+    if (this.#hasComplained || this.#emitter.isClosedBy(error)) return
+    this.#hasComplained = true
+    this.#logger().warn({ err: error }, 'an event that nobody awaited was refused; more of this attempt are not logged')
   }
 
   /** What interceptors hold back comes out before the handler waits, and before and after a step. */
@@ -76,6 +88,7 @@ export class Voice {
       write: (event, metadata) => emitter.emit(event, metadata, step),
       isReplay: () => step === undefined && emitter.isHoldingBack,
       expect: () => emitter.expect(),
+      refused: (error) => this.#refused(error),
       logger: this.#logger,
     }
   }

@@ -58,6 +58,8 @@ export class Conclusion {
    */
   async draw(drawn: Drawn): Promise<boolean> {
     const { outcome, assignment } = drawn
+    // One that is left to others says what it likes: that is fenced.
+    if (outcome.status !== 'RELINQUISHED' && outcome.status !== 'FINISHED') drawn.emitter.silence()
     if (outcome.status === 'SUSPENDED') {
       drawn.context.logger.debug({}, 'task suspended until an answer comes')
       return true

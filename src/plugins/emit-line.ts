@@ -2,6 +2,7 @@ import type { HandlerEvent } from '../agent/hooks.ts'
 import type { EmitInput, Next } from '../agent/interceptor.ts'
 import { GatewayError } from '../errors.ts'
 import type { Logger } from '../logger.ts'
+import { Attended } from '../util/attended.ts'
 import { loggable } from '../util/loggable.ts'
 
 /** Puts an event in line for its stream; resolves when it is written. */
@@ -14,6 +15,8 @@ export interface Emitting {
   readonly isReplay: () => boolean
   /** Says that an event is on its way; what it answers is called when that has come, or will not come. */
   readonly expect: () => () => void
+  /** Told why an event is not written, where nobody awaits it. */
+  readonly refused: (error: unknown) => void
   readonly logger: () => Logger
 }
 
@@ -31,6 +34,7 @@ export class EmitLine {
     const arrived = emitting.expect()
     const writes: Promise<void>[] = []
     let isOver = false
+    let hasThrown = false
     const last: LetThrough = async ({ event, metadata }) => {
       if (isOver) throw new GatewayError('GW_CLOSED', { what: 'emit whose interceptor has returned' })
       checkEvent(event)
@@ -47,14 +51,16 @@ export class EmitLine {
       (error: unknown) => {
         isOver = true
         emitting.logger().error({ err: loggable(error) }, 'an interceptor threw, its event is not written')
+        hasThrown = true
         arrived()
       },
     )
     const written = passed.then(async () => {
       await Promise.all(writes)
     })
-    written.catch(() => undefined) // like every emit, this one need not be awaited
-    return written
+    return Attended.of(written).ifUnheard((error) => {
+      if (!hasThrown) emitting.refused(error)
+    })
   }
 
   /** Resolves when everything has come through. */

@@ -4,7 +4,7 @@ import type { AgentCallFacts, EmittedEvent, HandlerEvent, HookEvents, HookName, 
 import type { EmitInput, TaskInput, ToolCallInput } from '../agent/interceptor.ts'
 import type { ToolContext } from '../agent/tool.ts'
 import type { CommandContent } from '../protocol/command.ts'
-import { leavable } from '../util/leavable.ts'
+import { Attended } from '../util/attended.ts'
 import { EmitLine, type Emitting } from './emit-line.ts'
 import { type AboutTask, factsOf } from './facts.ts'
 import { findPrompt } from './find-prompt.ts'
@@ -77,7 +77,7 @@ export class TaskPlugins {
   flush(emitting: () => Emitting): void {
     const { flush } = this.snapshot.interceptors
     if (flush === undefined || this.#emits === undefined) return
-    // What goes wrong is logged by the line.
+    // What goes wrong is logged.
     void this.#emits.pass((last) => flush({ task: this.task }, last), this.#told(emitting()))
   }
 
@@ -112,7 +112,7 @@ export class TaskPlugins {
    */
   emit(event: HandlerEvent, metadata: Record<string, unknown> | undefined, emitting: Emitting): Promise<void> {
     const { emit: around } = this.snapshot.interceptors
-    if (around === undefined) return leavable(this.#write(event, metadata, emitting))
+    if (around === undefined) return Attended.of(this.#write(event, metadata, emitting)).ifUnheard(emitting.refused)
     this.#emits ??= new EmitLine()
     const input: EmitInput = { task: this.task, event, metadata }
     return this.#emits.pass((last) => around(input, last), this.#told(emitting))

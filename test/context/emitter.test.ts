@@ -93,6 +93,15 @@ describe('an event that is too large', () => {
   })
 })
 
+test('an event that JSON cannot carry is refused, and is no part of the text', async () => {
+  const { emitter } = await attempt()
+  const about = { code: 'GW_INVALID_ARGUMENT' }
+  await expect(emitter.emit({ type: 'chunk', content: 'bad' }, { n: 1n })).rejects.toMatchObject(about)
+  await expect(emitter.emit({ type: 'data', data: 1n })).rejects.toMatchObject(about)
+  await emitter.emit({ type: 'chunk', content: 'good' })
+  expect([await said(), emitter.text.kept]).toEqual([['1 good'], 'good'])
+})
+
 describe('order', () => {
   test('holds without awaiting, over many batches and turns', async () => {
     const { emitter } = await attempt()
