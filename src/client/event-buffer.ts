@@ -1,10 +1,9 @@
 import type { SessionEvent } from '../protocol/event.ts'
 import { compareEntryIds } from '../redis/streams.ts'
+import { PAGE_WEIGHT } from '../store/data-reader.ts'
 
-/** Events kept for a consumer that is slower than the stream; beyond that it reads from the stream again. */
+/** Events kept for a consumer that is slower than the stream, of a page's weight; beyond that it reads from the stream again. */
 const MOST = 512
-/** About what a page should weigh, and those pushes that are kept: events may be tokens, or pictures. */
-export const MOST_WEIGHT = 4 * 1_048_576
 
 /** The events that a reader has before it, and how far in the stream they reach. */
 export class EventBuffer {
@@ -37,7 +36,7 @@ export class EventBuffer {
   overflows(count: number, weight: number): boolean {
     if (this.#events.length === 0) this.#weight = 0
     this.#weight += weight
-    return this.#events.length + count > MOST || (this.#events.length > 0 && this.#weight > MOST_WEIGHT)
+    return this.#events.length + count > MOST || (this.#events.length > 0 && this.#weight > PAGE_WEIGHT)
   }
 
   /** Adds events that follow on those which are there. */

@@ -3,13 +3,13 @@ import type { SessionEvent } from '../protocol/event.ts'
 import { isOfOneItem } from '../redis/apart.ts'
 import { isForbidden } from '../redis/patience.ts'
 import { compareEntryIds, idBefore } from '../redis/streams.ts'
-import type { DataReader, Page, Push } from '../store/data-reader.ts'
+import { type DataReader, nextLength, type Push } from '../store/data-reader.ts'
 import type { TaskRecords } from '../store/task-records.ts'
 import { deferred } from '../util/deferred.ts'
 import { sleep } from '../util/sleep.ts'
 import { Callers } from './callers.ts'
 import { EndWatch } from './end-watch.ts'
-import { EventBuffer, MOST_WEIGHT } from './event-buffer.ts'
+import { EventBuffer } from './event-buffer.ts'
 import { gapEvent } from './own-events.ts'
 import type { FeedListener, SessionFeeds } from './session-feeds.ts'
 import type { SubscribeOptions } from './subscribe-options.ts'
@@ -242,7 +242,7 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
     const from = this.#buffer.cursor
     const length = this.#pageLength
     const page = await reader.page(this.#sessionId, from, length)
-    if (page.events.length > 0) this.#pageLength = nextLength(page)
+    if (page.events.length > 0) this.#pageLength = nextLength(page, PAGE)
     if (!page.contiguous) await this.#lookForGap(from, page.events[0])
     await this.#endWatch?.lookForLaterLives(page.events)
     // What was pushed meanwhile is in the buffer already; the page goes on from there.
@@ -287,10 +287,6 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
     }
     if (this.#callers.end(this.#failure)) this.#failure = undefined
   }
-}
-
-function nextLength({ events, weight }: Page): number {
-  return Math.max(1, Math.min(PAGE, Math.floor((MOST_WEIGHT * events.length) / Math.max(weight, 1))))
 }
 
 /** True if the server could not be asked, or has no answer for now. */

@@ -50,8 +50,8 @@ export class EmitLine {
       },
       (error: unknown) => {
         isOver = true
-        emitting.logger().error({ err: loggable(error) }, 'an interceptor threw, its event is not written')
         hasThrown = true
+        emitting.logger().error({ err: loggable(error) }, 'an interceptor threw, its event is not written')
         arrived()
       },
     )

@@ -24,6 +24,14 @@ export interface Page {
   readonly weight: number
 }
 
+/** About what a page should weigh: events may be tokens, or pictures. */
+export const PAGE_WEIGHT = 4 * 1_048_576
+
+/** How many events, of those that weigh what a page's did, the next one should have; at most `most`. */
+export function nextLength({ events, weight }: Page, most: number): number {
+  return Math.max(1, Math.min(most, Math.floor((PAGE_WEIGHT * events.length) / Math.max(weight, 1))))
+}
+
 /** The reader's end of the data streams: pages, the present end, and the form of a push. */
 export class DataReader {
   readonly #redis: RedisClient

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest'
+import { decodeEvent } from '../../src/protocol/event.ts'
 import { House } from '../worker/harness.ts'
 
 const TASKS = [0, 1, 2]
@@ -39,4 +40,37 @@ describe('events that nobody awaits, and that are too much at a time for a subsc
     const reads = Number(/cmdstat_xrange:calls=(\d+)/.exec(await house.redis.info('commandstats'))?.[1])
     expect(reads).toBeLessThan(3 * TASKS.length * EACH)
   })
+})
+
+test('what steps have said is read again in pieces, however large its events are', async () => {
+  // A reply of more than this costs the connection.
+  const house = await House.private(['--client-output-buffer-limit', 'normal 24mb 0 0'])
+  const words = Array.from({ length: 40 }, (_, i) => `${i} `.padEnd(1_048_576, 'x'))
+  await house.work(
+    async (_, context) => {
+      await context.step('speak', () => {
+        for (const word of words) void context.emitChunk(word)
+      })
+      if (context.attempt === 1) throw new Error('again')
+      return null
+    },
+    { history: false, retry: { maxAttempts: 2, backoff: { type: 'fixed', delayMs: 5 } } },
+  )
+  const client = house.client()
+  const send = { targetAgentType: 'agent', sessionId: 's', messageId: 'm', content: 'x' }
+  await client.sendMessage(send)
+  expect(await client.result(send)).toMatchObject({ status: 'COMPLETED', attempts: 2 })
+  const said: string[] = []
+  for (let from = '-'; ; ) {
+    const entries = await house.redis.xrange(house.keys.data('s'), from, '+', 'COUNT', 10)
+    if (entries.length === 0) break
+    for (const [id, fields] of entries) {
+      const event = decodeEvent(id, fields[1])
+      if (event.type === 'rewind') said.length = 0
+      if (event.type === 'chunk') said.push(event.content.slice(0, 5))
+      from = `(${id}`
+    }
+  }
+  expect(said).toEqual(words.map((word) => word.slice(0, 5)))
+  expect(house.logger.lines.filter(({ message }) => message === 'Redis connection lost')).toEqual([])
 })

@@ -1,9 +1,11 @@
 import type { SessionEvent } from '../../protocol/event.ts'
 import type { TaskRef } from '../../protocol/ids.ts'
 import { compareEntryIds } from '../../redis/streams.ts'
-import type { DataReader } from '../../store/data-reader.ts'
+import { type DataReader, nextLength } from '../../store/data-reader.ts'
 import type { Said } from '../hold-back.ts'
 
+/** Events of a page: of the first one, and at most. */
+const FIRST_PAGE = 16
 const PAGE = 500
 const OWN: readonly string[] = ['chunk', 'state', 'data', 'artifact', 'ask_user']
 
@@ -13,8 +15,10 @@ const OWN: readonly string[] = ['chunk', 'state', 'data', 'artifact', 'ask_user'
  */
 export async function readSaid(reader: DataReader, ref: TaskRef, after: string, until?: string): Promise<Said[]> {
   let said: { readonly id: string; readonly said: Said }[] = []
+  let length = FIRST_PAGE
   for (let from = after; ; ) {
-    const { events } = await reader.page(ref.sessionId, from, PAGE, until)
+    const page = await reader.page(ref.sessionId, from, length, until)
+    const { events } = page
     for (const event of events) {
       if (event.messageId !== ref.messageId) continue
       if (event.type === 'rewind') {
@@ -24,8 +28,9 @@ export async function readSaid(reader: DataReader, ref: TaskRef, after: string, 
         said.push({ id: event.id, said: toSaid(event) })
       }
     }
-    if (events.length < PAGE) return said.map((item) => item.said)
+    if (events.length < length) return said.map((item) => item.said)
     from = (events.at(-1) as SessionEvent).id
+    length = nextLength(page, PAGE)
   }
 }
 
