@@ -50,7 +50,7 @@ export interface CommitEnd {
 export type CommitAnswer =
   | {
       readonly ok: true
-      /** Id of the last event written; '' if that was the task's last word. */
+      /** Id of the last event written, or of a later one of the session; '' if that was the task's last word. */
       readonly lastId: string
       /** The entry was acked and deleted. */
       readonly isSettled?: boolean

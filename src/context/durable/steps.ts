@@ -102,9 +102,7 @@ export class Steps {
     await emitter.rewrite(async () => {
       const said = await readSaid(resources.reader, ref, after)
       const hasSpoken = said.some(({ step }) => isInside(key, step))
-      for (const inner of journal.spokenSteps(`${key}/`)) {
-        if (hasSpoken || !said.some(({ step }) => step === inner)) this.#silenced.add(inner)
-      }
+      for (const inner of journal.spokenSteps(`${key}/`)) this.#silenced.add(inner)
       if (!hasSpoken) return []
       const rewind = { body: { type: 'rewind', toId: after }, metadata: undefined, step: undefined } as const
       // A question to which this run has not come yet is put again when it does.

@@ -7,8 +7,8 @@
 --       id of the task's last event
 -- A shape is `<first>:<last>:<events>:<sum>:<arm>:<known>`: numbers of the first event and of the last, count of events, 1 if
 -- there is a sum (else it is kept as it is) or '', see include/events, 1 if the id of the last event is known or ''.
--- Answers per task the id of the last event written ('' if there was none), or {fence that holds} if that is not the one
--- given: nothing was written then.
+-- Answers per task the id of the last event written ('' if there was none; where the call is repeated and all was written
+-- before, that of the stream's last entry), or {fence that holds} if that is not the one given: nothing was written then.
 
 local function shape_of(text)
   local first, last, count, sum, arm, known = string.match(text, '^(%d+):(%d+):(%d+):(1?):([12]?):(1?)$')
@@ -38,6 +38,10 @@ for i = 1, task_count do
       local last = events_at + shape.count - 1
       id, is_new = append(i, math.max(events_at, last - missing + 1), last, known, arm)
       if is_new and arm == '' then arm = '1' end
+    elseif shape.count > 0 then
+      -- All of it was written before. Its last id is not known any more, so whoever reads up to there reads up to the end.
+      local top = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', '1')[1]
+      id = top and top[1] or ''
     end
     if sum then
       redis.call('HSET', record, 'written', shape.last, 'sum', sum)
