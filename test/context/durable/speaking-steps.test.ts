@@ -2,6 +2,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
 import type { AgentContext } from '../../../src/agent/context.ts'
 import { waitFor } from '../../../src/testing/wait-for.ts'
+import { deferred } from '../../../src/util/deferred.ts'
 import { folded, rawEvents, textOf } from '../../worker/durable/crew.ts'
 import { House } from '../../worker/harness.ts'
 
@@ -19,11 +20,11 @@ interface How {
 }
 
 /** Steps of one name side by side, each of which says its words one after another. */
-async function speak(context: AgentContext, { isNested, isTalking }: How, onWord: () => void) {
+async function speak(context: AgentContext, { isNested, isTalking }: How, onWord: () => Promise<void>) {
   const say = async (round: number, side: number) => {
     for (const word of WORDS) {
       await context.emitChunk(`<${round}${side}${word}>`)
-      onWord()
+      await onWord()
       await pause(Math.random() * 8)
       if (isNested && word === 'b') {
         await Promise.all(
@@ -78,11 +79,15 @@ describe('steps of one name side by side that speak', () => {
       const retry = { maxAttempts: failures + 1, backoff: { type: 'fixed', delayMs: 5 } } as const
       let words = 0
       let ended = 0
+      let isStopped = false
+      const stopped = deferred()
       const hire = () =>
         house.work(
           async (_, context) => {
-            await speak(context, how, () => {
+            await speak(context, how, async () => {
               words += 1
+              // The first worker stops in the middle of steps.
+              if (!isStopped) await stopped.promise
             })
             if (context.attempt <= failures) throw new Error('again')
             ended += 1
@@ -95,9 +100,11 @@ describe('steps of one name side by side that speak', () => {
       let worker = await hire()
       const most = TASKS * ROUNDS * SIDES.length * WORDS.length
       for (let i = 0; i < STOPS; i += 1) {
-        const enough = words + most * Math.random() * 0.15
-        await waitFor(() => words >= enough || ended === TASKS, { timeoutMs: 30_000, intervalMs: 1 })
+        const enough = words + 1 + most * Math.random() * 0.1
+        await waitFor(() => words >= enough || ended >= TASKS, { timeoutMs: 30_000, intervalMs: 1 })
         await worker.stop()
+        isStopped = true
+        stopped.resolve()
         worker = await hire()
       }
       let rewinds = 0
