@@ -12,10 +12,9 @@ export default defineConfig({
   },
   test: {
     include: ['test/**/*.test.ts'],
+    // A process per file: what one file leaves behind can neither help nor hurt the next one.
     pool: 'forks',
     maxWorkers: 2,
-    // Files share two processes: to load the sources anew for each takes a third of the whole run. What a file leaves open fails it.
-    isolate: false,
     testTimeout: 60_000,
     hookTimeout: 60_000,
     globalSetup: ['test/support/global-setup.ts'],
