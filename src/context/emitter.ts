@@ -50,7 +50,7 @@ export class Emitter implements Speaker {
   /** What this attempt has said. */
   readonly text = new TaskText()
   readonly #outbox: Outbox
-  readonly #rewrites: Rewrites
+  #rewrites: Rewrites | undefined
   readonly #ownership: Ownership
   readonly #coder: EventCoder
   readonly #sum = new Sum()
@@ -84,7 +84,6 @@ export class Emitter implements Speaker {
     this.#coder = new EventCoder(header, { agentType, attempt: ownership.attempt, maxBytes: options.maxBytes })
     const task = { sessionId: header.sessionId, messageId: header.messageId, fence: ownership.fence }
     this.#outbox = new Outbox({ writer, task, speaker: this, written: ownership.written, onLost, coalesceMs })
-    this.#rewrites = new Rewrites(this.#outbox, (said) => this.#pend(said))
   }
 
   /** Takes back what earlier attempts have said, if they did: this one speaks afresh. */
@@ -137,7 +136,7 @@ export class Emitter implements Speaker {
 
   /** True if Redis has all that was said. */
   get isIdle(): boolean {
-    return this.#outbox.isDrained && !this.#rewrites.isUnderWay && this.#coming === 0
+    return this.#outbox.isDrained && this.#rewrites?.isUnderWay !== true && this.#coming === 0
   }
 
   /** True as long as the handler has said no more than an earlier run. */
@@ -181,6 +180,7 @@ export class Emitter implements Speaker {
 
   /** See {@link Rewrites.run}. */
   rewrite(make: () => Promise<readonly Said[]>): Promise<void> {
+    this.#rewrites ??= new Rewrites(this.#outbox, (said) => this.#pend(said))
     return this.#rewrites.run(make)
   }
 
@@ -293,7 +293,7 @@ export class Emitter implements Speaker {
   #say(body: EventBody, metadata?: Record<string, unknown>, step?: string, end?: CommitEnd): Promise<void> {
     const refusal = this.#outbox.refusal()
     if (refusal !== undefined) throw refusal
-    const isPlain = body.type === 'chunk' && metadata === undefined && !this.#rewrites.isUnderWay
+    const isPlain = body.type === 'chunk' && metadata === undefined && this.#rewrites?.isUnderWay !== true
     if (isPlain && this.#outbox.joins) return this.#join(body, step)
     const pending = this.#pend({ body, metadata, step }, end)
     this.#coder.requireSize(body, pending.json)
@@ -328,7 +328,7 @@ export class Emitter implements Speaker {
   }
 
   leaving(batch: readonly Pending[], last: number): string | undefined {
-    this.#rewrites.leaving(batch.length)
+    this.#rewrites?.leaving(batch.length)
     for (const { counted } of batch) this.#count(counted)
     return this.#isSummed ? this.#sumAt(last) : undefined
   }
@@ -338,7 +338,7 @@ export class Emitter implements Speaker {
    * is said again already cannot be told from a count.
    */
   #sumAt(written: number): string {
-    const isUnknown = this.#rewrites.isHalfWritten || (this.#isAfresh && this.#hasStepTexts)
+    const isUnknown = this.#rewrites?.isHalfWritten || (this.#isAfresh && this.#hasStepTexts)
     return isUnknown ? UNKNOWN : `${written}:${this.#sum}`
   }
 

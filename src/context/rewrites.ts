@@ -2,9 +2,6 @@ import type { Said } from './hold-back.ts'
 import type { Outbox } from './outbox.ts'
 import type { Pending } from './pending.ts'
 
-/** Shared, since most tasks never rewrite anything. */
-const NOTHING_REWRITTEN = Promise.resolve()
-
 /**
  * What an attempt takes back and says again. A rewrite begins when all that was said before is written; what is said
  * meanwhile waits behind it. One at a time.
@@ -12,7 +9,7 @@ const NOTHING_REWRITTEN = Promise.resolve()
 export class Rewrites {
   readonly #outbox: Outbox
   readonly #pend: (said: Said) => Pending
-  #last: Promise<void> = NOTHING_REWRITTEN
+  #last: Promise<void> = Promise.resolve()
   #underWay = 0
   /** Events of a rewrite that have not gone out yet. */
   #unwritten = 0

@@ -67,7 +67,7 @@ export class TaskContext implements AgentContext {
   readonly userCode: string
   readonly #resources: ContextResources
   readonly #emitter: Emitter
-  readonly #voice: Voice
+  #voice: Voice | undefined
   readonly #signal: TaskSignal
   readonly #plugins: TaskPlugins | undefined
   readonly #makeDurable: (journal: Journal) => DurableTask
@@ -106,15 +106,19 @@ export class TaskContext implements AgentContext {
     this.#signal = options.signal
     this.#plugins = options.plugins
     this.#makeDurable = options.makeDurable
-    this.#voice = new Voice({
-      ...{ emitter: options.emitter, plugins: options.plugins },
-      step: () => this.#durable?.scope.step,
-      logger: () => this.logger,
-    })
   }
 
   get signal(): AbortSignal {
     return this.#signal.signal
+  }
+
+  get #speech(): Voice {
+    this.#voice ??= new Voice({
+      ...{ emitter: this.#emitter, plugins: this.#plugins },
+      step: () => this.#durable?.scope.step,
+      logger: () => this.logger,
+    })
+    return this.#voice
   }
 
   get isCancelled(): boolean {
@@ -126,24 +130,24 @@ export class TaskContext implements AgentContext {
   }
 
   emitChunk(chunk: string | { content: string; role?: string }, options?: EmitOptions): Promise<void> {
-    return this.#voice.chunk(chunk, options)
+    return this.#speech.chunk(chunk, options)
   }
 
   emitState(state: string | { state: string; detail?: unknown }, options?: EmitOptions): Promise<void> {
-    return this.#voice.state(state, options)
+    return this.#speech.state(state, options)
   }
 
   emitArtifact(artifact: Artifact, options?: EmitOptions): Promise<void> {
-    return this.#voice.artifact(artifact, options)
+    return this.#speech.artifact(artifact, options)
   }
 
   emitData(data: unknown, options?: EmitOptions): Promise<void> {
-    return this.#voice.data(data, options)
+    return this.#speech.data(data, options)
   }
 
   /** See {@link Voice.emitting}. */
   emitting(): Emitting {
-    return this.#voice.emitting()
+    return this.#speech.emitting()
   }
 
   // biome-ignore lint/suspicious/noExplicitAny: see AgentContext
@@ -179,7 +183,7 @@ export class TaskContext implements AgentContext {
   }
 
   async #callAgent(call: AgentCall | ContractCall): Promise<AgentReply | AgentCallAccepted> {
-    this.#voice.flush()
+    this.#voice?.flush()
     return new AgentCalls(this.#needDurable()).call(call)
   }
 
@@ -199,28 +203,28 @@ export class TaskContext implements AgentContext {
     tasks: readonly (AgentCall | ContractCall)[],
     options: GroupOptions,
   ): Promise<readonly unknown[]> {
-    this.#voice.flush()
+    this.#voice?.flush()
     return new AgentCalls(this.#needDurable()).group(tasks, options)
   }
 
   step<Result>(name: string, fn: () => Result | Promise<Result>): Promise<Result> {
     if (this.#plugins === undefined) return this.#durably((task) => this.#needSteps(task).run(name, fn))
-    this.#voice.flush()
+    this.#voice?.flush()
     const body = async () => {
       const result = await fn()
-      this.#voice.flush()
+      this.#voice?.flush()
       return result
     }
     return this.#durably((task) => this.#needSteps(task).run(name, body))
   }
 
   sleep(ms: number): Promise<void> {
-    this.#voice.flush()
+    this.#voice?.flush()
     return this.#durably((task) => sleep(task, ms))
   }
 
   askUser<Answer = unknown>(question: string | Question<Answer>): Promise<Answer> {
-    this.#voice.flush()
+    this.#voice?.flush()
     return this.#durably((task) => askUser(task, question)) as Promise<Answer>
   }
 
