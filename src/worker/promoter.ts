@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events'
 import type { TaskEnder } from '../dispatch/task-ender.ts'
 import { errorMessage } from '../errors.ts'
 import type { Logger } from '../logger.ts'
@@ -63,6 +64,8 @@ export class Promoter extends Service {
     logger: Logger
   }) {
     super()
+    // More crowds than ten may wait at a time to be struck out.
+    setMaxListeners(0, this.#stopping.signal)
     this.#agenda = options.agenda
     this.#stages = options.stages
     this.#control = options.control

@@ -1,6 +1,6 @@
 import { once } from 'node:events'
 import { setTimeout as pause } from 'node:timers/promises'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, onTestFinished, test } from 'vitest'
 import type { AgentContext } from '../../src/agent/context.ts'
 import { waitFor } from '../../src/testing/wait-for.ts'
 import { startChild } from './child.ts'
@@ -55,6 +55,10 @@ describe('a delayed task', () => {
   })
 
   test('of which there are ten thousand at once comes once, none too early', async () => {
+    const warnings: string[] = []
+    const onWarning = ({ message }: Error) => void warnings.push(message)
+    process.on('warning', onWarning)
+    onTestFinished(() => void process.off('warning', onWarning))
     const house = new House()
     await keep(house)
     const client = house.client()
@@ -85,6 +89,7 @@ describe('a delayed task', () => {
       }),
     )
     expect(early.filter(Boolean)).toHaveLength(0)
+    expect(warnings).toEqual([])
   }, 60_000)
 
   test('that is sent twice runs once', async () => {
