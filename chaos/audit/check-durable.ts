@@ -11,11 +11,12 @@ type DurableCase = TaskCase & { readonly work: DurableWork }
 export function checkDurable(cases: readonly TaskCase[], { journal, redis }: Evidence): Finding[] {
   const durable = cases.filter((each): each is DurableCase => each.work.kind === 'durable')
   const children = childrenByParent(redis)
+  const called = calledByParent(durable)
   const findings = durable.flatMap((each) => [
     ...checkWords(each),
     ...checkSpoken(each),
     ...checkCalls(each, children.get(each.task) ?? 0),
-    ...checkPaths(each, durable),
+    ...checkPaths(each, called.get(each.task) ?? []),
   ])
   return [...findings, ...checkReplies(journal)]
 }
@@ -24,6 +25,19 @@ function childrenByParent({ tasks }: Snapshot): Map<string, number> {
   const children = new Map<string, number>()
   for (const { parent } of tasks.values()) if (parent !== '') children.set(parent, (children.get(parent) ?? 0) + 1)
   return children
+}
+
+/** Those that began, by who called them. */
+function calledByParent(cases: readonly DurableCase[]): Map<string, DurableCase[]> {
+  const called = new Map<string, DurableCase[]>()
+  for (const each of cases) {
+    const { parent } = each.caller ?? {}
+    if (parent === undefined) continue
+    const own = called.get(parent)
+    if (own === undefined) called.set(parent, [each])
+    else own.push(each)
+  }
+  return called
 }
 
 /** The words that stand at the end are those of one complete run, and fit its result; else they are where one began. */
@@ -65,15 +79,14 @@ function checkCalls(each: DurableCase, children: number): Finding[] {
 }
 
 /** No two tasks come from the same place of the same attempt's program, where nothing was tried again. */
-function checkPaths({ task, session, work }: DurableCase, cases: readonly DurableCase[]): Finding[] {
+function checkPaths({ task, session, work }: DurableCase, called: readonly DurableCase[]): Finding[] {
   if (work.acts.some((act) => act.do === 'trip')) return []
   const seen = new Map<string, string>()
-  return cases.flatMap(({ task: child, caller }): Finding[] => {
-    if (caller?.parent !== task) return []
-    const other = seen.get(caller.path)
-    seen.set(caller.path, child)
+  return called.flatMap(({ task: child, caller: { path = '' } = {} }): Finding[] => {
+    const other = seen.get(path)
+    seen.set(path, child)
     if (other === undefined) return []
-    return [{ check: 'repeated', ids: [session, task, other, child], text: `call ${caller.path} has two tasks` }]
+    return [{ check: 'repeated', ids: [session, task, other, child], text: `call ${path} has two tasks` }]
   })
 }
 
