@@ -124,9 +124,11 @@ export class Canceller {
   /** A task that ended here: whoever ran it is told, and its appointments are struck out. */
   async #tidy({ outline, ops }: EndAnswer & { status: 'ended' }, wish: CancelWish): Promise<void> {
     const { sessionId, messageId, fence } = outline
-    if (!isUnbound(fence)) await this.#wake(outline, fence, wish)
-    // Who has a task that any worker might run sees it off, or the next one does.
-    if (!isUnbound(fence) && outline.lane === undefined) return
+    if (!isUnbound(fence)) {
+      await this.#wake(outline, fence, wish)
+      // Who has a task that any worker might run sees it off, or the next one does.
+      if (outline.lane === null) return
+    }
     try {
       await this.#ender.tidy(outline, 'CANCELLED', ops)
     } catch (error) {
