@@ -3,7 +3,7 @@ import { type AgentContext, TerminalError } from 'byclaw-gateway-sdk'
 import { type Caller, performActs } from './durable/perform.ts'
 import type { Marks } from './durable/program.ts'
 import type { Note } from './journal.ts'
-import { chunkText, type DurableWork, type Work } from './work.ts'
+import { chunkText, type DurableWork, naturalEnd, type Work } from './work.ts'
 
 /** What a handler needs besides its context. */
 export interface Desk {
@@ -125,7 +125,9 @@ async function compute(ms: number, attempt: Attempt): Promise<void> {
 }
 
 async function kill(work: Work & { kind: 'killer' }, attempt: Attempt): Promise<void> {
-  if (attempt.identity.token > work.times) return burst(work.count, attempt)
+  // A token can be spent without a start (its answer was lost), so that counting tokens alone may stop one death early.
+  const killsAgain = naturalEnd(work) === 'FAILED' || attempt.identity.token <= work.times
+  if (!killsAgain) return burst(work.count, attempt)
   await attempt.say(0)
   process.kill(process.pid, 'SIGKILL')
   await new Promise(() => undefined)

@@ -18,7 +18,7 @@ export type Work =
   | { readonly kind: 'fail'; readonly count: number }
   /** Fails in a way that is not to be tried again. */
   | { readonly kind: 'terminal'; readonly count: number }
-  /** Kills its own process with SIGKILL, the first `times` times. */
+  /** Kills its own process with SIGKILL: at most `times` times, or each time if so many are enough to be given up. */
   | { readonly kind: 'killer'; readonly count: number; readonly times: number }
   | DurableWork
 
