@@ -210,9 +210,11 @@ export class ControlReader {
     return (await Promise.all(taken)).flat()
   }
 
-  /** Waits a while until something lies beyond `ends` on any of their streams; takes nothing. */
-  async waitBeyond(ends: Ends): Promise<void> {
-    await this.#blocked(['XREAD', 'COUNT', 1, 'BLOCK', this.#blockMs, 'STREAMS', ...ends.keys(), ...ends.values()])
+  /** Waits a while until something lies beyond `ends` on any of their streams, and answers on which; takes nothing. */
+  async waitBeyond(ends: Ends): Promise<ControlStream[]> {
+    const head = ['XREAD', 'COUNT', 1, 'BLOCK', this.#blockMs, 'STREAMS'] as const
+    const reply = await this.#blocked([...head, ...ends.keys(), ...ends.values()])
+    return (reply ?? []).map(([key]) => this.#byKey.get(key) as ControlStream)
   }
 
   /** Makes a blocked {@link block} or {@link waitBeyond} return at once; false if none was, or the server does not let us. */

@@ -5,7 +5,7 @@ import { isOfLostConnection } from '../redis/client.ts'
 import type { Priority } from '../redis/keys.ts'
 import { Service } from '../service.ts'
 import { isGroupGone } from '../store/control-leases.ts'
-import type { ControlReader, Ends } from '../store/control-reader.ts'
+import type { ControlReader } from '../store/control-reader.ts'
 import type { ControlStream, TakenEntry } from '../store/control-streams.ts'
 import { sleep } from '../util/sleep.ts'
 import { untilAborted } from '../util/until-aborted.ts'
@@ -15,6 +15,7 @@ import type { LeaseKeeper } from './lease-keeper.ts'
 import { Rota } from './rota.ts'
 import { Settlement } from './settlement.ts'
 import type { Slots } from './slots.ts'
+import { StreamEnds } from './stream-ends.ts'
 import type { Turnstile } from './turnstile.ts'
 
 /** So many reads are in different stages at once under load. Measured: with 1 either side waits, with 3 to 8 batches get small, and each has its price. */
@@ -46,8 +47,8 @@ export interface IntakeOptions extends Omit<AdmissionOptions, 'settlement' | 'ah
  * read that finds less than it has room for has found all lanes empty, and it is time to wait. With at least as many
  * free slots as streams in use that is `idle`: one blocking read over all of them, which takes what comes; one that comes back
  * full leads to `draining`. With fewer free slots such a read could bring more than there is room for; that is
- * `listening`: the worker waits, without taking, for something beyond where the streams ended, and then drains. While
- * all slots are in use nothing is read but what may wait ahead.
+ * `listening`: the worker waits, without taking, for something beyond where the streams ended, and then drains those
+ * that have it. While all slots are in use nothing is read but what may wait ahead.
  */
 export class Intake extends Service {
   readonly #reader: ControlReader
@@ -70,8 +71,7 @@ export class Intake extends Service {
   readonly #stopping = new AbortController()
   #loop: Promise<void> = Promise.resolve()
   #draining = true
-  /** Where the streams ended when they were last found empty, until somebody waits for more. */
-  #ends: Ends | undefined
+  readonly #ends = new StreamEnds()
   #failures = 0
   #hasComplained = false
   #losses = 0
@@ -196,30 +196,41 @@ export class Intake extends Service {
     if (room <= 0 || this.#stopping.signal.aborted) return 0
     void this.#settlement.flush()
     // Half of what it may have at a time: while the server begins or ends the tasks of one, others run here.
-    const plan = this.#rota.plan(Math.min(room, Math.ceil((this.#slots.total + allowance) / SHARES)))
+    const { news } = this.#ends
+    const plan = this.#rota.plan(Math.min(room, Math.ceil((this.#slots.total + allowance) / SHARES)), news)
+    const isNarrow = this.#rota.isNarrow(plan)
     const askedAt = performance.now()
-    const { entries, ends, fault } = await this.#reader.take(plan, this.#perStream(this.#slots.free) === 0)
+    const { entries, ends, fault } = await this.#reader.take(plan, !isNarrow && this.#perStream(this.#slots.free) === 0)
     this.#ahead.noteRead(performance.now() - askedAt)
     this.#rota.report(entries, plan)
-    this.#ends = ends
     const isFull = entries.length === plan.budget
-    this.#draining = isFull || this.#rota.isNarrow(plan)
-    void this.#admission.take(entries, allowance)
+    if (news.length > 0) this.#ends.follow(entries, !isFull)
+    else this.#ends.learn(ends, askedAt)
+    this.#draining = isFull || (isNarrow && this.#ends.known === undefined)
+    const accepted = this.#admission.take(entries, allowance)
     if (fault !== undefined) throw fault
+    if (!this.#draining) await this.#untilSaid(accepted)
     return entries.length
   }
 
   async #waitOnce(free: number): Promise<void> {
     const perStream = this.#perStream(free)
     if (perStream === 0) return this.#listen()
+    this.#ends.forget()
     const entries = await this.#reader.block(perStream)
     this.#rota.report(entries)
     this.#draining = entries.length >= perStream
     const accepted = this.#admission.take(entries)
+    if (!this.#draining) await this.#untilSaid(accepted)
+  }
+
+  /**
+   * A wait goes out when what tasks say first is there: at the server it would stand in their way. Not behind their ends,
+   * though: where agents of one worker call each other, who waits for an end has the next call.
+   */
+  async #untilSaid(accepted: Promise<void>): Promise<void> {
     // On a Cluster they may wait for a node that is away, and other lanes' tasks need not.
-    if (this.#draining || this.#turnstile !== undefined) return
-    // The wait goes out when what these tasks say first is there: at the server it would stand in their way. Not behind
-    // their ends, though: where agents of one worker call each other, who waits for an end has the next call.
+    if (this.#turnstile !== undefined) return
     const { signal } = this.#stopping
     await untilAborted(accepted, signal)
     await nextTurn()
@@ -236,10 +247,9 @@ export class Intake extends Service {
   }
 
   async #listen(): Promise<void> {
-    const ends = this.#ends
-    this.#ends = undefined
     this.#draining = true
-    if (ends !== undefined) await this.#reader.waitBeyond(ends)
+    const { known } = this.#ends
+    if (known !== undefined) this.#ends.cameOn(await this.#reader.waitBeyond(known))
   }
 
   async #unblock(): Promise<void> {
@@ -253,6 +263,7 @@ export class Intake extends Service {
   /** Every error of the loop is one to live through: the groups may be gone, the server away. */
   async #recover(error: unknown): Promise<void> {
     this.#failures += 1
+    this.#ends.forget()
     const reason = errorMessage(error)
     const isGone = isGroupGone(error)
     if (!this.#hasComplained && !isGone && !isOfLostConnection(error)) {

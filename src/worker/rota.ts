@@ -47,14 +47,18 @@ export class Rota {
     return Math.max(this.#lively.size, 1)
   }
 
-  /** The next read of at most `budget` tasks. */
-  plan(budget: number): TakePlan {
+  /** The next read of at most `budget` tasks; of `some` streams only, if they are known to be all that has any. */
+  plan(budget: number, some: readonly ControlStream[] = []): TakePlan {
+    if (some.length > 0) {
+      const lanes = this.#lanes.map((lane) => lane.filter((stream) => some.includes(stream)))
+      return this.#planOf(lanes, budget)
+    }
     if (this.#lively.size === 1 && budget >= LARGE_READ && this.#narrowReads < FULL_READ_EVERY - 1) {
       this.#narrowReads += 1
       return { budget, streams: [...this.#lively], steps: [{ first: 0, count: 1, most: budget }] }
     }
     this.#narrowReads = 0
-    return this.#fullPlan(budget)
+    return this.#planOf(this.#lanes, budget)
   }
 
   /** True if the plan leaves streams out. */
@@ -62,10 +66,10 @@ export class Rota {
     return streams.length < this.#streamCount
   }
 
-  #fullPlan(budget: number): TakePlan {
+  #planOf(streams: readonly (readonly ControlStream[])[], budget: number): TakePlan {
     const turns = Array.from({ length: budget }, (_, at) => TURNS[(this.#turn + at) % TURNS.length] as Priority)
     let first = 0
-    const lanes = this.#lanes.map(({ length: count }, index) => {
+    const lanes = streams.map(({ length: count }, index) => {
       const lane = { first, count, turns: turns.filter((turn) => turn === PRIORITIES[index]).length }
       first += count
       return lane
@@ -73,7 +77,7 @@ export class Rota {
     const inTurn = lanes.map((lane) => ({ first: lane.first, count: lane.count, most: lane.turns }))
     const rest = lanes.map((lane) => ({ first: lane.first, count: lane.count, most: budget }))
     const steps = [...inTurn, ...rest].filter(({ count, most }) => count > 0 && most > 0)
-    return { budget, streams: this.#lanes.flat(), steps }
+    return { budget, streams: streams.flat(), steps }
   }
 
   /** Takes note of what a read brought; of a blocking read without its plan. */

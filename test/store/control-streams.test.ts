@@ -92,7 +92,7 @@ test('the ends of empty streams are known, and something beyond them is waited f
   expect(ends.get(keys.control('a'))).toBe(entries[0]?.id)
   const waiting = own.waitBeyond(ends)
   await writer.enqueue([{ capability: 'b', data: 'x', priority: 'low' }])
-  await waiting
+  expect((await waiting).map(({ key }) => key)).toEqual([keys.control('b', 'low')])
   expect(brief(await take(own, 9))).toEqual(['bx'])
 })
 

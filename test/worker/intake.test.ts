@@ -53,6 +53,37 @@ describe('an idle worker', () => {
     expect(seen.length - before).toBeLessThan(5)
   })
 
+  test.each(['high', 'normal', 'low'] as const)(
+    'with more capabilities than slots asks those alone that have something: %s tasks',
+    async (priority) => {
+      const house = await House.private()
+      await house.work((command) => command.content, { capabilities: names(20), maxConcurrency: 5 })
+      const client = house.client()
+      const ask = (index: number) =>
+        client.ask({ targetAgentType: `agent_${index % 20}`, sessionId: 's', content: `${index}`, priority })
+      await ask(0)
+      const calls = async () => {
+        const stats = await house.redis.info('commandstats')
+        return Number(/cmdstat_xreadgroup:calls=(\d+)/.exec(stats)?.[1])
+      }
+      const before = await calls()
+      for (let index = 0; index < 60; index += 1) expect((await ask(index)).data).toBe(`${index}`)
+      // A look at all sixty lanes takes a read for each lane of some capabilities; a task needs one.
+      expect((await calls()) - before).toBeLessThan(60 * 3)
+    },
+  )
+
+  test('with more capabilities than slots finds its streams again after a flush', async () => {
+    const house = await House.private()
+    await house.work((command) => command.content, { capabilities: names(20), maxConcurrency: 5 })
+    const client = house.client()
+    const ask = (sessionId: string) =>
+      client.ask({ targetAgentType: 'agent_3', sessionId, content: 'hi', timeoutMs: 20_000 })
+    expect((await ask('before')).status).toBe('COMPLETED')
+    await house.redis.flushall()
+    expect((await ask('after')).status).toBe('COMPLETED')
+  })
+
   test('nor does it with more capabilities than slots', async () => {
     const house = await House.private()
     const seen = await reads(house)
@@ -273,6 +304,30 @@ test('two workers share the tasks, and each task runs once', async () => {
   expect(ran).toHaveLength(200)
   expect(new Set(ran).size).toBe(200)
   expect([...by].sort()).toEqual(['w-1', 'w-2'])
+})
+
+test('workers with fewer slots than capabilities miss nothing that any of them might have taken', async () => {
+  const house = new House()
+  const capabilities = names(12)
+  const handle = () => pause(Math.random() * 6)
+  for (const maxConcurrency of [1, 2, 3, 5]) await house.work(handle, { capabilities, maxConcurrency })
+  const client = house.client()
+  const waits: number[] = []
+  const sender = async (own: number) => {
+    for (let index = 0; index < 60; index += 1) {
+      const priority = PRIORITIES[(own + index) % 3]
+      const targetAgentType = `agent_${(own * 7 + index) % 12}`
+      const before = performance.now()
+      const { status } = await client.ask({ targetAgentType, sessionId: `s-${own}`, content: 'x', priority })
+      waits.push(performance.now() - before)
+      expect(status).toBe('COMPLETED')
+      await pause(Math.random() * 8)
+    }
+  }
+  await Promise.all(Array.from({ length: 8 }, (_, own) => sender(own)))
+  await house.settled(...capabilities)
+  // What all of them overlook is found by the next look at all lanes, up to five seconds later.
+  expect(Math.max(...waits)).toBeLessThan(3_000)
 })
 
 test('an entry goes only after the end of its task is recorded', async () => {

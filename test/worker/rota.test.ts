@@ -220,3 +220,14 @@ describe('capabilities of one lane', () => {
     )
   })
 })
+
+test('a read of those streams alone that have something keeps the order of the lanes', () => {
+  const streams = new Streams(3)
+  const rota = new Rota(streams.all)
+  const some = [streams.of('low', 1), streams.of('high', 2)]
+  for (const stream of [...some, streams.of('normal', 0)]) streams.put(stream, 9)
+  const plan = rota.plan(8, some)
+  expect(plan.streams).toEqual([streams.of('high', 2), streams.of('low', 1)])
+  expect(rota.isNarrow(plan)).toBe(true)
+  expect(lanes(streams.take(plan))).toEqual(['high', 'high', 'high', 'high', 'high', 'high', 'low', 'high'])
+})
