@@ -6,8 +6,11 @@ import type { AskAgentCommand } from '../../src/protocol/command.ts'
 import { DEFAULT_GROUP, DEFAULT_LEASE_MS } from '../../src/store/defaults.ts'
 import { DEFAULT_RETENTION } from '../../src/store/retention.ts'
 import { resolveWorkerOptions } from '../../src/worker/options.ts'
+import { sized } from '../support/size.ts'
 import { FunctionWorker } from '../worker/harness.ts'
 import { changed, Ward } from './harness.ts'
+
+const LOOKS = sized({ short: 3, long: 8 })
 
 test('what the doctor takes for the defaults are those of the workers', () => {
   const { consumerGroup, leaseMs, resultTtlMs, streamTtlMs, streamMaxLength } = resolveWorkerOptions({
@@ -56,7 +59,7 @@ test('a busy fleet is healthy, however often one looks', { timeout: 60_000 }, as
   const lanes = Array.from({ length: 10 }, (_, lane) => load(lane))
   const seen = { records: 0, entries: 0 }
   try {
-    for (let look = 0; look < 8; look += 1) {
+    for (let look = 0; look < LOOKS; look += 1) {
       // Far closer together than by default: a transient state has the greatest chance to be taken for a lasting one.
       const { findings, notes, recordsSeen, entriesSeen } = await ward.audit.diagnose({ intervalMs: 100, fix: true })
       expect({ findings, notes }).toEqual({ findings: [], notes: [] })
