@@ -8,6 +8,7 @@ import { DataWriter } from '../store/data-writer.ts'
 import { InboxWriter } from '../store/inbox.ts'
 import { Journals } from '../store/journals.ts'
 import { KinReader } from '../store/kin.ts'
+import { LeftEntries } from '../store/left-entries.ts'
 import { Presence } from '../store/presence.ts'
 import { Queues } from '../store/queues.ts'
 import { ANY_LENGTH } from '../store/retention.ts'
@@ -39,11 +40,13 @@ export function openStores(redis: RedisClient, options: ResolvedClientOptions): 
   const writer = new DataWriter(redis, keys, { resultTtlMs, streamTtlMs, streamMaxLength: ANY_LENGTH })
   const agenda = new Agenda(redis, keys)
   const kin = new KinReader(redis, keys)
-  const control = new ControlWriter(redis, keys)
-  const ender = new TaskEnder({ records: new TaskRecords(redis, keys), writer, agenda, control })
+  const plain = new TaskRecords(redis, keys)
+  const leftEntries = new LeftEntries(redis, keys, plain)
+  const ender = new TaskEnder({ records: plain, writer, agenda, leftEntries })
   const records = new WaitedRecords(redis, keys, ender)
   return {
-    ...{ redis, keys, records, kin, agenda, control },
+    ...{ redis, keys, records, kin, agenda },
+    control: new ControlWriter(redis, keys),
     journals: new Journals(redis, keys),
     trees: new TaskTrees(redis, keys, kin),
     inboxes: new InboxWriter(redis, keys),

@@ -291,10 +291,11 @@ async function endCancelled(
 ): Promise<void> {
   if (!answers.some(isCancelled)) return
   await Promise.all(
-    answers.map((answer, index) => {
-      if (!isCancelled(answer)) return undefined
+    answers.map(async (answer, index) => {
+      if (!isCancelled(answer)) return
       const { sessionId, messageId } = (batch[index] as Departure).task
-      return ender.end({ sessionId, messageId }, cancelledDone(answer.reason))
+      const ended = await ender.end({ sessionId, messageId }, cancelledDone(answer.reason))
+      if (ended.status === 'ended') await ender.tidy(ended.outline, 'CANCELLED')
     }),
   )
 }

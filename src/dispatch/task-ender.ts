@@ -2,9 +2,9 @@ import { cancelledDone, expiredDone } from '../protocol/endings.ts'
 import { type EventBody, eventEncoder } from '../protocol/event.ts'
 import type { TaskRef } from '../protocol/ids.ts'
 import type { Agenda } from '../store/agenda.ts'
-import type { ControlWriter } from '../store/control-writer.ts'
 import type { CommitAnswer, DataWriter } from '../store/data-writer.ts'
 import { endedFence, entryOf, epochOf, isEnded, isSuspended, isUnbound } from '../store/fence.ts'
+import type { LeftEntries } from '../store/left-entries.ts'
 import type { TaskOutline, TaskRecords } from '../store/task-records.ts'
 
 /** The end of a task that nobody runs, as its reader sees it. */
@@ -25,13 +25,13 @@ export class TaskEnder {
   readonly #records: TaskRecords
   readonly #writer: DataWriter
   readonly #agenda: Agenda
-  readonly #control: ControlWriter
+  readonly #leftEntries: LeftEntries
 
-  constructor(options: { records: TaskRecords; writer: DataWriter; agenda: Agenda; control: ControlWriter }) {
+  constructor(options: { records: TaskRecords; writer: DataWriter; agenda: Agenda; leftEntries: LeftEntries }) {
     this.#records = options.records
     this.#writer = options.writer
     this.#agenda = options.agenda
-    this.#control = options.control
+    this.#leftEntries = options.leftEntries
   }
 
   /**
@@ -66,21 +66,22 @@ export class TaskEnder {
 
   /**
    * Strikes out the appointments of a task that ended here, but for its expiry if that was its end: the keeper has it in hand,
-   * and more to do. Takes it off the lane of the one worker that it was for, who may never come back. Its record goes in its
-   * time then; where an entry is on its way, or cannot be ruled out, it stays until that is seen off.
+   * and more to do. Takes its entry off its stream where nobody may come to see it off: see {@link LeftEntries}. Its record
+   * goes in its time then; where an entry is on its way, or cannot be ruled out, it stays until that is seen off.
    *
    * @param outline - What the task was before its end.
    * @param ops - What it waited for, as far as the agenda may bring it.
    */
   async tidy(outline: TaskOutline, status: OutsideEnd['status'], ops: readonly string[] = []): Promise<void> {
-    const { fence, lane } = outline
+    const { fence } = outline
     const entryId = entryOf(fence)
     if (ops.length > 0) await this.#agenda.strikeOut(outline, { ops })
     const isStruckOut = await this.#agenda.cancel(outline, epochOf(fence), { keepsExpiry: status === 'EXPIRED' })
-    const isTakenOff = lane !== null && (await this.#control.takeOff({ ...outline, lane }))
-    if (isStruckOut || isTakenOff) await this.#records.retire(outline, endedFence(fence, status))
+    if (isStruckOut) await this.#records.retire(outline, endedFence(fence, status))
+    // What expires comes in crowds; the keeper sees to them together.
+    else if (status === 'CANCELLED') await this.#leftEntries.clearOne(outline)
     // The entry of its last run, if that has died before it was acked. Where another is on its way, this one still sees it off.
-    if (entryId !== '' && (isStruckOut || isSuspended(fence))) await this.#control.forget(outline, entryId)
+    if (entryId !== '' && (isStruckOut || isSuspended(fence))) await this.#leftEntries.forget(outline, entryId)
   }
 
   async #finished(outline: TaskOutline): Promise<EndAnswer> {

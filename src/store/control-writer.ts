@@ -1,11 +1,7 @@
-import type { TaskRef } from '../protocol/ids.ts'
 import type { RedisClient } from '../redis/client.ts'
 import { type Keys, type LaneName, type Priority, taskTail, workerOfLane } from '../redis/keys.ts'
-import { entryField, type RawEntry } from '../redis/streams.ts'
-import { taskOf } from './control-streams.ts'
 import { InboxWriter } from './inbox.ts'
-import { lanesOfTask } from './task-facts.ts'
-import { type AdmitAnswer, type TaskAdmission, type TaskOutline, timingOf, toAdmitAnswer } from './task-records.ts'
+import { type AdmitAnswer, type TaskAdmission, timingOf, toAdmitAnswer } from './task-records.ts'
 
 /** An envelope for a control stream. */
 export interface Outgoing {
@@ -35,12 +31,6 @@ export interface HandedOver {
   readonly version: string
   readonly data: string
   readonly turn: string
-}
-
-/** A task that only the worker of its lane may run. */
-export interface Laned extends TaskRef {
-  readonly agentType: string
-  readonly lane: LaneName
 }
 
 /** An entry that goes back to a control stream with the fields it had. */
@@ -115,28 +105,6 @@ export class ControlWriter {
       return this.#redis.script<string[]>('giveBack', part.map(keyOf), args)
     })
     if (entries.some(isForOne)) await this.#thenWake(entries, Promise.resolve())
-  }
-
-  /** Takes a task that has its end off the lane of the one worker that might have run it; answers whether it was there. */
-  async takeOff({ sessionId, messageId, agentType, lane }: Laned): Promise<boolean> {
-    return (
-      (await this.#redis.script<number>('unlane', [this.#keys.control(agentType, lane)], [sessionId, messageId])) > 0
-    )
-  }
-
-  /**
-   * Deletes an entry of a task that has its end, wherever it lies: one whose ack was lost would run the task again, should
-   * it come to light when the record is gone. Entries of other tasks may have the same id on other lanes.
-   */
-  async forget(
-    task: Pick<TaskOutline, 'agentType' | 'lane' | 'laneVersion' | keyof TaskRef>,
-    entryId: string,
-  ): Promise<void> {
-    const keys = lanesOfTask(this.#keys, task).map(({ key }) => key)
-    const found = await this.#redis.all<RawEntry[]>(keys.map((key) => ['XRANGE', key, entryId, entryId] as const))
-    const name = taskTail(task.sessionId, task.messageId)
-    const own = keys.filter((_, index) => found[index]?.some((raw) => taskOf(entryField(raw, 'data')) === name))
-    await Promise.all(own.map((key) => this.#redis.call('XDEL', key, entryId)))
   }
 
   /** Tells the workers whose own lanes were written to; they look there themselves, too, but not all the time. */

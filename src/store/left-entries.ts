@@ -1,12 +1,15 @@
+import type { TaskRef } from '../protocol/ids.ts'
+import { runApart } from '../redis/apart.ts'
 import type { RedisClient } from '../redis/client.ts'
-import { type Keys, taskTail } from '../redis/keys.ts'
-import type { ExpiryItem } from './agenda.ts'
-import { ControlRepairs } from './control-repairs.ts'
+import { type Keys, type LaneName, taskTail } from '../redis/keys.ts'
+import { entryField, type RawEntry } from '../redis/streams.ts'
+import { Batcher } from '../util/batcher.ts'
 import { taskOf } from './control-streams.ts'
 import { ControlSurvey } from './control-survey.ts'
 import { isEnded } from './fence.ts'
-import { type TaskFacts, TaskFactsReader } from './task-facts.ts'
-import type { TaskRecords } from './task-records.ts'
+import { Presence } from './presence.ts'
+import { lanesOfTask, type TaskFacts, TaskFactsReader } from './task-facts.ts'
+import type { TaskOutline, TaskRecords } from './task-records.ts'
 
 /** So many entries of a stream are looked at; what lies behind them is left to the workers that may come. */
 const MOST_ENTRIES = 20_000
@@ -14,73 +17,175 @@ const MOST_ENTRIES = 20_000
 const LEEWAY_MS = 10
 /** On a Cluster it is written before that, by another clock. */
 const CLUSTER_LEEWAY_MS = 10_000
+/** A batch of this size needs its own walk over the stream anyhow. */
+const MOST_TASKS = 1_000
+
+/** A task that has its end, and on which lane its entry lies, if that is known. */
+export interface LeftTask extends TaskRef {
+  readonly priority?: LaneName | undefined
+}
+
+/** What was found of such a task. */
+interface Left {
+  readonly task: TaskFacts
+  /** Where its entries may lie. */
+  readonly keys: readonly string[]
+  readonly entries: { readonly key: string; readonly id: string }[]
+  /** False once a walk was broken off: there may be more entries than were found. */
+  isWhole: boolean
+}
 
 /**
- * Takes the entries of tasks that were ended before they started off their control streams, which may be of a capability
- * that nobody offers, and gives their records the time that they are to be kept. An entry that a worker has been handed
- * is left to it. Bears repeating, and being broken off: an entry goes before its record gets its time, and a record
- * whose entry has gone already gets it all the same.
+ * Takes the entries of tasks that were ended from outside off their control streams, which may be of a capability that
+ * nobody offers, and gives their records the time that they are to be kept. An entry that a worker has been handed is
+ * left to it, but for those of a lane whose one worker may never come back. Bears repeating, and being broken off: an
+ * entry goes before its record gets its time, and a record whose entry has gone already gets it all the same.
+ *
+ * A record may only go when no entry can come to light any more, or a cancelled task would run. One that has expired would
+ * not: its envelope says until when it may start. So of that the one entry that is known of is enough, and of others all
+ * are looked for, which takes a walk to the end of each lane.
  */
 export class LeftEntries {
+  readonly #redis: RedisClient
   readonly #keys: Keys
   readonly #records: TaskRecords
   readonly #facts: TaskFactsReader
   readonly #survey: ControlSurvey
-  readonly #repairs: ControlRepairs
+  readonly #presence: Presence
   readonly #leewayMs: number
+  readonly #cleared: Batcher<TaskRef, undefined>
 
-  /** @param group - The consumer group that the streams are read with. */
-  constructor(redis: RedisClient, keys: Keys, records: TaskRecords, group: string) {
+  constructor(redis: RedisClient, keys: Keys, records: TaskRecords) {
+    this.#redis = redis
     this.#keys = keys
     this.#records = records
     this.#facts = new TaskFactsReader(redis, keys)
-    this.#survey = new ControlSurvey(redis, group)
-    this.#repairs = new ControlRepairs(redis, group)
+    // Who has an entry is looked at when it is taken off, in whatever group that may be.
+    this.#survey = new ControlSurvey(redis, '')
+    this.#presence = new Presence(redis, keys)
     this.#leewayMs = redis.isCluster ? CLUSTER_LEEWAY_MS : LEEWAY_MS
-  }
-
-  /** Tasks that have no end, or whose entries were seen off, are left alone. */
-  async clear(items: readonly ExpiryItem[]): Promise<void> {
-    if (items.length === 0) return
-    const found = await this.#facts.read(items)
-    const byStream = new Map<string, TaskFacts[]>()
-    found.forEach((task, index) => {
-      const { priority } = items[index] as ExpiryItem
-      if (task === null || task.keepMs === null || !isEnded(task.fence.text) || priority === undefined) return
-      const key = this.#keys.control(task.agentType, priority)
-      const others = byStream.get(key)
-      if (others === undefined) byStream.set(key, [task])
-      else others.push(task)
-    })
-    await Promise.all([...byStream].map(([key, tasks]) => this.#clearStream(key, tasks)))
-  }
-
-  async #clearStream(key: string, tasks: readonly TaskFacts[]): Promise<void> {
-    const wanted = new Map(tasks.map((task) => [taskTail(task.sessionId, task.messageId), task]))
-    const missing = new Set(tasks)
-    let seen = 0
-    for await (const { entries } of this.#survey.walk(key, this.#beginning(tasks))) {
-      await Promise.all(
-        entries.map(async ({ id, data, isDelivered }) => {
-          const task = wanted.get(taskOf(data))
-          if (task === undefined) return
-          missing.delete(task)
-          if (!isDelivered && (await this.#repairs.withdraw(key, id))) await this.#retire(task)
+    this.#cleared = new Batcher({
+      maxItems: MOST_TASKS,
+      run: (all) =>
+        runApart(all, async (refs) => {
+          await this.clear(refs)
+          return refs.map(() => undefined)
         }),
-      )
-      seen += entries.length
-      if (missing.size === 0 || seen >= MOST_ENTRIES) return
-    }
-    // Who took theirs off died before the next step. That of a delayed task may not have come yet.
-    await Promise.all([...missing].map((task) => (task.dueAt === null ? this.#retire(task) : undefined)))
+    })
   }
 
-  #beginning(tasks: readonly TaskFacts[]): number {
-    const first = tasks.reduce((ms, { dueAt, createdAt }) => Math.min(ms, dueAt ?? createdAt), Number.MAX_SAFE_INTEGER)
+  /** The same as {@link clear} for one task; what comes while others are seen to is seen to together. */
+  async clearOne({ sessionId, messageId }: TaskRef): Promise<void> {
+    await this.#cleared.add({ sessionId, messageId })
+  }
+
+  /**
+   * Tasks that have no end, or whose entries were seen off, are left alone; and so are expired ones whose lane is not
+   * known, cancelled ones whose capability somebody offers, who comes by their entries, and those of which an entry may
+   * still be put on a stream.
+   */
+  async clear(items: readonly LeftTask[]): Promise<void> {
+    if (items.length === 0) return
+    const left = await this.#look(items)
+    const byKey = new Map<string, Left[]>()
+    for (const one of left) {
+      for (const key of one.keys) {
+        const others = byKey.get(key)
+        if (others === undefined) byKey.set(key, [one])
+        else others.push(one)
+      }
+    }
+    await Promise.all([...byKey].map(([key, all]) => this.#find(key, all)))
+    await Promise.all(left.map((one) => this.#takeOff(one)))
+  }
+
+  /**
+   * Deletes an entry of a task that has its end, wherever it lies: one whose ack was lost would run the task again, should
+   * it come to light when the record is gone. Entries of other tasks may have the same id on other lanes.
+   */
+  async forget(task: TaskOutline, entryId: string): Promise<void> {
+    const keys = lanesOfTask(this.#keys, task).map(({ key }) => key)
+    const found = await this.#redis.all<RawEntry[]>(keys.map((key) => ['XRANGE', key, entryId, entryId] as const))
+    const name = taskTail(task.sessionId, task.messageId)
+    const own = keys.filter((_, index) => found[index]?.some((raw) => taskOf(entryField(raw, 'data')) === name))
+    await Promise.all(own.map((key) => this.#redis.call('XDEL', key, entryId)))
+  }
+
+  async #look(items: readonly LeftTask[]): Promise<Left[]> {
+    const found = await this.#facts.read(items)
+    const capabilities = new Set(found.flatMap((task) => (task !== null && isFirstSend(task) ? [task.agentType] : [])))
+    const offered = new Set<string>()
+    await Promise.all(
+      [...capabilities].map(async (capability) => {
+        if ((await this.#presence.online(capability)).length > 0) offered.add(capability)
+      }),
+    )
+    return found.flatMap((task, index): Left[] => {
+      if (task === null || task.keepMs === null || !isEnded(task.fence.text)) return []
+      const keys = this.#keysOf(task, items[index]?.priority, offered)
+      return keys.length === 0 ? [] : [{ task, keys, entries: [], isWhole: true }]
+    })
+  }
+
+  #keysOf(task: TaskFacts, priority: LaneName | undefined, offered: ReadonlySet<string>): string[] {
+    const { agentType, lane } = task
+    if (lane !== null) return [this.#keys.control(agentType, lane)]
+    if (hasExpired(task)) return priority === undefined ? [] : [this.#keys.control(agentType, priority)]
+    return isFirstSend(task) && !offered.has(agentType) ? lanesOfTask(this.#keys, task).map(({ key }) => key) : []
+  }
+
+  async #find(key: string, all: readonly Left[]): Promise<void> {
+    const wanted = new Map(all.map((one) => [taskTail(one.task.sessionId, one.task.messageId), one]))
+    const missing = new Set(all)
+    let seen = 0
+    for await (const { entries } of this.#survey.walk(key, this.#beginning(all))) {
+      for (const { id, data } of entries) {
+        const one = wanted.get(taskOf(data))
+        if (one === undefined) continue
+        one.entries.push({ key, id })
+        if (hasOneEntry(one)) missing.delete(one)
+      }
+      seen += entries.length
+      if (missing.size === 0) return
+      if (seen < MOST_ENTRIES) continue
+      for (const one of missing) one.isWhole = false
+      return
+    }
+  }
+
+  async #takeOff({ task, entries, isWhole }: Left): Promise<void> {
+    if (!isWhole) return
+    // Who took the entry off died before the next step. That of a delayed task may not have come yet.
+    const hasGone = task.dueAt === null && (hasExpired(task) || task.fence.epoch === 0)
+    if (entries.length === 0 && !hasGone) return
+    const isForOne = task.lane === null ? 0 : 1
+    const removed = await Promise.all(
+      entries.map(({ key, id }) => this.#redis.script<number>('withdraw', [key], ['', id, isForOne])),
+    )
+    if (removed.includes(0)) return
+    const { sessionId, messageId, fence } = task
+    await this.#records.retire({ sessionId, messageId }, fence.text)
+  }
+
+  #beginning(all: readonly Left[]): number {
+    const first = all.reduce(
+      (ms, { task: { dueAt, createdAt } }) => Math.min(ms, dueAt ?? createdAt),
+      Number.MAX_SAFE_INTEGER,
+    )
     return Math.max(first - this.#leewayMs, 0)
   }
+}
 
-  #retire({ sessionId, messageId, fence }: TaskFacts): Promise<void> {
-    return this.#records.retire({ sessionId, messageId }, fence.text)
-  }
+function hasExpired({ fence }: TaskFacts): boolean {
+  return fence.state === 'E'
+}
+
+/** True for what any worker might have run, had it not been cancelled before its first start. */
+function isFirstSend({ fence, lane, dueAt }: TaskFacts): boolean {
+  return fence.text === 'X:0::' && lane === null && dueAt === null
+}
+
+/** True if there is no need to look for more entries than one. */
+function hasOneEntry({ task }: Left): boolean {
+  return hasExpired(task) && task.lane === null
 }

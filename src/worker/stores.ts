@@ -40,18 +40,18 @@ export function openStores(redis: RedisClient, options: ResolvedWorkerOptions): 
   const records = new TaskRecords(redis, keys, versionsOf(options))
   const writer = new DataWriter(redis, keys, options, { group: options.consumerGroup })
   const agenda = new Agenda(redis, keys)
-  const control = new ControlWriter(redis, keys)
+  const leftEntries = new LeftEntries(redis, keys, records)
   return {
-    ...{ keys, records, writer, agenda, control },
+    ...{ keys, records, writer, agenda, leftEntries },
+    control: new ControlWriter(redis, keys),
     reader: new DataReader(redis, keys),
     leases: new ControlLeases(redis, options.consumerGroup, options.workerId),
     kin: new KinReader(redis, keys),
-    leftEntries: new LeftEntries(redis, keys, records, options.consumerGroup),
     stages: new Stages(redis, keys),
     inboxes: new InboxWriter(redis, keys),
     deadLetters: new DeadLetters(redis, keys),
     presence: new Presence(redis, keys),
-    ender: new TaskEnder({ records, writer, agenda, control }),
+    ender: new TaskEnder({ records, writer, agenda, leftEntries }),
     journals: new Journals(redis, keys),
   }
 }

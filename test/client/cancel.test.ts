@@ -4,8 +4,8 @@ import { TaskEnder } from '../../src/dispatch/task-ender.ts'
 import { CancelTaskCommand, GatewayCommand } from '../../src/protocol/command.ts'
 import { cancelledDone } from '../../src/protocol/endings.ts'
 import { Agenda } from '../../src/store/agenda.ts'
-import { ControlWriter } from '../../src/store/control-writer.ts'
 import { DataWriter } from '../../src/store/data-writer.ts'
+import { LeftEntries } from '../../src/store/left-entries.ts'
 import { DEFAULT_RETENTION } from '../../src/store/retention.ts'
 import { TaskRecords } from '../../src/store/task-records.ts'
 import { waitFor } from '../../src/testing/wait-for.ts'
@@ -219,11 +219,12 @@ describe('those that were sent on its behalf', () => {
     await client.sendMessage(child('a', 'm'))
     await client.sendMessage(child('a-1', 'a'))
     const { redis } = openStore()
+    const records = new TaskRecords(redis, house.keys)
     const ender = new TaskEnder({
-      records: new TaskRecords(redis, house.keys),
+      records,
       writer: new DataWriter(redis, house.keys, DEFAULT_RETENTION),
       agenda: new Agenda(redis, house.keys),
-      control: new ControlWriter(redis, house.keys),
+      leftEntries: new LeftEntries(redis, house.keys, records),
     })
     expect((await ender.end(ref('m'), cancelledDone('tree'))).status).toBe('ended')
     expect(await statusOf(client, 'a')).toBe('QUEUED')

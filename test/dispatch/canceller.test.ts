@@ -5,11 +5,11 @@ import type { TaskRef } from '../../src/protocol/ids.ts'
 import type { RedisClient } from '../../src/redis/client.ts'
 import { Agenda } from '../../src/store/agenda.ts'
 import type { CancelRequest } from '../../src/store/cancel-request.ts'
-import { ControlWriter } from '../../src/store/control-writer.ts'
 import { DataWriter } from '../../src/store/data-writer.ts'
 import { isEnded } from '../../src/store/fence.ts'
 import { InboxWriter } from '../../src/store/inbox.ts'
 import { KinReader, type TaskKin } from '../../src/store/kin.ts'
+import { LeftEntries } from '../../src/store/left-entries.ts'
 import { DEFAULT_RETENTION } from '../../src/store/retention.ts'
 import { TaskRecords } from '../../src/store/task-records.ts'
 import { waitFor } from '../../src/testing/wait-for.ts'
@@ -43,8 +43,8 @@ function cancellerOf(
 ): Canceller {
   const { keys, logger } = house
   const writer = new DataWriter(redis, keys, DEFAULT_RETENTION)
-  const control = new ControlWriter(redis, keys)
-  const ender = new TaskEnder({ records, writer, agenda: new Agenda(redis, keys), control })
+  const leftEntries = new LeftEntries(redis, keys, records)
+  const ender = new TaskEnder({ records, writer, agenda: new Agenda(redis, keys), leftEntries })
   return new Canceller({ records, kin, ender, inboxes: new InboxWriter(redis, keys), logger })
 }
 

@@ -8,6 +8,7 @@ import { Agenda } from '../../src/store/agenda.ts'
 import { ControlWriter } from '../../src/store/control-writer.ts'
 import { DataWriter } from '../../src/store/data-writer.ts'
 import { InboxWriter } from '../../src/store/inbox.ts'
+import { LeftEntries } from '../../src/store/left-entries.ts'
 import { Presence } from '../../src/store/presence.ts'
 import { DEFAULT_RETENTION } from '../../src/store/retention.ts'
 import { TaskRecords } from '../../src/store/task-records.ts'
@@ -33,7 +34,7 @@ beforeEach(() => {
         records,
         writer: new DataWriter(store.redis, keys, DEFAULT_RETENTION),
         agenda: new Agenda(store.redis, keys),
-        control: new ControlWriter(store.redis, keys),
+        leftEntries: new LeftEntries(store.redis, keys, records),
       }),
     })
 })

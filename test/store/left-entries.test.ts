@@ -1,4 +1,4 @@
-import { expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { waitFor } from '../../src/testing/wait-for.ts'
 import { agendaOf, House } from '../worker/harness.ts'
 
@@ -27,13 +27,98 @@ test.each(lanes)(
     await client.sendMessage({ ...send, ...options, messageId: 'after' })
     expect(await client.result(ref)).toMatchObject({ status: 'EXPIRED' })
     await waitFor(async () => (await agendaOf(house)).length === 0)
-    const entries = await house.redis.xrange(control(house, lane), '-', '+')
-    const ids = entries.map(([, fields]) => JSON.parse(fields[1] as string).header.message_id)
-    expect(ids).toEqual(['before', 'after'])
+    expect(await onLane(house, lane)).toEqual(['before', 'after'])
     expect(await ttl(house)).toBeGreaterThan(0)
     expect(await house.dones('s', 'm')).toHaveLength(1)
   },
 )
+
+/** The tasks whose entries lie on a lane. */
+async function onLane(house: House, lane: 'high' | 'normal' | '@gone' = 'normal'): Promise<string[]> {
+  const entries = await house.redis.xrange(control(house, lane), '-', '+')
+  return entries.map(([, fields]) => JSON.parse(fields[1] as string).header.message_id)
+}
+
+describe.each(['no group', 'a group that is named otherwise'])('with %s, a task that is cancelled', (group) => {
+  const prepare = async (house: House, lane: 'high' | 'normal' | '@gone' = 'normal') => {
+    if (group !== 'no group') await house.redis.xgroup('CREATE', control(house, lane), 'others', '0', 'MKSTREAM')
+  }
+
+  test.each(lanes)('on the lane %s, which nobody reads, leaves nothing there', async (lane, options) => {
+    const house = new House()
+    await prepare(house, lane)
+    const client = house.client()
+    await client.sendMessage({ ...send, ...options, messageId: 'before' })
+    await client.sendMessage({ ...send, ...options, messageId: 'm' })
+    await client.sendMessage({ ...send, ...options, messageId: 'after' })
+    expect(await client.cancelTask(ref)).toMatchObject({ status: 'CANCELLED' })
+    expect(await onLane(house, lane)).toEqual(['before', 'after'])
+    expect(await ttl(house)).toBeGreaterThan(0)
+    expect([await ttl(house, 'before'), (await house.dones('s', 'm')).length]).toEqual([-1, 1])
+  })
+
+  test('and was sent several times, on several lanes, leaves none of its entries', async () => {
+    const house = new House()
+    await prepare(house)
+    const client = house.client()
+    for (const priority of ['normal', 'low', 'normal', 'high'] as const) {
+      await client.sendMessage({ ...send, messageId: 'm', priority })
+    }
+    expect(await client.cancelTask(ref)).toMatchObject({ status: 'CANCELLED' })
+    // Its record may go: nothing of it can run any more.
+    await house.redis.del(house.keys.task('s', 'm'))
+    let runs = 0
+    await house.work(() => (runs += 1))
+    await house.settled()
+    expect([runs, (await house.dones('s', 'm')).length]).toEqual([0, 1])
+  })
+
+  test('with thousands of others leaves nothing', async () => {
+    const house = new House()
+    await prepare(house)
+    const client = house.client()
+    const ids = Array.from({ length: 2_000 }, (_, index) => `m-${index}`)
+    await Promise.all(ids.map((messageId) => client.sendMessage({ ...send, messageId })))
+    await client.cancelSession('s')
+    expect(await onLane(house)).toEqual([])
+    const left = await Promise.all(ids.map((messageId) => ttl(house, messageId)))
+    expect(left.every((ms) => ms > 0)).toBe(true)
+  }, 30_000)
+})
+
+test('a task that is sent on behalf of a cancelled one leaves nothing where nobody offers its capability', async () => {
+  const house = new House()
+  const client = house.client()
+  await client.sendMessage({ ...send, messageId: 'above' })
+  await client.cancelTask({ sessionId: 's', messageId: 'above' })
+  await client.sendMessage({ ...send, messageId: 'm', parentMessageId: 'above' })
+  expect([await onLane(house), (await client.getTask(ref))?.status]).toEqual([[], 'CANCELLED'])
+  expect(await ttl(house)).toBeGreaterThan(0)
+})
+
+test('cancelled tasks that somebody takes in that very moment are left to him, and never run', async () => {
+  const house = new House()
+  const client = house.client()
+  const ids = Array.from({ length: 300 }, (_, index) => `m-${index}`)
+  await house.redis.xgroup('CREATE', control(house), 'agent_engines', '0', 'MKSTREAM')
+  await Promise.all(ids.map((messageId) => client.sendMessage({ ...send, messageId })))
+  const cancelled = Promise.all(ids.map((messageId) => client.cancelTask({ sessionId: 's', messageId })))
+  let taken = 0
+  for (let more = true; more; ) {
+    const read = ['GROUP', 'agent_engines', 'slow', 'COUNT', 5, 'STREAMS', control(house), '>'] as const
+    const reply = (await house.redis.xreadgroup(...read)) as [string, unknown[]][] | null
+    taken += reply?.[0]?.[1].length ?? 0
+    more = reply !== null
+  }
+  expect(new Set((await cancelled).map(({ status }) => status))).toEqual(new Set(['CANCELLED']))
+  expect([await house.waiting(), await house.pending()]).toEqual([taken, taken])
+  let runs = 0
+  await house.work(() => (runs += 1), { leaseMs: 1_000 })
+  await house.settled()
+  expect(runs).toBe(0)
+  const left = await Promise.all(ids.map((messageId) => ttl(house, messageId)))
+  expect(left.every((ms) => ms > 0)).toBe(true)
+})
 
 test('thousands of them leave nothing, nor does the stream stay', async () => {
   const house = new House()
