@@ -186,3 +186,24 @@ test('a second entry of it that comes to light when its record is gone never run
   await house.settled()
   expect([runs, await house.dones('s', 'm')]).toEqual([0, [expect.objectContaining({ event_type: 'done' })]])
 })
+
+test.each(['CANCELLED', 'COMPLETED'])('what is sent again after its end, %s, leaves no entry', async (status) => {
+  const house = new House()
+  const client = house.client()
+  let runs = 0
+  const work = () => house.work(() => (runs += 1))
+  const worker = status === 'COMPLETED' ? await work() : undefined
+  await client.sendMessage({ ...send, messageId: 'm' })
+  if (worker === undefined) await client.cancelTask(ref)
+  expect(await client.result(ref)).toMatchObject({ status })
+  await worker?.stop()
+  expect(await client.sendMessage({ ...send, messageId: 'm' })).toMatchObject({ success: true })
+  expect(await house.redis.exists(control(house))).toBe(worker === undefined ? 0 : 1)
+  expect(await house.waiting()).toBe(0)
+  // Its record goes in its time, before a worker comes.
+  await house.redis.del(house.keys.task('s', 'm'))
+  await work()
+  await client.ask({ ...send, messageId: 'next' })
+  await house.settled()
+  expect([runs, (await house.dones('s', 'm')).length]).toEqual([worker === undefined ? 1 : 2, 1])
+})
