@@ -262,18 +262,21 @@ function twoSteps(control: ControlWriter, records: TaskRecords, ender: TaskEnder
         control.enqueue(batch.map(({ task, ...entry }) => ({ capability: task.agentType, ...entry }))),
       ),
   })
-  const admissions = new Batchers<Departure, undefined>(sessionOf, {
+  const admissions = new Batchers<Departure, AdmitAnswer>(sessionOf, {
     ...IN_BATCHES,
     run: (all) =>
       runApart(all, async (batch) => {
-        await endCancelled(ender, batch, await records.admit(batch.map(({ task }) => task)))
-        return batch.map(() => undefined)
+        const answers = await records.admit(batch.map(({ task }) => task))
+        await endCancelled(ender, batch, answers)
+        return answers
       }),
   })
   return {
     add: async (departure) => {
-      if ((await entries.add(departure)) === null) return false
-      await admissions.add(departure)
+      const entryId = await entries.add(departure)
+      if (entryId === null) return false
+      const isSentAgain = (await admissions.add(departure)) === false
+      if (isSentAgain) await ender.takeBack(departure, entryId)
       return true
     },
   }

@@ -2,6 +2,7 @@ import { cancelledDone, expiredDone } from '../protocol/endings.ts'
 import { type EventBody, eventEncoder } from '../protocol/event.ts'
 import type { TaskRef } from '../protocol/ids.ts'
 import type { Agenda } from '../store/agenda.ts'
+import type { Departure } from '../store/control-writer.ts'
 import type { CommitAnswer, DataWriter } from '../store/data-writer.ts'
 import { endedFence, entryOf, epochOf, isEnded, isSuspended, isUnbound } from '../store/fence.ts'
 import type { LeftEntries } from '../store/left-entries.ts'
@@ -82,6 +83,16 @@ export class TaskEnder {
     else if (status === 'CANCELLED') await this.#leftEntries.clearOne(outline)
     // The entry of its last run, if that has died before it was acked. Where another is on its way, this one still sees it off.
     if (entryId !== '' && (isStruckOut || isSuspended(fence))) await this.#leftEntries.forget(outline, entryId)
+  }
+
+  /**
+   * Takes an entry back that was written for a task which had its end by then, unless a worker was handed it: should nobody
+   * take it before the record expires, the task would run again.
+   */
+  async takeBack({ task, priority }: Pick<Departure, 'task' | 'priority'>, entryId: string): Promise<void> {
+    const outline = await this.#records.peek(task)
+    if (outline === null || !isEnded(outline.fence)) return
+    await this.#leftEntries.withdraw({ capability: task.agentType, priority }, entryId)
   }
 
   async #finished(outline: TaskOutline): Promise<EndAnswer> {

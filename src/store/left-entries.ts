@@ -4,7 +4,7 @@ import type { RedisClient } from '../redis/client.ts'
 import { type Keys, type LaneName, taskTail } from '../redis/keys.ts'
 import { entryField, type RawEntry } from '../redis/streams.ts'
 import { Batcher } from '../util/batcher.ts'
-import { taskOf } from './control-streams.ts'
+import { type ControlStream, taskOf } from './control-streams.ts'
 import { ControlSurvey } from './control-survey.ts'
 import { isEnded } from './fence.ts'
 import { Presence } from './presence.ts'
@@ -109,6 +109,14 @@ export class LeftEntries {
     const name = taskTail(task.sessionId, task.messageId)
     const own = keys.filter((_, index) => found[index]?.some((raw) => taskOf(entryField(raw, 'data')) === name))
     await Promise.all(own.map((key) => this.#redis.call('XDEL', key, entryId)))
+  }
+
+  /** Takes an entry off its lane that nobody was handed. */
+  async withdraw(
+    { capability, priority }: Pick<ControlStream, 'capability' | 'priority'>,
+    entryId: string,
+  ): Promise<void> {
+    await this.#redis.script('withdraw', [this.#keys.control(capability, priority)], ['', entryId])
   }
 
   async #look(items: readonly LeftTask[]): Promise<Left[]> {

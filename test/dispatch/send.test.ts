@@ -45,6 +45,25 @@ const ask = (messageId: string, change: Record<string, unknown> = {}) =>
   })
 
 describe.each([false, true])('a send (on a Cluster: %s)', (isCluster) => {
+  test('that comes again after the end of its task leaves no entry, be there a group or not', async () => {
+    const dispatcher = open(isCluster)
+    const ref = { sessionId: 's', messageId: 'm' }
+    await dispatcher.send(ask('m'))
+    const [[id] = ['']] = await bare.xrange(keys.control('agent'), '-', '+')
+    await records.begin('w', [{ ...ref, entryId: id, turn: '' }])
+    await bare.hset(keys.task('s', 'm'), 'fence', `C:1:${id}:w`)
+    await bare.del(keys.control('agent'))
+    expect(await dispatcher.send(ask('m'))).toMatchObject({ status: 'QUEUED' })
+    expect(await bare.exists(keys.control('agent'))).toBe(0)
+    await bare.xgroup('CREATE', keys.control('agent'), 'g', '0', 'MKSTREAM')
+    expect(await dispatcher.send(ask('m'))).toMatchObject({ status: 'QUEUED' })
+    expect(await bare.xlen(keys.control('agent'))).toBe(0)
+    // One that goes on has another entry: the first may be gone.
+    await bare.hset(keys.task('s', 'm'), 'fence', 'Q:0::')
+    await dispatcher.send(ask('m'))
+    expect(await bare.xlen(keys.control('agent'))).toBe(1)
+  })
+
   test('has its entry and its record when it is answered', async () => {
     const dispatcher = open(isCluster)
     expect(await dispatcher.send(ask('m'))).toMatchObject({
