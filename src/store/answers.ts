@@ -1,6 +1,6 @@
 import type { TaskRef } from '../protocol/ids.ts'
 import type { Keys, LaneName } from '../redis/keys.ts'
-import { Batcher } from '../util/batcher.ts'
+import { Batchers } from '../util/batchers.ts'
 import type { ControlWriter } from './control-writer.ts'
 import type { InboxWriter } from './inbox.ts'
 
@@ -42,14 +42,16 @@ export function toTells(keys: Keys, raw: readonly RawTell[]): Tell[] {
   })
 }
 
+type Resume = Tell & { readonly kind: 'resume' }
+
 /** Tells those who wait for results. The results lie in Redis already; doing this twice does no harm. */
 export class Answers {
-  /** Many that come back at once share a call. */
-  readonly #resumes: Batcher<Tell & { readonly kind: 'resume' }, unknown>
+  /** Many that come back at once to one lane share a call; what waits for a node of a Cluster that is away keeps no others. */
+  readonly #resumes: Batchers<Resume, unknown>
   readonly #inboxes: InboxWriter
 
   constructor(control: ControlWriter, inboxes: InboxWriter) {
-    this.#resumes = new Batcher<Tell & { readonly kind: 'resume' }, unknown>({
+    this.#resumes = new Batchers<Resume, unknown>(({ capability, priority }) => `${capability} ${priority}`, {
       maxItems: 100,
       maxInFlight: 4,
       run: async (items) => [...(await control.enqueue(items))],

@@ -474,6 +474,68 @@ describe('on a Cluster', () => {
     await Promise.all(times)
   })
 
+  test('suspended tasks go on though others of the same moment have their lane on a node that does not answer', async () => {
+    const { bare, keys } = house
+    const keyPrefix = keys.control('x').slice(0, keys.control('x').indexOf(':'))
+    const [held = '', healthy = ''] = [0, 1].map((node) =>
+      onNodeOf(
+        node,
+        Array.from({ length: 60 }, (_, index) => `asks_${index}`),
+        (name) => keys.control(name),
+      ),
+    )
+    const sessions = Array.from({ length: 200 }, (_, index) => `asks-${index}`)
+    const own = sessions.filter((name) => onNodeOf(2, [name], (session) => keys.session(session)) === name)
+    const worker = await runWorker({
+      ...{ redis: { cluster: nodes }, keyPrefix, logger: memoryLogger(), shutdownTimeoutMs: 1_000, suspendAfterMs: 30 },
+      worker: new FunctionWorker([held, healthy], (_command, context) => context.askUser('Who?')),
+    })
+    onTestFinished(() => worker.stop())
+    const { client } = house
+    // Each a call of its own, and more than may be under way at once.
+    const tasks = own.slice(0, 12).map((sessionId, index) => {
+      return { sessionId, messageId: 'm', targetAgentType: index < 10 ? held : healthy }
+    })
+    await Promise.all(tasks.map((task) => client.sendMessage({ ...task, content: 'x' })))
+    const fenceOf = ({ sessionId, messageId }: (typeof tasks)[number]) =>
+      bare.hget(keys.task(sessionId, messageId), 'fence')
+    await waitFor(async () => (await Promise.all(tasks.map(fenceOf))).every((fence) => fence?.startsWith('W:')))
+    const asks = await Promise.all(
+      tasks.map(async ({ sessionId }) => (await client.pendingAsks(sessionId))[0]?.askId ?? ''),
+    )
+    const pausedMs = 2_500
+    const tookMs = await holdUp(pausedMs)
+    const answer = (index: number) => {
+      const { sessionId, messageId } = tasks[index] as (typeof tasks)[number]
+      return client.reply({ sessionId, messageId, askId: asks[index] as string, content: 'me' })
+    }
+    const waits = tasks.slice(0, 10).map(async (_, index) => {
+      await pause(index * 20)
+      return answer(index)
+    })
+    await pause(300)
+    const times = [10, 11].map((index) => tookMs(answer(index)))
+    expect(Math.max(...(await Promise.all(times)))).toBeLessThan(pausedMs - 500)
+    await Promise.all(waits)
+    const ends = await Promise.all(tasks.map(({ sessionId, messageId }) => client.result({ sessionId, messageId })))
+    expect(ends).toMatchObject(tasks.map(() => ({ status: 'COMPLETED', data: 'me' })))
+  }, 30_000)
+
+  test('tasks that are cancelled and whose capabilities nobody offers leave nothing on their streams', async () => {
+    const { client, bare, keys } = house
+    const tasks = Array.from({ length: 40 }, (_, i) => ({ sessionId: `s-${i % 7}`, messageId: `cancelled-${i}` }))
+    const agents = tasks.map((_, i) => `absent_${i % 5}`)
+    await Promise.all(
+      tasks.map((ref, i) => client.sendMessage({ ...ref, targetAgentType: agents[i] as string, content: 'x' })),
+    )
+    const cancelled = await Promise.all(tasks.map((ref) => client.cancelTask(ref)))
+    expect(cancelled).toMatchObject(tasks.map(() => ({ status: 'CANCELLED' })))
+    const left = await Promise.all([...new Set(agents)].map((name) => bare.exists(keys.control(name))))
+    expect(Math.max(...left)).toBe(0)
+    const ttls = await Promise.all(tasks.map(({ sessionId, messageId }) => bare.pttl(keys.task(sessionId, messageId))))
+    expect(Math.min(...ttls)).toBeGreaterThan(0)
+  })
+
   test('tasks that expire and whose capabilities nobody offers leave nothing on their streams', async () => {
     const { client, bare, keys } = house
     const tasks = Array.from({ length: 40 }, (_, i) => ({ sessionId: `s-${i % 7}`, messageId: `late-${i}` }))
