@@ -3,7 +3,7 @@ import { runApart } from '../redis/apart.ts'
 import type { RedisClient } from '../redis/client.ts'
 import { type Keys, type LaneName, taskTail } from '../redis/keys.ts'
 import { entryField, type RawEntry } from '../redis/streams.ts'
-import { Batcher } from '../util/batcher.ts'
+import { Batchers } from '../util/batchers.ts'
 import { type ControlStream, taskOf } from './control-streams.ts'
 import { ControlSurvey } from './control-survey.ts'
 import { isEnded } from './fence.ts'
@@ -53,7 +53,7 @@ export class LeftEntries {
   readonly #survey: ControlSurvey
   readonly #presence: Presence
   readonly #leewayMs: number
-  readonly #cleared: Batcher<TaskRef, undefined>
+  readonly #cleared: Batchers<LeftTask & Pick<TaskFacts, 'agentType'>, undefined>
 
   constructor(redis: RedisClient, keys: Keys, records: TaskRecords) {
     this.#redis = redis
@@ -64,7 +64,9 @@ export class LeftEntries {
     this.#survey = new ControlSurvey(redis, '')
     this.#presence = new Presence(redis, keys)
     this.#leewayMs = redis.isCluster ? CLUSTER_LEEWAY_MS : LEEWAY_MS
-    this.#cleared = new Batcher({
+    // While a node of a Cluster is away, only what has to go there waits for it.
+    const isApart = redis.isCluster
+    this.#cleared = new Batchers(({ agentType, sessionId }) => (isApart ? `${agentType} ${sessionId}` : agentType), {
       maxItems: MOST_TASKS,
       run: (all) =>
         runApart(all, async (refs) => {
@@ -75,8 +77,8 @@ export class LeftEntries {
   }
 
   /** The same as {@link clear} for one task; what comes while others are seen to is seen to together. */
-  async clearOne({ sessionId, messageId }: TaskRef): Promise<void> {
-    await this.#cleared.add({ sessionId, messageId })
+  async clearOne({ sessionId, messageId, agentType }: TaskOutline): Promise<void> {
+    await this.#cleared.add({ sessionId, messageId, agentType })
   }
 
   /**
