@@ -38,8 +38,8 @@ interface Left {
 /**
  * Takes the entries of tasks that were ended from outside off their control streams, which may be of a capability that
  * nobody offers, and gives their records the time that they are to be kept. An entry that a worker has been handed is
- * left to it, but for those of a lane whose one worker may never come back. Bears repeating, and being broken off: an
- * entry goes before its record gets its time, and a record whose entry has gone already gets it all the same.
+ * left to it, but for those of a lane whose one worker may never come back. Bears repeating, and for expired tasks being
+ * broken off: an entry goes before its record gets its time, and one whose entry has gone already gets it all the same.
  *
  * A record may only go when no entry can come to light any more, or a cancelled task would run. One that has expired would
  * not: its envelope says until when it may start. So of that the one entry that is known of is enough, and of others all
@@ -165,9 +165,9 @@ export class LeftEntries {
 
   async #takeOff({ task, entries, isWhole }: Left): Promise<void> {
     if (!isWhole) return
-    // Who took the entry off died before the next step. That of a delayed task may not have come yet.
-    const hasGone = task.dueAt === null && (hasExpired(task) || task.fence.epoch === 0)
-    if (entries.length === 0 && !hasGone) return
+    // Who took that of an expired task off died before the next step. That of a delayed one may not have come yet, and
+    // that of a cancelled one may be older than its record.
+    if (entries.length === 0 && !(hasExpired(task) && task.dueAt === null)) return
     const isForOne = task.lane === null ? 0 : 1
     const removed = await Promise.all(
       entries.map(({ key, id }) => this.#redis.script<number>('withdraw', [key], ['', id, isForOne])),

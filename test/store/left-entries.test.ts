@@ -1,6 +1,9 @@
+import { setTimeout as pause } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
+import { TaskRecords } from '../../src/store/task-records.ts'
 import { waitFor } from '../../src/testing/wait-for.ts'
-import { agendaOf, House } from '../worker/harness.ts'
+import { openStore } from '../redis/harness.ts'
+import { agendaOf, envelope, House } from '../worker/harness.ts'
 
 const send = { targetAgentType: 'agent', sessionId: 's', content: 'hi' }
 const ref = { sessionId: 's', messageId: 'm' }
@@ -84,6 +87,24 @@ describe.each(['no group', 'a group that is named otherwise'])('with %s, a task 
     const left = await Promise.all(ids.map((messageId) => ttl(house, messageId)))
     expect(left.every((ms) => ms > 0)).toBe(true)
   }, 30_000)
+})
+
+test('a cancelled task whose entry is not found keeps its record: it may be older than that', async () => {
+  const house = new House()
+  const client = house.client()
+  await house.redis.xgroup('CREATE', control(house), 'agent_engines', '0', 'MKSTREAM')
+  // Of somebody who makes no record, and taken by a worker that died when it had made one.
+  await house.redis.xadd(control(house), '*', 'data', envelope('m', 's'))
+  await house.redis.xreadgroup('GROUP', 'agent_engines', 'dead', 'COUNT', 1, 'STREAMS', control(house), '>')
+  await pause(50)
+  const records = new TaskRecords(openStore().redis, house.keys)
+  await records.admit([{ ...ref, agentType: 'agent', traceId: 't', parentMessageId: '', userCode: '' }])
+  expect(await client.cancelTask(ref)).toMatchObject({ status: 'CANCELLED' })
+  expect([await ttl(house), await house.pending()]).toEqual([-1, 1])
+  let runs = 0
+  await house.work(() => (runs += 1), { leaseMs: 1_000 })
+  await house.settled()
+  expect([runs, (await ttl(house)) > 0]).toEqual([0, true])
 })
 
 test('a task that is sent on behalf of a cancelled one leaves nothing where nobody offers its capability', async () => {
