@@ -70,6 +70,8 @@ test('a task that was cancelled while it waited keeps its record until its entry
   const ward = new Ward()
   const client = ward.client()
   await ward.group()
+  // He will come by it.
+  await ward.alive('alive')
   const ref = { sessionId: 's', messageId: 'm' }
   await client.sendMessage({ ...ref, targetAgentType: 'agent', content: 'x' })
   expect(await client.cancelTask(ref)).toMatchObject({ status: 'CANCELLED' })
