@@ -13,6 +13,7 @@ import type { Logger } from '../logger.ts'
 import type { PluginRegistry } from '../plugins/registry.ts'
 import type { ResolvedWorkerOptions } from './options.ts'
 import type { WorkerStores } from './stores.ts'
+import type { WorkspaceHome } from './workspace-home.ts'
 
 /** What the attempts of a worker share. */
 export interface ExecutionParts {
@@ -24,21 +25,26 @@ export interface ExecutionParts {
   readonly toolbox: Toolbox
   readonly plugins: PluginRegistry
   readonly history: HistoryKeeper | undefined
+  readonly workspaces: WorkspaceHome
   readonly logger: Logger
 }
 
 export function executionResources(parts: ExecutionParts): ExecutionResources {
-  const { options, stores, contracts, aftercare, toolbox, plugins, history, logger } = parts
-  const { workerId, worker, workspaceDir, maxPayloadBytes, taskTimeoutMs, cancelGraceMs } = options
+  const { options, stores, contracts, aftercare, toolbox, plugins, history, workspaces, logger } = parts
+  const { workerId, worker, maxPayloadBytes, taskTimeoutMs, cancelGraceMs } = options
   const { coalesceMs, retry, onNonDeterminism } = options
   const { presence, writer, records } = stores
   const retryOf = (agentType: string) => ({ ...retry, ...retry?.capabilities?.[agentType] })
   return {
-    ...{ workerId, worker, workspaceDir, maxPayloadBytes, taskTimeoutMs, contracts, presence, writer, logger },
+    ...{ workerId, worker, maxPayloadBytes, taskTimeoutMs, contracts, presence, writer, logger },
     ...{ durable: durableResources(parts), onNonDeterminism, coalesceMs, cancelGraceMs },
     toolbox,
     plugins,
     history,
+    /** Asked for by the first task that has use for it. */
+    get workspaceDir() {
+      return workspaces.path
+    },
     conclusion: new Conclusion({ records, aftercare, retryOf }),
   }
 }

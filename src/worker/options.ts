@@ -158,7 +158,10 @@ export interface RunWorkerOptions {
   readonly shutdownTimeoutMs?: number
   /** How long the start waits for Redis, in ms. Default 5,000. */
   readonly connectTimeoutMs?: number
-  /** Parent of each task's private folder. Default `<os tmp>/byclaw-workspace`. */
+  /**
+   * Parent of the tasks' private folders. What killed workers have left in it is removed at the start, on Linux. Default
+   * `<os tmp>/byclaw-workspace`.
+   */
   readonly workspaceDir?: string
   /** Largest command and largest result, in bytes. Default 1 MiB. */
   readonly maxPayloadBytes?: number

@@ -35,6 +35,7 @@ import { openStores, type WorkerStores } from './stores.ts'
 import { TaskWatch } from './task-watch.ts'
 import { Turnstile } from './turnstile.ts'
 import { WaitWatch } from './wait-watch.ts'
+import { WorkspaceHome } from './workspace-home.ts'
 
 /** Looks at the records of running tasks in a lease's time. */
 const LOOKS_PER_LEASE = 2
@@ -65,6 +66,7 @@ export class WorkerParts {
   readonly history: HistoryKeeper | undefined
   readonly plugins: PluginRegistry
   readonly supply: PluginSupply
+  readonly workspaces: WorkspaceHome
   readonly #options: ResolvedWorkerOptions
   readonly #desk = new WaitDesk<DurableTask>()
 
@@ -96,10 +98,11 @@ export class WorkerParts {
     const board = new PluginBoard(this.redis, stores.keys)
     this.supply = new PluginSupply({ registry: this.plugins, options, workerId, board, logger })
     const toolbox = new Toolbox(tools)
+    this.workspaces = new WorkspaceHome({ workspaceDir: options.workspaceDir, logger })
     this.executions = new Executions(
       executionResources({
         ...{ options, contracts, stores, aftercare, desk: this.#desk, logger },
-        ...{ toolbox, plugins: this.plugins, history: this.history },
+        ...{ toolbox, plugins: this.plugins, history: this.history, workspaces: this.workspaces },
       }),
       { logger, onGivenUp: (reason) => this.losses.note(reason) },
     )

@@ -97,6 +97,7 @@ export class WorkerRuntime extends Service implements RunningWorker {
     for (const warning of warnings) logger.warn({ target }, warning)
     await parts.registration.start()
     await parts.keeper.keep()
+    await parts.workspaces.start()
     await this.#options.worker.onStartup?.()
     await parts.history?.start()
     await parts.supply.start()
@@ -112,7 +113,7 @@ export class WorkerRuntime extends Service implements RunningWorker {
 
   /** After a start that failed. */
   async #takeDown(): Promise<void> {
-    const { supply, plugins, history, keeper, registration } = this.#parts
+    const { supply, plugins, history, workspaces, keeper, registration } = this.#parts
     // Nothing of the others that hangs is to keep it giving signs of life.
     const kept = keeper.stop()
     await this.#stopTaking()
@@ -120,6 +121,7 @@ export class WorkerRuntime extends Service implements RunningWorker {
     await supply.stop()
     await plugins.close()
     await history?.stop()
+    await workspaces.stop()
     await kept
     await registration.stop()
   }
@@ -171,7 +173,7 @@ export class WorkerRuntime extends Service implements RunningWorker {
   }
 
   async #leave(): Promise<void> {
-    const { waits, intakes, supply, plugins, history, keeper, registration } = this.#parts
+    const { waits, intakes, supply, plugins, history, workspaces, keeper, registration } = this.#parts
     await this.#stopTaking()
     waits.hurry()
     await this.#drain()
@@ -181,6 +183,7 @@ export class WorkerRuntime extends Service implements RunningWorker {
     await supply.stop()
     await plugins.close()
     await history?.stop()
+    await workspaces.stop()
     await keeper.stop()
     await this.#forgetConsumer()
     await registration.stop()

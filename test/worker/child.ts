@@ -1,5 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { onTestFinished } from 'vitest'
 import { waitFor } from '../../src/testing/wait-for.ts'
@@ -13,8 +15,9 @@ export async function startChild(
   house: House,
   workerId: string,
   leaseMs = 5_000,
+  workspaceDir = join(tmpdir(), 'byclaw-workspace'),
 ): Promise<{ child: ChildProcess; said: string[] }> {
-  const child = spawn(process.execPath, [CHILD, house.url, house.prefix, workerId, `${leaseMs}`], {
+  const child = spawn(process.execPath, [CHILD, house.url, house.prefix, workerId, `${leaseMs}`, workspaceDir], {
     stdio: ['ignore', 'pipe', 'inherit'],
   })
   onTestFinished(async () => {
