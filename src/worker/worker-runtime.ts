@@ -42,6 +42,8 @@ export class WorkerRuntime extends Service implements RunningWorker {
   #markStopped!: () => void
   /** Aborts when a stop has taken too long. */
   readonly #overtime = new AbortController()
+  /** Aborts when a start that is to be stopped has had its time. */
+  readonly #givenUp = new AbortController()
   /** The time of a stop that came in the middle of the start. */
   #earlyStop: AbortController | undefined
 
@@ -73,10 +75,10 @@ export class WorkerRuntime extends Service implements RunningWorker {
   }
 
   protected override async onStart(): Promise<void> {
-    const { signal } = this.#overtime
+    const { signal } = this.#givenUp
     try {
-      await untilAborted(this.#comeUp(), signal)
-      if (signal.aborted) throw new GatewayError('GW_SHUTDOWN', { workerId: this.workerId })
+      await untilAborted(this.#comeUp(signal), signal)
+      signal.throwIfAborted()
     } catch (error) {
       await this.#inTime(this.#takeDown())
       this.#parts.connections.close()
@@ -87,7 +89,8 @@ export class WorkerRuntime extends Service implements RunningWorker {
     }
   }
 
-  async #comeUp(): Promise<void> {
+  /** Goes no further than where it is when `signal` aborts. */
+  async #comeUp(signal: AbortSignal): Promise<void> {
     const { connections, redis, logger, capabilities, ...parts } = this.#parts
     const { target } = connections
     // Its thread loads meanwhile, longer than all this takes.
@@ -96,9 +99,11 @@ export class WorkerRuntime extends Service implements RunningWorker {
     const { version, warnings } = await checkServer(redis)
     for (const warning of warnings) logger.warn({ target }, warning)
     await parts.registration.start()
+    signal.throwIfAborted()
     await parts.keeper.keep()
     await parts.workspaces.start()
     await this.#options.worker.onStartup?.()
+    signal.throwIfAborted()
     await parts.history?.start()
     await parts.supply.start()
     await parts.inbox.start()
@@ -114,20 +119,24 @@ export class WorkerRuntime extends Service implements RunningWorker {
   /** After a start that failed. */
   async #takeDown(): Promise<void> {
     const { supply, plugins, history, workspaces, keeper, registration } = this.#parts
-    // Nothing of the others that hangs is to keep it giving signs of life.
-    const kept = keeper.stop()
+    // Nothing of the others that hangs is to keep it on the list of those that live.
+    const left = keeper.stop().then(() => registration.stop())
     await this.#stopTaking()
     await this.#stopListening()
     await supply.stop()
     await plugins.close()
     await history?.stop()
     await workspaces.stop()
-    await kept
-    await registration.stop()
+    await left
   }
 
   protected override onEarlyStop(): void {
-    this.#earlyStop = this.#limitTime()
+    const stop = this.#limitTime()
+    this.#earlyStop = stop
+    // Before the connections are closed, over which it takes itself off the list.
+    void sleep(this.#options.shutdownTimeoutMs, stop.signal).then(() => {
+      if (!stop.signal.aborted) this.#givenUp.abort(new GatewayError('GW_SHUTDOWN', { workerId: this.workerId }))
+    })
   }
 
   protected override async onStop(): Promise<void> {

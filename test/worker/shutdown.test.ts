@@ -198,6 +198,8 @@ test('a signal stops the worker, and its listeners go with it', async () => {
   await other.stop()
 })
 
+const PLUGIN = { pluginId: 'slow', version: '1.0.0', name: 'Slow' }
+
 /** A worker that does something before it takes any task. */
 class Slow extends FunctionWorker {
   readonly #onStartup: () => unknown
@@ -242,6 +244,32 @@ describe('a signal in the middle of the start', () => {
     startup.resolve()
     await (await start).stopped
     expect(process.listenerCount('SIGTERM')).toBe(listeners - 1)
+  })
+
+  test.each([
+    ['its own start', {}],
+    ['the start of a plugin', { plugins: [{ manifest: PLUGIN, onWorkerStartup: () => new Promise<void>(() => undefined) }] }],
+  ])('takes the worker off the list when %s hangs', async (_what, options) => {
+    const house = new House()
+    const isOnItsWay = deferred()
+    const hang = () => {
+      isOnItsWay.resolve()
+      return 'plugins' in options ? undefined : new Promise(() => undefined)
+    }
+    const common = { keyPrefix: house.prefix, redis: house.url, logger: house.logger, workerId: 'w' }
+    const worker = new Slow(hang)
+    const start = runWorker({ ...common, worker, shutdownTimeoutMs: 200, handleSignals: true, ...options })
+    start.catch(() => undefined)
+    await isOnItsWay.promise
+    const client = house.client()
+    expect(await client.listWorkers()).toHaveLength(1)
+    process.emit('SIGTERM')
+    await expect(start).rejects.toMatchObject({ code: 'GW_SHUTDOWN' })
+    expect(await client.listWorkers()).toEqual([])
+    expect(await house.redis.exists(house.keys.worker('w'))).toBe(0)
+    // The sign of life that would have been next brings it back no more.
+    await pause(1_500)
+    expect(await house.redis.exists(house.keys.worker('w'))).toBe(0)
   })
 
   test.each([
