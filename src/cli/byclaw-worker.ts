@@ -39,7 +39,7 @@ async function main(args: readonly string[]): Promise<number> {
   const given = command().parse(args, { from: 'user' }).opts()
   const settings = readSettings(WORKER_FLAGS, given, env)
   const { workerClass } = settings.values
-  if (workerClass === undefined || workerClass === '') {
+  if (workerClass === undefined) {
     throw new UsageError('--worker-class is missing: name your agent, for instance ./agent.ts#WeatherAgent')
   }
   const options = { spec: parseWorkerSpec(workerClass), settings, env, dev: given.dev === true }

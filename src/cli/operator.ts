@@ -1,6 +1,7 @@
 import type { Command } from 'commander'
 import { GatewayClient } from '../client/client.ts'
 import { checkTimer } from '../client/time-limit.ts'
+import { GatewayError } from '../errors.ts'
 import type { Logger } from '../logger.ts'
 import { RedisConnections } from '../redis/connections.ts'
 import { type Environment, resolveRedis } from '../redis/environment.ts'
@@ -51,6 +52,7 @@ export function withClient<Options extends object>(
   addFlags(command, flags).action(async () => {
     const env = environment()
     const options = command.opts<Options>()
+    refuseBlanks(command)
     const settings = readSettings(flags, command.opts(), env)
     try {
       process.exitCode = await atDesk(settings, env, (desk) => action(desk, options, command.args))
@@ -58,6 +60,15 @@ export function withClient<Options extends object>(
       throw nameSource(error, settings, fields)
     }
   })
+}
+
+/** A text of blanks says nothing: the command would do as it pleases where one believes to have said what is meant. */
+function refuseBlanks(command: Command): void {
+  for (const option of command.options) {
+    const value: unknown = command.getOptionValue(option.attributeName())
+    if (typeof value !== 'string' || value.trim() !== '') continue
+    throw new GatewayError('GW_INVALID_ARGUMENT', { field: option.long, value, reason: 'must not be blank' })
+  }
 }
 
 async function atDesk(settings: Settings, env: Environment, work: (desk: Desk) => Promise<number>): Promise<number> {

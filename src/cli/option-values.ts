@@ -1,10 +1,20 @@
 import { InvalidArgumentError } from 'commander'
 
-/** Reads a count or a time given to an option; commander names the option and the value around the reason. */
+/** What a timer of Node can wait for. */
+const MOST_TIMER_MS = 2 ** 31 - 1
+
+/** Reads a count given to an option; commander names the option and the value around the reason. */
 export function positiveInteger(text: string): number {
   const value = Number(text)
   if (/^\d+$/.test(text) && Number.isSafeInteger(value) && value > 0) return value
   throw new InvalidArgumentError('It must be a whole number above 0.')
+}
+
+/** Reads a time in ms given to an option. */
+export function milliseconds(text: string): number {
+  const value = positiveInteger(text)
+  if (value <= MOST_TIMER_MS) return value
+  throw new InvalidArgumentError(`It must be at most ${MOST_TIMER_MS}.`)
 }
 
 /** Reads an amount given to an option. */

@@ -27,6 +27,7 @@ export type TextKind = keyof TextValues
  */
 export function readText(kind: TextKind, text: string, field: string): TextValues[TextKind] {
   const invalid = (reason: string) => new GatewayError('GW_INVALID_ARGUMENT', { field, value: text, reason })
+  if (text.trim() === '') throw invalid('must not be blank')
   switch (kind) {
     case 'text':
       return text

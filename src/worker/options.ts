@@ -29,6 +29,9 @@ const timer = z
 const timerMs = timer.min(1)
 const workerId = z.string().refine((value) => idFault(value) === null, { error: () => idFault('') ?? '' })
 
+/** A name or a path. */
+const name = z.string().refine((value) => value.trim() !== '', 'must not be blank')
+
 const version = z
   .string()
   .refine((value) => versionFault(value) === null, { error: ({ input }) => versionFault(input) ?? '' })
@@ -56,7 +59,7 @@ const schema = z.strictObject({
     .string()
     .regex(/^[^\s{}]{1,128}$/, 'must be 1 to 128 characters without spaces and { }')
     .default('queue'),
-  consumerGroup: z.string().min(1).default(DEFAULT_GROUP),
+  consumerGroup: name.default(DEFAULT_GROUP),
   // An ack names all entries of a batch in one call, and Lua's stack ends at some 8,000 values.
   maxConcurrency: count(5_000).default(50),
   fetchCount: count(5_000).default(10),
@@ -73,19 +76,16 @@ const schema = z.strictObject({
   compatibleVersions: z.array(version).max(16).default([]),
   shutdownTimeoutMs: timer.min(0).default(30_000),
   connectTimeoutMs: timerMs.default(5_000),
-  workspaceDir: z
-    .string()
-    .min(1)
-    .default(() => path.join(tmpdir(), 'byclaw-workspace')),
+  workspaceDir: name.default(() => path.join(tmpdir(), 'byclaw-workspace')),
   maxPayloadBytes: count(512 * 1_048_576).default(1_048_576),
   resultTtlMs: ms.default(DEFAULT_RETENTION.resultTtlMs),
   streamTtlMs: ms.default(DEFAULT_RETENTION.streamTtlMs),
   streamMaxLength: count(Number.MAX_SAFE_INTEGER).default(DEFAULT_RETENTION.streamMaxLength),
-  plugins: z.array(z.union([plugin, z.string().min(1)])).default([]),
+  plugins: z.array(z.union([plugin, name])).default([]),
   pluginConfigurator: z
     .custom<PluginConfigurator>((value) => typeof value === 'function', 'must be a function')
     .optional(),
-  pluginDir: z.string().min(1).optional(),
+  pluginDir: name.optional(),
   pluginPollMs: timerMs.default(10_000),
   handleSignals: z.boolean().default(false),
 })

@@ -143,8 +143,8 @@ describe('logs', () => {
 })
 
 describe('refuses in one clear line', () => {
-  test.each([[[]], [['--worker-class', '']]])('a missing worker class: %j', async (args) => {
-    expect(await refusal(args)).toMatch(/^byclaw-worker: --worker-class is missing: .*\.\/agent\.ts#WeatherAgent/)
+  test('a missing worker class', async () => {
+    expect(await refusal([])).toMatch(/^byclaw-worker: --worker-class is missing: .*\.\/agent\.ts#WeatherAgent/)
   })
 
   test('an unknown flag, with a suggestion', async () => {
@@ -164,6 +164,9 @@ describe('refuses in one clear line', () => {
     [['--max-concurrency', '2.5'], {}, '--max-concurrency is invalid: '],
     [[], { BYAI_WORKER_CONCURRENCY: '0' }, 'BYAI_WORKER_CONCURRENCY is invalid: '],
     [['--worker-id', 'a b'], {}, '--worker-id is invalid: '],
+    [['--worker-class', ''], {}, '--worker-class is invalid: must not be blank (got "")'],
+    [['--consumer-group', ' '], {}, '--consumer-group is invalid: must not be blank (got " ")'],
+    [[], { BYAI_WORKER_PLUGIN_DIR: '  ' }, 'BYAI_WORKER_PLUGIN_DIR is invalid: must not be blank (got "  ")'],
     [[], { LOG_LEVEL: 'loud' }, 'LOG_LEVEL is invalid: must be one of trace, debug, info,'],
     [['--redis-port', '0', '--redis-host', 'x'], {}, '--redis-port is invalid: '],
     [['--redis-sentinels', 'a:1'], {}, '--redis-sentinel-name is invalid: Sentinels need it'],

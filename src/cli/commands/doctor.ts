@@ -1,10 +1,11 @@
 import type { Command } from 'commander'
 import type { Diagnosis } from '../../audit/audit.ts'
 import type { Finding, Severity } from '../../audit/finding.ts'
+import { checkCapability } from '../../protocol/ids.ts'
 import { EXIT } from '../failure.ts'
 import { addGroupFlag, groupOf } from '../group-setting.ts'
 import { type Desk, withClient } from '../operator.ts'
-import { positiveInteger } from '../option-values.ts'
+import { milliseconds, positiveInteger } from '../option-values.ts'
 import { printable } from '../table.ts'
 import type { Format } from '../terminal.ts'
 
@@ -26,13 +27,14 @@ export function addDoctor(program: Command): void {
     .option('--fix', 'repair what can be repaired')
     .option('--capability <name>', "only this capability's streams and tasks")
     .option('--limit <n>', 'look at so many records and entries at most; default 100000', positiveInteger)
-    .option('--interval-ms <ms>', 'time between the two looks; default a lease', positiveInteger)
+    .option('--interval-ms <ms>', 'time between the two looks; default a lease', milliseconds)
     .option('--json', 'one JSON object per finding')
-  withClient<DoctorOptions>(addGroupFlag(command), doctor, { capability: '--capability', intervalMs: '--interval-ms' })
+  withClient<DoctorOptions>(addGroupFlag(command), doctor, { capability: '--capability' })
 }
 
 async function doctor(desk: Desk, options: DoctorOptions): Promise<number> {
-  const { fix, capability, limit, intervalMs, json } = options
+  const { fix, limit, intervalMs, json } = options
+  const capability = options.capability && checkCapability('capability', options.capability)
   const consumerGroup = groupOf(options)
   if (!json) desk.remark(desk.paintRemark('dim', 'looking twice, some seconds apart …'))
   const diagnosis = await desk.client.diagnose({ fix, capability, limit, intervalMs, consumerGroup })

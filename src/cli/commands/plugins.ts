@@ -3,7 +3,7 @@ import type { PluginListing, WorkerReload } from '../../client/plugin-office.ts'
 import type { PluginReload } from '../../store/plugin-board.ts'
 import { EXIT } from '../failure.ts'
 import { withClient } from '../operator.ts'
-import { positiveInteger } from '../option-values.ts'
+import { milliseconds } from '../option-values.ts'
 import { printRows } from '../rows.ts'
 import type { Column } from '../table.ts'
 import { ago } from '../times.ts'
@@ -55,7 +55,7 @@ function addReload(plugins: Command): void {
     .command('reload')
     .description('have all live workers load their plugins anew, and wait for their word')
     .argument('[id]', 'only this plugin')
-    .option('--timeout-ms <ms>', 'how long to wait for the answers; default 30000', positiveInteger)
+    .option('--timeout-ms <ms>', 'how long to wait for the answers; default 30000', milliseconds)
     .option('--json', 'one JSON object per worker')
   withClient<{ json?: true; timeoutMs?: number }>(
     command,
@@ -66,7 +66,7 @@ function addReload(plugins: Command): void {
       const isFound = pluginId === undefined || workers.length > 0
       return isFound && workers.every(({ status }) => status === 'done') ? 0 : EXIT.failure
     },
-    { pluginId: 'the id', timeoutMs: '--timeout-ms' },
+    { pluginId: 'the id' },
   )
 }
 

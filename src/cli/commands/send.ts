@@ -8,7 +8,7 @@ import { parseJson } from '../../protocol/json.ts'
 import { AnswerPrinter } from '../answer-printer.ts'
 import { EXIT, UsageError } from '../failure.ts'
 import { type Desk, withClient } from '../operator.ts'
-import { positiveInteger } from '../option-values.ts'
+import { milliseconds } from '../option-values.ts'
 import { readStdin } from '../stdin.ts'
 
 interface SendOptions {
@@ -31,13 +31,12 @@ export function addSend(program: Command): void {
     .option('--message-id <id>', 'idempotency key: sent twice, runs once')
     .option('--data', 'the text is a JSON object or array and is sent as such')
     .option('--no-wait', 'end once the task is queued')
-    .option('--timeout-ms <ms>', 'wait no longer for the end', positiveInteger)
+    .option('--timeout-ms <ms>', 'wait no longer for the end', milliseconds)
     .option('--json', 'one JSON event per line')
   withClient<SendOptions>(command, send, {
     capability: '<capability>',
     sessionId: '--session',
     messageId: '--message-id',
-    timeoutMs: '--timeout-ms',
   })
 }
 

@@ -2,7 +2,7 @@ import type { Command } from 'commander'
 import { EXIT } from '../failure.ts'
 import { addGroupFlag, groupOf } from '../group-setting.ts'
 import { type Desk, withClient } from '../operator.ts'
-import { positiveInteger } from '../option-values.ts'
+import { milliseconds } from '../option-values.ts'
 import { HISTORY_FLAGS } from '../worker-flags.ts'
 
 interface DeleteOptions {
@@ -19,9 +19,9 @@ export function addSessions(program: Command): void {
       'cancel what runs in a session, and delete all that is known of it; with --history-url its messages, too',
     )
     .argument('<session>')
-    .option('--timeout-ms <ms>', 'how long to wait for workers to let go of tasks; default 10000', positiveInteger)
+    .option('--timeout-ms <ms>', 'how long to wait for workers to let go of tasks; default 10000', milliseconds)
     .option('--json', 'the outcome as one JSON object')
-  const fields = { sessionId: '<session>', timeoutMs: '--timeout-ms', consumerGroup: '--consumer-group' }
+  const fields = { sessionId: '<session>', consumerGroup: '--consumer-group' }
   withClient<DeleteOptions>(addGroupFlag(command), remove, fields, HISTORY_FLAGS)
 }
 
