@@ -35,6 +35,8 @@ export interface WorkerIdentity {
   readonly maxConcurrency: number
   readonly host: string
   readonly pid: number
+  /** Names that in which the process id means one process; undefined where that is not known. */
+  readonly pidSpace?: string | undefined
   readonly version: string
   readonly agentVersions: readonly string[]
   /** A worker silent for this long loses its tasks. */
@@ -46,6 +48,7 @@ export interface WorkerHolder {
   readonly incarnation: string
   readonly host: string
   readonly pid: number
+  readonly pidSpace: string | undefined
   readonly leaseMs: number
   readonly lastSeenAt: number
   /** How long it has given no sign of life, in ms by Redis' clock. */
@@ -91,6 +94,7 @@ export class Presence {
         incarnation: fields.get('incarnation') ?? '',
         host: fields.get('host') ?? '',
         pid: Number(fields.get('pid') ?? 0),
+        pidSpace: fields.get('pid_space'),
         leaseMs: Number(fields.get('lease_ms') ?? 0),
         lastSeenAt,
         silentMs: Number(reply[1]) - lastSeenAt,
@@ -215,6 +219,7 @@ function identityFields(identity: WorkerIdentity): (string | number)[] {
     ...['max_concurrency', identity.maxConcurrency],
     ...['host', identity.host],
     ...['pid', identity.pid],
+    ...(identity.pidSpace === undefined ? [] : ['pid_space', identity.pidSpace]),
     ...['lease_ms', identity.leaseMs],
     ...['version', identity.version],
     ...(identity.agentVersions.length === 0 ? [] : ['agent_versions', JSON.stringify(identity.agentVersions)]),

@@ -6,6 +6,7 @@ import { GatewayError } from '../errors.ts'
 import { checkCapability } from '../protocol/ids.ts'
 import type { WorkerIdentity } from '../store/presence.ts'
 import { VERSION } from '../version.ts'
+import { pidSpace } from './kernel.ts'
 import { type ResolvedWorkerOptions, versionsOf } from './options.ts'
 
 /** What a worker tells of itself; each process that bears its id is another incarnation. */
@@ -13,7 +14,7 @@ export function identify(options: ResolvedWorkerOptions, capabilities: readonly 
   const { workerId, maxConcurrency, leaseMs } = options
   const agentVersions = versionsOf(options)
   const incarnation = randomBytes(12).toString('hex')
-  const home = { host: hostname(), pid: process.pid, incarnation }
+  const home = { host: hostname(), pid: process.pid, pidSpace: pidSpace(), incarnation }
   return { workerId, maxConcurrency, capabilities, leaseMs, version: VERSION, agentVersions, ...home }
 }
 

@@ -8,7 +8,7 @@ const CLAIM_POLL_MS = 100
 
 /**
  * A worker's name among the others: claims its id at the start and leaves it at the end. An id in use is taken over
- * only from a holder that is certainly gone: its process on this very host has ended, or it gave no sign of life for a
+ * only from a holder that is certainly gone: its process, of this very host and container, has ended, or it gave no sign of life for a
  * whole lease.
  */
 export class Registration extends Service {
@@ -63,8 +63,9 @@ export class Registration extends Service {
     }
   }
 
-  #isGone({ host, pid }: WorkerHolder): boolean {
-    if (host !== this.#identity.host || pid === this.#identity.pid) return false
+  #isGone({ host, pid, pidSpace }: WorkerHolder): boolean {
+    const own = this.#identity
+    if (host !== own.host || pidSpace !== own.pidSpace || pid === own.pid) return false
     try {
       process.kill(pid, 0)
       return false

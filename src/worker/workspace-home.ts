@@ -1,13 +1,12 @@
-import { createHash, randomBytes } from 'node:crypto'
-import { closeSync, existsSync, mkdirSync, openSync, readFileSync, statSync } from 'node:fs'
+import { randomBytes } from 'node:crypto'
+import { closeSync, existsSync, mkdirSync, openSync, statSync } from 'node:fs'
 import { open, readdir, rm } from 'node:fs/promises'
 import { connect, createServer, type Server } from 'node:net'
 import path from 'node:path'
 import type { Logger } from '../logger.ts'
 import { Service } from '../service.ts'
+import { bootId, shortHash } from './kernel.ts'
 
-/** Linux's name for this run of its kernel, the same in all containers on it; elsewhere there is none. */
-const BOOT_ID = '/proc/sys/kernel/random/boot_id'
 const MARK = '.alive'
 const MOST_RETRIES = 3
 
@@ -117,9 +116,8 @@ async function homesIn(parent: string): Promise<string[]> {
 
 /** From where a mark can be judged: this run of this kernel, and the file system as it is mounted. */
 function vantageOf(parent: string): string | undefined {
-  if (!existsSync(BOOT_ID)) return undefined
-  const text = `${readFileSync(BOOT_ID, 'utf8')} ${statSync(parent).dev}`
-  return createHash('sha256').update(text).digest('hex').slice(0, 16)
+  const boot = bootId()
+  return boot === undefined ? undefined : shortHash(`${boot} ${statSync(parent).dev}`)
 }
 
 /** A mark's path by its open folder: one by names may be longer than a socket's can be. */

@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { setTimeout as pause } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
@@ -88,7 +89,26 @@ test('who has lost a connection takes up nothing that the next of its name was h
   expect(await house.pending()).toBe(1)
 })
 
+/** Runs a program as a container does: with process ids of its own, under the same host's name. */
+const CONTAINER = ['unshare', '--user', '--map-root-user', '--pid', '--fork', '--kill-child', '--mount-proc']
+
+function hasContainers(): boolean {
+  const [program = '', ...args] = CONTAINER
+  return spawnSync(program, [...args, 'true']).status === 0
+}
+
 describe('a worker process', () => {
+  test.runIf(hasContainers())(
+    'that lives is not taken for dead by one in another container with the same host name',
+    { timeout: 40_000 },
+    async () => {
+      const house = new House()
+      await house.work(() => 'first', { workerId: 'w', leaseMs: 2_000 })
+      await expect(startChild(house, 'w', 2_000, { under: CONTAINER })).rejects.toThrow('has ended with 1')
+      expect(await house.client().ask(send)).toMatchObject({ data: 'first' })
+    },
+  )
+
   test('that was killed: its id is free at once for the next on this host', { timeout: 40_000 }, async () => {
     const house = new House()
     const { child } = await startChild(house, 'w', 30_000)

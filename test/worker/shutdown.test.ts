@@ -248,7 +248,10 @@ describe('a signal in the middle of the start', () => {
 
   test.each([
     ['its own start', {}],
-    ['the start of a plugin', { plugins: [{ manifest: PLUGIN, onWorkerStartup: () => new Promise<void>(() => undefined) }] }],
+    [
+      'the start of a plugin',
+      { plugins: [{ manifest: PLUGIN, onWorkerStartup: () => new Promise<void>(() => undefined) }] },
+    ],
   ])('takes the worker off the list when %s hangs', async (_what, options) => {
     const house = new House()
     const isOnItsWay = deferred()

@@ -20,7 +20,7 @@ beforeEach(async () => {
 /** A worker in a process of its own whose task keeps a file in its workspace, and never ends. */
 async function startKeeper(how: 'keep' | 'keep and block', workspaceDir = parent) {
   const house = new House()
-  const { child, said } = await startChild(house, 'keeper', 5_000, workspaceDir)
+  const { child, said } = await startChild(house, 'keeper', 5_000, { workspaceDir })
   const client = house.client()
   await client.sendMessage({ targetAgentType: 'agent', sessionId: 's', content: how })
   const line = () => said.find((text) => text.startsWith('keeps '))
