@@ -52,8 +52,9 @@ export class WorkerProcess {
 
   /** Told to stop; told again, the worker ends at once. */
   stop(): void {
+    // One that stops for a change would take this for the second time.
+    if (this.#stopping || !this.#changed) this.#signal()
     this.#stopping = true
-    this.#signal()
     this.#change?.resolve()
   }
 

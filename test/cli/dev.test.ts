@@ -122,6 +122,22 @@ test('--watch lets a running task end before it starts anew', async () => {
   expect((await worker.end()).code).toBe(0)
 })
 
+test('--watch lets a running task end on a signal that comes while the worker is about to start anew', async () => {
+  const work =
+    "await context.emitState('working')\n await new Promise((resolve) => setTimeout(resolve, 2000))\n return 'old'"
+  const cwd = await project({ 'agent.ts': answering('old').replace("return 'old'", work) })
+  const env = meetingPlace()
+  const worker = startByclawWorker(['--worker-class', './agent.ts', '--watch'], { cwd, env })
+  await worker.says('worker is consuming')
+  const asked = startByclaw(['send', 'echo', 'x'], { env })
+  await asked.says('working')
+  await writeFile(join(cwd, 'agent.ts'), answering('new'))
+  await worker.says('signal received, stopping')
+  expect((await worker.end('SIGINT')).code).toBe(0)
+  expect(worker.stdout).toContain('worker has stopped')
+  expect(await asked.ended).toMatchObject({ code: 0, stdout: 'old\n' })
+}, 40_000)
+
 test('--watch ends a worker by force that computes without end, on a change and on a signal', async () => {
   const endless = "await context.emitState('computing')\n for (;;);"
   const source = answering('old').replace("return 'old'", endless)
