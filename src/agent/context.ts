@@ -50,7 +50,10 @@ export interface ActiveWorker {
   readonly host: string
 }
 
-/** Everything a handler may touch: one object per attempt of a task. */
+/**
+ * Everything a handler may touch: one object per attempt of a task. What it calls here need not be awaited at once, or at
+ * all: of the calls that fail and that it has not come to await at its end, the first ten are logged.
+ */
 export interface AgentContext {
   readonly sessionId: string
   readonly messageId: string

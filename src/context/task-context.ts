@@ -22,7 +22,6 @@ import type { Artifact } from '../protocol/event.ts'
 import type { MessageHeader } from '../protocol/header.ts'
 import type { Replay } from '../store/begin-answer.ts'
 import type { Presence } from '../store/presence.ts'
-import { leavable } from '../util/leavable.ts'
 import { AgentCalls } from './durable/agent-calls.ts'
 import { askUser } from './durable/asks.ts'
 import type { DurableResources, DurableTask } from './durable/durable-task.ts'
@@ -39,6 +38,7 @@ import type { Said } from './hold-back.ts'
 import type { TaskSignal } from './task-signal.ts'
 import { type TaskText, textOf } from './task-text.ts'
 import type { Toolbox } from './toolbox.ts'
+import { UnheardCalls } from './unheard-calls.ts'
 import { Voice } from './voice.ts'
 import { TaskWorkspace } from './workspace.ts'
 
@@ -75,6 +75,8 @@ export class TaskContext implements AgentContext {
   #steps: Steps | undefined
   #pluginChanges: readonly PluginVersionChange[] | undefined
   #running = 0
+  #unheard: UnheardCalls | undefined
+  #isHandled = false
   #logger: Logger | undefined
   #workspace: TaskWorkspace | undefined
   #remembered: (() => Promise<void> | undefined) | undefined
@@ -153,11 +155,10 @@ export class TaskContext implements AgentContext {
   // biome-ignore lint/suspicious/noExplicitAny: see AgentContext
   callTool<Output = any>(name: string, args: unknown): Promise<Output> {
     const isDurable = (this.#plugins?.snapshot.tools ?? this.#resources.toolbox).isDurable(name)
-    return (
-      isDurable
-        ? this.#durably((task) => callRecorded(task, { name, args }, () => this.#callTool(name, args)))
-        : leavable(this.#callTool(name, args))
-    ) as Promise<Output>
+    const called = isDurable
+      ? this.#run((task) => callRecorded(task, { name, args }, () => this.#callTool(name, args)))
+      : this.#callTool(name, args)
+    return this.#watch('callTool', called, name) as Promise<Output>
   }
 
   async #callTool(name: string, args: unknown): Promise<unknown> {
@@ -179,7 +180,7 @@ export class TaskContext implements AgentContext {
   callAgent<Contract extends AgentContract>(call: ContractCall<Contract>): Promise<AgentReply<ContractResult<Contract>>>
   callAgent<Data = unknown>(call: AgentCall): Promise<AgentReply<Data>>
   callAgent(call: AgentCall | ContractCall): Promise<AgentReply | AgentCallAccepted> {
-    return leavable(this.#callAgent(call))
+    return this.#watch('callAgent', this.#callAgent(call))
   }
 
   async #callAgent(call: AgentCall | ContractCall): Promise<AgentReply | AgentCallAccepted> {
@@ -196,7 +197,7 @@ export class TaskContext implements AgentContext {
     options?: GroupOptions,
   ): Promise<readonly GroupReply<Data>[]>
   dispatchGroup(tasks: readonly (AgentCall | ContractCall)[], options: GroupOptions = {}): Promise<readonly unknown[]> {
-    return leavable(this.#dispatchGroup(tasks, options))
+    return this.#watch('dispatchGroup', this.#dispatchGroup(tasks, options))
   }
 
   async #dispatchGroup(
@@ -208,28 +209,28 @@ export class TaskContext implements AgentContext {
   }
 
   step<Result>(name: string, fn: () => Result | Promise<Result>): Promise<Result> {
-    if (this.#plugins === undefined) return this.#durably((task) => this.#needSteps(task).run(name, fn))
+    if (this.#plugins === undefined) return this.#durably('step', (task) => this.#needSteps(task).run(name, fn), name)
     this.#voice?.flush()
     const body = async () => {
       const result = await fn()
       this.#voice?.flush()
       return result
     }
-    return this.#durably((task) => this.#needSteps(task).run(name, body))
+    return this.#durably('step', (task) => this.#needSteps(task).run(name, body), name)
   }
 
   sleep(ms: number): Promise<void> {
     this.#voice?.flush()
-    return this.#durably((task) => sleep(task, ms))
+    return this.#durably('sleep', (task) => sleep(task, ms))
   }
 
   askUser<Answer = unknown>(question: string | Question<Answer>): Promise<Answer> {
     this.#voice?.flush()
-    return this.#durably((task) => askUser(task, question)) as Promise<Answer>
+    return this.#durably('askUser', (task) => askUser(task, question)) as Promise<Answer>
   }
 
   now(): Promise<number> {
-    return this.#durably(now)
+    return this.#durably('now', now)
   }
 
   random(): number {
@@ -241,7 +242,7 @@ export class TaskContext implements AgentContext {
   }
 
   patched(id: string): Promise<boolean> {
-    return this.#durably((task) => patched(task, id))
+    return this.#durably('patched', (task) => patched(task, id), id)
   }
 
   onSuspend(callback: () => void | Promise<void>): void {
@@ -284,7 +285,11 @@ export class TaskContext implements AgentContext {
     this.#remembered = remembered
   }
 
-  async getHistory(page?: HistoryPage): Promise<readonly HistoryMessage[]> {
+  getHistory(page?: HistoryPage): Promise<readonly HistoryMessage[]> {
+    return this.#watch('getHistory', this.#getHistory(page))
+  }
+
+  async #getHistory(page?: HistoryPage): Promise<readonly HistoryMessage[]> {
     const { history } = this.#resources
     if (history === undefined)
       throw new GatewayError('GW_NO_HISTORY', { reason: 'this worker runs with history: false' })
@@ -318,8 +323,20 @@ export class TaskContext implements AgentContext {
     if (changes.length > 0) this.logger.info({ changes }, 'the task goes on with other plugins than before')
   }
 
-  #durably<Result>(run: (task: DurableTask) => Promise<Result>): Promise<Result> {
-    return leavable(this.#run(run))
+  #durably<Result>(call: string, run: (task: DurableTask) => Promise<Result>, name?: string): Promise<Result> {
+    return this.#watch(call, this.#run(run), name)
+  }
+
+  /** A call that need not be awaited; see {@link UnheardCalls}. */
+  #watch<Result>(call: string, called: Promise<Result>, name?: string): Promise<Result> {
+    this.#unheard ??= new UnheardCalls(this.#signal, () => this.logger, this.#isHandled)
+    return this.#unheard.watch(called, call, name)
+  }
+
+  /** The handler has come to its end. */
+  handled(): void {
+    this.#isHandled = true
+    this.#unheard?.handled()
   }
 
   async #run<Result>(run: (task: DurableTask) => Promise<Result>): Promise<Result> {
@@ -363,7 +380,11 @@ export class TaskContext implements AgentContext {
     return this.#workspace
   }
 
-  async getActiveWorkers(): Promise<ActiveWorker[]> {
+  getActiveWorkers(): Promise<ActiveWorker[]> {
+    return this.#watch('getActiveWorkers', this.#getActiveWorkers())
+  }
+
+  async #getActiveWorkers(): Promise<ActiveWorker[]> {
     const workers = await this.#resources.presence.list()
     return workers.map(({ workerId, capabilities, running, maxConcurrency, host }) => ({
       ...{ workerId, capabilities, running, maxConcurrency, host },

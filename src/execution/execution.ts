@@ -154,6 +154,7 @@ export class Execution implements Placed {
     this.#isOver = true
     clearTimeout(this.#grace)
     this.#context.durable?.end()
+    this.#context.handled()
     onHandled()
     const isDiverged = this.#diverged !== undefined && handled.status === 'FAILED'
     const outcome = isDiverged ? await this.#restart(this.#diverged as GatewayError) : handled

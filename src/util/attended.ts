@@ -15,6 +15,11 @@ export class Attended<Value> extends Promise<Value> {
     return attended
   }
 
+  /** True as soon as somebody awaits it. */
+  get isAsked(): boolean {
+    return this.#isAsked
+  }
+
   // biome-ignore lint/suspicious/noThenProperty: it is a promise
   override then<Done = Value, Failed = never>(
     onDone?: ((value: Value) => Done | PromiseLike<Done>) | null,
