@@ -31,8 +31,13 @@ export interface Slot {
 /** The kind of the operations that say which changes in place a task goes along with. */
 export const PATCH = 'patch'
 
+/** Where a name looks as if a key ended in it, and that of an operation inside began. */
+const LIKE_KEYS = /#\d+(?:~\d+|\[\d+\])?\\*(?=\/(?:(?:step|call|ask|sleep|tool|now|random|uuid):|group#))/g
+
+/** No two operations have the same, whatever their names are. */
 export function operationKey(scope: string, kind: string, name: string, ordinal: number): string {
-  return `${scope}/${kind}:${name}#${ordinal}`
+  const own = name.includes('#') ? name.replace(LIKE_KEYS, '$&\\') : name
+  return `${scope}/${kind}:${own}#${ordinal}`
 }
 
 /** Of an operation that failed in an earlier attempt and is begun again in this one. */

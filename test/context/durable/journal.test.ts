@@ -33,6 +33,18 @@ describe('a claim', () => {
     expect(journal.lastOrder).toBe(0)
   })
 
+  test.each([
+    ['load', '/step:load#0'],
+    ['issue#12/comments', '/step:issue#12/comments#0'],
+    ['a#0/b:c', '/step:a#0/b:c#0'],
+    ['a/step:b', '/step:a/step:b#0'],
+    ['a#0/step:b', '/step:a#0\\/step:b#0'],
+    ['a#0\\/step:b', '/step:a#0\\\\/step:b#0'],
+    ['a#0~2/group#1[0]/call:b', '/step:a#0~2\\/group#1[0]\\/call:b#0'],
+  ])('of a step by the name %s has a key that no other operation has: %s', (name, key) => {
+    expect(new Journal(1).claim({ ...request(null, 0, name), kind: 'step' }).key).toBe(key)
+  })
+
   test('with the recorded arguments gets what is recorded', () => {
     const journal = recorded(['a', 'b'], { '/call:x#1': '3 1 {"s":"C"}' })
     expect(journal.claim(request('a'))).toMatchObject({

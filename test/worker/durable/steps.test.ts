@@ -41,6 +41,25 @@ describe('step', () => {
     expect(content).toBe(text)
   })
 
+  test.each([['a#0/step:b'], ['a#0\\/step:b'], ['a#0~1/step:b'], ['a#0/step:b#0/step:c']])(
+    "by the name '%s' is no step in the body of another",
+    async (name) => {
+      const house = new House()
+      await house.work(async (_, context) => {
+        await context.step('a', async () => {
+          const values = [await context.step('b', () => context.step('c', () => 'inner')), context.uuid()]
+          return values
+        })
+        const others = ['a#0/step:b', 'a#0\\/step:b'].filter((other) => other !== name)
+        for (const other of others) await context.step(other, () => 'other')
+        const value = await context.step(name, () => 'flat')
+        if (context.attempt < 3) throw new Error('again')
+        return value
+      }, quick)
+      await expect(house.client().ask(send)).resolves.toMatchObject({ data: 'flat', attempts: 3 })
+    },
+  )
+
   test.each([
     { first: 0, second: 3 },
     { first: 3, second: 0 },
