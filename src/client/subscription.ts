@@ -6,6 +6,7 @@ import { compareEntryIds, idBefore } from '../redis/streams.ts'
 import { type DataReader, nextLength, type Push } from '../store/data-reader.ts'
 import type { TaskRecords } from '../store/task-records.ts'
 import { deferred } from '../util/deferred.ts'
+import { onAbort } from '../util/on-abort.ts'
 import { sleep } from '../util/sleep.ts'
 import { Callers } from './callers.ts'
 import { EndWatch } from './end-watch.ts'
@@ -58,6 +59,7 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
   #failure: unknown
   readonly #closed = deferred()
   readonly #away = new AbortController()
+  #leaveSignal: (() => void) | undefined
   readonly #callers: Callers
 
   constructor(resources: SubscriptionResources, sessionId: string, options: SubscribeOptions) {
@@ -80,8 +82,8 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
         this.#end()
       },
     )
-    options.signal?.addEventListener('abort', this.#onAbort, { once: true })
     if (options.signal?.aborted) this.#end()
+    else if (options.signal) this.#leaveSignal = onAbort(options.signal, () => this.#end())
   }
 
   /** Resolves when the position is fixed and the session is heard: no event written from then on is missed. */
@@ -275,12 +277,10 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
     for (const event of events) this.#endWatch?.note(event)
   }
 
-  readonly #onAbort = () => this.#end()
-
   #end(): void {
     if (!this.#ended) {
       this.#ended = true
-      this.#options.signal?.removeEventListener('abort', this.#onAbort)
+      this.#leaveSignal?.()
       this.#resources.feeds.unlisten(this.#sessionId, this)
       this.#away.abort()
       this.#closed.resolve()

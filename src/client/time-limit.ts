@@ -1,4 +1,5 @@
 import { GatewayError } from '../errors.ts'
+import { onAbort } from '../util/on-abort.ts'
 import { untilAborted } from '../util/until-aborted.ts'
 
 const MOST_TIMER_MS = 2 ** 31 - 1
@@ -68,15 +69,14 @@ function timeLimit(timeoutMs: number | undefined, signal: AbortSignal | undefine
           late = true
           controller.abort()
         }, timeoutMs)
-  const onAbort = () => controller.abort(signal?.reason)
-  signal?.addEventListener('abort', onAbort, { once: true })
-  if (signal?.aborted) onAbort()
+  const leave = signal ? onAbort(signal, () => controller.abort(signal.reason)) : undefined
+  if (signal?.aborted) controller.abort(signal.reason)
   return {
     signal: controller.signal,
     timedOut: () => late,
     clear: () => {
       clearTimeout(timer)
-      signal?.removeEventListener('abort', onAbort)
+      leave?.()
     },
   }
 }
