@@ -6,7 +6,11 @@ import type { RedisOption } from '../redis/options.ts'
 import type { Settings } from './settings.ts'
 
 /** Settings by what the library calls them. */
-const NAMES: Readonly<Record<string, string>> = { table: 'historyTable', redis: 'historyUrl' }
+const NAMES: Readonly<Record<string, string>> = {
+  connectionString: 'historyUrl',
+  table: 'historyTable',
+  redis: 'historyUrl',
+}
 
 /**
  * Opens the history that the settings name: `postgres://…`, `redis://…`, or `redis` for the Redis of the connection;
@@ -23,8 +27,6 @@ export async function openHistory(
   const { historyUrl, historyTable: table, historyPooler, keyPrefix } = settings.values
   if (historyUrl === undefined) return undefined
   if (/^postgres(ql)?:/.test(historyUrl)) {
-    // pg would find out with the first message only.
-    if (!URL.canParse(historyUrl)) throw refused('expected a URL such as postgres://user:password@host:5432/database')
     // Loaded by those who use it only.
     const { PostgresHistory } = await import('../history/postgres.ts')
     try {

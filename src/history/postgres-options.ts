@@ -3,7 +3,7 @@ import type { Pool } from 'pg'
 import { z } from 'zod'
 import { GatewayError } from '../errors.ts'
 import { createLogger, type Logger } from '../logger.ts'
-import { parseOptions } from '../util/parse-options.ts'
+import { parseOptions, requireObject } from '../util/parse-options.ts'
 
 /** Where a `PostgresHistory` keeps what was said; one of `connectionString` and `pool` is required. */
 export interface PostgresHistoryOptions {
@@ -45,7 +45,7 @@ const timer = z
 const NAME = '[A-Za-z_][A-Za-z0-9_]{0,47}'
 
 const schema = z.strictObject({
-  connectionString: z.string().min(1).optional(),
+  connectionString: z.string().optional(),
   table: z
     .string()
     .regex(new RegExp(`^(${NAME}\\.)?${NAME}$`), 'must be a name of letters, digits and _, perhaps schema.name')
@@ -65,8 +65,18 @@ export type ResolvedPostgresOptions = Readonly<z.infer<typeof schema>> & {
   readonly logger: Logger
 }
 
+/** The forms that `pg` knows: a URL, or the folder of a socket. It takes whatever else for the name of a database. */
+const CONNECTION = /^(?:postgres(?:ql)?:\/\/|socket:|\/)/i
+
+function isConnectionString(given: unknown): boolean {
+  if (typeof given !== 'string' || !CONNECTION.test(given)) return false
+  // Between a user and the path there may be no host.
+  return given.startsWith('/') || URL.canParse(given.replace('@/', '@localhost/'))
+}
+
 /** @throws GatewayError `GW_INVALID_ARGUMENT` that names the option and the value. */
 export function resolvePostgresOptions(options: PostgresHistoryOptions): ResolvedPostgresOptions {
+  requireObject('the options', options)
   const { pool, ssl, logger, ...rest } = options
   const invalid = (field: string, reason: string) => new GatewayError('GW_INVALID_ARGUMENT', { field, reason })
   if (pool === undefined && rest.connectionString === undefined) {
@@ -74,6 +84,10 @@ export function resolvePostgresOptions(options: PostgresHistoryOptions): Resolve
   }
   if (pool !== undefined && rest.connectionString !== undefined) {
     throw invalid('pool', 'pool and connectionString exclude each other')
+  }
+  if (rest.connectionString !== undefined && !isConnectionString(rest.connectionString)) {
+    // Said without the value: a password may stand in it.
+    throw invalid('connectionString', 'expected a URL such as postgres://user:password@host:5432/database')
   }
   if (pool !== undefined && ssl !== undefined) throw invalid('ssl', 'a given pool has its own')
   return Object.freeze({ ...parseOptions(schema, rest), pool, ssl, logger: logger ?? createLogger('warn') })

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { setTimeout as pause } from 'node:timers/promises'
+import { inspect } from 'node:util'
 import { Client } from 'pg'
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import { PostgresHistory, type PostgresHistoryOptions } from '../../src/history/postgres.ts'
@@ -312,6 +313,48 @@ describe('options', () => {
     expect(() => new PostgresHistory(options as PostgresHistoryOptions)).toThrow(
       expect.objectContaining({ code: 'GW_INVALID_ARGUMENT', details: expect.objectContaining({ field }) }),
     )
+  })
+
+  test.each([
+    'nonsense',
+    '',
+    'localhost:5432/chats',
+    'user:hunter2@localhost/chats',
+    'mysql://user:hunter2@localhost/chats',
+    'postgres:/user:hunter2@localhost/chats',
+    'postgres://user:hunter2/@localhost/chats',
+    'postgres://user:hunter2#@localhost/chats',
+    'postgres://user:hunter2@localhost:many/chats',
+    new URL('postgres://user:hunter2@localhost/chats'),
+    42,
+  ])('what is no connection string is refused at once, and not shown: %s', (connectionString) => {
+    let refusal: unknown
+    try {
+      new PostgresHistory({ connectionString } as PostgresHistoryOptions)
+    } catch (error) {
+      refusal = error
+    }
+    const details = expect.objectContaining({
+      field: 'connectionString',
+      reason: expect.stringContaining('postgres://'),
+    })
+    expect(refusal).toMatchObject({ code: 'GW_INVALID_ARGUMENT', details })
+    expect(inspect(refusal)).not.toContain('hunter2')
+  })
+
+  test.each([
+    'postgres://localhost/chats',
+    'postgresql://user:p%2Fss@localhost:5432/chats?sslmode=verify-full',
+    'postgres://user:secret@/chats?host=/run/postgresql',
+    'postgres://%2Frun%2Fpostgresql/chats',
+    'postgres://[::1]:5432/chats',
+    'postgres:///chats',
+    'socket:/run/postgresql?db=chats',
+    '/run/postgresql chats',
+  ])('all forms of a connection string that pg knows are taken: %s', async (connectionString) => {
+    expect(new Client({ connectionString })).toBeInstanceOf(Client)
+    const history = new PostgresHistory({ connectionString })
+    await history.close()
   })
 
   test('at most so many connections are opened', async () => {
