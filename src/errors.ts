@@ -86,7 +86,7 @@ brand(TerminalError, 'TerminalError')
 /** How a {@link RetryableError} is to be tried again. */
 export interface RetryableErrorOptions extends ErrorOptions {
   /** Wait before the next attempt, in ms. Default by the task's retry policy. */
-  readonly delayMs?: number
+  readonly delayMs?: number | undefined
 }
 
 /**

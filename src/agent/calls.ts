@@ -7,18 +7,18 @@ import type { AgentContract, ContractInput } from './contract.ts'
 /** What can be said of a call besides its target and content. */
 export interface CallOptions {
   /** False: resolves as soon as the called task is accepted. Default true. */
-  readonly waitForReply?: boolean
+  readonly waitForReply?: boolean | undefined
   /** Gives up after so long, in ms, also across crashes; the called task is cancelled then. Default never. */
-  readonly timeoutMs?: number
+  readonly timeoutMs?: number | undefined
   /** Id of the called task; one that is there already is waited for. Default derived from this task and the call. */
-  readonly messageId?: string
+  readonly messageId?: string | undefined
   /** Handed to the called agent as its `context.metadata`. */
-  readonly metadata?: Record<string, unknown>
-  readonly extraPayload?: Record<string, unknown>
+  readonly metadata?: Record<string, unknown> | undefined
+  readonly extraPayload?: Record<string, unknown> | undefined
   /** How the called task is to be retried. Default by its worker's policy. */
-  readonly retry?: TaskOptions['retry']
+  readonly retry?: TaskOptions['retry'] | undefined
   /** Default `normal`. */
-  readonly priority?: 'high' | 'normal' | 'low'
+  readonly priority?: 'high' | 'normal' | 'low' | undefined
 }
 
 /** A call of an agent by the name of its type. */
@@ -61,9 +61,9 @@ export type GroupReply<Data = unknown> =
 
 export interface GroupOptions {
   /** False: resolves as soon as all are accepted. Default true. */
-  readonly waitForReply?: boolean
+  readonly waitForReply?: boolean | undefined
   /** Cancel what has not ended when one does not complete. Default false. */
-  readonly failFast?: boolean
+  readonly failFast?: boolean | undefined
 }
 
 /** A question to a person. */
@@ -72,9 +72,9 @@ export interface Question<Answer = unknown> {
   /** What the answer must look like: a JSON Schema, or a schema of a library from which one can be had (zod). */
   readonly schema?: unknown
   /** Answers to choose from: texts, or objects whose `value` is the answer. With a schema the answer must fit both. */
-  readonly options?: readonly (string | { readonly value: unknown; readonly label?: string })[]
+  readonly options?: readonly (string | { readonly value: unknown; readonly label?: string | undefined })[] | undefined
   /** Gives up after so long, in ms, also across crashes. Default never. */
-  readonly timeoutMs?: number
+  readonly timeoutMs?: number | undefined
   /** Only for the type of the answer. */
-  readonly answer?: Answer
+  readonly answer?: Answer | undefined
 }

@@ -17,7 +17,7 @@ import type { ToolDescription } from './tool.ts'
 /** What can be said of a chunk besides its text. */
 export interface EmitOptions {
   /** Goes into the event's `metadata`, next to `attempt`. */
-  readonly metadata?: Record<string, unknown>
+  readonly metadata?: Record<string, unknown> | undefined
 }
 
 /** A task's private folder; made on first use and removed when the task ends. */
@@ -36,9 +36,9 @@ export interface Workspace {
 /** How a prompt is made. */
 export interface PromptOptions {
   /** The values of all variables in the template. */
-  readonly vars?: Readonly<Record<string, string | number | boolean>>
+  readonly vars?: Readonly<Record<string, string | number | boolean>> | undefined
   /** Whose prompt; see {@link AgentContext.prompt}. */
-  readonly agentId?: string
+  readonly agentId?: string | undefined
 }
 
 /** A live worker as a handler sees it. */
@@ -85,7 +85,10 @@ export interface AgentContext {
    * @throws GatewayError `GW_LEASE_LOST` when this attempt does not own its task any more, `GW_PAYLOAD_TOO_LARGE` for more
    * than 16 MiB, `GW_INVALID_ARGUMENT` for what is no text or JSON, `GW_CLOSED` after the handler's end.
    */
-  emitChunk(chunk: string | { readonly content: string; readonly role?: string }, options?: EmitOptions): Promise<void>
+  emitChunk(
+    chunk: string | { readonly content: string; readonly role?: string | undefined },
+    options?: EmitOptions,
+  ): Promise<void>
   /** Says what the agent is doing now. */
   emitState(state: string | { readonly state: string; readonly detail?: unknown }, options?: EmitOptions): Promise<void>
   emitArtifact(artifact: Artifact, options?: EmitOptions): Promise<void>

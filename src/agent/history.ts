@@ -44,9 +44,9 @@ export interface HistoryMessage {
 /** Which part of a session's messages is wanted. */
 export interface HistoryPage {
   /** At most so many, the newest ones. Default 50, at most 1,000. */
-  readonly limit?: number
+  readonly limit?: number | undefined
   /** Only what comes before the message with this `id`. */
-  readonly before?: string
+  readonly before?: string | undefined
 }
 
 /**
@@ -63,12 +63,12 @@ export interface HistoryPage {
  */
 export interface HistoryStore {
   /** Tells one store from another, where messages for several wait in one Redis. Default `default`. */
-  readonly name?: string
+  readonly name?: string | undefined
   /**
    * True if it lives in this process alone, so that others cannot read or clear it; then it is never down, and what it does not
    * take is lost. Default false.
    */
-  readonly isLocal?: boolean
+  readonly isLocal?: boolean | undefined
   append(sessionId: string, messages: readonly NewHistoryMessage[]): Promise<void> | void
   /** The newest messages, or the newest before a given one; oldest first. A worker hands in a page, be it an empty one. */
   list(sessionId: string, page?: HistoryPage): Promise<readonly HistoryMessage[]>

@@ -165,7 +165,9 @@ export interface HookEvents {
 export type HookName = keyof HookEvents
 
 /** The hooks as a plugin has them: any of them, or none. */
-export type PluginHooks = { readonly [Name in HookName]?: (event: HookEvents[Name]) => void | Promise<void> }
+export type PluginHooks = {
+  readonly [Name in HookName]?: ((event: HookEvents[Name]) => void | Promise<void>) | undefined
+}
 
 /** The names of all hooks. */
 export const HOOK_NAMES = [

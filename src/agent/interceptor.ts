@@ -48,20 +48,20 @@ export interface FlushInput {
  */
 export interface Interceptors {
   /** Around the handler. The output becomes the task's result. */
-  readonly task?: Interceptor<TaskInput, unknown>
+  readonly task?: Interceptor<TaskInput, unknown> | undefined
   /** Around each call of a tool, of the worker's as of plugins'. */
-  readonly toolCall?: Interceptor<ToolCallInput, unknown>
+  readonly toolCall?: Interceptor<ToolCallInput, unknown> | undefined
   /**
    * Around each event that the handler emits. They go one after another, in order; `next` resolves when the event is in
    * line, and may be called not at all or several times. The handler's emit resolves when Redis has all of it.
    */
-  readonly emit?: Interceptor<EmitInput, void>
+  readonly emit?: Interceptor<EmitInput, void> | undefined
   /**
    * For one that holds events back in `emit`: now they must come out, because the handler has ended or begins to wait, or a
    * step begins or ends. `emit` leads to the interceptors behind this one. `task` is the same object for all events of an
    * attempt, so that a WeakMap can keep what belongs to it.
    */
-  readonly flush?: (input: FlushInput, emit: Next<EmitInput, void>) => Promise<void>
+  readonly flush?: ((input: FlushInput, emit: Next<EmitInput, void>) => Promise<void>) | undefined
 }
 
 export const INTERCEPTOR_NAMES = [

@@ -11,10 +11,10 @@ export interface PluginManifest {
   /** 1 to 64 printable characters; semantic versions are a good habit. */
   readonly version: string
   /** For people. Default the id. */
-  readonly name?: string
-  readonly description?: string
+  readonly name?: string | undefined
+  readonly description?: string | undefined
   /** The highest is asked first and stands outermost; a whole number. Default 0. */
-  readonly priority?: number
+  readonly priority?: number | undefined
 }
 
 /** What a plugin may use while it is set up. */
@@ -29,11 +29,11 @@ export interface PluginParts {
   readonly manifest: PluginManifest
   /** Declares tools, prompts and the like. Called once, before `onWorkerStartup`; throwing refuses the plugin. */
   registerAgentConfigs?(context: BuildContext): readonly AgentConfig[] | Promise<readonly AgentConfig[]>
-  readonly interceptors?: Interceptors
+  readonly interceptors?: Interceptors | undefined
   /** How long a call of a hook is waited for, in ms. Default 5,000. */
-  readonly hookTimeoutMs?: number
+  readonly hookTimeoutMs?: number | undefined
   /** How long `registerAgentConfigs` and `onWorkerStartup` may take, in ms. Default 30,000. */
-  readonly startTimeoutMs?: number
+  readonly startTimeoutMs?: number | undefined
 }
 
 /** A plugin as an object: see {@link definePlugin}. */
@@ -46,9 +46,9 @@ export type PluginDefinition = PluginParts & PluginHooks
  */
 export abstract class Plugin implements PluginDefinition {
   abstract readonly manifest: PluginManifest
-  declare readonly interceptors?: Interceptors
-  declare readonly hookTimeoutMs?: number
-  declare readonly startTimeoutMs?: number
+  declare readonly interceptors?: Interceptors | undefined
+  declare readonly hookTimeoutMs?: number | undefined
+  declare readonly startTimeoutMs?: number | undefined
 
   registerAgentConfigs?(context: BuildContext): readonly AgentConfig[] | Promise<readonly AgentConfig[]>
 

@@ -20,19 +20,19 @@ export interface Tool<Input extends Schema = Schema, Output = unknown> {
   readonly description: string
   readonly input: Input
   /** If given, what `execute` returns must fit. */
-  readonly output?: Schema<unknown, Output>
+  readonly output?: Schema<unknown, Output> | undefined
   /** Longest run in ms; none by default. */
-  readonly timeoutMs?: number
+  readonly timeoutMs?: number | undefined
   /**
    * What `input` accepts, as JSON Schema for a model's prompt. Only needed for a schema that cannot say it by itself;
    * zod and all that speak Standard JSON Schema can.
    */
-  readonly inputSchema?: JsonSchema
+  readonly inputSchema?: JsonSchema | undefined
   /**
    * True: a call that comes to an end runs once per task; its JSON result, at most 1 MiB, is recorded like that of a
    * step, and a handler that runs again gets it from there. Default false: the tool runs whenever it is called.
    */
-  readonly durable?: boolean
+  readonly durable?: boolean | undefined
   readonly execute: (input: SchemaOutput<Input>, context: ToolContext) => Output | Promise<Output>
 }
 

@@ -20,15 +20,15 @@ const CONSUMER_IDLE_MS = 900_000
 /** How to look, and whether to repair. */
 export interface DiagnoseOptions {
   /** Repair what can be repaired. Default false: nothing is written. */
-  readonly fix?: boolean
+  readonly fix?: boolean | undefined
   /** Only this capability's streams and tasks. Default all. */
-  readonly capability?: string
+  readonly capability?: string | undefined
   /** Most records, and most entries of control streams, that are looked at. Default 100,000. */
-  readonly limit?: number
+  readonly limit?: number | undefined
   /** Time between the two looks, in ms. Default the longest lease of a live worker, 5,000 at least. */
-  readonly intervalMs?: number
+  readonly intervalMs?: number | undefined
   /** The workers' consumer group. Default `agent_engines`. */
-  readonly consumerGroup?: string
+  readonly consumerGroup?: string | undefined
 }
 
 /** What was found. */

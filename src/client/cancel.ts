@@ -7,14 +7,14 @@ import { parseOptions } from '../util/parse-options.ts'
 /** How to cancel; everything has a default. */
 export interface CancelOptions {
   /** Told to the handler and to whoever reads the end. */
-  readonly reason?: string
+  readonly reason?: string | undefined
   /** Who wants it; for the records. */
-  readonly requestedBy?: string
+  readonly requestedBy?: string | undefined
   /**
    * `graceful` (default): the handler's signal aborts, and the task ends when the handler does, at the latest after the
    * worker's `cancelGraceMs`. `force`: the task ends at once, and whatever its handler still writes is refused.
    */
-  readonly mode?: CancelMode
+  readonly mode?: CancelMode | undefined
 }
 
 export interface CancelTaskOptions extends TaskRef, CancelOptions {}

@@ -53,7 +53,7 @@ const TEXT_OPTIONS = { signal: true, timeoutMs: true, onText: true } as const
 /** Which task to explain. */
 export interface ExplainOptions extends TaskRef {
   /** The workers' consumer group. Default `agent_engines`. */
-  readonly consumerGroup?: string
+  readonly consumerGroup?: string | undefined
 }
 
 /**
@@ -258,7 +258,7 @@ export class GatewayClient implements AsyncDisposable {
   /** What could not be processed or finished, of one capability or by a filter, newest first. */
   async listDeadLetters(
     filter: string | ListDeadLettersOptions = {},
-    options: { limit?: number } = {},
+    options: { limit?: number | undefined } = {},
   ): Promise<DeadLetter[]> {
     this.#requireOpen()
     return this.#parts.deadLetters.list(typeof filter === 'string' ? { ...options, capability: filter } : filter)

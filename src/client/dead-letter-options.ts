@@ -7,24 +7,24 @@ import type { DeadLetterFilter } from '../store/dead-letter-filter.ts'
 
 export interface ListDeadLettersOptions extends DeadLetterFilter {
   /** Default 100. */
-  readonly limit?: number
+  readonly limit?: number | undefined
 }
 
 /** What redriving and dropping have in common. */
 interface SweepOptions extends DeadLetterFilter {
   /** Say what would happen, and write nothing. Default false. */
-  readonly dryRun?: boolean
+  readonly dryRun?: boolean | undefined
   /** At most so many letters, the oldest first. Default all. */
-  readonly limit?: number
+  readonly limit?: number | undefined
 }
 
 export interface RedriveOptions extends SweepOptions {
   /** At most so many tasks a second. Default as fast as it goes. */
-  readonly ratePerSecond?: number
+  readonly ratePerSecond?: number | undefined
   /** An envelope in place of the letter's own; the filter must then match exactly one letter. */
-  readonly data?: string
+  readonly data?: string | undefined
   /** Called after each batch, in order. */
-  readonly onProgress?: (progress: RedriveProgress) => void
+  readonly onProgress?: ((progress: RedriveProgress) => void) | undefined
 }
 
 /** How far a redrive has come, and what became of the letters of its last batch. */
@@ -45,7 +45,7 @@ export interface RedriveResult {
 
 export interface DropOptions extends SweepOptions {
   /** Called after each batch, in order. */
-  readonly onProgress?: (progress: DropProgress) => void
+  readonly onProgress?: ((progress: DropProgress) => void) | undefined
 }
 
 /** How far a drop has come, and the letters of its last batch. */

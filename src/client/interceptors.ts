@@ -13,7 +13,7 @@ export interface ClientInterceptors {
    * Around `sendMessage` and `ask`: may change the request, answer in its place, or look at the answer. A session or
    * message id that the caller has named stays; a request that changes it is `REJECTED`.
    */
-  readonly send?: Interceptor<SendInput, SendAnswer>
+  readonly send?: Interceptor<SendInput, SendAnswer> | undefined
 }
 
 /** A send inside of its interceptors, the first of them the outermost; undefined if there are none. */

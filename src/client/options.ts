@@ -12,30 +12,30 @@ import type { ClientInterceptors } from './interceptors.ts'
 /** How a client works; everything has a default. */
 export interface GatewayClientOptions {
   /** Default from the environment (`REDIS_URL`, or `REDIS_HOST` and so on), else `redis://127.0.0.1:6379/0`. */
-  readonly redis?: RedisOption
+  readonly redis?: RedisOption | undefined
   /** First part of every key; the workers' must be the same. Default `queue`. */
-  readonly keyPrefix?: string
+  readonly keyPrefix?: string | undefined
   /** Largest command, in bytes. Default 1 MiB. */
-  readonly maxPayloadBytes?: number
+  readonly maxPayloadBytes?: number | undefined
   /** How long the record of a task that this client ends (by a cancel) is kept, in ms. Default one day. */
-  readonly resultTtlMs?: number
+  readonly resultTtlMs?: number | undefined
   /** How long a session's data stream is kept after an event that this client writes, in ms. Default one day. */
-  readonly streamTtlMs?: number
+  readonly streamTtlMs?: number | undefined
   /** Most tasks, waiting or running, in a lane that this client sends to; see `whenFull`. Default no limit. */
-  readonly maxQueueLength?: number
+  readonly maxQueueLength?: number | undefined
   /** Answer `QUEUE_FULL` at once, or wait for room. Default `refuse`. */
-  readonly whenFull?: 'refuse' | 'wait'
+  readonly whenFull?: 'refuse' | 'wait' | undefined
   /** How long a send waits for room before it answers `QUEUE_FULL`, in ms. Default 30,000. */
-  readonly queueTimeoutMs?: number
+  readonly queueTimeoutMs?: number | undefined
   /** What stands around each send, the first outermost. Default none. */
-  readonly interceptors?: ClientInterceptors | readonly ClientInterceptors[]
+  readonly interceptors?: ClientInterceptors | readonly ClientInterceptors[] | undefined
   /**
    * Where the workers keep the sessions' messages: the same store as theirs, for `getHistory` and `deleteSession`. Never
    * closed. Default none.
    */
-  readonly history?: HistoryStore
+  readonly history?: HistoryStore | undefined
   /** Any pino-shaped logger. Default pino with level `warn`. */
-  readonly logger?: Logger
+  readonly logger?: Logger | undefined
 }
 
 const interceptor = z.strictObject({

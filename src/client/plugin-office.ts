@@ -20,9 +20,9 @@ export interface PluginListing extends WorkerPlugin {
 /** Which plugins to load anew. */
 export interface ReloadPluginsOptions {
   /** Only this one. Default all. */
-  readonly pluginId?: string
+  readonly pluginId?: string | undefined
   /** How long to wait for the workers' answers, in ms. Default 30,000. */
-  readonly timeoutMs?: number
+  readonly timeoutMs?: number | undefined
 }
 
 /** What a worker made of it. */

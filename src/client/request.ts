@@ -13,33 +13,33 @@ export interface MessageOptions extends TaskOptions {
   /** The session whose data stream the answer goes to. */
   readonly sessionId: string
   /** Idempotency key: sent twice, runs once. Default a new one. */
-  readonly messageId?: string
-  readonly traceId?: string
-  readonly parentMessageId?: string
-  readonly userCode?: string
-  readonly userName?: string
+  readonly messageId?: string | undefined
+  readonly traceId?: string | undefined
+  readonly parentMessageId?: string | undefined
+  readonly userCode?: string | undefined
+  readonly userName?: string | undefined
   /** Handed to the agent as `context.metadata`. */
-  readonly metadata?: Record<string, unknown>
-  readonly extraPayload?: Record<string, unknown>
+  readonly metadata?: Record<string, unknown> | undefined
+  readonly extraPayload?: Record<string, unknown> | undefined
   /**
    * Answer `NO_WORKER`, and write nothing, unless a live worker offers the capability; with `targetWorkerId`, unless that
    * very worker does. Default false.
    */
-  readonly requireOnlineWorker?: boolean
+  readonly requireOnlineWorker?: boolean | undefined
   /** `high` goes before `normal` before `low`, without starving anyone. Default `normal`. */
-  readonly priority?: Priority
+  readonly priority?: Priority | undefined
   /**
    * Only the worker of this name may run it; it waits for that worker if it is away, for ever unless `expiresInMs` says
    * otherwise. Such tasks go before all others and have no `priority`. Default any worker of the capability.
    */
-  readonly targetWorkerId?: string
+  readonly targetWorkerId?: string | undefined
   /**
    * Answer `QUEUED` only once so many replicas have the task too, and `NOT_REPLICATED` if they do not confirm it within a
    * second. Not on a Cluster. Default 0.
    */
-  readonly waitReplicas?: number
+  readonly waitReplicas?: number | undefined
   /** Start no sooner than in so many ms, by Redis' clock. Default at once. */
-  readonly delayMs?: number
+  readonly delayMs?: number | undefined
 }
 
 /** A message to an agent by the name of its type. */

@@ -12,8 +12,8 @@ import { withinTime } from './time-limit.ts'
 
 export interface ResultOptions extends TaskRef {
   /** How long to wait, in ms. Default for ever. */
-  readonly timeoutMs?: number
-  readonly signal?: AbortSignal
+  readonly timeoutMs?: number | undefined
+  readonly signal?: AbortSignal | undefined
 }
 
 /** What an ask may do besides sending. */
@@ -22,12 +22,12 @@ export interface AskOptions {
    * Called with each event of the task, in order. A promise that it answers is waited for before the next call; what it throws, or
    * that rejects with, rejects the ask, and the task goes on.
    */
-  readonly onEvent?: (event: SessionEvent) => void
+  readonly onEvent?: ((event: SessionEvent) => void) | undefined
   /** How long to wait for the end, in ms; the task goes on. Default for ever. */
-  readonly timeoutMs?: number
+  readonly timeoutMs?: number | undefined
   /** An attempt that runs longer is aborted and fails, in ms: what `timeoutMs` is to `sendMessage`. */
-  readonly taskTimeoutMs?: number
-  readonly signal?: AbortSignal
+  readonly taskTimeoutMs?: number | undefined
+  readonly signal?: AbortSignal | undefined
 }
 
 /** Waits for the ends of tasks. */

@@ -16,8 +16,8 @@ export type AnyRequest = SendMessageRequest | SendContractRequest
 
 /** How a prepared command is sent. */
 export interface SendCommandOptions {
-  readonly requireOnlineWorker?: boolean
-  readonly priority?: Priority
+  readonly requireOnlineWorker?: boolean | undefined
+  readonly priority?: Priority | undefined
 }
 
 const commandOptions = z.strictObject({

@@ -10,17 +10,17 @@ export interface SubscribeOptions {
    * Id of the last event already known: an id, `'0'` (from the beginning) or `'$'` (from now on). Default `'$'`; with
    * `messageId` the beginning of that task.
    */
-  readonly after?: string
+  readonly after?: string | undefined
   /** Only this task's events; the subscription ends after its `done`. */
-  readonly messageId?: string
+  readonly messageId?: string | undefined
   /** With `messageId`: also the events of the agents that the task called. Default false. */
-  readonly tree?: boolean
+  readonly tree?: boolean | undefined
   /** Ends the subscription when it aborts. */
-  readonly signal?: AbortSignal
+  readonly signal?: AbortSignal | undefined
   /** Ends the subscription when nothing came for this long, in ms. Default never. */
-  readonly idleTimeoutMs?: number
+  readonly idleTimeoutMs?: number | undefined
   /** False: end at the present end of the stream. Default true. */
-  readonly follow?: boolean
+  readonly follow?: boolean | undefined
 }
 
 const KNOWN = { after: true, messageId: true, tree: true, signal: true, idleTimeoutMs: true, follow: true } as const

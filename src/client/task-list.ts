@@ -7,10 +7,10 @@ import { requireKnown } from '../util/parse-options.ts'
 /** Which tasks to list. */
 export interface ListTasksOptions {
   /** Only the tasks of this session; without it the key space is walked, which is for operators only. */
-  readonly sessionId?: string
-  readonly status?: TaskStatus
+  readonly sessionId?: string | undefined
+  readonly status?: TaskStatus | undefined
   /** Default 100. */
-  readonly limit?: number
+  readonly limit?: number | undefined
 }
 
 const KNOWN = { sessionId: true, status: true, limit: true } as const

@@ -11,14 +11,14 @@ import { withinTime } from './time-limit.ts'
 /** How to read a task's text. */
 export interface TextOptions {
   /** Gives up, rejecting with the signal's reason; the task goes on. */
-  readonly signal?: AbortSignal
+  readonly signal?: AbortSignal | undefined
   /** How long to wait for the end, in ms. Default for ever. */
-  readonly timeoutMs?: number
+  readonly timeoutMs?: number | undefined
   /**
    * Called with the whole text as it stands, and the event that made it so, whenever it changes. A promise that it answers is
    * waited for before the next call; what it throws, or that rejects with, ends the reading.
    */
-  readonly onText?: (text: string, event: SessionEvent) => void
+  readonly onText?: ((text: string, event: SessionEvent) => void) | undefined
 }
 
 /** Whom a text is read from. */

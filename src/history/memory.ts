@@ -8,14 +8,14 @@ import { type LogRecord, MemoryLog, NOWHERE } from './memory-log.ts'
 /** How much a {@link MemoryHistory} keeps. */
 export interface MemoryHistoryOptions {
   /** Most messages of one session; the oldest go first. Default 100. */
-  readonly maxMessages?: number
+  readonly maxMessages?: number | undefined
   /** Most sessions; the one in which nothing was said for the longest time goes first. Default 1,000. */
-  readonly maxSessions?: number
+  readonly maxSessions?: number | undefined
   /**
    * How many bytes are kept at most, in all; the oldest messages go first, and one that is larger is kept alone. A message
    * takes about 100 besides its text, and a message that was replaced takes its place until then. Default 4,194,304.
    */
-  readonly maxLength?: number
+  readonly maxLength?: number | undefined
 }
 
 const count = z.number().int().min(1)

@@ -8,32 +8,32 @@ import { parseOptions, requireObject } from '../util/parse-options.ts'
 /** Where a `PostgresHistory` keeps what was said; one of `connectionString` and `pool` is required. */
 export interface PostgresHistoryOptions {
   /** `postgres://user:password@host:5432/database`; with `?sslmode=verify-full` over TLS. */
-  readonly connectionString?: string
+  readonly connectionString?: string | undefined
   /** A pool of the package `pg` in place of one of its own; never closed. */
-  readonly pool?: Pool
+  readonly pool?: Pool | undefined
   /** TLS as `node:tls` takes it, or true. Default what the `connectionString` says. */
-  readonly ssl?: boolean | ConnectionOptions
+  readonly ssl?: boolean | ConnectionOptions | undefined
   /** The table, perhaps with its schema: `chat.messages`. Default `gateway_session_messages`. */
-  readonly table?: string
+  readonly table?: string | undefined
   /** Most connections. Default 4. */
-  readonly maxConnections?: number
+  readonly maxConnections?: number | undefined
   /** How long to wait for a connection, in ms. Default 5,000. */
-  readonly connectTimeoutMs?: number
+  readonly connectTimeoutMs?: number | undefined
   /** Longest time of a statement, in ms; those that make the table take as long as they take. Default 5,000. */
-  readonly statementTimeoutMs?: number
+  readonly statementTimeoutMs?: number | undefined
   /** Removes what is older, in the background. Default: nothing is removed. */
-  readonly retentionDays?: number
+  readonly retentionDays?: number | undefined
   /** How often to look for what is older than `retentionDays`, in ms. Default one hour. */
-  readonly retentionCheckMs?: number
+  readonly retentionCheckMs?: number | undefined
   /** Makes and changes the table where that is needed; false: only checks it. Default true. */
-  readonly migrate?: boolean
+  readonly migrate?: boolean | undefined
   /**
    * Uses prepared statements, and settings and locks of a connection; false behind a pooler that hands connections out by
    * transaction. Default true.
    */
-  readonly prepare?: boolean
+  readonly prepare?: boolean | undefined
   /** Any pino-shaped logger. Default pino with level `warn`. */
-  readonly logger?: Logger
+  readonly logger?: Logger | undefined
 }
 
 const timer = z

@@ -15,15 +15,15 @@ import { checkMessages, checkPage, jsonFault, placeId } from './check.ts'
 /** Where a {@link RedisHistory} keeps what was said, and how much of it. */
 export interface RedisHistoryOptions {
   /** Default from the environment (`REDIS_URL`, or `REDIS_HOST` and so on), else `redis://127.0.0.1:6379/0`. */
-  readonly redis?: RedisOption
+  readonly redis?: RedisOption | undefined
   /** First part of every key. Default `queue`. */
-  readonly keyPrefix?: string
+  readonly keyPrefix?: string | undefined
   /** Most messages of one session; the oldest go first. Default 1,000. */
-  readonly maxMessages?: number
+  readonly maxMessages?: number | undefined
   /** How long a session's history is kept after its last message, in ms. Default 30 days. */
-  readonly ttlMs?: number
+  readonly ttlMs?: number | undefined
   /** Any pino-shaped logger. Default pino with level `warn`. */
-  readonly logger?: Logger
+  readonly logger?: Logger | undefined
 }
 
 const schema = z.strictObject({

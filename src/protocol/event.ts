@@ -13,12 +13,12 @@ import { TERMINAL_STATUSES, type TerminalStatus } from './status.ts'
 /** What an agent made, and where to find it. */
 export interface Artifact {
   readonly name: string
-  readonly url?: string
-  readonly mimeType?: string
-  readonly bytes?: number
+  readonly url?: string | undefined
+  readonly mimeType?: string | undefined
+  readonly bytes?: number | undefined
   /** Small content in place of a URL. */
-  readonly content?: string
-  readonly metadata?: Record<string, unknown>
+  readonly content?: string | undefined
+  readonly metadata?: Record<string, unknown> | undefined
 }
 
 /** Why a task or an attempt failed: a code for programs, a text for people. */

@@ -6,20 +6,20 @@ import { TASK_OPTIONS_KEY, type TaskOptions, taskOptionsFromWire, taskOptionsToW
 /** What is needed to make a {@link MessageHeader}; all but the session may be left out. */
 export interface MessageHeaderInit {
   /** Idempotency key of the command. Default a new one. */
-  readonly messageId?: string
+  readonly messageId?: string | undefined
   readonly sessionId: string
   /** Default a new one. */
-  readonly traceId?: string
+  readonly traceId?: string | undefined
   /** Non-empty: an agent of this type waits for the answer. */
-  readonly sourceAgentType?: string
-  readonly targetAgentType?: string
-  readonly parentMessageId?: string
-  readonly taskGroupId?: string
-  readonly userCode?: string
-  readonly userName?: string
-  readonly metadata?: Record<string, unknown>
-  readonly traceParentSpanId?: string
-  readonly langfuseParentObservationId?: string
+  readonly sourceAgentType?: string | undefined
+  readonly targetAgentType?: string | undefined
+  readonly parentMessageId?: string | undefined
+  readonly taskGroupId?: string | undefined
+  readonly userCode?: string | undefined
+  readonly userName?: string | undefined
+  readonly metadata?: Record<string, unknown> | undefined
+  readonly traceParentSpanId?: string | undefined
+  readonly langfuseParentObservationId?: string | undefined
   /** How this one task is to be run; none by default. */
   readonly options?: TaskOptions | undefined
 }
@@ -104,7 +104,7 @@ function metadataToWire({ metadata, options }: MessageHeader): Record<string, un
 export interface HeaderFault {
   readonly fault: string
   /** As much of it as says whose it is, where that can be read: somebody may be waiting for the message. */
-  readonly named?: MessageHeader
+  readonly named?: MessageHeader | undefined
 }
 
 /** The header of a received command, or the reason why it is none. */

@@ -14,9 +14,9 @@ export interface RichResource {
   readonly resourceId: string
   readonly resourceName: string
   readonly resourceType: string
-  readonly id?: string
-  readonly path?: string
-  readonly resourceDesc?: string
+  readonly id?: string | undefined
+  readonly path?: string | undefined
+  readonly resourceDesc?: string | undefined
   readonly resourceMetaData?: unknown
 }
 

@@ -4,18 +4,18 @@ import type { HeldLetter } from './dead-letter.ts'
 /** Which dead letters are meant: those of which all that is given is true. */
 export interface DeadLetterFilter {
   /** Default all capabilities. */
-  readonly capability?: string
+  readonly capability?: string | undefined
   /** Id of one letter. */
-  readonly id?: string
-  readonly sessionId?: string
-  readonly messageId?: string
-  readonly reason?: string
+  readonly id?: string | undefined
+  readonly sessionId?: string | undefined
+  readonly messageId?: string | undefined
+  readonly reason?: string | undefined
   /** Part of the detail, whatever its case. */
-  readonly text?: string
+  readonly text?: string | undefined
   /** Unix ms: letters that came then or later. */
-  readonly since?: number
+  readonly since?: number | undefined
   /** Unix ms: letters that came then or earlier. */
-  readonly until?: number
+  readonly until?: number | undefined
 }
 
 /** Tells whether a letter is meant, as far as its place on the stream does not: see {@link letterRange}. */

@@ -26,7 +26,7 @@ export interface QueueStats {
 
 export interface QueueStatsOptions {
   /** The workers' `consumerGroup`. Default `agent_engines`. */
-  readonly consumerGroup?: string
+  readonly consumerGroup?: string | undefined
 }
 
 /** Looks at the control streams from outside, at a cost that does not grow with their length. */

@@ -30,23 +30,24 @@ export interface TestHarnessOptions extends WorkerSettings {
    * URL of a Redis that runs already; the harness uses a key prefix of its own there and removes its keys in the end.
    * Default: a private Redis for this harness alone.
    */
-  readonly redis?: string
+  readonly redis?: string | undefined
   /**
    * How long an ask waits unless it says otherwise, in ms. Default 4,000: less than the patience of most test runners, so
    * that the error tells what was waited for.
    */
-  readonly askTimeoutMs?: number
+  readonly askTimeoutMs?: number | undefined
 }
 
 /** A message as a test sends it: what it does not care about has a default. */
-export type TestRequest = Omit<SendMessageRequest, 'sessionId' | 'targetAgentType'> &
-  Partial<Pick<SendMessageRequest, 'sessionId' | 'targetAgentType'>> &
-  AskOptions
+export type TestRequest = Omit<SendMessageRequest, 'sessionId' | 'targetAgentType'> & {
+  readonly sessionId?: string | undefined
+  readonly targetAgentType?: string | undefined
+} & AskOptions
 
 /** The same by contract. */
-export type TestContractRequest<Contract extends AgentContract> = Omit<SendContractRequest<Contract>, 'sessionId'> &
-  Partial<Pick<SendContractRequest, 'sessionId'>> &
-  AskOptions
+export type TestContractRequest<Contract extends AgentContract> = Omit<SendContractRequest<Contract>, 'sessionId'> & {
+  readonly sessionId?: string | undefined
+} & AskOptions
 
 /** A result, and how it came about. */
 export interface TestAnswer<Data = unknown> extends TaskResult<Data> {
@@ -136,7 +137,7 @@ export class TestHarness implements AsyncDisposable {
    */
   async startWorker(
     worker: HarnessWorker,
-    options: WorkerSettings & { workerId?: string } = {},
+    options: WorkerSettings & { workerId?: string | undefined } = {},
   ): Promise<RunningWorker> {
     this.#requireOpen()
     const place = this.#asked++

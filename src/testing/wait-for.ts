@@ -3,11 +3,11 @@ import { setTimeout as sleep } from 'node:timers/promises'
 /** How long and how often to look. */
 export interface WaitForOptions {
   /** Give up after this time. Default 5000. */
-  readonly timeoutMs?: number
+  readonly timeoutMs?: number | undefined
   /** Time between two looks. Default 10. */
-  readonly intervalMs?: number
+  readonly intervalMs?: number | undefined
   /** What is waited for, for the error; a function is asked when the time is up, so that it can tell how things stand. */
-  readonly message?: string | (() => string)
+  readonly message?: (string | (() => string)) | undefined
 }
 
 /** What a predicate must answer for the wait to end. */

@@ -92,109 +92,109 @@ const schema = z.strictObject({
 
 /** A worker's retry policy, with exceptions by capability. */
 export interface WorkerRetryPolicy extends RetryPolicy {
-  readonly capabilities?: Readonly<Record<string, RetryPolicy>>
+  readonly capabilities?: Readonly<Record<string, RetryPolicy>> | undefined
 }
 
 /** How a worker runs; one of `worker` and `workerClass` is required, all else has a default. */
 export interface RunWorkerOptions {
   /** The agent, as a class without constructor arguments. */
-  readonly workerClass?: new () => GatewayWorker
+  readonly workerClass?: (new () => GatewayWorker) | undefined
   /** The agent, as an object. */
-  readonly worker?: GatewayWorker
+  readonly worker?: GatewayWorker | undefined
   /** Stable name of this worker; two live workers with one id: the second refuses to start. Default host-pid-random. */
-  readonly workerId?: string
+  readonly workerId?: string | undefined
   /** Default from the environment (`REDIS_URL`, or `REDIS_HOST` and so on), else `redis://127.0.0.1:6379/0`. */
-  readonly redis?: RedisOption
+  readonly redis?: RedisOption | undefined
   /** First part of every key. Default `queue`. */
-  readonly keyPrefix?: string
+  readonly keyPrefix?: string | undefined
   /** Default `agent_engines`. Workers share tasks only within one group. */
-  readonly consumerGroup?: string
+  readonly consumerGroup?: string | undefined
   /** Tasks that run in this worker at a time, at most 5,000. Default 50. */
-  readonly maxConcurrency?: number
+  readonly maxConcurrency?: number | undefined
   /** Most entries of each lane that the blocking read of an idle worker asks for; what is too much goes back. Default 10. */
-  readonly fetchCount?: number
+  readonly fetchCount?: number | undefined
   /** A worker silent for this long loses its tasks to another, in ms. Default 5,000. */
-  readonly leaseMs?: number
+  readonly leaseMs?: number | undefined
   /** A worker whose event loop is blocked for this long loses its tasks too, in ms. Default 300,000. */
-  readonly blockedAfterMs?: number
+  readonly blockedAfterMs?: number | undefined
   /** A task that was taken this often without an outcome (its workers died) goes to the dead letters. Default 5. */
-  readonly maxDeliveries?: number
+  readonly maxDeliveries?: number | undefined
   /**
    * How often a failing task is tried, and how long to wait in between. Default 3 attempts, after 1 s, 2 s, 4 s … up to
    * 60 s, a fifth of it left to chance. `capabilities` overrides it for some, a message's own `retry` for that message.
    */
-  readonly retry?: WorkerRetryPolicy
+  readonly retry?: WorkerRetryPolicy | undefined
   /** An attempt that runs longer is aborted and counts as failed, in ms. Default none. */
-  readonly taskTimeoutMs?: number
+  readonly taskTimeoutMs?: number | undefined
   /**
    * How long the handler of a cancelled task may take to come to its end, in ms; then the task ends without it, and what
    * it still writes is refused. Default 30,000.
    */
-  readonly cancelGraceMs?: number
+  readonly cancelGraceMs?: number | undefined
   /**
    * A task that waits this long for an agent or a person is suspended, in ms: it leaves memory and runs again from the
    * top when the answer comes. Default 30,000.
    */
-  readonly suspendAfterMs?: number
+  readonly suspendAfterMs?: number | undefined
   /**
    * Chunks that a task emits within so many ms become one event, at most 1,000: tokens of a model cost a seventh of
    * Redis' time so, and come so much later. A handler that awaits each has none to join it with, and chunks with metadata stay
    * by themselves. Default 0: each chunk is an event.
    */
-  readonly coalesceMs?: number
+  readonly coalesceMs?: number | undefined
   /**
    * What becomes of a task whose handler, running again, calls something else than before: `fail` (default) ends it,
    * `restart` forgets what was recorded and starts it afresh.
    */
-  readonly onNonDeterminism?: 'fail' | 'restart'
+  readonly onNonDeterminism?: 'fail' | 'restart' | undefined
   /**
    * Version of the agent's code. A task that has called, asked or recorded something runs again only in workers of the
    * version that ran it last, or of one that declares that version compatible. Default none: then nobody asks.
    */
-  readonly version?: string
+  readonly version?: string | undefined
   /** Versions whose tasks this one can go on with; at most 16. Default none. */
-  readonly compatibleVersions?: readonly string[]
+  readonly compatibleVersions?: readonly string[] | undefined
   /** How long `stop()` lets tasks finish, in ms. Default 30,000. */
-  readonly shutdownTimeoutMs?: number
+  readonly shutdownTimeoutMs?: number | undefined
   /** How long the start waits for Redis, in ms. Default 5,000. */
-  readonly connectTimeoutMs?: number
+  readonly connectTimeoutMs?: number | undefined
   /**
    * Parent of the tasks' private folders. What killed workers have left in it is removed at the start, on Linux. Default
    * `<os tmp>/byclaw-workspace`.
    */
-  readonly workspaceDir?: string
+  readonly workspaceDir?: string | undefined
   /** Largest command and largest result, in bytes. Default 1 MiB. */
-  readonly maxPayloadBytes?: number
+  readonly maxPayloadBytes?: number | undefined
   /** How long a finished task's record and result are kept, in ms. Default one day. */
-  readonly resultTtlMs?: number
+  readonly resultTtlMs?: number | undefined
   /** How long a session's data stream is kept after its last event, in ms. Default one day. */
-  readonly streamTtlMs?: number
+  readonly streamTtlMs?: number | undefined
   /** About how many events a session's data stream keeps. Default 200,000. */
-  readonly streamMaxLength?: number
+  readonly streamMaxLength?: number | undefined
   /**
    * What adds tools, prompts, hooks and interceptors: what `definePlugin` returns or takes, or an instance of a class that
    * extends `Plugin`; one that is refused keeps the worker from starting. A text is the name of an installed package, or
    * the path of a file or folder (`./…`), which is watched. Default none.
    */
-  readonly plugins?: readonly (PluginDefinition | string)[]
+  readonly plugins?: readonly (PluginDefinition | string)[] | undefined
   /** Called after `plugins` were added, before the first task: adds more. Default none. */
-  readonly pluginConfigurator?: PluginConfigurator
+  readonly pluginConfigurator?: PluginConfigurator | undefined
   /**
    * A folder in which each folder and each file of code is a plugin; it is watched, and what changes is loaded anew.
    * Default none.
    */
-  readonly pluginDir?: string
+  readonly pluginDir?: string | undefined
   /** How often to look for changes of plugins that the system did not tell of, in ms. Default 10,000. */
-  readonly pluginPollMs?: number
+  readonly pluginPollMs?: number | undefined
   /**
    * Where the session's messages are kept: `new MemoryHistory()` (default), `new RedisHistory(…)`, a `PostgresHistory` or
    * one of your own; false: nowhere. One that is given is never closed.
    */
-  readonly history?: HistoryStore | false
+  readonly history?: HistoryStore | false | undefined
   /** Any pino-shaped logger. Default pino. */
-  readonly logger?: Logger
+  readonly logger?: Logger | undefined
   /** Stop on SIGTERM and SIGINT. Default false; `byclaw-worker` sets it. */
-  readonly handleSignals?: boolean
+  readonly handleSignals?: boolean | undefined
 }
 
 /** {@link RunWorkerOptions}, checked, with its defaults, frozen. */

@@ -21,19 +21,19 @@ export interface LocalServer extends AsyncDisposable {
 /** How to find or start a server. */
 export interface LocalServerOptions {
   /** Use this server and start none. Default: the environment's `REDIS_URL` or `DATABASE_URL`. */
-  readonly url?: string
+  readonly url?: string | undefined
   /** Start a private server, whatever the environment says. Default false. */
-  readonly fresh?: boolean
+  readonly fresh?: boolean | undefined
   /** The environment to read. Default `process.env`. */
-  readonly env?: NodeJS.ProcessEnv
+  readonly env?: NodeJS.ProcessEnv | undefined
   /** Further arguments for the server's program, last and thus strongest. */
-  readonly args?: readonly string[]
+  readonly args?: readonly string[] | undefined
   /** The port to listen on. Default: a free one. */
-  readonly port?: number
+  readonly port?: number | undefined
   /** How long a start may take, without download or installation. Default 20000. */
-  readonly startTimeoutMs?: number
+  readonly startTimeoutMs?: number | undefined
   /** Is told what takes long, for instance that a package is being installed. Default: nobody. */
-  readonly log?: (message: string) => void
+  readonly log?: ((message: string) => void) | undefined
 }
 
 /** A server could not be found, started or handled; the message says what to do. */
