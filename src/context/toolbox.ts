@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events'
 import { type JsonSchema, jsonSchemaOf } from '../agent/json-schema.ts'
 import { checkSchema } from '../agent/schema.ts'
 import type { Tool, ToolContext, ToolDescription, Tools } from '../agent/tool.ts'
@@ -77,6 +78,8 @@ async function execute(name: string, tool: Tool, input: unknown, context: ToolCo
   })
   try {
     const signal = AbortSignal.any([context.signal, late.signal])
+    // As that of the task: a tool may do more than ten things at once that listen to it.
+    setMaxListeners(0, signal)
     return await Promise.race([tool.execute(input, { ...context, signal }), deadline])
   } finally {
     clearTimeout(timer)

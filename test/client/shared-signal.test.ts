@@ -1,7 +1,8 @@
 import { getMaxListeners, setMaxListeners } from 'node:events'
 import { setImmediate as nextTurn, setTimeout as pause } from 'node:timers/promises'
-import { expect, onTestFinished, test } from 'vitest'
+import { expect, test } from 'vitest'
 import type { GatewayClient } from '../../src/client/client.ts'
+import { processWarnings } from '../support/warnings.ts'
 import { House } from '../worker/harness.ts'
 
 const task = { sessionId: 's', messageId: 'nobody-takes-it' }
@@ -17,15 +18,6 @@ const WAITS: [string, (client: GatewayClient, signal: AbortSignal) => Promise<un
   ['results', (client, signal) => client.result({ ...task, signal })],
   ['asks', (client, signal) => client.ask({ targetAgentType: 'agent', sessionId: 's', content: 'x', signal })],
 ]
-
-/** What Node warns of until the end of the test. */
-function processWarnings(): readonly Error[] {
-  const warnings: Error[] = []
-  const onWarning = (warning: Error) => warnings.push(warning)
-  process.on('warning', onWarning)
-  onTestFinished(() => void process.off('warning', onWarning))
-  return warnings
-}
 
 test.each(WAITS)('thirty %s may share a signal: Node warns of no leak, and nothing is left at it', async (_, wait) => {
   const warnings = processWarnings()

@@ -1,7 +1,8 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import { expect, onTestFinished, test } from 'vitest'
+import { expect, test } from 'vitest'
 import { TaskSignal } from '../../src/context/task-signal.ts'
 import { GatewayError } from '../../src/errors.ts'
+import { processWarnings } from '../support/warnings.ts'
 
 const reason = new GatewayError('GW_SHUTDOWN', { workerId: 'w' })
 
@@ -35,10 +36,7 @@ test('listeners are called once, also those who come late', () => {
 })
 
 test('many may listen at once, and Node does not take that for a leak', async () => {
-  const warnings: string[] = []
-  const note = ({ name }: Error) => void warnings.push(name)
-  process.on('warning', note)
-  onTestFinished(() => void process.off('warning', note))
+  const warnings = processWarnings()
   const signal = new TaskSignal()
   let heard = 0
   for (let count = 0; count < 30; count += 1) signal.signal.addEventListener('abort', () => (heard += 1))

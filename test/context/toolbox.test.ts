@@ -1,9 +1,11 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
 import { z } from 'zod'
 import { type ToolContext, tool } from '../../src/agent/tool.ts'
 import { Toolbox } from '../../src/context/toolbox.ts'
 import { ToolInputError, ToolNotFoundError } from '../../src/errors.ts'
 import { createLogger } from '../../src/logger.ts'
+import { processWarnings } from '../support/warnings.ts'
 import { House } from '../worker/harness.ts'
 
 const context = (signal = new AbortController().signal): ToolContext => ({
@@ -117,6 +119,19 @@ describe('a tool with a time', () => {
     const quick = tool({ description: '', input: z.any(), timeoutMs: 60_000, execute: () => 'done' })
     expect(await new Toolbox({ quick }).call('quick', {}, context())).toBe('done')
     expect(timers()).toBeLessThanOrEqual(before)
+  })
+
+  test('may do many things that listen to its signal, and Node does not take that for a leak', async () => {
+    const warnings = processWarnings()
+    const busy = tool({
+      ...{ description: '', input: z.any(), timeoutMs: 60_000 },
+      execute: async (_input, { signal }) => {
+        for (let count = 0; count < 30; count += 1) signal.addEventListener('abort', () => undefined)
+        await nextTurn()
+      },
+    })
+    await new Toolbox({ busy }).call('busy', {}, context())
+    expect(warnings).toEqual([])
   })
 
   test('hears the task’s signal too', async () => {
