@@ -1,5 +1,5 @@
 import { type BackoffRule, LONGEST_MS, type RetryRule } from '../protocol/task-options.ts'
-import { leavable } from '../util/leavable.ts'
+import { Attended } from '../util/attended.ts'
 
 /** A delay of your own making: ms to wait, a year at most, after the attempt of that number failed with that error. */
 export type BackoffFunction = (attempt: number, error: unknown) => number
@@ -45,7 +45,7 @@ export function retryDelay({ backoff }: ResolvedRetryPolicy, attempt: number, er
   if (typeof backoff === 'function') {
     const delay: unknown = backoff(attempt, error)
     if (!(delay instanceof Promise)) return toDelay(delay)
-    void leavable(delay)
+    void Attended.of(delay)
     throw new TypeError('a backoff function must answer a number, not a promise')
   }
   const { delayMs, jitter = backoff.type === 'exponential' ? JITTER : 0 } = backoff
