@@ -75,6 +75,12 @@ export class RedisConnections {
     const state = new ConnectionState(this.#logger, { target: this.target, connection: 'subscriber' })
     const redis = this.#create('subscriber', state, () => hush())
     const hush = keepTalking(redis)
+    hearResubscriptions(redis, (reason) => {
+      this.#logger.warn(
+        { target: this.target, reason },
+        'Redis refused to push events again; they are looked for instead',
+      )
+    })
     return redis
   }
 
@@ -164,6 +170,24 @@ function isOfSelect(error: Error & { readonly command?: { readonly name: string 
 function leaveDatabase(redis: Redis | Cluster, state: ConnectionState, reason: string): void {
   state.refused(reason)
   redis.disconnect(true)
+}
+
+/**
+ * ioredis 6.0 subscribes again after a loss, all channels by one call, and does not listen to what comes of it: its
+ * rejection would end the process. (On a Cluster it does.)
+ */
+function hearResubscriptions(redis: Redis | Cluster, onRefused: (reason: string) => void): void {
+  if ('nodes' in redis) return
+  const subscribe = redis.subscribe.bind(redis) as (...channels: unknown[]) => Promise<unknown>
+  redis.subscribe = (...channels: unknown[]) => {
+    const answer = subscribe(...channels)
+    if (Array.isArray(channels[0])) {
+      answer.catch((error: unknown) => {
+        if (error instanceof Error && error.name === 'ReplyError') onRefused(error.message)
+      })
+    }
+    return answer
+  }
 }
 
 interface Queued {

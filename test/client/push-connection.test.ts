@@ -1,0 +1,41 @@
+import { setTimeout as pause } from 'node:timers/promises'
+import { expect, test } from 'vitest'
+import { unhandledRejections } from '../support/rejections.ts'
+import { House, memoryLogger } from '../worker/harness.ts'
+
+test('a client that closes while its push connection comes back ends no process', async () => {
+  const house = await House.private()
+  const rejections = unhandledRejections()
+  for (let round = 0; round < 80; round += 1) {
+    const client = house.client()
+    const subscriptions = Array.from({ length: 5 }, (_, index) => client.subscribe(`s-${index}`))
+    await Promise.all(subscriptions.map((subscription) => subscription.opened()))
+    const reading = Promise.allSettled(subscriptions.map((subscription) => subscription.next()))
+    for (let cuts = 0; cuts <= round % 3; cuts += 1) {
+      await house.redis.call('CLIENT', 'KILL', 'TYPE', 'pubsub')
+      await pause(Math.random() * 4)
+    }
+    await client.close()
+    await reading
+  }
+  expect(rejections).toEqual([])
+})
+
+test('a server that no longer lets us subscribe after a loss is told of once, and the events are found', async () => {
+  const house = await House.private()
+  await house.work((command, context) => context.emitChunk(`${command.content}`))
+  await house.redis.call('ACL', 'SETUSER', 'reader', 'on', '>secret', '~*', '&*', '+@all')
+  const rejections = unhandledRejections()
+  const logger = memoryLogger()
+  const client = house.client({ redis: house.url.replace('//', '//reader:secret@'), logger })
+  const subscription = client.subscribe('s')
+  await subscription.opened()
+  await house.redis.call('ACL', 'SETUSER', 'reader', '-subscribe')
+  await house.redis.call('CLIENT', 'KILL', 'TYPE', 'pubsub')
+  await pause(300)
+  await house.client().sendMessage({ targetAgentType: 'agent', sessionId: 's', content: 'hi' })
+  expect((await subscription.next()).value).toMatchObject({ type: 'chunk', content: 'hi' })
+  const told = logger.lines.filter(({ message }) => message.startsWith('Redis refused to push events again'))
+  expect(told).toMatchObject([{ level: 'warn', fields: { reason: expect.stringMatching(/NOPERM/) } }])
+  expect(rejections).toEqual([])
+})
