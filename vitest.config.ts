@@ -12,13 +12,13 @@ export default defineConfig({
   },
   test: {
     include: ['test/**/*.test.ts'],
+    // A process per file: what one file leaves behind can neither help nor hurt the next one.
     pool: 'forks',
-    // Files share processes, since to load the sources takes longer than most of them; the leak guard tells who leaves something open.
-    isolate: false,
+    // One more than the cores of a small machine: most tests wait more than they compute.
     maxWorkers: 3,
     testTimeout: 60_000,
     hookTimeout: 60_000,
     globalSetup: ['test/support/global-setup.ts'],
-    setupFiles: ['test/support/leak-guard.ts', 'test/support/clear-behind.ts'],
+    setupFiles: ['test/support/leak-guard.ts'],
   },
 })

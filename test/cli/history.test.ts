@@ -1,9 +1,9 @@
 import { createServer } from 'node:net'
-import { Redis } from 'ioredis'
 import { expect, onTestFinished, test } from 'vitest'
 import { GatewayClient } from '../../src/client/client.ts'
 import { RedisHistory } from '../../src/history/redis.ts'
-import { Keys } from '../../src/redis/keys.ts'
+import { waitFor } from '../../src/testing/wait-for.ts'
+import { Gate, House } from '../worker/harness.ts'
 import { byclaw, startByclawWorker } from './support/program.ts'
 import { meetingPlace, startTalker, TALKER } from './support/talker.ts'
 
@@ -66,25 +66,25 @@ test("of --dev, redis means the Redis that it started, also where another one ha
 test('byclaw looks at what a session has queued through the group of its workers', async () => {
   const place = meetingPlace()
   const { REDIS_URL: url, BYAI_WORKER_KEY_PREFIX: keyPrefix } = place
-  const client = new GatewayClient({ redis: url, keyPrefix })
-  const redis = new Redis(url)
-  onTestFinished(async () => {
-    redis.disconnect()
-    await client.close()
-  })
-  const control = new Keys(keyPrefix).control('nobody')
-  for (const sessionId of ['s-1', 's-2']) {
-    await client.sendMessage({ targetAgentType: 'nobody', sessionId, content: 'hello' })
+  const house = new House(url, keyPrefix)
+  const gate = new Gate()
+  // It has no slot for what comes, and what is cancelled is left to it, since it offers the capability.
+  await house.work(() => gate.pass(), { consumerGroup: 'mine', maxConcurrency: 1 })
+  const client = house.client()
+  for (const sessionId of ['busy', 's-1', 's-2']) {
+    await client.sendMessage({ targetAgentType: 'agent', sessionId, content: 'hello' })
+    await gate.reached(1)
   }
-  await redis.xgroup('CREATE', control, 'mine', '0')
   const remove = (sessionId: string, env: object) =>
     byclaw(['sessions', 'delete', sessionId, '--timeout-ms', '300', '--json'], { env: { ...place, ...env } })
   const own = await remove('s-1', { BYAI_WORKER_CONSUMER_GROUP: 'mine' })
   expect(JSON.parse(own.stdout)).toMatchObject({ success: true, left: 0 })
-  expect(await redis.xlen(control)).toBe(1)
+  expect(await house.waiting()).toBe(2)
   const other = await remove('s-2', {})
   expect(JSON.parse(other.stdout)).toMatchObject({ success: false, cancelled: 1, left: 1 })
-  expect(await redis.xlen(control)).toBe(1)
+  expect(await house.waiting()).toBe(2)
+  gate.open()
+  await waitFor(async () => (await house.waiting()) === 0)
 })
 
 test('without a place byclaw says what to do', async () => {

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { Redis } from 'ioredis'
-import { inject } from 'vitest'
+import { afterAll, inject } from 'vitest'
 
 const prefixes: string[] = []
 
@@ -19,11 +19,6 @@ export function freshPrefix(): string {
   return prefix
 }
 
-/** Removes every key under the prefixes that were made since. */
-export async function removeFreshKeys(): Promise<void> {
-  await Promise.all(prefixes.splice(0).map(removeKeys))
-}
-
 /** Removes every key of a prefix at once; answers how many there were. */
 export async function removeKeys(prefix: string): Promise<number> {
   const redis = new Redis(testRedisUrl(), { maxRetriesPerRequest: 1 })
@@ -37,3 +32,8 @@ export async function removeKeys(prefix: string): Promise<number> {
     redis.disconnect()
   }
 }
+
+// This module is loaded before a file registers hooks of its own, so what they close is closed when this runs.
+afterAll(async () => {
+  await Promise.all(prefixes.splice(0).map(removeKeys))
+})

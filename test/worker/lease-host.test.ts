@@ -1,4 +1,3 @@
-import { setTimeout as pause } from 'node:timers/promises'
 import { expect, test } from 'vitest'
 import { waitFor } from '../../src/testing/wait-for.ts'
 import { House } from './harness.ts'
@@ -7,7 +6,6 @@ const threads = () => (process.report.getReport() as { workers: unknown[] }).wor
 
 test('one thread keeps the leases of all workers of a process, and ends with the last of them', async () => {
   const house = new House()
-  await pause(6_000) // other files share the process, and the thread stays for five seconds after its last worker
   const before = threads()
   const open = (id: number) => house.work(() => id, { workerId: `w-${id}`, leaseMs: 1_000 })
   const workers = [await open(0)]
