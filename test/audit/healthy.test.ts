@@ -25,7 +25,7 @@ test('nothing there, nothing found', async () => {
   expect(await ward.audit.diagnose()).toEqual({ findings: [], notes: [], recordsSeen: 0, entriesSeen: 0 })
 })
 
-test('a busy fleet is healthy, however often one looks', { timeout: 60_000 }, async () => {
+test('a busy fleet is healthy, however often one looks', { timeout: LOOKS * 20_000 }, async () => {
   const ward = new Ward()
   const handle = async (command: AskAgentCommand, context: AgentContext) => {
     await context.emitChunk('a')

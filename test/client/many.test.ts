@@ -8,7 +8,7 @@ import { House } from '../worker/harness.ts'
 const COUNT = sized({ short: 2_000, long: 10_000 })
 
 test('thousands of subscriptions of one client share three connections at most, and each hears its own', {
-  timeout: 60_000,
+  timeout: 120_000,
 }, async () => {
   const house = await House.private()
   const connections = async () => ((await house.redis.client('LIST')) as string).trim().split('\n').length
