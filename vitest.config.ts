@@ -14,8 +14,7 @@ export default defineConfig({
     include: ['test/**/*.test.ts'],
     // A process per file: what one file leaves behind can neither help nor hurt the next one.
     pool: 'forks',
-    // One more than the cores of a small machine: most tests wait more than they compute.
-    maxWorkers: 3,
+    maxWorkers: 2,
     testTimeout: 60_000,
     hookTimeout: 60_000,
     globalSetup: ['test/support/global-setup.ts'],
