@@ -183,6 +183,7 @@ function hearResubscriptions(redis: Redis | Cluster, onRefused: (reason: string)
     const answer = subscribe(...channels)
     if (Array.isArray(channels[0])) {
       answer.catch((error: unknown) => {
+        // A loss is told by the connection itself, and makes it subscribe once more.
         if (error instanceof Error && error.name === 'ReplyError') onRefused(error.message)
       })
     }

@@ -195,8 +195,8 @@ export class Intake extends Service {
     // Others may have been quicker while this waited for its turn.
     if (room <= 0 || this.#stopping.signal.aborted) return 0
     void this.#settlement.flush()
-    // Half of what it may have at a time: while the server begins or ends the tasks of one, others run here.
     const { news } = this.#ends
+    // Half of what it may have at a time: while the server begins or ends the tasks of one, others run here.
     const plan = this.#rota.plan(Math.min(room, Math.ceil((this.#slots.total + allowance) / SHARES)), news)
     const isNarrow = this.#rota.isNarrow(plan)
     const askedAt = performance.now()
