@@ -1,5 +1,5 @@
 import type { Redis } from 'ioredis'
-import { decodeEvent } from '../src/protocol/event.ts'
+import { decodeEvent } from '../src/protocol/event-decoder.ts'
 import { isObject, parseJson } from '../src/protocol/json.ts'
 import { Keys, type Priority } from '../src/redis/keys.ts'
 import { entryField, type RawEntry } from '../src/redis/streams.ts'

@@ -1,5 +1,6 @@
 import { errorMessage, GatewayError } from '../errors.ts'
 import type { Logger } from '../logger.ts'
+import { EventDecoder } from '../protocol/event-decoder.ts'
 import type { RedisConnections } from '../redis/connections.ts'
 import type { DataReader, Push } from '../store/data-reader.ts'
 import { type Deferred, deferred } from '../util/deferred.ts'
@@ -31,6 +32,7 @@ interface Feed {
   readonly listeners: Set<FeedListener>
   /** Resolves when the channel is heard, or nobody wants it any more. */
   readonly heard: Deferred<void>
+  readonly decoder: EventDecoder
   /** The connection was told of it, and keeps it from then on, also when it is made anew. */
   isAsked: boolean
   doubtAt: number
@@ -68,7 +70,7 @@ export class SessionFeeds {
     if (feed === undefined) {
       const now = performance.now()
       const pauses = { doubtAt: now + DOUBT_AFTER_MS, pauseMs: DOUBT_AFTER_MS, checkAt: now + PASSING_MS }
-      feed = { listeners: new Set(), heard: deferred(), isAsked: false, ...pauses }
+      feed = { listeners: new Set(), heard: deferred(), decoder: new EventDecoder(), isAsked: false, ...pauses }
       this.#feeds.set(channel, feed)
       if (this.#connect().status === 'ready') this.#hear(channel, feed)
       this.#timer ??= setInterval(() => this.#check(), CHECK_EVERY_MS)
@@ -181,7 +183,7 @@ export class SessionFeeds {
   #onMessage(channel: string, payload: string): void {
     const feed = this.#feeds.get(channel)
     if (feed === undefined) return
-    const push = this.#reader.parsePush(payload)
+    const push = this.#reader.parsePush(payload, feed.decoder)
     // Nothing of ours: should there be something in the stream, the next look finds it.
     if (push === undefined) return
     feed.doubtAt = performance.now() + DOUBT_AFTER_MS

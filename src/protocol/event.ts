@@ -1,6 +1,5 @@
 import type { MessageHeader } from './header.ts'
-import { isObject, parseJson } from './json.ts'
-import { TERMINAL_STATUSES, type TerminalStatus } from './status.ts'
+import type { TerminalStatus } from './status.ts'
 
 /*
  * One event = one entry of a session's data stream, a JSON document with the keys
@@ -128,76 +127,4 @@ function bodyToWire(body: EventBody): unknown {
     case 'done':
       return { status: body.status, result: body.result, error: body.error }
   }
-}
-
-/**
- * Reads an entry of a data stream. What is not one of our events (another writer's, of another dialect) is handed on
- * as `data`, so that a reader never misses an entry.
- */
-export function decodeEvent(id: string, text: string | undefined): SessionEvent {
-  const json = text === undefined ? undefined : parseJson(text)
-  const wire = json?.ok && isObject(json.value) ? json.value : {}
-  const metadata = isObject(wire.metadata) ? wire.metadata : {}
-  const origin: EventOrigin = {
-    id,
-    sessionId: asText(wire.session_id),
-    messageId: asText(wire.message_id),
-    parentMessageId: asText(wire.parent_message_id),
-    agentType: asText(wire.source_agent_type),
-    traceId: asText(wire.trace_id),
-    attempt: typeof metadata.attempt === 'number' ? metadata.attempt : 0,
-    timestamp: typeof wire.timestamp === 'number' ? wire.timestamp : 0,
-    metadata,
-  }
-  const body = bodyFromWire(wire) ?? { type: 'data', data: json?.ok ? json.value : (text ?? null) }
-  // For each event there is: two spreads take twenty times as long.
-  return Object.assign(body, origin)
-}
-
-function bodyFromWire(wire: Record<string, unknown>): EventBody | null {
-  const type = wire.event_type as EventType
-  if (type === 'data') return { type, data: wire.data }
-  const data = wire.data
-  if (!isObject(data)) return null
-  switch (type) {
-    case 'chunk':
-      return { type, content: asText(data.content), ...(typeof data.role === 'string' ? { role: data.role } : {}) }
-    case 'state':
-      return { type, state: asText(data.state), ...('detail' in data ? { detail: data.detail } : {}) }
-    case 'artifact': {
-      const { mime_type: mimeType, ...rest } = data
-      return { type, artifact: { ...rest, ...(mimeType === undefined ? {} : { mimeType }) } as unknown as Artifact }
-    }
-    case 'ask_user':
-      return {
-        type,
-        askId: asText(data.ask_id),
-        prompt: asText(data.prompt),
-        schema: data.schema,
-        options: data.options,
-      }
-    case 'rewind':
-      return { type, toId: asText(data.to_id) }
-    case 'error':
-      return errorFromWire(data)
-    case 'done':
-      return doneFromWire(data)
-    default:
-      return null
-  }
-}
-
-function errorFromWire({ code, message, retrying, retry_at: retryAt }: Record<string, unknown>): EventBody {
-  const error = { type: 'error', code: asText(code), message: asText(message), retrying: retrying === true } as const
-  return typeof retryAt === 'number' ? { retryAt, ...error } : error
-}
-
-function doneFromWire({ status, result, error }: Record<string, unknown>): EventBody | null {
-  if (!(TERMINAL_STATUSES as readonly unknown[]).includes(status)) return null
-  const done = { type: 'done', status: status as TerminalStatus } as const
-  return error === undefined ? { result, ...done } : { error: error as TaskFault, ...done }
-}
-
-function asText(value: unknown): string {
-  return typeof value === 'string' ? value : ''
 }

@@ -1,5 +1,6 @@
 import { DATA_FIELD } from '../protocol/codec.ts'
-import { decodeEvent, type SessionEvent } from '../protocol/event.ts'
+import type { SessionEvent } from '../protocol/event.ts'
+import { EventDecoder } from '../protocol/event-decoder.ts'
 import type { RedisClient } from '../redis/client.ts'
 import type { Keys } from '../redis/keys.ts'
 import { entryField, type RawEntry } from '../redis/streams.ts'
@@ -51,7 +52,8 @@ export class DataReader {
     )
     const contiguous = entries[0]?.[0] === afterId
     const after = contiguous ? entries.slice(1) : entries.slice(0, count)
-    const events = after.map((entry) => decodeEvent(entry[0], entryField(entry, DATA_FIELD)))
+    const decoder = new EventDecoder()
+    const events = after.map((entry) => decoder.decode(entry[0], entryField(entry, DATA_FIELD)))
     return { contiguous, events, weight: after.reduce((sum, entry) => sum + weightOf(entry), 0) }
   }
 
@@ -76,12 +78,12 @@ export class DataReader {
     return first !== null && added > Number(value('length')) ? first[0] : '0-0'
   }
 
-  /** The push, or undefined for what somebody else has said on the channel. */
-  parsePush(payload: string): Push | undefined {
+  /** The push, or undefined for what somebody else has said on the channel. `decoder` is the session's. */
+  parsePush(payload: string, decoder: EventDecoder): Push | undefined {
     const [ids = '', ...bodies] = payload.split('\n')
     if (!PUSHED_IDS.test(ids)) return undefined
     const [before = '0-0', ...eventIds] = ids.split(' ')
-    const events = eventIds.map((id, index) => decodeEvent(id, bodies[index]))
+    const events = eventIds.map((id, index) => decoder.decode(id, bodies[index]))
     return { before, events, weight: payload.length }
   }
 

@@ -1,7 +1,7 @@
 import type { Redis } from 'ioredis'
 import { beforeEach, describe, expect, test } from 'vitest'
 import { Emitter } from '../../src/context/emitter.ts'
-import { decodeEvent } from '../../src/protocol/event.ts'
+import { decodeEvent } from '../../src/protocol/event-decoder.ts'
 import { MessageHeader } from '../../src/protocol/header.ts'
 import type { Keys } from '../../src/redis/keys.ts'
 import type { BeginAnswer } from '../../src/store/begin-answer.ts'

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { decodeEvent } from '../../src/protocol/event.ts'
+import { decodeEvent } from '../../src/protocol/event-decoder.ts'
 import { House } from '../worker/harness.ts'
 
 const TASKS = [0, 1, 2]

@@ -1,5 +1,6 @@
 import type { Redis } from 'ioredis'
 import { beforeEach, expect, test } from 'vitest'
+import { EventDecoder } from '../../src/protocol/event-decoder.ts'
 import type { Keys } from '../../src/redis/keys.ts'
 import { DataReader } from '../../src/store/data-reader.ts'
 import { openStore } from '../redis/harness.ts'
@@ -58,7 +59,7 @@ test('the last id, and where trimming ended', async () => {
 
 test('a push is taken apart: the id before, and each event with its own id', () => {
   const event = (content: string) => JSON.stringify({ event_type: 'chunk', data: { content } })
-  const push = reader.parsePush(`7-0 8-0 8-1\n${event('a')}\n${event('b')}`)
+  const push = reader.parsePush(`7-0 8-0 8-1\n${event('a')}\n${event('b')}`, new EventDecoder())
   expect(push?.before).toBe('7-0')
   expect(push?.events).toMatchObject([
     { id: '8-0', type: 'chunk', content: 'a' },
@@ -69,6 +70,6 @@ test('a push is taken apart: the id before, and each event with its own id', () 
 test.each(['', 'hello', '7-0', '7-0 8-0x', 'a b\nc', '{"id": 1}', '\n', '7-0  8-0\n{}'])(
   'what is no push of ours: %j',
   (payload) => {
-    expect(reader.parsePush(payload)).toBeUndefined()
+    expect(reader.parsePush(payload, new EventDecoder())).toBeUndefined()
   },
 )

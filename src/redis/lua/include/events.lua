@@ -38,7 +38,10 @@ local function append(task, first, last, known, arm)
     if ids then ids[#ids + 1] = id end
   end
   if ids then
-    redis.call(publish, channels[task], table.concat(ids, ' ') .. '\n' .. table.concat(ARGV, '\n', first, last))
+    -- Each text in between is a copy of what is said.
+    local push = first == last and ids[1] .. ' ' .. id .. '\n' .. ARGV[first]
+      or table.concat(ids, ' ') .. '\n' .. table.concat(ARGV, '\n', first, last)
+    redis.call(publish, channels[task], push)
   end
   return id, is_new
 end
