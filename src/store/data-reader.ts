@@ -80,10 +80,13 @@ export class DataReader {
 
   /** The push, or undefined for what somebody else has said on the channel. `decoder` is the session's. */
   parsePush(payload: string, decoder: EventDecoder): Push | undefined {
-    const [ids = '', ...bodies] = payload.split('\n')
-    if (!PUSHED_IDS.test(ids)) return undefined
-    const [before = '0-0', ...eventIds] = ids.split(' ')
-    const events = eventIds.map((id, index) => decoder.decode(id, bodies[index]))
+    const lines = new Pieces(payload, '\n')
+    const line = lines.next() ?? ''
+    if (!PUSHED_IDS.test(line)) return undefined
+    const ids = new Pieces(line, ' ')
+    const before = ids.next() ?? ''
+    const events: SessionEvent[] = []
+    for (let id = ids.next(); id !== undefined; id = ids.next()) events.push(decoder.decode(id, lines.next()))
     return { before, events, weight: payload.length }
   }
 
@@ -94,4 +97,26 @@ export class DataReader {
 
 function weightOf([, fields]: RawEntry): number {
   return fields?.reduce((sum, text) => sum + text.length, 0) ?? 0
+}
+
+/** The pieces of a text one by one: most pushes are of one event, and lists of it would be more than the event. */
+class Pieces {
+  readonly #text: string
+  readonly #separator: string
+  #at = 0
+
+  constructor(text: string, separator: string) {
+    this.#text = text
+    this.#separator = separator
+  }
+
+  /** Undefined behind the last. */
+  next(): string | undefined {
+    if (this.#at > this.#text.length) return undefined
+    const found = this.#text.indexOf(this.#separator, this.#at)
+    const end = found < 0 ? this.#text.length : found
+    const piece = this.#text.slice(this.#at, end)
+    this.#at = end + this.#separator.length
+    return piece
+  }
 }
