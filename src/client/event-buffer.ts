@@ -39,10 +39,10 @@ export class EventBuffer {
     return this.#events.length + count > MOST || (this.#events.length > 0 && this.#weight > PAGE_WEIGHT)
   }
 
-  /** Adds events that follow on those which are there. */
-  append(events: readonly SessionEvent[]): void {
+  /** Adds events that follow on those which are there, up to that of the id. */
+  append(events: readonly SessionEvent[], upTo = this.#cursor): void {
     for (const event of events) this.#events.push(event)
-    this.#cursor = events.at(-1)?.id ?? this.#cursor
+    this.#cursor = upTo
   }
 
   /** Adds one that is not of the stream. */

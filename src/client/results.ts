@@ -3,9 +3,9 @@ import type { SessionEvent } from '../protocol/event.ts'
 import { checkRef, idFault, newMessageId, type TaskRef } from '../protocol/ids.ts'
 import type { TaskRecords } from '../store/task-records.ts'
 import { begun, checkCallback } from './callback.ts'
+import { EndWait } from './end-wait.ts'
 import type { SendContractRequest, SendMessageRequest } from './request.ts'
 import type { Sender } from './sender.ts'
-import type { Subscription } from './subscription.ts'
 import type { Subscriptions } from './subscriptions.ts'
 import { isEnd, type TaskResult, toResult } from './task-result.ts'
 import { withinTime } from './time-limit.ts'
@@ -54,19 +54,13 @@ export class Results {
   async wait<Data>({ sessionId, messageId, ...limits }: ResultOptions): Promise<TaskResult<Data>> {
     const ref = checkRef({ sessionId, messageId })
     return withinTime(`the end of ${messageId}`, limits, async (signal) => {
-      const subscription = this.#subscriptions.follow(sessionId, { messageId, after: '$', signal })
+      const end = this.#subscriptions.awaitEnd(ref, signal)
       try {
-        // A time that is up, or the caller's signal, ends the subscription, also one that never opens.
-        await Promise.race([subscription.opened(), subscription.ended])
-        signal.throwIfAborted()
-        const end = await this.#records.getEnd(ref)
-        if (isEnd(end)) return toResult<Data>(end)
-        if (end !== null) subscription.expectTask()
-        for await (const _ of subscription) signal.throwIfAborted()
+        await end.came()
         signal.throwIfAborted()
         return await this.#read<Data>(ref)
       } finally {
-        await subscription.return()
+        await end.return()
       }
     })
   }
@@ -78,11 +72,15 @@ export class Results {
     const { sessionId, messageId = newMessageId() } = message
     const isKnown = message.messageId !== undefined
     return withinTime(`the end of ${messageId}`, { timeoutMs, signal: callers }, async (signal) => {
+      const ref = { sessionId, messageId }
       // Before the send, so that not even the first event has to be looked up. A message id of the caller's may have
       // been sent earlier: then its events begin earlier too.
       const after = isKnown ? undefined : '$'
-      const follow = () => this.#subscriptions.follow(sessionId, { messageId, after, signal })
-      let subscription: Subscription | undefined = idFault(sessionId) === null && !isKnown ? follow() : undefined
+      const open = () =>
+        onEvent === undefined
+          ? this.#subscriptions.awaitEnd(ref, signal)
+          : this.#subscriptions.follow(sessionId, { messageId, after, signal })
+      let opened = idFault(sessionId) === null && !isKnown ? open() : undefined
       try {
         const sent = await this.#sender.send(
           { ...message, messageId, timeoutMs: taskTimeoutMs } as SendMessageRequest,
@@ -90,21 +88,25 @@ export class Results {
         )
         if (!sent.success) signal.throwIfAborted() // it may have been waiting for room
         if (!sent.success) throw new GatewayError('GW_SEND_REFUSED', { status: sent.status, ...sent.error })
-        subscription ??= follow()
-        subscription.expectTask()
-        for await (const event of subscription) {
-          const busy = begun(onEvent?.(event), signal)
-          if (busy !== undefined) await busy
+        opened ??= open()
+        opened.expectTask()
+        if (opened instanceof EndWait) {
+          await opened.came()
+        } else {
+          for await (const event of opened) {
+            const busy = begun(onEvent?.(event), signal)
+            if (busy !== undefined) await busy
+          }
         }
         signal.throwIfAborted()
-        return await this.#read({ sessionId, messageId })
+        return await this.#read(ref)
       } finally {
-        await subscription?.return()
+        await opened?.return()
       }
     })
   }
 
-  /** The result of a task whose `done` event was seen. */
+  /** The result of a task that has ended. */
   async #read<Data>(ref: TaskRef): Promise<TaskResult<Data>> {
     this.#requireOpen()
     const end = await this.#records.getEnd(ref)

@@ -1,13 +1,12 @@
 import { GatewayError } from '../errors.ts'
 import type { SessionEvent } from '../protocol/event.ts'
-import { isOfOneItem } from '../redis/apart.ts'
-import { isForbidden } from '../redis/patience.ts'
 import { compareEntryIds, idBefore } from '../redis/streams.ts'
 import { type DataReader, nextLength, type Push } from '../store/data-reader.ts'
 import type { TaskRecords } from '../store/task-records.ts'
 import { deferred } from '../util/deferred.ts'
 import { onAbort } from '../util/on-abort.ts'
 import { sleep } from '../util/sleep.ts'
+import { AWAY_MS, isAway } from './away.ts'
 import { Callers } from './callers.ts'
 import { EndWatch } from './end-watch.ts'
 import { EventBuffer } from './event-buffer.ts'
@@ -26,8 +25,6 @@ export interface SubscriptionResources {
 /** Events of a page: of the first one, and at most. */
 const FIRST_PAGE = 64
 const PAGE = 256
-/** Pause before the stream of a server that is away is looked at again. */
-const AWAY_MS = 500
 
 /**
  * One reader of a session. Its truth is the buffer's `cursor`, the id of the last event that went into it. While `live`, a
@@ -75,7 +72,9 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
     this.#opened.then(
       () => {
         this.#isOpen = true
-        this.#serve()
+        // Who begins at the end is there at once, instead of reading all that is said until he asks for the first event.
+        if (this.#isFromNow && !this.#ended) void this.#look()
+        else this.#serve()
       },
       (error: unknown) => {
         if (!(error instanceof GatewayError) || error.code !== 'GW_CLOSED') this.#failure = error
@@ -126,11 +125,10 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
     const { cursor } = this.#buffer
     const isNext = before === cursor
     if (!isNext && compareEntryIds((events.at(-1) as SessionEvent).id, cursor) <= 0) return
-    if (this.#buffer.overflows(events.length, weight) || (!isNext && compareEntryIds(before, cursor) > 0)) {
-      this.#live = false
-    } else {
-      this.#append(isNext ? events : this.#buffer.unseenOf(events))
-    }
+    const wanted = this.#filter.sift(events)
+    const isTooMuch = wanted.length > 0 && this.#buffer.overflows(wanted.length, weight)
+    if (isTooMuch || (!isNext && compareEntryIds(before, cursor) > 0)) this.#live = false
+    else this.#append(isNext ? events : this.#buffer.unseenOf(events))
     this.#serve()
   }
 
@@ -183,11 +181,16 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
     if (this.#ended) feeds.unlisten(this.#sessionId, this)
   }
 
+  get #isFromNow(): boolean {
+    const { after, messageId } = this.#options
+    return after === '$' || (after === undefined && messageId === undefined)
+  }
+
   #position(): Promise<string> | string {
     const { after } = this.#options
     if (after === '0') return '0-0'
     if (after !== undefined && after !== '$') return after
-    if (after === '$' || this.#endWatch === undefined) return this.#resources.reader.lastId(this.#sessionId)
+    if (this.#isFromNow || this.#endWatch === undefined) return this.#resources.reader.lastId(this.#sessionId)
     this.#estimated = true
     return this.#endWatch.start()
   }
@@ -273,7 +276,7 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
   }
 
   #append(events: readonly SessionEvent[]): void {
-    this.#buffer.append(events)
+    this.#buffer.append(this.#filter.sift(events), events.at(-1)?.id)
     for (const event of events) this.#endWatch?.note(event)
   }
 
@@ -287,10 +290,4 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
     }
     if (this.#callers.end(this.#failure)) this.#failure = undefined
   }
-}
-
-/** True if the server could not be asked, or has no answer for now. */
-function isAway(error: unknown): boolean {
-  if (!(error instanceof GatewayError) || error.code !== 'GW_REDIS_FAILED') return false
-  return !isOfOneItem(error) && !isForbidden(error.cause)
 }

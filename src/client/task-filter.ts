@@ -50,6 +50,12 @@ export class TaskFilter {
     return this.#members.has(messageId) || this.#strangers.has(messageId)
   }
 
+  /** Without those that are certainly not wanted: who follows one task keeps nothing of the others. */
+  sift(events: readonly SessionEvent[]): readonly SessionEvent[] {
+    if (this.#messageId === undefined || this.#tree) return events
+    return events.filter(({ type, messageId }) => type === 'gap' || messageId === this.#messageId)
+  }
+
   /** To be asked of each event once, in the order of the stream. */
   wants(event: SessionEvent): boolean {
     if (this.#messageId === undefined || event.type === 'gap') return true

@@ -43,3 +43,24 @@ test('thousands of subscriptions of one client share three connections at most, 
   await Promise.all(subscriptions.map((subscription) => subscription.return()))
   await waitFor(async () => ((await house.redis.pubsub('CHANNELS')) as string[]).length === 0, { timeoutMs: 10_000 })
 })
+
+/** How many bytes the server sends for each of so many tasks of one session whose ends are waited for. */
+async function sentPerTask(count: number): Promise<number> {
+  const house = await House.private()
+  await house.work((command) => command.content, { maxConcurrency: 200 })
+  const client = house.client()
+  const ask = () => client.ask({ targetAgentType: 'agent', sessionId: 's', content: 'x' })
+  await ask()
+  const sent = async () =>
+    Number(/total_net_output_bytes:(\d+)/.exec(await house.redis.info('stats'))?.[1] ?? Number.NaN)
+  const before = await sent()
+  const answers = await Promise.all(Array.from({ length: count }, ask))
+  expect(answers.map(({ data }) => data)).toEqual(answers.map(() => 'x'))
+  return ((await sent()) - before) / count
+}
+
+test('those who wait for ends in one session do not each read what the others are told', async () => {
+  const [few, many] = [await sentPerTask(50), await sentPerTask(800)]
+  // Each read the whole session: sixteen times as much.
+  expect(many).toBeLessThan(few * 2)
+})
