@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { errorMessage } from '../errors.ts'
-import type { TaskRef } from '../protocol/ids.ts'
+import { askIdOf, type TaskRef } from '../protocol/ids.ts'
 import { isObject, parseJson } from '../protocol/json.ts'
 import { isEnded } from '../store/fence.ts'
 import type { Journals } from '../store/journals.ts'
@@ -37,6 +37,9 @@ interface Ask extends PendingAsk {
   readonly result: string | undefined
 }
 
+/** How the names of operations that ask end; what else ends so has no question in it. */
+const ASKING = /^(?!=).*\/ask:#\d+(?:~\d+)?$/s
+
 /** The questions of tasks to people, seen from outside. */
 export class Asks {
   readonly #journals: Journals
@@ -58,9 +61,10 @@ export class Asks {
     askId: string,
     content: unknown,
   ): Promise<{ readonly status: ReplyStatus; readonly reason?: string }> {
-    const [state, asks] = await Promise.all([this.#stateOf(ref), this.#load(ref)])
+    const [state, names] = await Promise.all([this.#stateOf(ref), this.#journals.names(ref)])
     if (state !== 'open') return { status: state }
-    const ask = asks.find((candidate) => candidate.askId === askId)
+    const op = names.find((name) => ASKING.test(name) && askIdOf(ref.messageId, name) === askId)
+    const [ask] = op === undefined ? [] : await this.#load(ref, [op])
     if (ask === undefined) {
       // The task may have come to its end between the two looks, and its questions with it.
       return { status: (await this.#stateOf(ref)) === 'open' ? 'NOT_FOUND' : 'CLOSED' }
@@ -80,9 +84,16 @@ export class Asks {
   async pending(sessionId: string): Promise<PendingAsk[]> {
     const kin = await this.#kin.open(sessionId)
     const open = kin.filter(({ isEnded }) => !isEnded)
-    const asks = await Promise.all(open.map(({ messageId }) => this.#load({ sessionId, messageId })))
-    const waiting = asks.flat().filter(({ result }) => result === undefined)
-    return waiting.map(({ op: _, result: _r, ...ask }) => ask).sort((a, b) => a.askedAt - b.askedAt)
+    const asks = await Promise.all(open.map(({ messageId }) => this.#open({ sessionId, messageId })))
+    const waiting = asks.flat().map(({ op: _, result: _r, ...ask }) => ask)
+    return waiting.sort((a, b) => a.askedAt - b.askedAt)
+  }
+
+  /** Those of a task. */
+  async #open(ref: TaskRef): Promise<Ask[]> {
+    const names = new Set(await this.#journals.names(ref))
+    const ops = [...names].filter((name) => ASKING.test(name) && !names.has(`=${name}`))
+    return (await this.#load(ref, ops)).filter(({ result }) => result === undefined)
   }
 
   #fault(ask: PendingAsk, content: unknown): string | null {
@@ -98,14 +109,19 @@ export class Asks {
     return isEnded(task.fence) ? 'CLOSED' : 'open'
   }
 
-  async #load(ref: TaskRef): Promise<Ask[]> {
-    const fields = await this.#journals.fields(ref)
-    return [...fields].flatMap(([op, text]): Ask[] => {
-      const json = op === 'n' || op.startsWith('=') ? undefined : parseJson(text.slice(text.indexOf(' ') + 1))
-      if (!json?.ok || !isObject(json.value) || typeof json.value.i !== 'string') return []
+  /** The questions of such operations: not the whole journal, whose results may be large, and many. */
+  async #load(ref: TaskRef, ops: readonly string[]): Promise<Ask[]> {
+    const texts = await this.#journals.read(
+      ref,
+      ops.flatMap((op) => [op, `=${op}`]),
+    )
+    return ops.flatMap((op, index): Ask[] => {
+      const [text, result] = [texts[2 * index] ?? '', texts[2 * index + 1] ?? undefined]
+      const json = parseJson(text.slice(text.indexOf(' ') + 1))
+      if (!json.ok || !isObject(json.value) || typeof json.value.i !== 'string') return []
       const { i: askId, p: prompt, s: schema, o: options } = json.value
       const about = { sessionId: ref.sessionId, messageId: ref.messageId, askId: String(askId), prompt: String(prompt) }
-      return [{ ...about, schema, options, askedAt: Number.parseInt(text, 10), op, result: fields.get(`=${op}`) }]
+      return [{ ...about, schema, options, askedAt: Number.parseInt(text, 10), op, result }]
     })
   }
 }

@@ -1,4 +1,4 @@
-import { randomUUID } from 'node:crypto'
+import { hash, randomUUID } from 'node:crypto'
 import { GatewayError } from '../errors.ts'
 
 /** Names one task. */
@@ -81,4 +81,9 @@ export function newTraceId(): string {
   const id = randomUUID()
   // In place of a search for what stands between them: it is made for each send.
   return id.slice(0, 8) + id.slice(9, 13) + id.slice(14, 18) + id.slice(19, 23) + id.slice(24)
+}
+
+/** Id of the question that an operation of a task asks: the same in every run. */
+export function askIdOf(messageId: string, operation: string): string {
+  return `ask-${hash('sha256', `${messageId}\n${operation}`, 'hex').slice(0, 24)}`
 }

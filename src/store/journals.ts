@@ -21,7 +21,7 @@ import type {
   Question,
   Refusal,
 } from './journal-notes.ts'
-import { type RawJournal, toFields, toRawJournal } from './raw-journal.ts'
+import { type RawJournal, toRawJournal } from './raw-journal.ts'
 import { isElsewhere } from './recorded-result.ts'
 
 /*
@@ -124,9 +124,14 @@ export class Journals {
     return toRawJournal(Number(time[0]) * 1_000 + Math.floor(Number(time[1]) / 1_000), flat)
   }
 
-  /** A journal as it lies in Redis, without the time. */
-  async fields(ref: TaskRef): Promise<RawJournal['fields']> {
-    return toFields(await this.#redis.call<string[]>('HGETALL', this.#journal(ref)))
+  /** The names of a journal's fields. */
+  names(ref: TaskRef): Promise<string[]> {
+    return this.#redis.call<string[]>('HKEYS', this.#journal(ref))
+  }
+
+  /** What its fields of these names hold; null for those that it has not. */
+  async read(ref: TaskRef, names: readonly string[]): Promise<(string | null)[]> {
+    return names.length === 0 ? [] : this.#redis.call<(string | null)[]>('HMGET', this.#journal(ref), ...names)
   }
 
   /** The results of operations that have come, by operation. */

@@ -3,11 +3,11 @@ import { jsonSchemaOf } from '../../agent/json-schema.ts'
 import { checkSchema, type Schema } from '../../agent/schema.ts'
 import { GatewayError } from '../../errors.ts'
 import { eventEncoder } from '../../protocol/event.ts'
+import { askIdOf } from '../../protocol/ids.ts'
 import { isObject } from '../../protocol/json.ts'
 import type { NoteAnswer } from '../../store/journal-notes.ts'
 import { deferred } from '../../util/deferred.ts'
 import { requireKnown, requireObject } from '../../util/parse-options.ts'
-import { digest } from './args.ts'
 import { dropDeadline, startDeadline } from './deadline.ts'
 import type { DurableTask } from './durable-task.ts'
 import type { Entry } from './entry.ts'
@@ -35,7 +35,7 @@ export async function askUser(task: DurableTask, question: string | Question): P
   const { prompt, schema, options, timeoutMs } = checkQuestion(given)
   const op = task.claim('ask', '', { prompt, schema, options })
   const { resources, ref, emitter, header } = task
-  const askId = `ask-${digest(ref.messageId, op.key).slice(0, 24)}`
+  const askId = askIdOf(ref.messageId, op.key)
   const body = { type: 'ask_user', askId, prompt, schema, options } as const
   const note = (isAgain: boolean) => {
     const entry = JSON.stringify({ i: askId, p: prompt, s: schema, o: options, ...(JSON.parse(op.json) as object) })

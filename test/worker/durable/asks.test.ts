@@ -293,3 +293,22 @@ describe('a question that waits for its answer', () => {
     gate.open()
   })
 })
+
+test('a question is found and answered without what else the task has recorded', async () => {
+  const house = await House.private()
+  await house.work(async (_, context) => {
+    for (let part = 0; part < 50; part++) await context.step(`part/ask:#${part}`, () => 'x'.repeat(20_000))
+    return context.askUser('Go on?')
+  })
+  const client = house.client()
+  await client.sendMessage(send)
+  await waitFor(async () => (await client.pendingAsks('s')).length === 1)
+  const sent = async () =>
+    Number(/total_net_output_bytes:(\d+)/.exec(await house.redis.info('stats'))?.[1] ?? Number.NaN)
+  const before = await sent()
+  const [question] = await client.pendingAsks('s')
+  const { askId } = question as PendingAsk
+  expect(await client.reply({ ...ref, askId, content: 'yes' })).toMatchObject({ status: 'ACCEPTED' })
+  expect((await client.result(ref)).data).toBe('yes')
+  expect((await sent()) - before).toBeLessThan(200_000)
+})
