@@ -1,7 +1,7 @@
 import { GatewayError } from '../errors.ts'
 import type { SessionEvent } from '../protocol/event.ts'
 import type { TaskRef } from '../protocol/ids.ts'
-import type { Push } from '../store/data-reader.ts'
+import { nextLength, type Push } from '../store/data-reader.ts'
 import { deferred } from '../util/deferred.ts'
 import { onAbort } from '../util/on-abort.ts'
 import { sleep } from '../util/sleep.ts'
@@ -12,8 +12,9 @@ import type { SubscriptionResources } from './subscription.ts'
 
 /** No entry of a stream has a higher one. */
 const HIGHEST_ID = '18446744073709551615-0'
-/** Events of a page. */
-const PAGE = 256
+/** Events of a page: of the first one, and at most. */
+const FIRST_PAGE = 16
+const MOST_OF_A_PAGE = 256
 
 /**
  * Waits for the end of one task, by the pushes of its session and by its record. The stream is not read: with thousands who
@@ -112,12 +113,13 @@ export class EndWait implements FeedListener {
 
   /** The stream may have the end of a task longer than the record. */
   async #isOnStream(): Promise<boolean> {
-    const { reader } = this.#resources
-    for (let after = '0-0'; ; ) {
-      const { events } = await reader.page(this.#ref.sessionId, after, PAGE)
-      if (events.some((event) => this.#isEnd(event))) return true
-      if (events.length < PAGE) return false
-      after = events.at(-1)?.id ?? after
+    let [after, length] = ['0-0', FIRST_PAGE]
+    for (;;) {
+      const page = await this.#resources.reader.page(this.#ref.sessionId, after, length)
+      if (page.events.some((event) => this.#isEnd(event))) return true
+      if (page.events.length < length) return false
+      after = page.events.at(-1)?.id ?? after
+      length = nextLength(page, MOST_OF_A_PAGE)
     }
   }
 

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import type { SessionEvent } from '../../src/protocol/event.ts'
+import { eventEncoder, type SessionEvent } from '../../src/protocol/event.ts'
 import { waitFor } from '../../src/testing/wait-for.ts'
 import { Gate, House } from '../worker/harness.ts'
 
@@ -69,6 +69,29 @@ describe('result', () => {
     gate.open()
     // Whether one millisecond is enough to read it is luck; hanging is not allowed.
     expect(['COMPLETED', 'GW_RESULT_GONE']).toContain(await outcome)
+  })
+
+  test('whose record is gone is not lost as long as the stream has its end', async () => {
+    const house = new House()
+    const client = house.client()
+    const gate = new Gate()
+    await house.work(() => gate.pass())
+    const { messageId } = await client.sendMessage(send)
+    await gate.reached(1)
+    const result = client.result({ sessionId: 's', messageId, timeoutMs: 20_000 })
+    const outcome = result.catch(({ code }) => code)
+    await waitFor(
+      async () => ((await house.redis.pubsub('CHANNELS', `${house.keys.data('s')}*`)) as string[]).length === 1,
+    )
+    const done = eventEncoder({ messageId, sessionId: 's', traceId: 't', parentMessageId: '' }, 'agent')
+    const events = Array.from({ length: 40 }, (_, n) => done({ type: 'chunk', content: String(n) }, 1))
+    events.push(done({ type: 'done', status: 'COMPLETED', result: 1 }, 1))
+    // As when nobody hears it for longer than records are kept.
+    const lost = house.redis.multi()
+    for (const event of events) lost.xadd(house.keys.data('s'), '*', 'data', event)
+    await lost.del(house.keys.task('s', messageId)).exec()
+    expect(await outcome).toBe('GW_RESULT_GONE')
+    gate.open()
   })
 
   test('a time that no timer can hold is not taken for no time at all', async () => {
