@@ -24,7 +24,10 @@ export interface EmitOptions {
 export interface Workspace {
   /** Absolute path of the folder. */
   readonly path: string
-  /** @throws GatewayError `GW_PATH_OUTSIDE_WORKSPACE` for a path that leaves the folder, also by a symbolic link. */
+  /**
+   * @throws GatewayError `GW_PATH_OUTSIDE_WORKSPACE` for a path that leaves the folder, also by a symbolic link; `GW_CLOSED`
+   * when the attempt is over.
+   */
   resolve(relativePath: string): string
   /** Writes a file and the folders above it; resolves with its absolute path. */
   write(relativePath: string, content: string | Uint8Array): Promise<string>
@@ -188,6 +191,7 @@ export interface AgentContext {
    */
   getHistory(page?: HistoryPage): Promise<readonly HistoryMessage[]>
 
+  /** A folder of this attempt's own; what comes after its end finds it closed. */
   readonly workspace: Workspace
   /** Live workers with capabilities and load. */
   getActiveWorkers(): Promise<ActiveWorker[]>

@@ -330,7 +330,7 @@ export class TaskContext implements AgentContext {
   /** A call that need not be awaited; see {@link UnheardCalls}. */
   #watch<Result>(call: string, called: Promise<Result>, name?: string): Promise<Result> {
     this.#unheard ??= new UnheardCalls(this.#signal, () => this.logger, this.#isHandled)
-    return this.#unheard.watch(called, call, name)
+    return this.#unheard.watch(call, called, name)
   }
 
   /** The handler has come to its end. */
@@ -376,7 +376,11 @@ export class TaskContext implements AgentContext {
   }
 
   get workspace(): Workspace {
-    this.#workspace ??= new TaskWorkspace(this.#resources.workspaceDir, this, this.fencingToken)
+    if (this.#workspace === undefined) {
+      this.#workspace = new TaskWorkspace(this.#resources.workspaceDir, this, (...call) => this.#watch(...call))
+      // Nobody would remove a folder that is first asked for after the end.
+      if (this.#isHandled) void this.#workspace.remove()
+    }
     return this.#workspace
   }
 

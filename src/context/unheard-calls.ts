@@ -11,6 +11,9 @@ interface Failure {
   readonly about: { readonly call: string; readonly name: string | undefined }
 }
 
+/** Makes of a call's promise one that need not be awaited; see {@link UnheardCalls.watch}. */
+export type WatchCall = <Value>(call: string, called: Promise<Value>, name?: string) => Promise<Value>
+
 /**
  * The calls of one attempt that fail and that nobody awaits. A handler may begin several, and await them one after the
  * other: so they are not told of before its end. From there on each is told of as it fails.
@@ -33,8 +36,8 @@ export class UnheardCalls {
   }
 
   /** The same promise, whose rejection does not end the process where nobody awaits it, or not yet. */
-  watch<Value>(promise: Promise<Value>, call: string, name?: string): Promise<Value> {
-    const attended = Attended.of(promise)
+  watch<Value>(call: string, called: Promise<Value>, name?: string): Promise<Value> {
+    const attended = Attended.of(called)
     return attended.ifUnheard((error) => this.#failed({ promise: attended, error, about: { call, name } }))
   }
 

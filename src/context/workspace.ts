@@ -5,6 +5,7 @@ import path from 'node:path'
 import type { Workspace } from '../agent/context.ts'
 import { GatewayError } from '../errors.ts'
 import type { TaskRef } from '../protocol/ids.ts'
+import type { WatchCall } from './unheard-calls.ts'
 
 /** As often a removal is tried again while something is still written there, a little later each time. */
 const MOST_RETRIES = 3
@@ -15,13 +16,21 @@ const MOST_RETRIES = 3
  */
 export class TaskWorkspace implements Workspace {
   readonly #folder: string
+  readonly #watch: WatchCall
+  readonly #messageId: string
   #made = false
+  #isGone = false
 
-  constructor(parent: string, task: TaskRef, fencingToken: number) {
-    this.#folder = path.join(path.resolve(parent), folderName(task, fencingToken))
+  /** @param watch - Sees to calls that fail and that nobody awaits. */
+  constructor(parent: string, task: TaskRef & { readonly fencingToken: number }, watch: WatchCall) {
+    this.#folder = path.join(path.resolve(parent), folderName(task))
+    this.#messageId = task.messageId
+    this.#watch = watch
   }
 
+  /** @throws GatewayError `GW_CLOSED` when it was removed. */
   get path(): string {
+    if (this.#isGone) throw new GatewayError('GW_CLOSED', { what: `workspace of task ${this.#messageId}` })
     if (!this.#made) {
       mkdirSync(this.#folder, { recursive: true, mode: 0o700 })
       this.#made = true
@@ -38,7 +47,11 @@ export class TaskWorkspace implements Workspace {
     return target
   }
 
-  async write(relativePath: string, content: string | Uint8Array): Promise<string> {
+  write(relativePath: string, content: string | Uint8Array): Promise<string> {
+    return this.#watch('workspace.write', this.#write(relativePath, content), relativePath)
+  }
+
+  async #write(relativePath: string, content: string | Uint8Array): Promise<string> {
     const target = this.resolve(relativePath)
     await mkdir(path.dirname(target), { recursive: true })
     await writeFile(target, content)
@@ -47,18 +60,23 @@ export class TaskWorkspace implements Workspace {
 
   read(relativePath: string): Promise<Buffer>
   read(relativePath: string, encoding: BufferEncoding): Promise<string>
-  async read(relativePath: string, encoding?: BufferEncoding): Promise<Buffer | string> {
+  read(relativePath: string, encoding?: BufferEncoding): Promise<Buffer | string> {
+    return this.#watch('workspace.read', this.#read(relativePath, encoding), relativePath)
+  }
+
+  async #read(relativePath: string, encoding: BufferEncoding | undefined): Promise<Buffer | string> {
     return readFile(this.resolve(relativePath), encoding)
   }
 
-  /** Removes the folder with all that is in it, if it was ever made. */
+  /** Removes the folder with all that is in it, if it was ever made; from then on there is none. */
   async remove(): Promise<void> {
+    this.#isGone = true
     if (this.#made) await rm(this.#folder, { recursive: true, force: true, maxRetries: MOST_RETRIES })
   }
 }
 
 /** Ids may hold anything printable, folder names may not: a readable part, and a hash that tells equals apart. */
-function folderName({ sessionId, messageId }: TaskRef, fencingToken: number): string {
+function folderName({ sessionId, messageId, fencingToken }: TaskRef & { readonly fencingToken: number }): string {
   const readable = messageId.replace(/[^\w-]/g, '_').slice(0, 48)
   const hash = createHash('sha256').update(`${sessionId} ${messageId}`).digest('hex').slice(0, 16)
   return `${readable}-${hash}-${fencingToken}`

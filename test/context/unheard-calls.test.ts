@@ -62,6 +62,18 @@ const failing: [name: string, call: (context: AgentContext) => Promise<unknown>,
     { call: 'callTool', name: 'breaks-durably' },
     { message: 'it broke' },
   ],
+  [
+    'workspace.read',
+    (context) => context.workspace.read('not/there', 'utf8'),
+    { call: 'workspace.read', name: 'not/there' },
+    { code: 'ENOENT' },
+  ],
+  [
+    'workspace.write',
+    (context) => context.workspace.write('../out', 'x'),
+    { call: 'workspace.write', name: '../out' },
+    { code: 'GW_PATH_OUTSIDE_WORKSPACE' },
+  ],
   ['getHistory', (context) => context.getHistory(), { call: 'getHistory' }, { code: 'GW_NO_HISTORY' }],
 ]
 

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { beforeEach, describe, expect, onTestFinished, test } from 'vitest'
 import { TaskWorkspace } from '../../src/context/workspace.ts'
+import { deferred } from '../../src/util/deferred.ts'
 import { House } from '../worker/harness.ts'
 
 let parent: string
@@ -11,21 +12,23 @@ beforeEach(async () => {
   parent = await mkdtemp(path.join(tmpdir(), 'byclaw-test-'))
   return () => rm(parent, { recursive: true, force: true })
 })
-const open = (messageId = 'm', sessionId = 's', attempt = 1) =>
-  new TaskWorkspace(parent, { sessionId, messageId }, attempt)
+const open = (messageId = 'm', sessionId = 's', fencingToken = 1, folder = parent) =>
+  new TaskWorkspace(folder, { sessionId, messageId, fencingToken }, (_, called) => called)
+const closed = expect.objectContaining({ code: 'GW_CLOSED' })
 const outside = expect.objectContaining({ code: 'GW_PATH_OUTSIDE_WORKSPACE' })
 
 test('is made on first use, private, and removed with all that is in it', async () => {
   const workspace = open()
-  expect(await readdir(parent)).toEqual([])
-  await workspace.remove()
   expect(await readdir(parent)).toEqual([])
   const written = await workspace.write('deep/down/file.txt', 'hello')
   expect(written).toBe(path.join(workspace.path, 'deep/down/file.txt'))
   expect(String(await workspace.read('deep/down/file.txt'))).toBe('hello')
   expect((await stat(workspace.path)).mode & 0o077).toBe(0)
   await workspace.remove()
-  expect(existsSync(workspace.path.replace(/$/, '/deep'))).toBe(false)
+  expect(await readdir(parent)).toEqual([])
+  expect(() => workspace.path).toThrow(closed)
+  await expect(workspace.write('file.txt', 'late')).rejects.toEqual(closed)
+  expect(await readdir(parent)).toEqual([])
 })
 
 test('bytes stay bytes', async () => {
@@ -101,7 +104,7 @@ describe('no path leaves it', () => {
   test('also where its parent is a symbolic link itself', async () => {
     await mkdir(path.join(parent, 'real'))
     await symlink(path.join(parent, 'real'), path.join(parent, 'link'))
-    const workspace = new TaskWorkspace(path.join(parent, 'link'), { sessionId: 's', messageId: 'm' }, 1)
+    const workspace = open('m', 's', 1, path.join(parent, 'link'))
     await workspace.write('a/b', 'x')
     expect(String(await workspace.read('a/b'))).toBe('x')
     expect(() => workspace.resolve('../x')).toThrow(outside)
@@ -181,6 +184,28 @@ test('a task’s folder is gone when the task has ended, and nothing of it is le
   // Also the folder of its session, or each session would leave one for ever.
   expect(await readdir(path.dirname(seen[0] as string))).toEqual([])
 })
+
+test.each([true, false])(
+  'what a handler leaves behind makes no folder after the end (used before: %s)',
+  async (before) => {
+    const house = new House()
+    const late = deferred<PromiseSettledResult<string>>()
+    await house.work(
+      async (_, context) => {
+        if (before) await context.workspace.write('a.txt', 'x')
+        setTimeout(async () => {
+          const [written] = await Promise.allSettled([context.workspace.write('late/a.txt', 'x')])
+          late.resolve(written)
+        }, 100)
+      },
+      { workspaceDir: parent },
+    )
+    await house.client().ask({ targetAgentType: 'agent', sessionId: 's', content: 'x' })
+    expect(await late.promise).toMatchObject({ status: 'rejected', reason: { code: 'GW_CLOSED' } })
+    const homes = (await readdir(parent, { withFileTypes: true })).filter((entry) => entry.isDirectory())
+    expect(await Promise.all(homes.map(({ name }) => readdir(path.join(parent, name))))).toEqual(homes.map(() => []))
+  },
+)
 
 test('tasks of one session that come and go do not pull the folder from under each other', async () => {
   const house = new House()
