@@ -177,9 +177,8 @@ export class Execution implements Placed {
   #strikeOut(): void {
     const { sessionId, messageId, options } = this.assignment.header
     const expiry = options?.expiresInMs !== undefined
-    const deadlines = this.#context.durable?.deadlines
-    if (!expiry && !deadlines?.size) return
-    const ops = [...(deadlines ?? [])]
+    const ops = this.#context.durable?.deadlines.listed ?? []
+    if (!expiry && ops.length === 0) return
     const { agenda } = this.#resources.durable
     agenda.strikeOut({ sessionId, messageId }, { ops, expiry }).catch((error: unknown) => {
       this.#context.logger.debug({ err: error }, 'appointments of a task stay on the agenda until they are due')

@@ -18,7 +18,6 @@ import { deferred } from '../../util/deferred.ts'
 import { requireKnown } from '../../util/parse-options.ts'
 import { digest } from './args.ts'
 import { type CheckedCall, checkCall, checkContent } from './call-request.ts'
-import { dropDeadline, startDeadline } from './deadline.ts'
 import type { DurableTask } from './durable-task.ts'
 import type { Operation } from './journal.ts'
 import { Scope } from './scope.ts'
@@ -150,13 +149,13 @@ export class AgentCalls {
       const answer = await this.#open(call, op, messageId)
       onOpened()
       if (timeoutMs !== undefined && answer.status === 'noted' && answer.text === '') {
-        await startDeadline(this.#task, op, timeoutMs, '{"s":"TIMEOUT"}')
+        await this.#task.deadlines.start(op, timeoutMs, '{"s":"TIMEOUT"}')
       }
       return answer
     }
     const { value } = await this.#task.outcome(op, 'agent', open)
     const { s, r, c, e } = isObject(value) ? value : {}
-    if (timeoutMs !== undefined && s !== 'TIMEOUT') dropDeadline(this.#task, op)
+    if (timeoutMs !== undefined && s !== 'TIMEOUT') this.#task.deadlines.drop(op)
     if (s === 'C') {
       const data = parseText(r)
       const content = typeof data === 'string' ? data : typeof c === 'string' ? c : ''

@@ -8,7 +8,6 @@ import { isObject } from '../../protocol/json.ts'
 import type { NoteAnswer } from '../../store/journal-notes.ts'
 import { deferred } from '../../util/deferred.ts'
 import { requireKnown, requireObject } from '../../util/parse-options.ts'
-import { dropDeadline, startDeadline } from './deadline.ts'
 import type { DurableTask } from './durable-task.ts'
 import type { Entry } from './entry.ts'
 import { readSaid } from './step-text.ts'
@@ -50,14 +49,14 @@ export async function askUser(task: DurableTask, question: string | Question): P
     await emitter.flushed()
     const answer = op.entry === undefined ? await note(false) : await renew(task, askId, op.entry, note)
     if (timeoutMs !== undefined && answer.status === 'noted' && answer.text === '') {
-      await startDeadline(task, op, timeoutMs, '{"s":"TIMEOUT"}')
+      await task.deadlines.start(op, timeoutMs, '{"s":"TIMEOUT"}')
     }
     return answer
   }
   const { value } = await task.outcome(op, 'user', open).finally(() => task.questions.delete(askId))
   const { s, v } = isObject(value) ? value : {}
   if (s === 'TIMEOUT') throw new GatewayError('GW_TIMEOUT', { what: `the answer to '${prompt}'`, timeoutMs })
-  if (timeoutMs !== undefined) dropDeadline(task, op)
+  if (timeoutMs !== undefined) task.deadlines.drop(op)
   return checkAnswer(given.schema, v)
 }
 

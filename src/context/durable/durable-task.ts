@@ -17,6 +17,7 @@ import type { RecordedResult } from '../../store/recorded-result.ts'
 import type { Emitter, Ownership } from '../emitter.ts'
 import type { TaskSignal } from '../task-signal.ts'
 import { fingerprint } from './args.ts'
+import { Deadlines } from './deadlines.ts'
 import { type Doubt, Doubts } from './doubts.ts'
 import { Farewells } from './farewells.ts'
 import type { Journal, Operation } from './journal.ts'
@@ -92,8 +93,7 @@ export class DurableTask implements WaitingTask, ResultsOwner {
   readonly patches = new Map<string, Promise<boolean>>()
   /** The questions that wait for their answers, by their ids: whatever takes them back puts them again. */
   readonly questions = new Map<string, EventBody & { type: 'ask_user' }>()
-  /** The operations that are, or may be, on the agenda to be given an answer. */
-  readonly deadlines = new Set<string>()
+  readonly deadlines = new Deadlines(this)
   readonly results: Results
   readonly #options: DurableTaskOptions
   readonly #life: string
@@ -297,18 +297,10 @@ export class DurableTask implements WaitingTask, ResultsOwner {
     }
   }
 
-  /** Takes operations off the agenda that need no answer from there any more. */
-  strikeOut(ops: readonly string[]): void {
-    for (const op of ops) this.deadlines.delete(op)
-    const { sessionId, messageId } = this.header
-    this.resources.agenda
-      .strikeOut({ sessionId, messageId }, { ops })
-      .catch((error: unknown) => this.logger.debug({ err: error }, 'deadlines stay on the agenda until they are due'))
-  }
-
   /** The attempt is over, whatever it waited for. */
   end(): void {
     this.results.end()
+    this.deadlines.end()
     this.resources.desk.remove(this)
   }
 

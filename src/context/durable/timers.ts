@@ -1,9 +1,10 @@
 import { errorMessage, GatewayError } from '../../errors.ts'
-import { msLeft, startDeadline } from './deadline.ts'
 import type { DurableTask } from './durable-task.ts'
 
 /** A year. */
 const MOST_MS = 31_536_000_000
+/** The pause before a sleep that could not be ended is ended again, in ms. */
+const WAKE_AGAIN_MS = 200
 
 /** See `AgentContext.sleep`. */
 export async function sleep(task: DurableTask, ms: number): Promise<void> {
@@ -12,14 +13,14 @@ export async function sleep(task: DurableTask, ms: number): Promise<void> {
     throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'ms', value: ms, reason })
   }
   const op = task.claim('sleep', '', { ms })
-  const { resources, ref, emitter } = task
-  const isShort = msLeft(task, op, ms) < resources.suspendAfterMs
-  let timer: NodeJS.Timeout | undefined
+  const { resources, ref, emitter, deadlines } = task
+  const isShort = deadlines.msLeft(op, ms) < resources.suspendAfterMs
+  let giveUp: (() => void) | undefined
   const open = async () => {
     const answer = await resources.journals.open({ op: op.key, entry: op.json, sum: emitter.sum(), ...ref })
     if (answer.status !== 'noted' || answer.text !== '') return answer
-    if (isShort) timer = setTimeout(() => void wake(), msLeft(task, op, ms))
-    else await startDeadline(task, op, ms, 'null')
+    if (isShort) giveUp = deadlines.ring(deadlines.msLeft(op, ms), wake)
+    else await deadlines.start(op, ms, 'null')
     return answer
   }
   const wake = async () => {
@@ -29,12 +30,12 @@ export async function sleep(task: DurableTask, ms: number): Promise<void> {
     } catch (error) {
       // A task that is not this attempt's any more needs no waking; all else is tried again.
       task.logger.debug({ reason: errorMessage(error) }, 'a sleep could not be ended, trying again')
-      if (!task.isOver) timer = setTimeout(() => void wake(), 200)
+      giveUp = deadlines.ring(WAKE_AGAIN_MS, wake)
     }
   }
   try {
     await task.outcome(op, isShort ? 'local' : 'timer', open)
   } finally {
-    clearTimeout(timer)
+    giveUp?.()
   }
 }

@@ -1,8 +1,9 @@
 import { setTimeout as pause } from 'node:timers/promises'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, onTestFinished, test } from 'vitest'
 import type { AgentContext } from '../../../src/agent/context.ts'
 import { waitFor } from '../../../src/testing/wait-for.ts'
 import { deferred } from '../../../src/util/deferred.ts'
+import { OpenResources } from '../../support/open-resources.ts'
 import { Gate, House } from '../harness.ts'
 
 const send = { targetAgentType: 'agent', sessionId: 's', messageId: 'm', content: 'hi' }
@@ -435,6 +436,18 @@ describe('sleep', () => {
     expect(performance.now() - before).toBeGreaterThanOrEqual(290)
     expect(ends.map(({ data }) => data)).toEqual(['awake', 'awake', 'awake'])
     expect(most).toBe(3)
+  })
+
+  test('that has lost a race is over with its attempt, and keeps no process', async () => {
+    const house = new House()
+    const resources = new OpenResources()
+    onTestFinished(() => resources.close())
+    const worker = await house.work((_, context) => Promise.race([context.sleep(20_000), context.step('a', () => 'a')]))
+    const client = house.client()
+    expect((await client.ask(send)).data).toBe('a')
+    await Promise.all([worker.stop(), client.close()])
+    house.redis.disconnect()
+    await waitFor(() => resources.list().every((open) => !open.includes('Timeout')))
   })
 
   test('that is long is suspended and ends in time', async () => {
