@@ -10,7 +10,7 @@ export interface CallOptions {
   readonly waitForReply?: boolean | undefined
   /** Gives up after so long, in ms, also across crashes; the called task is cancelled then. Default never. */
   readonly timeoutMs?: number | undefined
-  /** Id of the called task; one that is there already is waited for. Default derived from this task and the call. */
+  /** Id of the called task; one that is there already is waited for, and it cannot be the caller's own. Default derived from this task and the call. */
   readonly messageId?: string | undefined
   /** Handed to the called agent as its `context.metadata`. */
   readonly metadata?: Record<string, unknown> | undefined

@@ -97,6 +97,10 @@ export class AgentCalls {
 
   #claim(call: CheckedCall, scope: Scope): Operation {
     const { targetAgentType, content, waitForReply, messageId, metadata, extraPayload } = call
+    if (messageId === this.#task.ref.messageId) {
+      const reason = 'is that of the calling task itself'
+      throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'messageId', value: messageId, reason })
+    }
     return this.#task.claim(
       'call',
       targetAgentType,

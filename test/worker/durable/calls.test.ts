@@ -210,6 +210,8 @@ describe('callAgent', () => {
     ['the arguments of a durable call', { targetAgentType: 'child', content: { big: 1n } }],
     ['the arguments of a durable call', { targetAgentType: 'child', content: 'x', metadata: cyclic() }],
     ['surprise', { targetAgentType: 'child', content: 'x', surprise: 1 }],
+    ['messageId', { targetAgentType: 'child', content: 'x', messageId: send.messageId }],
+    ['messageId', { targetAgentType: 'child', content: 'x', messageId: send.messageId, waitForReply: false }],
   ])('refuses a bad %s by name', async (field, call) => {
     const house = new House()
     await house.work((_, context) => context.callAgent(call as never), { retry: { maxAttempts: 1 } })
