@@ -39,7 +39,9 @@ export async function askUser(task: DurableTask, question: string | Question): P
   const note = (isAgain: boolean) => {
     const entry = JSON.stringify({ i: askId, p: prompt, s: schema, o: options, ...(JSON.parse(op.json) as object) })
     const event = eventEncoder(header, task.agentType)(body, task.attempt)
-    const { streamTtlMs, streamMaxLength } = resources
+    const { streamTtlMs, streamMaxLength, maxPayloadBytes: limit } = resources
+    const bytes = Buffer.byteLength(event)
+    if (bytes > limit) throw new GatewayError('GW_PAYLOAD_TOO_LARGE', { field: 'the question', bytes, limit })
     task.questions.set(askId, body)
     const about = { op: op.key, entry, sum: emitter.sum(), event, isAgain }
     return resources.journals.ask({ ...about, streamTtlMs, streamMaxLength, ...ref })
@@ -94,7 +96,7 @@ function checkQuestion(question: Question): CheckedQuestion {
   if (options !== undefined && (!Array.isArray(options) || options.length === 0)) {
     throw invalid('options', options, 'must be a list of answers')
   }
-  if (timeoutMs !== undefined && !(timeoutMs > 0 && timeoutMs <= MOST_MS)) {
+  if (timeoutMs !== undefined && !(typeof timeoutMs === 'number' && timeoutMs > 0 && timeoutMs <= MOST_MS)) {
     throw invalid('timeoutMs', timeoutMs, 'must be a number of milliseconds, at most a year')
   }
   if (isSchema(schema)) return { prompt, schema: jsonSchemaOf(schema) ?? undefined, options, timeoutMs }

@@ -159,11 +159,23 @@ describe('askUser', () => {
     ['options', { prompt: 'x', options: [] }],
     ['schema', { prompt: 'x', schema: 'text' }],
     ['timeoutMs', { prompt: 'x', timeoutMs: 0 }],
+    ['timeoutMs', { prompt: 'x', timeoutMs: '1000' }],
   ])('refuses a bad %s', async (field, question) => {
     const house = new House()
     await house.work((_, context) => context.askUser(question as never), { retry: { maxAttempts: 1 } })
     const { error } = await house.client().ask(send)
     expect(error).toMatchObject({ code: 'GW_INVALID_ARGUMENT', message: expect.stringContaining(field) })
+  })
+
+  test.each([
+    ['words', { prompt: 'x'.repeat(1_048_577) }],
+    ['options', { prompt: 'Which?', options: ['x'.repeat(1_048_577)] }],
+  ])('of which the %s are beyond the limit is refused, and nobody is asked', async (_, question) => {
+    const house = new House()
+    await house.work((_, context) => context.askUser(question))
+    const { error } = await house.client().ask(send)
+    expect(error).toMatchObject({ code: 'GW_PAYLOAD_TOO_LARGE', message: expect.stringContaining('the question') })
+    expect((await rawEvents(house, 's')).map(({ event_type: type }) => type)).toEqual(['error', 'done'])
   })
 })
 
