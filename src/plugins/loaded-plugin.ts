@@ -8,6 +8,7 @@ import type { Logger } from '../logger.ts'
 import { deferred } from '../util/deferred.ts'
 import { type CheckedPlugin, checkConfigs, checkPlugin, refusal, requirePlugin, unknownHooks } from './check-plugin.ts'
 import { Hook } from './hook.ts'
+import { watchInterceptors } from './watched-interceptors.ts'
 
 /**
  * One plugin as a worker uses it. It is held by every snapshot in use that has it; when the last of them lets go it is
@@ -22,7 +23,6 @@ export class LoadedPlugin {
   readonly loadedAt = Date.now()
   /** Where it stands among those of its priority. */
   readonly place: number
-  /** Bound to the object in which they stand. */
   readonly interceptors: Interceptors
   readonly #hooks: ReadonlyMap<HookName, Hook<never>>
   readonly #startTimeoutMs: number
@@ -45,7 +45,7 @@ export class LoadedPlugin {
     this.place = options.place
     this.#startTimeoutMs = startTimeoutMs
     this.#logger = options.logger.child({ pluginId: this.pluginId, pluginVersion: this.version })
-    this.interceptors = bound(plugin.interceptors ?? {})
+    this.interceptors = watchInterceptors(plugin.interceptors ?? {}, this.#logger)
     this.#hooks = hooksOf(plugin, timeoutMs, this.#logger)
   }
 
@@ -123,16 +123,6 @@ export class LoadedPlugin {
     } finally {
       clearTimeout(timer)
     }
-  }
-}
-
-function bound(interceptors: Interceptors): Interceptors {
-  const { task, toolCall, emit, flush } = interceptors
-  return {
-    task: task?.bind(interceptors),
-    toolCall: toolCall?.bind(interceptors),
-    emit: emit?.bind(interceptors),
-    flush: flush?.bind(interceptors),
   }
 }
 

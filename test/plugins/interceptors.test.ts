@@ -1,4 +1,5 @@
 import { Writable } from 'node:stream'
+import { setTimeout as pause } from 'node:timers/promises'
 import { pino } from 'pino'
 import { describe, expect, test } from 'vitest'
 import { z } from 'zod'
@@ -15,6 +16,7 @@ import type { AskAgentCommand } from '../../src/protocol/command.ts'
 import type { SessionEvent } from '../../src/protocol/event.ts'
 import { waitFor } from '../../src/testing/wait-for.ts'
 import { deferred } from '../../src/util/deferred.ts'
+import { unhandledRejections } from '../support/rejections.ts'
 import { Gate, House } from '../worker/harness.ts'
 import { make } from './support.ts'
 
@@ -31,6 +33,60 @@ async function ask(house: House, request: object = {}) {
   )
   return { ...result, said }
 }
+
+describe('what an interceptor calls on and does not await ends no process', () => {
+  const broken = async (_: AskAgentCommand, context: AgentContext) => {
+    await context.emitChunk('x').catch(() => undefined)
+    await context.callTool('nope', {}).catch(() => undefined)
+    throw new Error('it broke')
+  }
+  const bad = (input: EmitInput) => ({ ...input, event: { type: 'chunk' } as never })
+
+  /** Runs a task that fails wherever it can; what the log says of what was called on. */
+  async function told(interceptors: Interceptors) {
+    const unheard = unhandledRejections()
+    const house = new House()
+    await house.work(broken, { plugins: [around('p', interceptors)] })
+    await ask(house)
+    await pause(50)
+    expect(unheard).toEqual([])
+    return house.logger.lines.filter(({ message }) => message.includes('called on'))
+  }
+
+  test('and is told where it fails', async () => {
+    const lines = await told({
+      task: async (input, next) => void next(input),
+      toolCall: async (input, next) => void next(input),
+      emit: async (input, next) => void next(bad(input)),
+    })
+    const ids = { sessionId: 's', messageId: expect.any(String), traceId: expect.any(String), attempt: 1 }
+    const line = (interceptor: string) => ({
+      level: 'warn',
+      fields: expect.objectContaining({ ...ids, interceptor, pluginId: 'p', err: expect.any(Error) }),
+      message: expect.any(String),
+    })
+    expect(lines).toHaveLength(3)
+    for (const name of ['task', 'toolCall', 'emit']) expect(lines).toContainEqual(line(name))
+  })
+
+  test('and is its own affair if it does later', async () => {
+    const later = async <Result>(called: Promise<Result>) => {
+      await pause(20)
+      return called
+    }
+    const lines = await told({
+      task: (input, next) => later(next(input)),
+      toolCall: (input, next) => later(next(input)),
+      emit: (input, next) => later(next(bad(input))),
+    })
+    expect(lines).toEqual([])
+  })
+
+  test('nor does what it calls on after its end', async () => {
+    const lines = await told({ emit: async (input, next) => void setTimeout(() => void next(input), 10) })
+    expect(lines.map(({ fields }) => fields.err)).toEqual([expect.objectContaining({ code: 'GW_CLOSED' })])
+  })
+})
 
 describe('the composer', () => {
   const sign =
