@@ -1,6 +1,6 @@
 import type { NewHistoryMessage } from '../agent/history.ts'
 import { DATA_FIELD } from '../protocol/codec.ts'
-import { parseJson } from '../protocol/json.ts'
+import { isObject, parseJson } from '../protocol/json.ts'
 import type { RedisClient } from '../redis/client.ts'
 import type { Keys } from '../redis/keys.ts'
 import { entryField, type RawEntry } from '../redis/streams.ts'
@@ -15,6 +15,19 @@ export interface SessionMessage {
 /** A message that was put by. */
 export interface StoredMessage extends SessionMessage {
   readonly entryId: string
+}
+
+/** An entry that holds no message: nobody of ours has put it there. */
+export interface Unreadable {
+  readonly entryId: string
+  readonly data: string
+}
+
+/** The oldest entries after one of them. */
+interface Page {
+  readonly stored: readonly StoredMessage[]
+  readonly unreadable: readonly Unreadable[]
+  readonly lastId: string | undefined
 }
 
 /** Most messages that wait, of all workers together. */
@@ -56,12 +69,19 @@ export class HistoryBuffer {
     return this.#redis.call<number>('XLEN', this.#key)
   }
 
-  /** The oldest messages after an entry. */
-  async page(after = '-'): Promise<{ readonly stored: readonly StoredMessage[]; readonly lastId: string | undefined }> {
+  async page(after = '-'): Promise<Page> {
     const from = after === '-' ? after : `(${after}`
     const entries = await this.#redis.call<RawEntry[]>('XRANGE', this.#key, from, '+', 'COUNT', PAGE)
-    const stored = entries.map((entry) => ({ ...parse(entryField(entry, DATA_FIELD) ?? ''), entryId: entry[0] }))
-    return { stored, lastId: entries.at(-1)?.[0] }
+    const stored: StoredMessage[] = []
+    const unreadable: Unreadable[] = []
+    for (const entry of entries) {
+      const [entryId] = entry
+      const data = entryField(entry, DATA_FIELD) ?? ''
+      const one = parse(data)
+      if (one === undefined) unreadable.push({ entryId, data })
+      else stored.push({ ...one, entryId })
+    }
+    return { stored, unreadable, lastId: entries.at(-1)?.[0] }
   }
 
   async remove(entryIds: readonly string[]): Promise<void> {
@@ -103,11 +123,11 @@ export class HistoryBuffer {
   }
 }
 
-function parse(text: string): SessionMessage {
+function parse(text: string): SessionMessage | undefined {
   const json = parseJson(text)
-  const { session_id: sessionId, message } = (json.ok ? json.value : {}) as {
-    session_id: string
-    message: NewHistoryMessage
-  }
-  return { sessionId, message }
+  if (!json.ok || !isObject(json.value)) return undefined
+  const { session_id: sessionId, message } = json.value
+  if (typeof sessionId !== 'string' || !isObject(message)) return undefined
+  // What it is made of is looked at by the store, as when it was new.
+  return { sessionId, message: message as object as NewHistoryMessage }
 }

@@ -23,6 +23,8 @@ const KEEP_MS = 2_000
 const READ_MS = 10_000
 const LOOK_WHEN_DOWN_MS = 1_000
 const LOOK_MS = 10_000
+/** As much of what cannot be read is logged, in characters. */
+const MOST_SHOWN = 1_000
 /** A session in which nobody ever says anything. */
 const PROBE = 'byclaw-probe'
 
@@ -237,8 +239,7 @@ export class HistoryKeeper extends Service {
   async #answers(): Promise<boolean> {
     // What the store did not take is what it is to be tried with: reads may work where writes do not.
     await Promise.all(this.#putting)
-    const { stored } = await this.#buffer.page()
-    const [oldest] = stored
+    const [oldest] = await this.#waiting()
     if (oldest !== undefined) return (await this.#tell([oldest])) === undefined
     return inTime(this.#store.list(PROBE, { limit: 1 }), READ_MS).then(
       () => true,
@@ -252,7 +253,7 @@ export class HistoryKeeper extends Service {
     let told = 0
     try {
       while (!this.#stopping.signal.aborted && (await this.#buffer.take())) {
-        const { stored } = await this.#buffer.page()
+        const stored = await this.#waiting()
         if (stored.length === 0) break
         const trouble = await this.#tell(stored)
         if (trouble !== undefined) {
@@ -265,6 +266,18 @@ export class HistoryKeeper extends Service {
       await this.#buffer.leave()
     }
     return told
+  }
+
+  /** The oldest messages that wait on Redis; what cannot be read there is told and removed. */
+  async #waiting(): Promise<readonly StoredMessage[]> {
+    const { stored, unreadable } = await this.#buffer.page()
+    for (const { entryId, data } of unreadable) {
+      this.#lostCount += 1
+      const about = { entryId, data: data.slice(0, MOST_SHOWN) }
+      this.#logger.error(about, 'what waits for the history on Redis cannot be read, and is removed')
+    }
+    await this.#buffer.remove(unreadable.map(({ entryId }) => entryId))
+    return stored
   }
 
   /**

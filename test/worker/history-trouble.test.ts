@@ -135,6 +135,27 @@ describe('a history that is down', () => {
     await stopped
   })
 
+  test('what waits for it and cannot be read is said and removed, and holds up nothing', async () => {
+    const house = new House()
+    const { messages } = house.keys.historyBuffer('moody')
+    const broken = ['{', '{}', '{"session_id":"s"}', '{"session_id":5,"message":{}}']
+    for (const data of broken) await house.redis.xadd(messages, '*', 'data', data)
+    await house.redis.xadd(messages, '*', 'other', 'x')
+    const history = new Moody()
+    history.mood = 'failing'
+    const worker = await house.work(() => 'answer', { history })
+    await ask(house, 's', 'hi')
+    history.mood = 'well'
+    await waitFor(async () => (await waits(house, 'moody')) === 0)
+    expect(said(await history.list('s'))).toEqual([
+      ['user', 'hi'],
+      ['assistant', 'answer'],
+    ])
+    expect(worker.history).toEqual({ status: 'UP', putBy: 2, lost: 5 })
+    const told = lines(house, 'cannot be read').map(({ level, fields }) => [level, fields.data])
+    expect(told).toEqual([...broken, ''].map((data) => ['error', data]))
+  })
+
   test('what it refuses for good is said with its ids, and holds up nothing', async () => {
     const house = new House()
     const history = new Moody()
