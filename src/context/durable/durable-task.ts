@@ -6,7 +6,6 @@ import type { TaskPlugins } from '../../plugins/task-plugins.ts'
 import type { EventBody } from '../../protocol/event.ts'
 import type { MessageHeader } from '../../protocol/header.ts'
 import type { TaskRef } from '../../protocol/ids.ts'
-import type { LaneName } from '../../redis/keys.ts'
 import type { Agenda } from '../../store/agenda.ts'
 import type { CancelRequest } from '../../store/cancel-request.ts'
 import type { DataReader } from '../../store/data-reader.ts'
@@ -19,9 +18,8 @@ import type { TaskSignal } from '../task-signal.ts'
 import { fingerprint } from './args.ts'
 import { Deadlines } from './deadlines.ts'
 import { type Doubt, Doubts } from './doubts.ts'
-import { Farewells } from './farewells.ts'
 import type { Journal, Operation } from './journal.ts'
-import { PluginNotes } from './plugin-notes.ts'
+import { type ParkedTask, Parking, type ParkingOptions } from './parking.ts'
 import { Results, type ResultsOwner } from './results.ts'
 import { Scope } from './scope.ts'
 import type { Seat } from './seat.ts'
@@ -53,13 +51,10 @@ export interface DurableHooks {
   onParked(): void
 }
 
-export interface DurableTaskOptions {
+export interface DurableTaskOptions extends ParkingOptions {
   readonly resources: DurableResources
   readonly header: MessageHeader
   readonly agentType: string
-  readonly priority: LaneName
-  /** The envelope, for the time after a suspension. */
-  readonly data: string
   readonly ownership: Ownership
   readonly emitter: Emitter
   readonly signal: TaskSignal
@@ -71,8 +66,6 @@ export interface DurableTaskOptions {
   readonly life: number
   /** How often the journal was dropped in it. */
   readonly restarts: number
-  /** True if something runs that is no wait: a tool. */
-  readonly isBusy: () => boolean
   /** Undefined where there are none. */
   readonly plugins?: TaskPlugins | undefined
 }
@@ -81,7 +74,7 @@ export interface DurableTaskOptions {
  * The durable side of one attempt: keeps its journal, lets it wait for results, and lets itself be parked while it does
  * nothing but wait. Made when the handler first calls, so that others do not pay for it.
  */
-export class DurableTask implements WaitingTask, ResultsOwner {
+export class DurableTask implements WaitingTask, ResultsOwner, ParkedTask {
   readonly resources: DurableResources
   readonly header: MessageHeader
   readonly agentType: string
@@ -99,9 +92,7 @@ export class DurableTask implements WaitingTask, ResultsOwner {
   readonly #life: string
   readonly #waits: Waits
   readonly #doubts = new Doubts()
-  #working = 0
-  #pluginNotes: PluginNotes | undefined
-  readonly #farewells = new Farewells()
+  readonly #parking: Parking
 
   constructor(options: DurableTaskOptions) {
     this.#options = options
@@ -112,6 +103,7 @@ export class DurableTask implements WaitingTask, ResultsOwner {
     this.journal = options.journal
     this.results = new Results(this, options.seat)
     this.#waits = this.results.waits
+    this.#parking = new Parking(this, options)
     this.#life = options.life === 0 ? '' : `@${options.life}`
     // In another life, and after a restart, the operations have names of their own: they call other tasks, and no late
     // result of an old one is taken for theirs.
@@ -177,7 +169,7 @@ export class DurableTask implements WaitingTask, ResultsOwner {
       const { places } = this.#doubts
       // The steps in whose bodies they are wait for them.
       const around = new Set([...places].flatMap((place) => this.journal.stepsAround(place)))
-      return this.#working === places.size + around.size && this.#isQuiet
+      return this.#parking.isAtRest(places.size + around.size)
     }
     try {
       await this.#doubts.resolve(doubt, isAsked, isAtRest)
@@ -229,19 +221,17 @@ export class DurableTask implements WaitingTask, ResultsOwner {
   /** The result that an answer to a note holds, or ''. */
   noted(answer: NoteAnswer): string {
     if (answer.status === 'noted') return answer.text
-    throw this.#refused(answer)
+    throw this.refused(answer)
   }
 
   /** While it has not been called back the task is not parked. */
   working(): () => void {
-    this.#working += 1
-    return () => {
-      this.#working -= 1
-    }
+    return this.#parking.working()
   }
 
+  /** See `AgentContext.onSuspend`. */
   onSuspend(callback: () => void | Promise<void>): void {
-    this.#farewells.add(callback)
+    this.#parking.onSuspend(callback)
   }
 
   hear(op: string, text: string): void {
@@ -258,43 +248,14 @@ export class DurableTask implements WaitingTask, ResultsOwner {
     return this.#waits.size === 0 ? 0 : performance.now() - this.#waits.oldest
   }
 
-  /** True if the task does nothing but wait for what survives this process. */
+  /** See {@link Parking}. */
   get canPark(): boolean {
-    return this.#working === 0 && this.#onlyWaits
+    return this.#parking.canPark
   }
 
-  /** The same, apart from work that is known. */
-  get #onlyWaits(): boolean {
-    return this.#isQuiet && !this.isOver && this.#waits.size > 0 && !this.#waits.has('local')
-  }
-
-  /** True if nothing is under way but waits and known work. */
-  get #isQuiet(): boolean {
-    // With what is on its way to it, the handler goes on.
-    return !this.#options.isBusy() && this.emitter.isIdle && this.results.isIdle
-  }
-
-  /** Parks the task unless a result has come; it starts again, from the top, when one comes. */
-  async park(): Promise<void> {
-    if (!this.canPark) return
-    const done = this.working()
-    try {
-      await this.#farewells.say(() => this.emitter.flushed(), this.logger)
-      if (this.plugins !== undefined) await this.#notePlugins(this.plugins)
-      // A result may have come meanwhile, and the handler gone on: nothing would wake it again. One that comes from here
-      // on is found by the script.
-      if (this.#working > 1 || !this.#onlyWaits) return
-      const { agentType: capability, ref } = this
-      const { priority, data } = this.#options
-      const waitsFor = this.#waits.has('user') ? 'user' : this.#waits.has('agent') ? 'agent' : 'timer'
-      const parking = { waitsFor, capability, priority, data, ops: this.#waits.ops, ...ref } as const
-      const answer = await this.resources.journals.park(parking)
-      if (answer.status === 'ready') await this.results.look()
-      else if (answer.status === 'parked') this.#leave()
-      else this.#refused(answer)
-    } finally {
-      done()
-    }
+  /** See {@link Parking}. */
+  park(): Promise<void> {
+    return this.#parking.park()
   }
 
   /** The attempt is over, whatever it waited for. */
@@ -304,18 +265,13 @@ export class DurableTask implements WaitingTask, ResultsOwner {
     this.resources.desk.remove(this)
   }
 
-  #notePlugins({ snapshot }: TaskPlugins): Promise<void> {
-    this.#pluginNotes ??= new PluginNotes(this.journal, this.results)
-    return this.#pluginNotes.note(snapshot.versions)
-  }
-
-  #leave(): void {
+  left(): void {
     this.end()
     this.#options.hooks.onParked()
   }
 
   /** What a refused call means for the attempt, as an error for whoever called. */
-  #refused(refusal: Refusal): unknown {
+  refused(refusal: Refusal): unknown {
     const { hooks, signal } = this.#options
     if (refusal.status === 'cancelled') hooks.onCancelled(refusal.cancel)
     else hooks.onLost(refusal.holder)
