@@ -52,7 +52,7 @@ export function openParts(options: GatewayClientOptions, { requireOpen, prepare 
   const { records, reader, presence, keys } = stores
   const canceller = new Canceller({ ...stores, logger })
   const sender = new Sender({
-    dispatcher: new Dispatcher({ ...stores, maxPayloadBytes, isCluster }),
+    dispatcher: new Dispatcher({ ...stores, maxPayloadBytes, isCluster, logger }),
     canceller,
     openReplicated: isCluster ? undefined : () => openReplicated(connections, resolved),
     limit: { maxQueueLength, whenFull, queueTimeoutMs },
@@ -76,7 +76,7 @@ export function openParts(options: GatewayClientOptions, { requireOpen, prepare 
 /** Who waits for replicas holds up what is sent behind it, so such sends have a connection of their own. */
 function openReplicated(connections: RedisConnections, resolved: ResolvedClientOptions) {
   const stores = openStores(connections.client('prompt', 'replicated'), resolved)
-  const { maxPayloadBytes } = resolved
-  const dispatcher = new Dispatcher({ ...stores, maxPayloadBytes, isCluster: connections.isCluster })
+  const { maxPayloadBytes, logger } = resolved
+  const dispatcher = new Dispatcher({ ...stores, maxPayloadBytes, isCluster: connections.isCluster, logger })
   return { dispatcher, replicas: new Replicas(stores.redis) }
 }

@@ -1,6 +1,7 @@
 import type { AgentContract } from '../agent/contract.ts'
 import { checkSchema } from '../agent/schema.ts'
 import { errorMessage, GatewayError, type GatewayErrorCode } from '../errors.ts'
+import type { Logger } from '../logger.ts'
 import { decodeCommand, encodeCommand } from '../protocol/codec.ts'
 import { AskAgentCommand, type GatewayCommand } from '../protocol/command.ts'
 import { cancelledDone } from '../protocol/endings.ts'
@@ -66,10 +67,12 @@ export class Dispatcher {
   readonly #presence: Presence
   readonly #records: TaskRecords
   readonly #maxPayloadBytes: number
-  /** Answers whether there was room. */
-  readonly #departures: Departures<boolean>
+  readonly #ender: TaskEnder
+  readonly #logger: Logger
+  /** Null where there was no room. */
+  readonly #departures: Departures<AdmitAnswer | null>
   /** Tasks that are held back. */
-  readonly #delayed: Departures<undefined>
+  readonly #delayed: Departures<AdmitAnswer>
   /** Tasks that are on their streams and expire if they stay there. */
   readonly #expiring: Departures<undefined>
 
@@ -82,24 +85,23 @@ export class Dispatcher {
     ender: TaskEnder
     maxPayloadBytes: number
     isCluster: boolean
+    logger: Logger
   }) {
     const { control, records, isCluster, ender } = options
     this.#presence = options.presence
     this.#records = records
+    this.#ender = ender
+    this.#logger = options.logger
     this.#maxPayloadBytes = options.maxPayloadBytes
-    this.#departures = isCluster ? twoSteps(control, records, ender) : oneStep(control, ender)
+    this.#departures = isCluster ? twoSteps(control, records, ender) : oneStep(control)
     const { agenda, inboxes } = options
     const note = async (batch: readonly Departure[]) => {
       if (batch.length > 0) await inboxes.wakeKeepers(await agenda.add(batch.flatMap(appointments)))
     }
-    const timed = (run: (batch: readonly Departure[]) => Promise<unknown>): Departures<undefined> => {
-      const batches: BatcherOptions<Departure, undefined> = {
+    const timed = <Result>(run: (batch: readonly Departure[]) => Promise<readonly Result[]>): Departures<Result> => {
+      const batches: BatcherOptions<Departure, Result> = {
         ...{ maxItems: 100, maxInFlight: 4, weigh },
-        run: (all) =>
-          runApart(all, async (batch) => {
-            await run(batch)
-            return batch.map(() => undefined)
-          }),
+        run: (all) => runApart(all, run),
       }
       return isCluster ? new Batchers(sessionOf, batches) : new Batcher(batches)
     }
@@ -107,8 +109,8 @@ export class Dispatcher {
       // The record first: what is due without one would be struck out. Without its appointment a record waits for the
       // sender, who was not told that it is accepted, to send again.
       const admitted = await records.admit(batch.map(({ task }) => task))
-      await endCancelled(ender, batch, admitted)
       await note(batch.filter((_, index) => !isCancelled(admitted[index])))
+      return admitted
     })
     this.#expiring = timed(async (batch) => {
       await note(batch)
@@ -116,6 +118,7 @@ export class Dispatcher {
       const outlines = await Promise.all(batch.map(({ task }) => records.peek(task)))
       const needless = outlines.filter((task) => task !== null && isEnded(task.fence) && ownerOf(task.fence) !== '')
       await Promise.all(needless.map((task) => agenda.strikeOut(task as TaskOutline, { expiry: true })))
+      return batch.map(() => undefined)
     })
   }
 
@@ -165,18 +168,37 @@ export class Dispatcher {
     const expiresInMs = command.header.options?.expiresInMs
     const task = lane === undefined ? toAdmission(command) : { ...toAdmission(command), lane }
     if (!delayMs && expiresInMs === undefined && limit === undefined) {
-      return this.#departures.add({ task, data, priority, limit })
+      return await this.#enter({ task, data, priority, limit })
     }
     const timed: Departure = { task: { ...task, delayMs: delayMs || undefined, expiresInMs }, data, priority, limit }
     if (delayMs) {
-      await this.#delayed.add(timed)
+      const answer = await this.#delayed.add(timed)
+      if (isCancelled(answer)) await this.#end(task, answer)
       return true
     }
     // A task that is there has its place: its first send was carried out, whatever the sender heard of it.
-    const enter = async () => (await this.#departures.add(timed)) || (await this.#records.peek(task)) !== null
+    const enter = async () => (await this.#enter(timed)) || (await this.#records.peek(task)) !== null
     if (!(await enterQueue(enter, options))) return false
     if (expiresInMs !== undefined) await this.#expiring.add(timed)
     return true
+  }
+
+  async #enter(departure: Departure): Promise<boolean> {
+    const answer = await this.#departures.add(departure)
+    if (isCancelled(answer)) {
+      const { sessionId, messageId } = departure.task
+      await this.#end(departure.task, answer).catch((err: unknown) => {
+        // It is on its stream, and whoever takes it ends it.
+        this.#logger.warn({ err, sessionId, messageId }, 'a task sent on behalf of a cancelled one has no end yet')
+      })
+    }
+    return answer !== null
+  }
+
+  /** What is sent on behalf of a cancelled task has its end at once, whether somebody offers its capability or not. */
+  async #end(task: TaskAdmission, { reason }: CancelRequest): Promise<void> {
+    const ended = await this.#ender.end(task, cancelledDone(reason))
+    if (ended.status === 'ended') await this.#ender.tidy(ended.outline, 'CANCELLED')
   }
 
   async #encode(command: GatewayCommand, options: DispatchOptions): Promise<string | GatewayError> {
@@ -238,15 +260,10 @@ const weigh = ({ data }: Departure) => data.length
 const sessionOf = ({ task }: Departure) => task.sessionId
 
 /** On a single Redis the entries and the records are written together. */
-function oneStep(control: ControlWriter, ender: TaskEnder): Departures<boolean> {
-  return new Batcher<Departure, boolean>({
+function oneStep(control: ControlWriter): Departures<AdmitAnswer | null> {
+  return new Batcher<Departure, AdmitAnswer | null>({
     ...{ ...IN_BATCHES, weigh },
-    run: (all) =>
-      runApart(all, async (batch) => {
-        const answers = await control.send(batch)
-        await endCancelled(ender, batch, answers)
-        return answers.map((answer) => answer !== null)
-      }),
+    run: (all) => runApart(all, (batch) => control.send(batch)),
   })
 }
 
@@ -254,7 +271,7 @@ function oneStep(control: ControlWriter, ender: TaskEnder): Departures<boolean> 
  * On a Cluster they lie in different slots. The entry first: without a record it is still a task (`begin` admits it),
  * whereas a record without an entry would wait for ever. While a node is away, only what has to go there waits for it.
  */
-function twoSteps(control: ControlWriter, records: TaskRecords, ender: TaskEnder): Departures<boolean> {
+function twoSteps(control: ControlWriter, records: TaskRecords, ender: TaskEnder): Departures<AdmitAnswer | null> {
   const entries = new Batchers<Departure, string | null>(({ task, priority }) => `${task.agentType} ${priority}`, {
     ...{ ...IN_BATCHES, weigh },
     run: (all) =>
@@ -264,43 +281,22 @@ function twoSteps(control: ControlWriter, records: TaskRecords, ender: TaskEnder
   })
   const admissions = new Batchers<Departure, AdmitAnswer>(sessionOf, {
     ...IN_BATCHES,
-    run: (all) =>
-      runApart(all, async (batch) => {
-        const answers = await records.admit(batch.map(({ task }) => task))
-        await endCancelled(ender, batch, answers)
-        return answers
-      }),
+    run: (all) => runApart(all, (batch) => records.admit(batch.map(({ task }) => task))),
   })
   return {
     add: async (departure) => {
       const entryId = await entries.add(departure)
-      if (entryId === null) return false
-      const isSentAgain = (await admissions.add(departure)) === false
+      if (entryId === null) return null
+      const answer = await admissions.add(departure)
+      const isSentAgain = answer === false
       if (isSentAgain) await ender.takeBack(departure, entryId)
-      return true
+      return answer
     },
   }
 }
 
 function isCancelled(answer: AdmitAnswer | null | undefined): answer is CancelRequest {
   return typeof answer === 'object' && answer !== null
-}
-
-/** What is sent on behalf of a cancelled task has its end at once, whether somebody offers its capability or not. */
-async function endCancelled(
-  ender: TaskEnder,
-  batch: readonly Departure[],
-  answers: readonly (AdmitAnswer | null)[],
-): Promise<void> {
-  if (!answers.some(isCancelled)) return
-  await Promise.all(
-    answers.map(async (answer, index) => {
-      if (!isCancelled(answer)) return
-      const { sessionId, messageId } = (batch[index] as Departure).task
-      const ended = await ender.end({ sessionId, messageId }, cancelledDone(answer.reason))
-      if (ended.status === 'ended') await ender.tidy(ended.outline, 'CANCELLED')
-    }),
-  )
 }
 
 /** What is to be done later with a task: put it on its stream, end it if it has not started. */

@@ -1,8 +1,10 @@
 import type { Redis } from 'ioredis'
-import { beforeEach, describe, expect, test } from 'vitest'
+import { beforeEach, describe, expect, onTestFinished, test } from 'vitest'
 import { Dispatcher } from '../../src/dispatch/send.ts'
 import { TaskEnder } from '../../src/dispatch/task-ender.ts'
+import type { Logger } from '../../src/logger.ts'
 import { AskAgentCommand, GatewayCommand } from '../../src/protocol/command.ts'
+import type { RedisClient } from '../../src/redis/client.ts'
 import type { Keys } from '../../src/redis/keys.ts'
 import { Agenda } from '../../src/store/agenda.ts'
 import { ControlWriter } from '../../src/store/control-writer.ts'
@@ -12,32 +14,36 @@ import { LeftEntries } from '../../src/store/left-entries.ts'
 import { Presence } from '../../src/store/presence.ts'
 import { DEFAULT_RETENTION } from '../../src/store/retention.ts'
 import { TaskRecords } from '../../src/store/task-records.ts'
-import { openStore } from '../redis/harness.ts'
+import { connect, openStore } from '../redis/harness.ts'
+import { testRedisUrl } from '../support/redis.ts'
+import { TcpProxy } from '../support/tcp-proxy.ts'
+import { memoryLogger } from '../worker/harness.ts'
 
 let keys: Keys
 let bare: Redis
 let records: TaskRecords
-let open: (isCluster?: boolean) => Dispatcher
+let open: (options?: { isCluster?: boolean; logger?: Logger; ender?: TaskEnder }) => Dispatcher
 beforeEach(() => {
   const store = openStore()
   keys = store.keys
   bare = store.bare
   records = new TaskRecords(store.redis, keys)
-  open = (isCluster = false) =>
+  open = ({ isCluster = false, logger = memoryLogger(), ender = enderOf(store.redis) } = {}) =>
     new Dispatcher({
-      ...{ records, isCluster, maxPayloadBytes: 2_000 },
+      ...{ records, isCluster, maxPayloadBytes: 2_000, logger, ender },
       control: new ControlWriter(store.redis, keys),
       presence: new Presence(store.redis, keys),
       agenda: new Agenda(store.redis, keys),
       inboxes: new InboxWriter(store.redis, keys),
-      ender: new TaskEnder({
-        records,
-        writer: new DataWriter(store.redis, keys, DEFAULT_RETENTION),
-        agenda: new Agenda(store.redis, keys),
-        leftEntries: new LeftEntries(store.redis, keys, records),
-      }),
     })
 })
+/** One that has this connection. */
+function enderOf(redis: RedisClient): TaskEnder {
+  const records = new TaskRecords(redis, keys)
+  const writer = new DataWriter(redis, keys, DEFAULT_RETENTION)
+  const leftEntries = new LeftEntries(redis, keys, records)
+  return new TaskEnder({ records, writer, agenda: new Agenda(redis, keys), leftEntries })
+}
 const ask = (messageId: string, change: Record<string, unknown> = {}) =>
   new AskAgentCommand({
     header: { messageId, sessionId: 's', traceId: 't', targetAgentType: 'agent', ...change },
@@ -46,7 +52,7 @@ const ask = (messageId: string, change: Record<string, unknown> = {}) =>
 
 describe.each([false, true])('a send (on a Cluster: %s)', (isCluster) => {
   test('that comes again after the end of its task leaves no entry, be there a group or not', async () => {
-    const dispatcher = open(isCluster)
+    const dispatcher = open({ isCluster })
     const ref = { sessionId: 's', messageId: 'm' }
     await dispatcher.send(ask('m'))
     const [[id] = ['']] = await bare.xrange(keys.control('agent'), '-', '+')
@@ -65,7 +71,7 @@ describe.each([false, true])('a send (on a Cluster: %s)', (isCluster) => {
   })
 
   test('has its entry and its record when it is answered', async () => {
-    const dispatcher = open(isCluster)
+    const dispatcher = open({ isCluster })
     expect(await dispatcher.send(ask('m'))).toMatchObject({
       success: true,
       status: 'QUEUED',
@@ -79,8 +85,31 @@ describe.each([false, true])('a send (on a Cluster: %s)', (isCluster) => {
     })
   })
 
+  test('on behalf of a cancelled task is ended at once, which holds up or fails no send', async () => {
+    const logger = memoryLogger()
+    const proxy = await TcpProxy.start(Number(new URL(testRedisUrl()).port))
+    onTestFinished(() => proxy.stop())
+    const endersOwn = connect(proxy.url)
+    const dispatcher = open({ isCluster, logger, ender: enderOf(endersOwn.client('prompt')) })
+    await bare.hset(keys.task('s', 'above'), 'fence', 'X:0::')
+    const below = (messageId: string) => ask(messageId, { parentMessageId: 'above' })
+    const statusOf = async (messageId: string) => (await records.get({ sessionId: 's', messageId }))?.status
+    await dispatcher.send(below('first'))
+    expect(await statusOf('first')).toBe('CANCELLED')
+    proxy.blackHole()
+    const held = dispatcher.send(below('held'))
+    const delayed = dispatcher.send(below('delayed'), { delayMs: 1_000 })
+    const others = [dispatcher.send(ask('other')), dispatcher.send(ask('later'), { delayMs: 1_000 })]
+    for (const other of others) expect(await other).toMatchObject({ status: 'QUEUED' })
+    endersOwn.close()
+    expect(await held).toMatchObject({ status: 'QUEUED' })
+    expect(logger.lines).toMatchObject([{ level: 'warn', fields: { sessionId: 's', messageId: 'held' } }])
+    // Of this one nothing but its record is there: it has to be sent again.
+    await expect(delayed).rejects.toMatchObject({ code: 'GW_CLOSED' })
+  })
+
   test('many at once keep their order on each stream', async () => {
-    const dispatcher = open(isCluster)
+    const dispatcher = open({ isCluster })
     await Promise.all(
       Array.from({ length: 450 }, (_, i) => dispatcher.send(ask(`m-${i}`, { targetAgentType: `agent_${i % 3}` }))),
     )
