@@ -248,4 +248,14 @@ describe('discarding', () => {
     expect(await sendAndBury()).toBe(false)
     expect(await letters.count('agent')).toBe(1)
   })
+
+  test('one that is over its time does not take the member of a newer letter with it', async () => {
+    const longAgo = (await now()) - DEAD_LETTER_TTL_MS - 60_000
+    await bare.xadd(keys.dead('agent'), `${longAgo}-0`, 'data', '{}', 'session_id', 's', 'message_id', 'm')
+    await bare.zadd(keys.deadIndex('agent'), longAgo, 'task s m 0')
+    expect(await sendAndBury()).toBe(true)
+    const [old] = (await walk()) as [HeldLetter]
+    expect([old.id, await letters.discard('agent', [old])]).toEqual([`${longAgo}-0`, [true]])
+    expect(await sendAndBury()).toBe(false)
+  })
 })
