@@ -8,6 +8,7 @@ export class ControlRepairs {
   readonly #redis: RedisClient
   readonly #group: string
 
+  /** @param group - The workers' consumer group; '' to withdraw only what no group was handed. */
   constructor(redis: RedisClient, group: string) {
     this.#redis = redis
     this.#group = group
@@ -19,9 +20,13 @@ export class ControlRepairs {
     return true
   }
 
-  /** Takes an entry off its stream that nobody was handed yet. */
-  async withdraw(key: string, id: string): Promise<boolean> {
-    return (await this.#redis.script<number>('withdraw', [key], [this.#group, id])) === 1
+  /**
+   * Takes an entry off its stream that nobody was handed yet.
+   *
+   * @param isForOne - Also from who has it: of a lane whose one worker may never come back.
+   */
+  async withdraw(key: string, id: string, isForOne = false): Promise<boolean> {
+    return (await this.#redis.script<number>('withdraw', [key], [this.#group, id, isForOne ? 1 : 0])) === 1
   }
 
   /** Makes a delivered entry pending again, for any worker to take over. */

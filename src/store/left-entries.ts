@@ -4,6 +4,7 @@ import type { RedisClient } from '../redis/client.ts'
 import { type Keys, type LaneName, taskTail } from '../redis/keys.ts'
 import { entryField, type RawEntry } from '../redis/streams.ts'
 import { Batchers } from '../util/batchers.ts'
+import { ControlRepairs } from './control-repairs.ts'
 import { type ControlStream, taskOf } from './control-streams.ts'
 import { ControlSurvey } from './control-survey.ts'
 import { isEnded } from './fence.ts'
@@ -51,6 +52,7 @@ export class LeftEntries {
   readonly #records: TaskRecords
   readonly #facts: TaskFactsReader
   readonly #survey: ControlSurvey
+  readonly #repairs: ControlRepairs
   readonly #presence: Presence
   readonly #leewayMs: number
   readonly #cleared: Batchers<LeftTask & Pick<TaskFacts, 'agentType'>, undefined>
@@ -62,6 +64,7 @@ export class LeftEntries {
     this.#facts = new TaskFactsReader(redis, keys)
     // Who has an entry is looked at when it is taken off, in whatever group that may be.
     this.#survey = new ControlSurvey(redis, '')
+    this.#repairs = new ControlRepairs(redis, '')
     this.#presence = new Presence(redis, keys)
     this.#leewayMs = redis.isCluster ? CLUSTER_LEEWAY_MS : LEEWAY_MS
     // While a node of a Cluster is away, only what has to go there waits for it.
@@ -118,7 +121,7 @@ export class LeftEntries {
     { capability, priority }: Pick<ControlStream, 'capability' | 'priority'>,
     entryId: string,
   ): Promise<void> {
-    await this.#redis.script('withdraw', [this.#keys.control(capability, priority)], ['', entryId])
+    await this.#repairs.withdraw(this.#keys.control(capability, priority), entryId)
   }
 
   async #look(items: readonly LeftTask[]): Promise<Left[]> {
@@ -168,11 +171,9 @@ export class LeftEntries {
     // Who took that of an expired task off died before the next step. That of a delayed one may not have come yet, and
     // that of a cancelled one may be older than its record.
     if (entries.length === 0 && !(hasExpired(task) && task.dueAt === null)) return
-    const isForOne = task.lane === null ? 0 : 1
-    const removed = await Promise.all(
-      entries.map(({ key, id }) => this.#redis.script<number>('withdraw', [key], ['', id, isForOne])),
-    )
-    if (removed.includes(0)) return
+    const isForOne = task.lane !== null
+    const removed = await Promise.all(entries.map(({ key, id }) => this.#repairs.withdraw(key, id, isForOne)))
+    if (removed.includes(false)) return
     const { sessionId, messageId, fence } = task
     await this.#records.retire({ sessionId, messageId }, fence.text)
   }
