@@ -164,6 +164,14 @@ describe('a run of events', () => {
     expect(decoder.decode('7-2', change(text))).toEqual(decodeEvent('7-2', change(text)))
   })
 
+  test('whose time and data are said to stand where they do not is read as each of them is by itself', () => {
+    const decoder = new EventDecoder()
+    const deeper = (time: number) =>
+      `{"timestamp":0.25,"data":0.75,"event_type":"chunk","x":{"y":1,"timestamp":${time},"data":{"content":"x"},"state_msg":""}}`
+    for (const text of [deeper(1), deeper(2), deeper(3)])
+      expect(decoder.decode('7-1', text)).toEqual(decodeEvent('7-1', text))
+  })
+
   test('shares nothing that a reader could change', () => {
     const decoder = new EventDecoder()
     const [, , third, fourth] = ['a', 'b', 'c', 'd'].map((content) =>
