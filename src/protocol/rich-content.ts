@@ -55,6 +55,7 @@ export function normalizeRichContent(content: readonly unknown[]): unknown[] {
         reason: 'must be a text or { text, files, resources }',
       })
     }
-    return { ...item, content: { text: '', files: [], resources: [], ...said } }
+    const { text = '', files = [], resources = [], ...others } = said
+    return { ...item, content: { text, files, resources, ...others } }
   })
 }

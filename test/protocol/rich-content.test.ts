@@ -9,10 +9,12 @@ test('what is left out is filled in, what is there stays', () => {
       { role: 'user', content: { text: 'hi' } },
       { role: 'user', content: { files: [file] } },
       { role: 'system', content: {} },
+      { role: 'system', content: { text: undefined, files: undefined, resources: undefined } },
     ]),
   ).toEqual([
     { role: 'user', content: { text: 'hi', files: [], resources: [] } },
     { role: 'user', content: { text: '', files: [file], resources: [] } },
+    { role: 'system', content: { text: '', files: [], resources: [] } },
     { role: 'system', content: { text: '', files: [], resources: [] } },
   ])
 })
