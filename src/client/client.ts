@@ -261,7 +261,9 @@ export class GatewayClient implements AsyncDisposable {
     options: { limit?: number | undefined } = {},
   ): Promise<DeadLetter[]> {
     this.#requireOpen()
-    return this.#parts.deadLetters.list(typeof filter === 'string' ? { ...options, capability: filter } : filter)
+    const meant = typeof filter === 'string' ? { capability: filter } : filter
+    requireObject('the filter', meant)
+    return this.#parts.deadLetters.list({ ...options, ...meant })
   }
 
   /** The newest dead letter that is meant, or null. */

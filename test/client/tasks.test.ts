@@ -152,6 +152,10 @@ test('listDeadLetters gives the newest first, up to a limit', async () => {
   }
   expect((await client.listDeadLetters('agent')).map(({ data }) => data)).toEqual(['three', 'two', 'one'])
   expect((await client.listDeadLetters('agent', { limit: 1 })).map(({ data }) => data)).toEqual(['three'])
+  expect((await client.listDeadLetters({ capability: 'agent' }, { limit: 2 })).map(({ data }) => data)).toEqual([
+    'three',
+    'two',
+  ])
   expect(await client.listDeadLetters('other')).toEqual([])
   await expect(Promise.resolve().then(() => client.listDeadLetters('a b'))).rejects.toThrow(/^capability is invalid/)
 })
