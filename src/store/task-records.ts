@@ -60,6 +60,12 @@ export interface TaskOutline extends TaskRef, Pick<TaskFacts, 'lane' | 'laneVers
   readonly canExpire: boolean
 }
 
+/** The fields that a {@link TaskInfo} is made of: results and texts, which may be large, stay where they are. */
+export const INFO_FIELDS = [
+  ...['fence', 'agent_type', 'trace_id', 'parent_message_id', 'user_code', 'attempt'],
+  ...['created_at', 'started_at', 'finished_at', 'due_at', 'expires_at', 'waits_for'],
+] as const
+
 const SCAN_COUNT = 1_000
 
 /** What has become of a task while its attempt runs. */
@@ -207,8 +213,10 @@ export class TaskRecords {
   }
 
   async get(ref: TaskRef): Promise<TaskInfo | null> {
-    const fields = await this.#fields(ref)
-    return fields === null ? null : toTaskInfo(ref, fields)
+    const values = await this.#redis.call<(string | null)[]>('HMGET', this.#key(ref), ...INFO_FIELDS)
+    const fields = new Map<string, string>()
+    for (const [at, name] of INFO_FIELDS.entries()) if (typeof values[at] === 'string') fields.set(name, values[at])
+    return fields.has('fence') ? toTaskInfo(ref, fields) : null
   }
 
   /** The end of a task, or its present state, or null if there is no record. */

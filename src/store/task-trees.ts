@@ -4,7 +4,7 @@ import { parseJson } from '../protocol/json.ts'
 import type { RedisClient } from '../redis/client.ts'
 import type { Keys } from '../redis/keys.ts'
 import type { KinReader, TaskKin } from './kin.ts'
-import { bySending, type TaskInfo, toTaskInfo } from './task-records.ts'
+import { bySending, INFO_FIELDS, type TaskInfo, toTaskInfo } from './task-records.ts'
 
 /** A task and those that were sent on its behalf, in the order in which they were sent. */
 export interface TaskTree {
@@ -14,11 +14,7 @@ export interface TaskTree {
   readonly children: readonly TaskTree[]
 }
 
-/** What a {@link TaskInfo} is made of, and the error: results and texts, which may be large, stay where they are. */
-const FIELDS = [
-  ...['fence', 'agent_type', 'trace_id', 'parent_message_id', 'user_code', 'attempt'],
-  ...['created_at', 'started_at', 'finished_at', 'due_at', 'expires_at', 'waits_for', 'error'],
-] as const
+const FIELDS = [...INFO_FIELDS, 'error'] as const
 const RECORDS_PER_CALL = 500
 
 type Node = TaskTree & { readonly children: Node[] }

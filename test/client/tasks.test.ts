@@ -95,6 +95,21 @@ describe('listTasks', () => {
     await expect(client.listTasks({ sessionId: 'a b' })).rejects.toThrow(/^sessionId is invalid/)
   })
 
+  test('costs nothing of what they have answered', async () => {
+    const house = await House.private()
+    const client = house.client()
+    await house.work(() => 'x'.repeat(300_000))
+    const sent = { ...send, messageId: 'm' }
+    await client.ask(sent)
+    for (let i = 0; i < 10; i += 1) await client.ask(send)
+    const bytes = async () => Number(/total_net_output_bytes:(\d+)/.exec(await house.redis.info('stats'))?.[1])
+    const before = await bytes()
+    expect(await client.listTasks({ sessionId: 's' })).toHaveLength(11)
+    expect(await client.listTasks()).toHaveLength(11)
+    expect(await client.getTask(sent)).toMatchObject({ status: 'COMPLETED', workerId: expect.stringMatching(/./) })
+    expect((await bytes()) - before).toBeLessThan(100_000)
+  })
+
   test('of all sessions', async () => {
     const client = await some(new House())
     expect(ids(await client.listTasks())).toEqual(['a', 'b', 'c', 'd', 'e'])
