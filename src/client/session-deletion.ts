@@ -113,7 +113,7 @@ export class SessionDeletion {
     const left = await this.#forgetTasks(sessionId, messageIds, { timeoutMs, group: consumerGroup })
     await this.#forgetWords(sessionId)
     await this.#deadLetters.drop({ sessionId })
-    await this.#remains.remove(sessionId)
+    await this.#remains.forgetEvents(sessionId)
     const history = this.#history === undefined ? 'NOT_CONFIGURED' : 'CLEARED'
     return {
       ...{ success: left.length === 0, tasks: messageIds.length - left.length },

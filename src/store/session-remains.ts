@@ -23,7 +23,8 @@ export class SessionRemains {
   }
 
   /**
-   * Removes records and journals of tasks that have their end; answers those that something may still run.
+   * Removes records and journals of tasks that have their end, and takes them off the session's index, which goes with
+   * the last; answers those that something may still run. What was sent meanwhile stays listed.
    *
    * @param traceOf - What is known of a task's entry; undefined for nothing.
    */
@@ -33,12 +34,12 @@ export class SessionRemains {
     traceOf: (messageId: string) => EntryTrace | undefined,
   ): Promise<readonly string[]> {
     const left: string[] = []
-    for (let from = 0; from < messageIds.length; from += PER_CALL) {
+    for (let from = 0; from === 0 || from < messageIds.length; from += PER_CALL) {
       const part = messageIds.slice(from, from + PER_CALL)
-      const keys = part.flatMap((messageId) => [
-        this.#keys.task(sessionId, messageId),
-        this.#keys.journal(sessionId, messageId),
-      ])
+      const keys = [this.#keys.session(sessionId)]
+      for (const messageId of part) {
+        keys.push(this.#keys.task(sessionId, messageId), this.#keys.journal(sessionId, messageId))
+      }
       const args = part.map((messageId) => traceOf(messageId) ?? '')
       const gone = await this.#redis.script<number[]>('forgetTasks', keys, args)
       left.push(...part.filter((_, index) => gone[index] === 0))
@@ -46,8 +47,8 @@ export class SessionRemains {
     return left
   }
 
-  /** Removes its events and the index of its tasks. */
-  async remove(sessionId: string): Promise<void> {
-    await this.#redis.call('UNLINK', this.#keys.data(sessionId), this.#keys.session(sessionId))
+  /** Removes its events. */
+  async forgetEvents(sessionId: string): Promise<void> {
+    await this.#redis.call('UNLINK', this.#keys.data(sessionId))
   }
 }

@@ -185,6 +185,26 @@ describe('a session is deleted', () => {
     expect(await client.listDeadLetters()).toEqual([])
   })
 
+  test('and what is sent to it meanwhile is either gone with it or a task like any other', async () => {
+    const house = new House()
+    const sender = house.client()
+    await send(house, 'gone')
+    class Slow extends MemoryHistory {
+      override async clear(sessionId: string): Promise<void> {
+        await sender.sendMessage({ targetAgentType: 'agent', sessionId, messageId: 'late', content: 'hello' })
+        return super.clear(sessionId)
+      }
+    }
+    const client = house.client({ history: new Slow() })
+    expect(await client.deleteSession('gone')).toMatchObject({ success: true, tasks: 1 })
+    const index = house.keys.session('gone')
+    expect([await house.redis.zscore(index, ''), await house.redis.pttl(index)]).toEqual(['-1', -1])
+    expect(await client.listTasks({ sessionId: 'gone' })).toMatchObject([{ messageId: 'late', status: 'QUEUED' }])
+    expect((await client.cancelSession('gone')).tasks).toMatchObject([{ messageId: 'late', status: 'CANCELLED' }])
+    expect(await sender.deleteSession('gone')).toMatchObject({ success: true, tasks: 1 })
+    expect(await traces(house, 'gone')).toEqual([])
+  })
+
   test('a worker forgets it in its memory', async () => {
     const house = new House()
     const history = new MemoryHistory()

@@ -1,6 +1,7 @@
--- forget-tasks: removes the records and journals of a session's tasks, as far as nothing can run them any more.
+-- forget-tasks: removes the records and journals of a session's tasks, as far as nothing can run them any more, and takes
+-- those that have their end off its index, which goes with the last of them.
 -- include clock
--- KEYS  per task: record, journal
+-- KEYS  1: session index; then per task: record, journal
 -- ARGV  per task what is known of its entry: '' nothing; 'unseen' it was looked for and lies on no control stream; 'gone' it
 --       lay there and will not come again
 -- Answers per task 1 if it is gone; 0 if it has no end, or was ended from outside and its entry was not seen off yet: an
@@ -10,12 +11,13 @@
 local IN_HAND_FROM, IN_HAND_TO, IN_HAND_MS = -10000, 1000, 10000
 local now = clock()
 local out = {}
-for i = 1, #KEYS / 2 do
-  local record, journal, entry = KEYS[2 * i - 1], KEYS[2 * i], ARGV[i]
+for i = 1, #ARGV do
+  local record, journal, entry = KEYS[2 * i], KEYS[2 * i + 1], ARGV[i]
   local held = redis.call('HMGET', record, 'fence', 'keep_ms', 'due_at')
   local is_ended = not held[1] or string.find('CFXE', string.sub(held[1], 1, 1), 1, true)
   out[i] = 0
   if is_ended then
+    redis.call('ZREM', KEYS[1], string.match(record, '}:([^}]*)$'))
     local is_open = held[2] or (held[1] and string.sub(held[1], -1) == ':')
     local is_unseen = is_open and entry == 'unseen' and redis.call('PTTL', record) >= 0
     local due_in = is_unseen and held[3] and held[3] - now
@@ -34,4 +36,6 @@ for i = 1, #KEYS / 2 do
     end
   end
 end
+-- What is left may be the count of those without an end.
+if redis.call('ZCARD', KEYS[1]) == 1 and redis.call('ZSCORE', KEYS[1], '') then redis.call('DEL', KEYS[1]) end
 return out
