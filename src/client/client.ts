@@ -126,7 +126,7 @@ export class GatewayClient implements AsyncDisposable {
   async text(sessionId: string, messageId: string, options: TextOptions = {}): Promise<string> {
     requireKnown(options, TEXT_OPTIONS)
     const { records } = this.#parts.stores
-    return readText({ subscriptions: this.#parts.subscriptions, records }, { sessionId, messageId }, options)
+    return readText({ subscriptions: this.#parts.subscriptions, records }, checkRef({ sessionId, messageId }), options)
   }
 
   /**

@@ -6,7 +6,7 @@ const MOST_TIMER_MS = 2 ** 31 - 1
 
 /** @throws GatewayError `GW_INVALID_ARGUMENT` for what no timer of Node can wait for. */
 export function checkTimer(field: string, value: number | undefined): void {
-  if (value === undefined || (value > 0 && value <= MOST_TIMER_MS)) return
+  if (value === undefined || (typeof value === 'number' && value > 0 && value <= MOST_TIMER_MS)) return
   const reason = `must be a number of milliseconds from 1 to ${MOST_TIMER_MS}`
   throw new GatewayError('GW_INVALID_ARGUMENT', { field, value, reason })
 }

@@ -127,3 +127,19 @@ test('what is no function is refused before anything is sent', async () => {
   await expect(client.text?.('s', 'm', { onText: 5, timeoutMs: 1_000 })).rejects.toMatchObject(fault('onText'))
   expect(await house.waiting()).toBe(0)
 })
+
+test.each([
+  ['a text', '50'],
+  ['a symbol', Symbol('t')],
+  ['a BigInt', 50n],
+])('%s is neither a time nor an id', async (_, wrong) => {
+  const client = new House().client() as unknown as Loose
+  const task = { sessionId: 's', messageId: 'm' }
+  await expect(client.result?.({ ...task, timeoutMs: wrong })).rejects.toMatchObject(fault('timeoutMs'))
+  await expect(client.text?.('s', 'm', { timeoutMs: wrong })).rejects.toMatchObject(fault('timeoutMs'))
+  expect(() => client.subscribe?.('s', { idleTimeoutMs: wrong })).toThrow(
+    expect.objectContaining(fault('idleTimeoutMs')),
+  )
+  if (typeof wrong === 'string') return
+  await expect(client.text?.('s', wrong)).rejects.toMatchObject(fault('messageId'))
+})
