@@ -41,10 +41,16 @@ export function readText(kind: TextKind, text: string, field: string): TextValue
       if (/^(false|0|no|off)$/i.test(text)) return false
       throw invalid('must be true or false')
     case 'list':
-      return text.split(',').flatMap((item) => item.trim() || [])
+      return readList(text) ?? fail(invalid('must name something between its commas'))
     case 'nodes':
       return text.split(',').map((address) => readNode(address.trim()) ?? fail(invalid('must be host:port,host:port')))
   }
+}
+
+/** The items of a list, or undefined if it has none; a comma too many means nothing. */
+function readList(text: string): string[] | undefined {
+  const items = text.split(',').flatMap((item) => item.trim() || [])
+  return items.length > 0 ? items : undefined
 }
 
 function readNode(address: string): ServerNode | undefined {

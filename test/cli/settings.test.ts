@@ -25,8 +25,13 @@ describe('a setting', () => {
     [{}, { BYAI_WORKER_CONCURRENCY: 'many' }, 'BYAI_WORKER_CONCURRENCY is invalid: must be a number (got "many")'],
     [{}, { REDIS_TLS: 'maybe' }, 'REDIS_TLS is invalid: must be true or false (got "maybe")'],
     [{ redisCluster: 'a:1,b' }, {}, '--redis-cluster is invalid: must be host:port,host:port (got "a:1,b")'],
+    [{ plugins: ' ,' }, {}, '--plugins is invalid: must name something between its commas (got " ,")'],
   ])('a bad value is named with its source: %j %j', (flags, env, message) => {
     expect(() => read(flags, env)).toThrow(message)
+  })
+
+  test('a comma too many in a list means nothing', () => {
+    expect(read({ plugins: 'a, ./b,' }).values.plugins).toEqual(['a', './b'])
   })
 
   test('what the library refuses is named like the flag or the variable it came from', () => {
