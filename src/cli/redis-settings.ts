@@ -1,6 +1,6 @@
 import { GatewayError } from '../errors.ts'
-import { REDIS_FORMS, type RedisForm, toRedisOption } from '../redis/environment.ts'
 import type { RedisOption } from '../redis/options.ts'
+import { REDIS_FORMS, type RedisForm, toRedisOption } from '../redis/variables.ts'
 import type { Settings } from './settings.ts'
 
 /** The pieces of a URL that have a setting of their own. */

@@ -1,4 +1,4 @@
-import type { Desk } from './operator.ts'
+import type { Desk } from './desk.ts'
 import { type Column, tableLines } from './table.ts'
 
 /** Prints a listing: a table for people, one JSON object per line for programs. */

@@ -1,6 +1,6 @@
 import { type Command, Option } from 'commander'
 import { GatewayError } from '../errors.ts'
-import { type Environment, settingOf } from '../redis/environment.ts'
+import { type Environment, settingOf } from '../redis/variables.ts'
 import { readText } from '../util/read-text.ts'
 import type { FlagValues, WorkerFlag } from './worker-flags.ts'
 

@@ -1,5 +1,5 @@
 import { styleText } from 'node:util'
-import type { Environment } from '../redis/environment.ts'
+import type { Environment } from '../redis/variables.ts'
 
 /** A format of Node's `styleText`. */
 export type Format = Parameters<typeof styleText>[0]

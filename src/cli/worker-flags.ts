@@ -1,4 +1,4 @@
-import { REDIS_VARIABLES } from '../redis/environment.ts'
+import { REDIS_VARIABLES } from '../redis/variables.ts'
 import type { TextKind, TextValues } from '../util/read-text.ts'
 
 /** One setting: its flag as the help shows it, its environment variable, its kind, and what it means. */

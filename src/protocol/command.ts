@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { GatewayError } from '../errors.ts'
 import { brand } from '../util/brand.ts'
+import { contentFault } from './content-fault.ts'
 import { MessageHeader, type MessageHeaderInit } from './header.ts'
 
 /** A command as it travels on a control stream: a kind (`actionType`), a header, and a body of its own. */
@@ -234,13 +235,6 @@ export function registerCommand(kind: CommandClass): void {
 /** The class for a kind, or undefined if this process does not know it. */
 export function commandClass(actionType: string): CommandClass | undefined {
   return registry.get(actionType)
-}
-
-/** Why `content` cannot be sent, or null if it can. */
-export function contentFault(content: unknown): string | null {
-  if (typeof content === 'string') return content.trim() === '' ? 'must not be blank' : null
-  if (Array.isArray(content)) return content.length === 0 ? 'must not be empty' : null
-  return typeof content === 'object' && content !== null ? null : 'must be a text, an array or an object'
 }
 
 function parseBody<T>(schema: z.ZodType<T>, body: Record<string, unknown>): T {

@@ -5,11 +5,11 @@ import {
   AskAgentCommand,
   CancelTaskCommand,
   type CommandContent,
-  contentFault,
   GatewayCommand,
   ResumeCommand,
   registerCommand,
 } from '../../src/protocol/command.ts'
+import { contentFault } from '../../src/protocol/content-fault.ts'
 import type { MessageHeader, MessageHeaderInit } from '../../src/protocol/header.ts'
 import { idFault } from '../../src/protocol/ids.ts'
 import samples from './fixtures/wire-samples.json' with { type: 'json' }

@@ -4,11 +4,11 @@ import {
   CancelTaskCommand,
   type CommandContent,
   commandClass,
-  contentFault,
   GatewayCommand,
   ResumeCommand,
   registerCommand,
 } from '../../src/protocol/command.ts'
+import { contentFault } from '../../src/protocol/content-fault.ts'
 import { MessageHeader } from '../../src/protocol/header.ts'
 
 const header = new MessageHeader({ messageId: 'm', sessionId: 's', traceId: 't' })

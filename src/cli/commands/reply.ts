@@ -1,7 +1,8 @@
 import type { Command } from 'commander'
 import { parseJson } from '../../protocol/json.ts'
+import type { Desk } from '../desk.ts'
 import { EXIT, UsageError } from '../failure.ts'
-import { type Desk, withClient } from '../operator.ts'
+import { withClient } from '../operator.ts'
 import { readStdin } from '../stdin.ts'
 
 interface ReplyOptions {

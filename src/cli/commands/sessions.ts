@@ -1,7 +1,8 @@
 import type { Command } from 'commander'
+import type { Desk } from '../desk.ts'
 import { EXIT } from '../failure.ts'
 import { addGroupFlag, groupOf } from '../group-setting.ts'
-import { type Desk, withClient } from '../operator.ts'
+import { withClient } from '../operator.ts'
 import { milliseconds } from '../option-values.ts'
 import { HISTORY_FLAGS } from '../worker-flags.ts'
 
