@@ -3,11 +3,9 @@ import type { Command } from 'commander'
 import { environment } from './env.ts'
 import { UsageError } from './failure.ts'
 import { outliveReaders } from './interruption.ts'
-import { launch } from './launch.ts'
+import type { LaunchOptions } from './launch.ts'
 import { addHelp, program, runToEnd } from './program.ts'
-import { redisOption } from './redis-settings.ts'
-import { addFlags, readSettings } from './settings.ts'
-import { superviseWorker } from './supervise.ts'
+import { addFlags, nameSource, readSettings } from './settings.ts'
 import { IGNORED_VARIABLES, WORKER_FLAGS } from './worker-flags.ts'
 import { parseWorkerSpec } from './worker-spec.ts'
 
@@ -43,8 +41,23 @@ async function main(args: readonly string[]): Promise<number> {
     throw new UsageError('--worker-class is missing: name your agent, for instance ./agent.ts#WeatherAgent')
   }
   const options = { spec: parseWorkerSpec(workerClass), settings, env, dev: given.dev === true }
-  if (given.watch !== true) return launch(options)
-  return superviseWorker({ ...options, needsRedis: options.dev && redisOption(settings) === undefined, args })
+  try {
+    return given.watch === true ? await watch(options, args) : await run(options)
+  } catch (error) {
+    throw nameSource(error, settings)
+  }
+}
+
+// What runs a worker is loaded when one is to run: it takes most of the time of a start, and help and refusals need none of it.
+
+async function run(options: LaunchOptions): Promise<number> {
+  const { launch } = await import('./launch.ts')
+  return launch(options)
+}
+
+async function watch(options: LaunchOptions, args: readonly string[]): Promise<number> {
+  const { superviseWorker } = await import('./supervise.ts')
+  return superviseWorker(options, args)
 }
 
 outliveReaders()

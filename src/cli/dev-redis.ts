@@ -1,12 +1,22 @@
-import type { Environment } from '../redis/environment.ts'
 import { DEFAULT_REDIS_URL } from '../redis/options.ts'
+import type { Environment } from '../redis/variables.ts'
 import type { LocalServerOptions } from '../testing/servers/local-server.ts'
 import type { LocalRedis } from '../testing/servers/redis.ts'
+import { redisOption } from './redis-settings.ts'
+import type { Settings } from './settings.ts'
 
 const LOOK_MS = 500
 
-/** Starts a Redis of our own for `--dev`, and says where it is. It dies with this process, however that ends. */
-export async function startDevRedis(env: Environment): Promise<LocalRedis> {
+/**
+ * A Redis of our own for `--dev`, if the settings name none; says where it is. It dies with this process, however that
+ * ends, and is not started for settings that a worker refuses.
+ *
+ * @throws GatewayError `GW_INVALID_ARGUMENT` that names the option.
+ */
+export async function devRedis(settings: Settings, env: Environment): Promise<LocalRedis | undefined> {
+  if (redisOption(settings) !== undefined) return undefined
+  const { checkSettings } = await import('./check-settings.ts')
+  await checkSettings(settings)
   const redis = await startWhereOneLooks({
     fresh: true,
     env: { ...env },

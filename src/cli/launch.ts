@@ -1,17 +1,17 @@
-import { DEFAULT_BACKOFF } from '../agent/retry.ts'
 import { GatewayError } from '../errors.ts'
 import type { Logger } from '../logger.ts'
-import type { Environment } from '../redis/environment.ts'
 import { DEFAULT_REDIS_URL } from '../redis/options.ts'
+import type { Environment } from '../redis/variables.ts'
 import type { RunWorkerOptions } from '../worker/options.ts'
 import { runWorker } from '../worker/run-worker.ts'
 import type { RunningWorker } from '../worker/worker-runtime.ts'
-import { startDevRedis } from './dev-redis.ts'
+import { devRedis } from './dev-redis.ts'
 import { AgentFault, EXIT } from './failure.ts'
 import { openHistory } from './history-store.ts'
 import { loadWorker } from './load-worker.ts'
 import { createWorkerLogger } from './logs.ts'
 import { ModuleLoader } from './module-loader.ts'
+import { plainOptions } from './plain-options.ts'
 import { redisOption } from './redis-settings.ts'
 import { nameSource, type Settings } from './settings.ts'
 import { SignalWatch } from './signal-watch.ts'
@@ -27,29 +27,16 @@ export interface LaunchOptions {
   readonly dev: boolean
 }
 
-/**
- * Runs a worker until it stops; answers the exit code, which is 0 when a signal asked for the stop.
- *
- * @throws GatewayError that names the flag or the variable at fault.
- */
-export async function launch(options: LaunchOptions): Promise<number> {
-  try {
-    return await run(options)
-  } catch (error) {
-    throw nameSource(error, options.settings)
-  }
-}
-
-async function run({ spec, settings, env, dev }: LaunchOptions): Promise<number> {
-  const logger = openLog(settings, env)
+/** Runs a worker until it stops; answers the exit code, which is 0 when a signal asked for the stop. */
+export async function launch({ spec, settings, env, dev }: LaunchOptions): Promise<number> {
+  const logger = await openLog(settings, env)
   const loader = new ModuleLoader()
   // So that what plugins throw shows their own files and lines.
   if (settings.values.pluginDir !== undefined || settings.values.plugins !== undefined)
     process.setSourceMapsEnabled(true)
   const worker = await loadWorker(spec, locateWorker(spec, process.cwd(), loader), loader)
-  const given = redisOption(settings)
-  await using ownRedis = dev && given === undefined ? await startDevRedis(env) : undefined
-  const redis = given ?? ownRedis?.url
+  await using ownRedis = dev ? await devRedis(settings, env) : undefined
+  const redis = ownRedis?.url ?? redisOption(settings)
   // Before the start, which says that it is done before anybody here can hear of it.
   using signals = new SignalWatch()
   const history = await openHistory(settings, redis, logger)
@@ -75,8 +62,8 @@ async function start(options: RunWorkerOptions, settings: Settings): Promise<Run
   }
 }
 
-function openLog({ values }: Settings, env: Environment): Logger {
-  const logger = createWorkerLogger(values.logLevel, env)
+async function openLog({ values }: Settings, env: Environment): Promise<Logger> {
+  const logger = await createWorkerLogger(values.logLevel, env)
   for (const [name, why] of Object.entries(IGNORED_VARIABLES)) {
     if (env[name]) logger.debug({ variable: name }, `${name} is ignored: ${why}`)
   }
@@ -86,31 +73,6 @@ function openLog({ values }: Settings, env: Environment): Logger {
     process.exit(EXIT.failure)
   })
   return logger
-}
-
-/** The settings that are options of `runWorker` as they stand, and those that are pieces of its retry policy. */
-function plainOptions({ values }: Settings): RunWorkerOptions {
-  const {
-    workerClass: _,
-    logLevel: __,
-    retryMaxAttempts,
-    retryDelayMs,
-    retryMaxDelayMs,
-    agentVersion,
-    ...rest
-  } = values
-  const own = Object.entries(rest).filter(([name]) => !/^(redis|history)/.test(name))
-  const plain = Object.fromEntries(agentVersion === undefined ? own : [...own, ['version', agentVersion]])
-  const { delayMs, maxDelayMs } = { delayMs: retryDelayMs, maxDelayMs: retryMaxDelayMs }
-  const hasBackoff = delayMs !== undefined || maxDelayMs !== undefined
-  const backoff = hasBackoff ? backoffOf({ delayMs, maxDelayMs }) : undefined
-  const hasRetry = retryMaxAttempts !== undefined || hasBackoff
-  return hasRetry ? { ...plain, retry: { maxAttempts: retryMaxAttempts, backoff } } : plain
-}
-
-function backoffOf({ delayMs, maxDelayMs }: { delayMs: number | undefined; maxDelayMs: number | undefined }) {
-  const rule = { ...DEFAULT_BACKOFF, ...(delayMs === undefined ? {} : { delayMs }) }
-  return maxDelayMs === undefined ? rule : { ...rule, maxDelayMs }
 }
 
 /** What to type in another terminal. */

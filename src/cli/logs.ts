@@ -1,8 +1,7 @@
-import { pino } from 'pino'
-import { PinoPretty } from 'pino-pretty'
+import { type DestinationStream, pino } from 'pino'
 import { GatewayError } from '../errors.ts'
 import type { Logger } from '../logger.ts'
-import type { Environment } from '../redis/environment.ts'
+import type { Environment } from '../redis/variables.ts'
 import { hasColours } from './terminal.ts'
 
 /** Names that other logging libraries have for the same levels. */
@@ -14,20 +13,30 @@ const SYNONYMS: Readonly<Record<string, string>> = { warning: 'warn', critical: 
  *
  * @throws GatewayError `GW_INVALID_ARGUMENT` for a level that does not exist.
  */
-export function createWorkerLogger(level: string | undefined, env: Environment): Logger {
-  const options = level === undefined ? {} : { level: checkedLevel(level) }
-  if (!process.stdout.isTTY) return pino({ name: 'byclaw', ...options })
-  const stream = PinoPretty({
+export async function createWorkerLogger(level: string | undefined, env: Environment): Promise<Logger> {
+  const options = { name: 'byclaw', ...(level === undefined ? {} : { level: checkedLevel(level) }) }
+  const logger: Logger = process.stdout.isTTY ? pino(options, await readable(env)) : pino(options)
+  return logger
+}
+
+async function readable(env: Environment): Promise<DestinationStream> {
+  // Only now: where nobody watches, it would take a good part of the start for nothing.
+  const { PinoPretty } = await import('pino-pretty')
+  return PinoPretty({
     sync: true,
     singleLine: true,
     colorize: hasColours(process.stdout, env),
     translateTime: 'SYS:HH:MM:ss.l',
     ignore: 'pid,hostname,name,workerId',
   })
-  return pino({ name: 'byclaw', ...options }, stream)
 }
 
-function checkedLevel(text: string): string {
+/**
+ * The level that a text means.
+ *
+ * @throws GatewayError `GW_INVALID_ARGUMENT` for one that does not exist.
+ */
+export function checkedLevel(text: string): string {
   const lower = text.toLowerCase()
   const level = SYNONYMS[lower] ?? lower
   const known = [...Object.values(pino.levels.labels), 'silent']

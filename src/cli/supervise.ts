@@ -1,30 +1,19 @@
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { errorMessage } from '../errors.ts'
-import type { Environment } from '../redis/environment.ts'
-import { startDevRedis } from './dev-redis.ts'
+import { devRedis } from './dev-redis.ts'
 import { FileWatch } from './file-watch.ts'
+import type { LaunchOptions } from './launch.ts'
 import { ModuleLoader } from './module-loader.ts'
-import type { Settings } from './settings.ts'
 import { WorkerProcess } from './worker-process.ts'
-import { locateWorker, type WorkerSpec } from './worker-spec.ts'
-
-/** A worker to be run anew whenever its files change. */
-export interface SuperviseOptions {
-  readonly spec: WorkerSpec
-  readonly env: Environment
-  /** Start a Redis that survives the restarts. */
-  readonly needsRedis: boolean
-  readonly settings: Settings
-  /** This program's arguments. */
-  readonly args: readonly string[]
-}
+import { locateWorker } from './worker-spec.ts'
 
 /** Runs this very program as a child without `--watch`, again and again; answers the last child's exit code. */
-export async function superviseWorker(options: SuperviseOptions): Promise<number> {
-  const { spec, env, needsRedis, args, settings } = options
+export async function superviseWorker(options: LaunchOptions, args: readonly string[]): Promise<number> {
+  const { spec, env, dev, settings } = options
   const file = fileURLToPath(locateWorker(spec, process.cwd(), new ModuleLoader()))
-  await using redis = needsRedis ? await startDevRedis(env) : undefined
+  // One that survives the restarts.
+  await using redis = dev ? await devRedis(settings, env) : undefined
   const childArgs = [...args.filter((arg) => arg !== '--watch'), ...(redis ? ['--redis-url', redis.url] : [])]
   const say = (text: string) => process.stderr.write(`${text}\n`)
   const child = new WorkerProcess([process.argv[1] ?? '', ...childArgs], say)

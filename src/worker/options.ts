@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto'
+import { statSync } from 'node:fs'
 import { hostname, tmpdir } from 'node:os'
 import path from 'node:path'
 import { z } from 'zod'
@@ -209,12 +210,8 @@ export type ResolvedWorkerOptions = Readonly<z.infer<typeof schema>> & {
 export function resolveWorkerOptions(options: RunWorkerOptions): ResolvedWorkerOptions {
   requireObject('the options of runWorker', options)
   const { worker, workerClass, redis, logger, history, ...rest } = options
-  if (options.version === undefined && (options.compatibleVersions?.length ?? 0) > 0) {
-    const reason = 'only a worker with a version of its own can declare others compatible'
-    throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'compatibleVersions and version', reason })
-  }
   return Object.freeze({
-    ...parseOptions(schema, rest),
+    ...resolvePlainOptions(rest),
     worker: resolveWorker(worker, workerClass),
     redis: resolveRedis(redis),
     logger: checkLogger(logger ?? createLogger()),
@@ -222,9 +219,30 @@ export function resolveWorkerOptions(options: RunWorkerOptions): ResolvedWorkerO
   })
 }
 
+/** The options of a worker that need neither its agent nor a connection. */
+export type PlainOptions = Omit<RunWorkerOptions, 'worker' | 'workerClass' | 'redis' | 'logger' | 'history'>
+
+/** @throws GatewayError `GW_INVALID_ARGUMENT` that names the option and the value. */
+export function resolvePlainOptions(options: PlainOptions): Readonly<z.infer<typeof schema>> {
+  const { version, compatibleVersions = [], pluginDir } = options
+  if (version === undefined && compatibleVersions.length > 0) {
+    const reason = 'only a worker with a version of its own can declare others compatible'
+    throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'compatibleVersions and version', reason })
+  }
+  const resolved = parseOptions(schema, options)
+  if (pluginDir !== undefined) requireFolder('pluginDir', pluginDir)
+  return resolved
+}
+
 /** The versions whose tasks a worker goes on with, its own first; none if it has none. */
 export function versionsOf({ version, compatibleVersions }: ResolvedWorkerOptions): readonly string[] {
   return version === undefined ? [] : [...new Set([version, ...compatibleVersions])]
+}
+
+function requireFolder(field: string, value: string): void {
+  const folder = path.resolve(value)
+  if (statSync(folder, { throwIfNoEntry: false })?.isDirectory()) return
+  throw new GatewayError('GW_INVALID_ARGUMENT', { field, value, reason: `there is no such folder (${folder})` })
 }
 
 function resolveHistory(history: unknown): HistoryStore | undefined {

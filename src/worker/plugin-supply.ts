@@ -1,6 +1,5 @@
-import { existsSync, statSync } from 'node:fs'
 import path from 'node:path'
-import { errorMessage, GatewayError } from '../errors.ts'
+import { errorMessage } from '../errors.ts'
 import type { Logger } from '../logger.ts'
 import { HotPlugins } from '../plugins/loader/hot-plugins.ts'
 import type { LookOutcome } from '../plugins/loader/placed-plugin.ts'
@@ -97,10 +96,6 @@ export class PluginSupply extends Service {
 
   async #startHot(pluginDir: string | undefined, paths: readonly string[]): Promise<void> {
     const folder = pluginDir === undefined ? undefined : path.resolve(pluginDir)
-    if (folder !== undefined && !(existsSync(folder) && statSync(folder).isDirectory())) {
-      const reason = `there is no such folder (${folder})`
-      throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'pluginDir', value: pluginDir, reason })
-    }
     const { pluginPollMs: pollMs } = this.#options
     const hot = new HotPlugins({
       ...{ plugins: this.#registry, folder, paths, pollMs, logger: this.#logger },

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { waitFor } from '../../src/testing/wait-for.ts'
 import { isAlive } from '../support/processes.ts'
-import { byclaw, type Program, startByclaw, startByclawWorker } from './support/program.ts'
+import { byclaw, byclawWorker, type Program, startByclaw, startByclawWorker } from './support/program.ts'
 import { agentSource, MODULE_PACKAGE, project } from './support/project.ts'
 import { meetingPlace } from './support/talker.ts'
 
@@ -43,6 +43,18 @@ test('--dev starts none where one is given', async () => {
   await worker.says('Try in another terminal: npx byclaw send echo "Hello" --key-prefix')
   expect(worker.stderr).not.toContain('Redis for development')
   await worker.end()
+})
+
+test.each([
+  [['--lease-ms', '1'], '--lease-ms is invalid'],
+  [['--log-level', 'loud', '--watch'], '--log-level is invalid'],
+  [['--plugin-dir', 'gone', '--watch'], '--plugin-dir is invalid: there is no such folder'],
+  [['--history-url', 'mysql://x'], '--history-url is invalid'],
+])('--dev starts none for what is refused: %j', async (flags, reason) => {
+  const cwd = await project({ 'agent.ts': agentSource() })
+  const { code, stderr } = await byclawWorker(['--worker-class', './agent.ts', '--dev', ...flags], { cwd })
+  expect({ code, stderr }).toEqual({ code: 2, stderr: expect.stringMatching(/^byclaw-worker: [^\n]+\n$/) })
+  expect(stderr).toContain(reason)
 })
 
 test('--dev takes its Redis away also when the worker does not come up', async () => {
