@@ -27,12 +27,17 @@ export function addHelp(command: Command): Command {
 
 /** Runs a program to its end: its errors become one line on stderr, its answer the exit code. */
 export async function runToEnd(name: string, main: () => Promise<number>): Promise<void> {
+  process.exitCode = await outcomeOf(name, main)
+  setTimeout(() => process.exit(), GRACE_MS).unref()
+}
+
+/** The exit code of a program, which says on stderr why it fails. */
+export async function outcomeOf(name: string, main: () => Promise<number>): Promise<number> {
   try {
-    process.exitCode = await main()
+    return await main()
   } catch (error) {
     const { text, code } = describeFailure(error)
-    process.exitCode = code
     if (text !== undefined) process.stderr.write(`${name}: ${text}\n`)
+    return code
   }
-  setTimeout(() => process.exit(), GRACE_MS).unref()
 }

@@ -3,12 +3,13 @@ import type { AgentContext } from '../../src/agent/context.ts'
 import { GatewayClient } from '../../src/client/client.ts'
 import { waitFor } from '../../src/testing/wait-for.ts'
 import { House } from '../worker/harness.ts'
+import { command } from './support/command.ts'
 import { byclaw } from './support/program.ts'
 
 test('byclaw asks and byclaw reply: what people are asked, and their answers', { timeout: 60_000 }, async () => {
   const house = new House()
   const env = { REDIS_URL: house.url, BYAI_WORKER_KEY_PREFIX: house.prefix }
-  const run = (...args: string[]) => byclaw(args, { env })
+  const run = (...args: string[]) => command(args, { env })
   expect(await run('asks')).toMatchObject({ code: 0, stdout: '', stderr: 'nobody is asked anything\n' })
 
   const schema = { type: 'object', properties: { n: { type: 'integer' } }, required: ['n'] }

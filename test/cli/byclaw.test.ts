@@ -3,8 +3,9 @@ import { describe, expect, onTestFinished, test } from 'vitest'
 import type { SessionEvent } from '../../src/protocol/event.ts'
 import { waitFor } from '../../src/testing/wait-for.ts'
 import { testRedisUrl } from '../support/redis.ts'
+import { command } from './support/command.ts'
 import { builtProgram, byclaw, Program, startByclaw } from './support/program.ts'
-import { meetingPlace, startTalker, talkHere } from './support/talker.ts'
+import { meetingPlace, talkHere } from './support/talker.ts'
 import { HAS_TERMINAL, onTerminal, styled } from './support/terminal.ts'
 
 const ANSWER = 'Looking it up…\n北京 is warm\n'
@@ -19,13 +20,13 @@ const events = (stdout: string) =>
 async function talker() {
   const env = meetingPlace()
   await talkHere(env)
-  return { env, run: (...args: string[]) => byclaw(args, { env }) }
+  return { env, run: (...args: string[]) => command(args, { env }) }
 }
 
 describe('byclaw send', () => {
   test('streams the answer to stdout and all else to stderr', async () => {
-    const { run } = await talker()
-    const { code, stdout, stderr } = await run('send', 'talker', 'hi')
+    const { env } = await talker()
+    const { code, stdout, stderr } = await byclaw(['send', 'talker', 'hi'], { env })
     expect({ code, stdout }).toEqual({ code: 0, stdout: ANSWER })
     expect(stderr).toMatch(
       /^session cli-\S+, message msg-\S+\nthinking\nartifact map.png https:\S+\ndata \{"temperature":20\}\n$/,
@@ -96,15 +97,15 @@ describe('byclaw send', () => {
 
   test('--no-wait: queued, and where', async () => {
     const env = meetingPlace()
-    const { code, stdout, stderr } = await byclaw(['send', 'nobody', 'x', '--no-wait', '--session', 's'], { env })
+    const { code, stdout, stderr } = await command(['send', 'nobody', 'x', '--no-wait', '--session', 's'], { env })
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
     expect(stdout).toMatch(/^QUEUED msg-\S+ in session s\n$/)
-    const json = await byclaw(['send', 'nobody', 'x', '--no-wait', '--session', 's', '--json'], { env })
+    const json = await command(['send', 'nobody', 'x', '--no-wait', '--session', 's', '--json'], { env })
     expect(JSON.parse(json.stdout)).toMatchObject({ success: true, status: 'QUEUED', sessionId: 's' })
   })
 
   test('--timeout-ms, and a word when nobody is there to answer', async () => {
-    const { code, stderr } = await byclaw(['send', 'nobody', 'x', '--timeout-ms', '300'], { env: meetingPlace() })
+    const { code, stderr } = await command(['send', 'nobody', 'x', '--timeout-ms', '300'], { env: meetingPlace() })
     expect(code).toBe(1)
     expect(stderr).toContain("no live worker offers 'nobody' yet, the task waits for one\n")
     expect(stderr).toMatch(/byclaw: the end of msg-\S+ did not come within 300 ms \(GW_TIMEOUT\)\n$/)
@@ -137,7 +138,7 @@ describe('byclaw send', () => {
     [['workers', '--redis-port', '65536'], '--redis-port is invalid'],
     [['worker'], "unknown command 'worker' (Did you mean workers?)"],
   ])('refuses in one clear line: %j', async (args, expected) => {
-    const { code, stdout, stderr } = await byclaw(args, { env: meetingPlace() })
+    const { code, stdout, stderr } = await command(args, { env: meetingPlace() })
     expect(code).toBeGreaterThan(0)
     expect(stderr).toContain(expected)
     expect(stderr).toMatch(/^byclaw: [^\n]+\n$/)
@@ -195,8 +196,8 @@ describe('byclaw tail', () => {
   test('a closed pipe ends it quietly', async () => {
     const { env, run } = await talker()
     await run('send', 'talker', 'hi', '--session', 's')
-    const command = `'${process.execPath}' '${builtProgram('byclaw')}' tail s --from 0 | head -1`
-    const tail = new Program('sh', ['-c', command], { env })
+    const line = `'${process.execPath}' '${builtProgram('byclaw')}' tail s --from 0 | head -1`
+    const tail = new Program('sh', ['-c', line], { env })
     // The shell waits for both; what comes next meets the closed pipe.
     await tail.says('thinking')
     await run('send', 'talker', 'hi', '--session', 's')
@@ -207,11 +208,11 @@ describe('byclaw tail', () => {
 describe('byclaw workers', () => {
   test('a table for people, JSON for programs', async () => {
     const env = meetingPlace()
-    expect(await byclaw(['workers'], { env })).toMatchObject({ code: 0, stdout: '', stderr: 'no worker is alive\n' })
-    await startTalker(env, ['--worker-id', 'w-1', '--max-concurrency', '3'])
-    const { stdout } = await byclaw(['workers'], { env })
+    expect(await command(['workers'], { env })).toMatchObject({ code: 0, stdout: '', stderr: 'no worker is alive\n' })
+    await talkHere(env, { workerId: 'w-1', maxConcurrency: 3 })
+    const { stdout } = await command(['workers'], { env })
     expect(stdout).toMatch(/^WORKER +LOAD +UP +SEEN +HOST +VERSION +CAPABILITIES\nw-1 +0\/3 .+ talker\n$/)
-    const json = await byclaw(['workers', '--json'], { env })
+    const json = await command(['workers', '--json'], { env })
     expect(JSON.parse(json.stdout)).toMatchObject({ workerId: 'w-1', capabilities: ['talker'], maxConcurrency: 3 })
   })
 

@@ -3,6 +3,7 @@ import { Keys } from '../../src/redis/keys.ts'
 import { DeadLetters } from '../../src/store/dead-letters.ts'
 import { bareRedis, connect } from '../redis/harness.ts'
 import { envelope } from '../worker/harness.ts'
+import { command } from './support/command.ts'
 import { byclaw } from './support/program.ts'
 import { meetingPlace, talkHere } from './support/talker.ts'
 
@@ -24,7 +25,7 @@ async function cemetery(...messageIds: string[]) {
   for (const messageId of messageIds) await bury(messageId)
   return {
     ...{ env, keys, redis, bury },
-    run: (...args: string[]) => byclaw(['dead', ...args], { env }),
+    run: (...args: string[]) => command(['dead', ...args], { env }),
     left: (capability = 'talker') => letters.count(capability),
     waiting: () => redis.xlen(keys.control('talker')),
     ids: async () => (await letters.list({ capability: 'talker' }, 10)).map(({ id }) => id).reverse(),
@@ -130,7 +131,7 @@ describe('byclaw dead redrive', () => {
     expect(done.stdout).toMatch(/\n\d+-\d+ +talker +s +m-2 +ended, letter removed\nredriven 2 of 3 .+: 1 ended\n$/)
     expect(await left()).toBe(0)
     await talkHere(env)
-    const ended = await byclaw(['tail', 's', '--message', 'm-1', '--json'], { env })
+    const ended = await command(['tail', 's', '--message', 'm-1', '--json'], { env })
     expect(rows(ended.stdout).at(-1)).toMatchObject({ type: 'done', status: 'COMPLETED', messageId: 'm-1' })
   })
 
@@ -201,7 +202,7 @@ test.each([
   [['redrive', '--data', '{', 'm'], '--data is invalid: Expected'],
   [['lift'], "unknown command 'lift' (Did you mean list?)"],
 ])('refuses in one clear line: %j', async (args, expected) => {
-  const { code, stdout, stderr } = await byclaw(['dead', ...args], { env: meetingPlace() })
+  const { code, stdout, stderr } = await command(['dead', ...args], { env: meetingPlace() })
   expect(code).toBe(2)
   expect(stderr).toContain(expected)
   expect(stderr).toMatch(/^byclaw: [^\n]+\n$/)

@@ -3,7 +3,7 @@ import { describe, expect, onTestFinished, test } from 'vitest'
 import type { Finding } from '../../src/audit/finding.ts'
 import { Keys } from '../../src/redis/keys.ts'
 import { testRedisUrl } from '../support/redis.ts'
-import { byclaw } from './support/program.ts'
+import { command } from './support/command.ts'
 import { meetingPlace, talkHere } from './support/talker.ts'
 
 /** A corner of Redis in which things are broken by hand. */
@@ -14,8 +14,8 @@ function corner() {
   const keys = new Keys(env.BYAI_WORKER_KEY_PREFIX)
   const record = (messageId: string, fence: string) =>
     redis.hset(keys.task('s', messageId), { agent_type: 'agent', created_at: '1000', fence })
-  const doctor = (...args: string[]) => byclaw(['doctor', '--interval-ms', '20', ...args], { env })
-  return { env, redis, keys, record, doctor, run: (...args: string[]) => byclaw(args, { env }) }
+  const doctor = (...args: string[]) => command(['doctor', '--interval-ms', '20', ...args], { env })
+  return { env, redis, keys, record, doctor, run: (...args: string[]) => command(args, { env }) }
 }
 
 describe('byclaw doctor', () => {

@@ -4,7 +4,8 @@ import { GatewayClient } from '../../src/client/client.ts'
 import { RedisHistory } from '../../src/history/redis.ts'
 import { waitFor } from '../../src/testing/wait-for.ts'
 import { Gate, House } from '../worker/harness.ts'
-import { byclaw, startByclawWorker } from './support/program.ts'
+import { command } from './support/command.ts'
+import { startByclawWorker } from './support/program.ts'
 import { meetingPlace, startTalker, TALKER } from './support/talker.ts'
 
 async function spoken() {
@@ -30,12 +31,12 @@ test('a worker is told by a flag or a variable where its history is, and byclaw 
   const kept = await client.getHistory('s-1')
   expect(kept[0]).toMatchObject({ role: 'user', content: 'hello', messageId })
 
-  const shown = await byclaw(['history', 's-1'], { env })
+  const shown = await command(['history', 's-1'], { env })
   expect(shown).toMatchObject({ code: 0, stderr: '' })
   expect(shown.stdout).toMatch(/^ *AGE +ROLE +MESSAGE +CONTENT\n/)
   expect(shown.stdout).toMatch(new RegExp(`user +${messageId} +hello`))
 
-  const asJson = await byclaw(['history', 's-1', '--json', '--limit', '1'], { env })
+  const asJson = await command(['history', 's-1', '--json', '--limit', '1'], { env })
   expect(
     asJson.stdout
       .trimEnd()
@@ -43,10 +44,10 @@ test('a worker is told by a flag or a variable where its history is, and byclaw 
       .map((line) => JSON.parse(line)),
   ).toEqual([kept.at(-1)])
 
-  const deleted = await byclaw(['sessions', 'delete', 's-1', '--history-url', 'redis'], { env })
+  const deleted = await command(['sessions', 'delete', 's-1', '--history-url', 'redis'], { env })
   expect(deleted).toMatchObject({ code: 0, stdout: 'deleted 1 task, 0 of them cancelled\n', stderr: '' })
   expect(await client.getHistory('s-1')).toEqual([])
-  const after = await byclaw(['history', 's-1'], { env })
+  const after = await command(['history', 's-1'], { env })
   expect(after).toMatchObject({ code: 0, stdout: '', stderr: 'nothing is kept of this session\n' })
 })
 
@@ -57,9 +58,9 @@ test("of --dev, redis means the Redis that it started, also where another one ha
   const worker = startByclawWorker(['--worker-class', TALKER, '--dev', '--history-url', 'redis'])
   await worker.says('worker is consuming')
   const [, url = ''] = /gone with this process: (\S+)\n/.exec(worker.stderr) ?? []
-  const [capability = ''] = JSON.parse((await byclaw(['workers', '--json', '--redis-url', url])).stdout).capabilities
-  await byclaw(['send', capability, 'hello', '--session', 's-1', '--redis-url', url])
-  const shown = await byclaw(['history', 's-1', '--history-url', url, '--redis-url', url])
+  const [capability = ''] = JSON.parse((await command(['workers', '--json', '--redis-url', url])).stdout).capabilities
+  await command(['send', capability, 'hello', '--session', 's-1', '--redis-url', url])
+  const shown = await command(['history', 's-1', '--history-url', url, '--redis-url', url])
   expect(shown.stdout).toMatch(/user +\S+ +hello\n/)
 })
 
@@ -76,7 +77,7 @@ test('byclaw looks at what a session has queued through the group of its workers
     await gate.reached(1)
   }
   const remove = (sessionId: string, env: object) =>
-    byclaw(['sessions', 'delete', sessionId, '--timeout-ms', '300', '--json'], { env: { ...place, ...env } })
+    command(['sessions', 'delete', sessionId, '--timeout-ms', '300', '--json'], { env: { ...place, ...env } })
   const own = await remove('s-1', { BYAI_WORKER_CONSUMER_GROUP: 'mine' })
   expect(JSON.parse(own.stdout)).toMatchObject({ success: true, left: 0 })
   expect(await house.waiting()).toBe(2)
@@ -89,10 +90,10 @@ test('byclaw looks at what a session has queued through the group of its workers
 
 test('without a place byclaw says what to do', async () => {
   const place = meetingPlace()
-  const shown = await byclaw(['history', 's-1'], { env: place })
+  const shown = await command(['history', 's-1'], { env: place })
   expect(shown.code).toBe(2)
   expect(shown.stderr).toMatch(/^byclaw: --history-url is missing: say where/)
-  const deleted = await byclaw(['sessions', 'delete', 's-1', '--json'], { env: place })
+  const deleted = await command(['sessions', 'delete', 's-1', '--json'], { env: place })
   expect(JSON.parse(deleted.stdout)).toEqual({
     success: true,
     tasks: 0,
@@ -115,14 +116,14 @@ test.each([
   [['history', 's-1', '--history-url', 'redis', '--before', 'x'], "--before is invalid: must be a message's id"],
   [['history', 's-1', '--history-url', 'postgres://x', '--history-table', 'a b'], '--history-table is invalid'],
 ])('byclaw %j names what is at fault', async (args, reason) => {
-  const { code, stderr } = await byclaw(args, { env: meetingPlace() })
+  const { code, stderr } = await command(args, { env: meetingPlace() })
   expect(stderr).toContain(reason)
   expect(code).toBe(2)
 })
 
 test('a place that is none is refused by its flag, not by that of the connection', async () => {
   const given = ['--history-url', 'redis://here:1/x', '--redis-url', 'redis://there:1']
-  const { code, stderr } = await byclaw(['history', 's-1', ...given.slice(0, 2)], { env: meetingPlace() })
+  const { code, stderr } = await command(['history', 's-1', ...given.slice(0, 2)], { env: meetingPlace() })
   expect({ code, stderr }).toMatchObject({ code: 2, stderr: expect.stringContaining('--history-url is invalid') })
   const worker = startByclawWorker(['--worker-class', TALKER, ...given])
   expect(await worker.ended).toMatchObject({ code: 2, stderr: expect.stringContaining('--history-url is invalid') })

@@ -1,12 +1,13 @@
 import { describe, expect, test } from 'vitest'
 import { waitFor } from '../../src/testing/wait-for.ts'
 import { PluginDir, PluginHouse, sayPlugin } from '../plugins/loader/support.ts'
-import { byclaw, startByclawWorker } from './support/program.ts'
+import { command } from './support/command.ts'
+import { startByclawWorker } from './support/program.ts'
 import { agentSource, project } from './support/project.ts'
 
 /** `byclaw plugins …` on the Redis of a house. */
 async function plugins(house: PluginHouse, ...args: string[]) {
-  return byclaw(['plugins', ...args, '--redis-url', house.url, '--key-prefix', house.prefix])
+  return command(['plugins', ...args, '--redis-url', house.url, '--key-prefix', house.prefix])
 }
 
 const lines = (text: string) =>

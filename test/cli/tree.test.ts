@@ -1,12 +1,12 @@
 import { expect, test } from 'vitest'
 import { GatewayClient } from '../../src/client/client.ts'
-import { byclaw } from './support/program.ts'
-import { meetingPlace, startTalker } from './support/talker.ts'
+import { command } from './support/command.ts'
+import { meetingPlace, talkHere } from './support/talker.ts'
 
 test('byclaw tree: who was sent on whose behalf, as a picture and as JSON', { timeout: 60_000 }, async () => {
   const env = meetingPlace()
-  await startTalker(env)
-  const run = (...args: string[]) => byclaw(args, { env })
+  await talkHere(env)
+  const run = (...args: string[]) => command(args, { env })
   await using client = new GatewayClient({ redis: env.REDIS_URL, keyPrefix: env.BYAI_WORKER_KEY_PREFIX })
   const send = { sessionId: 's-1', targetAgentType: 'talker', content: 'silent' }
   await client.ask({ ...send, messageId: 'm-1' })

@@ -3,7 +3,8 @@ import ts from 'typescript'
 import { describe, expect, test } from 'vitest'
 import { CONNECTION_FLAGS, IGNORED_VARIABLES, WORKER_FLAGS } from '../../src/cli/worker-flags.ts'
 import { parse, textOf } from '../ground/sources.ts'
-import { byclaw, byclawWorker } from './support/program.ts'
+import { command } from './support/command.ts'
+import { byclawWorker } from './support/program.ts'
 
 /** Options of `runWorker` that no text can express, that the launcher decides, or whose flag is still to come. */
 const WITHOUT_FLAG = [...['worker', 'logger', 'plugins', 'pluginConfigurator', 'history'], 'handleSignals', 'pluginDir']
@@ -56,7 +57,7 @@ describe('the table of flags', () => {
   test.each(['send', 'tail', 'workers', 'tasks', 'dead list'])(
     'its connection is in the help of byclaw %s',
     async (name) => {
-      const { code, stdout } = await byclaw([...name.split(' '), '--help'])
+      const { code, stdout } = await command([...name.split(' '), '--help'])
       for (const { flag } of CONNECTION_FLAGS) expect(stdout).toContain(flag)
       expect(stdout).toContain('--json')
       expect(code).toBe(0)

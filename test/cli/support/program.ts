@@ -28,6 +28,12 @@ export function builtProgram(name: 'byclaw' | 'byclaw-worker'): string {
   return fileURLToPath(new URL(`../../../dist/cli/${name}.js`, import.meta.url))
 }
 
+/** The environment of a program under test. */
+export function cleanEnvironment(env: Record<string, string>): Record<string, string | undefined> {
+  const inherited = Object.entries(process.env).filter(([name]) => !READ_BY_US.test(name))
+  return { ...Object.fromEntries(inherited), ...env }
+}
+
 /** A program under test as a child process; it does not outlive its test. */
 export class Program {
   readonly child: ChildProcess
@@ -37,10 +43,9 @@ export class Program {
   stderr = ''
 
   constructor(command: string, args: readonly string[], { cwd, env = {}, input }: ProgramOptions = {}) {
-    const inherited = Object.entries(process.env).filter(([name]) => !READ_BY_US.test(name))
     this.child = spawn(command, args, {
       cwd,
-      env: { ...Object.fromEntries(inherited), ...env },
+      env: cleanEnvironment(env),
       stdio: [input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
     })
     this.child.stdout?.setEncoding('utf8').on('data', (text: string) => {

@@ -1,12 +1,12 @@
-import { fileURLToPath } from 'node:url'
-import { createLogger, runWorker } from 'byclaw-gateway-sdk'
+import { createLogger, type RunWorkerOptions, runWorker } from 'byclaw-gateway-sdk'
 import { onTestFinished } from 'vitest'
+import { plainProgram } from '../../support/plain-program.ts'
 import { freshPrefix, testRedisUrl } from '../../support/redis.ts'
 import { Talker } from '../fixtures/talker.ts'
 import { type Program, startByclawWorker } from './program.ts'
 
-/** The agent of the fixtures, as `--worker-class` takes it. */
-export const TALKER = `${fileURLToPath(new URL('../fixtures/talker.ts', import.meta.url))}#Talker`
+/** The agent of the fixtures, as `--worker-class` takes it: without its types, which take a third of a start. */
+export const TALKER = `${plainProgram(new URL('../fixtures/talker.ts', import.meta.url))}#Talker`
 
 interface MeetingPlace extends Record<string, string> {
   readonly REDIS_URL: string
@@ -19,8 +19,9 @@ export function meetingPlace(): MeetingPlace {
 }
 
 /** A worker that talks, in this process, for who looks at what others do with it. */
-export async function talkHere({ REDIS_URL: redis, BYAI_WORKER_KEY_PREFIX: keyPrefix }: MeetingPlace): Promise<void> {
-  const worker = await runWorker({ workerClass: Talker, redis, keyPrefix, logger: createLogger('fatal') })
+export async function talkHere(place: MeetingPlace, options: RunWorkerOptions = {}): Promise<void> {
+  const { REDIS_URL: redis, BYAI_WORKER_KEY_PREFIX: keyPrefix } = place
+  const worker = await runWorker({ workerClass: Talker, redis, keyPrefix, logger: createLogger('fatal'), ...options })
   onTestFinished(() => worker.stop())
 }
 
