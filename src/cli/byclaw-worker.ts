@@ -1,64 +1,7 @@
 #!/usr/bin/env node
-import type { Command } from 'commander'
-import { environment } from './env.ts'
-import { UsageError } from './failure.ts'
 import { outliveReaders } from './interruption.ts'
-import type { LaunchOptions } from './launch.ts'
-import { addHelp, program, runToEnd } from './program.ts'
-import { addFlags, nameSource, readSettings } from './settings.ts'
-import { IGNORED_VARIABLES, WORKER_FLAGS } from './worker-flags.ts'
-import { parseWorkerSpec } from './worker-spec.ts'
-
-const NAME = 'byclaw-worker'
-
-const IGNORED = Object.entries(IGNORED_VARIABLES).map(([name, why]) => `${name} is accepted and ignored: ${why}.`)
-
-const EPILOGUE = `
-A flag beats its environment variable, which beats the default.
-${IGNORED.join('\n')}
-
-Examples:
-  $ byclaw-worker --worker-class ./agent.ts#WeatherAgent --dev --watch
-  $ byclaw-worker --worker-class ./agent.ts#WeatherAgent --worker-id worker-01 --redis-url redis://localhost:6379
-  $ REDIS_URL=rediss://prod:6380 LOG_LEVEL=warn byclaw-worker --worker-class @acme/agents#Translator
-`
-
-function command(): Command {
-  const worker = program(NAME, 'Runs an agent as a worker.').usage('--worker-class <file#Export> [options]')
-  addFlags(worker, WORKER_FLAGS)
-    .optionsGroup('Development:')
-    .option('--dev', 'start a private Redis if none is given, and say what to try next')
-    .option('--watch', 'restart the worker when code in its folder, or JSON that this imports, changes')
-  return addHelp(worker).addHelpText('after', EPILOGUE)
-}
-
-async function main(args: readonly string[]): Promise<number> {
-  const env = environment()
-  const given = command().parse(args, { from: 'user' }).opts()
-  const settings = readSettings(WORKER_FLAGS, given, env)
-  const { workerClass } = settings.values
-  if (workerClass === undefined) {
-    throw new UsageError('--worker-class is missing: name your agent, for instance ./agent.ts#WeatherAgent')
-  }
-  const options = { spec: parseWorkerSpec(workerClass), settings, env, dev: given.dev === true }
-  try {
-    return given.watch === true ? await watch(options, args) : await run(options)
-  } catch (error) {
-    throw nameSource(error, settings)
-  }
-}
-
-// What runs a worker is loaded when one is to run: it takes most of the time of a start, and help and refusals need none of it.
-
-async function run(options: LaunchOptions): Promise<number> {
-  const { launch } = await import('./launch.ts')
-  return launch(options)
-}
-
-async function watch(options: LaunchOptions, args: readonly string[]): Promise<number> {
-  const { superviseWorker } = await import('./supervise.ts')
-  return superviseWorker(options, args)
-}
+import { runToEnd } from './program.ts'
+import { work } from './worker-program.ts'
 
 outliveReaders()
-await runToEnd(NAME, () => main(process.argv.slice(2)))
+await runToEnd('byclaw-worker', () => work(process.argv.slice(2)))

@@ -16,7 +16,9 @@ const LOOK_MS = 500
 export async function devRedis(settings: Settings, env: Environment): Promise<LocalRedis | undefined> {
   if (redisOption(settings) !== undefined) return undefined
   const { checkSettings } = await import('./check-settings.ts')
-  await checkSettings(settings)
+  checkSettings(settings)
+  const { checkHistory } = await import('./history-store.ts')
+  await checkHistory(settings)
   const redis = await startWhereOneLooks({
     fresh: true,
     env: { ...env },

@@ -1,7 +1,7 @@
 import type { HistoryStore } from '../agent/history.ts'
 import { GatewayError } from '../errors.ts'
 import { RedisHistory } from '../history/redis.ts'
-import type { Logger } from '../logger.ts'
+import { createLogger, type Logger } from '../logger.ts'
 import type { RedisOption } from '../redis/options.ts'
 import type { Settings } from './settings.ts'
 
@@ -47,6 +47,18 @@ export async function openHistory(
   } catch (error) {
     throw renamed(error)
   }
+}
+
+/**
+ * Refuses a place of a history that is none; only its opening tells whether it is one.
+ *
+ * @throws GatewayError `GW_INVALID_ARGUMENT` that names the setting.
+ */
+export async function checkHistory(settings: Settings): Promise<void> {
+  // The Redis of the connection, which may be still to come.
+  if (settings.values.historyUrl === 'redis') return
+  const history = await openHistory(settings, undefined, createLogger('silent'))
+  await history?.close()
 }
 
 /** Without the URL: a password may stand in it. */

@@ -5,22 +5,26 @@ import type { Environment } from '../redis/variables.ts'
 import type { RunWorkerOptions } from '../worker/options.ts'
 import { runWorker } from '../worker/run-worker.ts'
 import type { RunningWorker } from '../worker/worker-runtime.ts'
+import { checkSettings } from './check-settings.ts'
 import { devRedis } from './dev-redis.ts'
 import { AgentFault, EXIT } from './failure.ts'
 import { openHistory } from './history-store.ts'
 import { loadWorker } from './load-worker.ts'
 import { createWorkerLogger } from './logs.ts'
-import { ModuleLoader } from './module-loader.ts'
+import type { ModuleLoader } from './module-loader.ts'
 import { plainOptions } from './plain-options.ts'
 import { redisOption } from './redis-settings.ts'
 import { nameSource, type Settings } from './settings.ts'
 import { SignalWatch } from './signal-watch.ts'
 import { IGNORED_VARIABLES } from './worker-flags.ts'
-import { locateWorker, type WorkerSpec } from './worker-spec.ts'
+import type { WorkerSpec } from './worker-spec.ts'
 
 /** A worker to be launched. */
 export interface LaunchOptions {
   readonly spec: WorkerSpec
+  /** Where its module lies. */
+  readonly url: URL
+  readonly loader: ModuleLoader
   readonly settings: Settings
   readonly env: Environment
   /** Start a Redis if none is given, and say what to try next. */
@@ -28,13 +32,13 @@ export interface LaunchOptions {
 }
 
 /** Runs a worker until it stops; answers the exit code, which is 0 when a signal asked for the stop. */
-export async function launch({ spec, settings, env, dev }: LaunchOptions): Promise<number> {
+export async function launch({ spec, url, loader, settings, env, dev }: LaunchOptions): Promise<number> {
+  checkSettings(settings)
   const logger = await openLog(settings, env)
-  const loader = new ModuleLoader()
   // So that what plugins throw shows their own files and lines.
   if (settings.values.pluginDir !== undefined || settings.values.plugins !== undefined)
     process.setSourceMapsEnabled(true)
-  const worker = await loadWorker(spec, locateWorker(spec, process.cwd(), loader), loader)
+  const worker = await loadWorker(spec, url, loader)
   await using ownRedis = dev ? await devRedis(settings, env) : undefined
   const redis = ownRedis?.url ?? redisOption(settings)
   // Before the start, which says that it is done before anybody here can hear of it.

@@ -4,14 +4,11 @@ import { errorMessage } from '../errors.ts'
 import { devRedis } from './dev-redis.ts'
 import { FileWatch } from './file-watch.ts'
 import type { LaunchOptions } from './launch.ts'
-import { ModuleLoader } from './module-loader.ts'
 import { WorkerProcess } from './worker-process.ts'
-import { locateWorker } from './worker-spec.ts'
 
 /** Runs this very program as a child without `--watch`, again and again; answers the last child's exit code. */
 export async function superviseWorker(options: LaunchOptions, args: readonly string[]): Promise<number> {
-  const { spec, env, dev, settings } = options
-  const file = fileURLToPath(locateWorker(spec, process.cwd(), new ModuleLoader()))
+  const { url, env, dev, settings } = options
   // One that survives the restarts.
   await using redis = dev ? await devRedis(settings, env) : undefined
   const childArgs = [...args.filter((arg) => arg !== '--watch'), ...(redis ? ['--redis-url', redis.url] : [])]
@@ -25,7 +22,7 @@ export async function superviseWorker(options: LaunchOptions, args: readonly str
   const except = pluginDir === undefined ? undefined : path.resolve(pluginDir)
   const onChange = (changed: string) => child.restart(changed)
   const onError = (error: unknown) => say(`some changes are not heard of: ${errorMessage(error)}`)
-  await using _watch = await FileWatch.on(path.dirname(file), { onChange, onError }, except)
+  await using _watch = await FileWatch.on(path.dirname(fileURLToPath(url)), { onChange, onError }, except)
   try {
     return await child.run()
   } finally {

@@ -3,14 +3,19 @@ import { Redis } from 'ioredis'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { VERSION } from '../../src/version.ts'
 import { testRedisUrl } from '../support/redis.ts'
+import { command, type Outcome, workerCommand } from './support/command.ts'
 import { builtProgram, byclaw, byclawWorker, startByclaw, startByclawWorker } from './support/program.ts'
-import { agentSource, project } from './support/project.ts'
+import { agentSource, plainAgent, project } from './support/project.ts'
 import { meetingPlace, startTalker, TALKER } from './support/talker.ts'
 import { HAS_TERMINAL, onTerminal, styled } from './support/terminal.ts'
 
-/** The one line that a refused start says. */
-async function refusal(args: readonly string[], env: Record<string, string> = {}): Promise<string> {
-  const { code, stderr } = await byclawWorker(args, { env })
+/** The one line that a refused start says; by itself, or in this process where nothing was begun. */
+async function refusal(
+  args: readonly string[],
+  env: Record<string, string> = {},
+  run: (args: readonly string[], options: { env: Record<string, string> }) => Promise<Outcome> = workerCommand,
+): Promise<string> {
+  const { code, stderr } = await run(args, { env })
   expect(code).toBeGreaterThan(0)
   expect(stderr.trimEnd().split('\n')).toHaveLength(1)
   return stderr.trimEnd()
@@ -27,11 +32,6 @@ describe('a worker', () => {
     expect(await sent.ended).toMatchObject({ code: 0, stdout: expect.stringContaining('北京 is warm') })
   })
 
-  test('ends with 0 on Ctrl-C too', async () => {
-    const worker = await startTalker(meetingPlace())
-    expect((await worker.end('SIGINT')).code).toBe(0)
-  })
-
   test('ends at once when asked a second time', async () => {
     const env = meetingPlace()
     const worker = await startTalker(env)
@@ -41,39 +41,39 @@ describe('a worker', () => {
     expect((await worker.end('SIGINT')).code).toBe(130)
   })
 
-  test('ends although its code left a timer and a server open', async () => {
+  test('ends with 0 on Ctrl-C too, although its code left a timer and a server open', async () => {
     const cwd = await project({
-      'agent.ts': `${agentSource()}
+      'agent.mjs': `${plainAgent()}
 import { createServer } from 'node:net'
 createServer().listen(0)
 setInterval(() => {}, 1000)
 `,
     })
-    const worker = startByclawWorker(['--worker-class', './agent.ts'], { cwd, env: meetingPlace() })
+    const worker = startByclawWorker(['--worker-class', './agent.mjs'], { cwd, env: meetingPlace() })
     await worker.says('worker is consuming')
-    expect((await worker.end('SIGTERM')).code).toBe(0)
+    expect((await worker.end('SIGINT')).code).toBe(0)
   })
 
   test('ends with 1 and an entry in its log when its code crashes', async () => {
-    const source = agentSource().replace("return 'heard'", "setTimeout(() => { throw new Error('lost') }); return 1")
-    const cwd = await project({ 'agent.ts': source })
+    const source = plainAgent().replace("return 'heard'", "setTimeout(() => { throw new Error('lost') }); return 1")
+    const cwd = await project({ 'agent.mjs': source })
     const env = meetingPlace()
-    const worker = startByclawWorker(['--worker-class', './agent.ts'], { cwd, env })
+    const worker = startByclawWorker(['--worker-class', './agent.mjs'], { cwd, env })
     await worker.says('worker is consuming')
-    await byclaw(['send', 'echo', 'x', '--no-wait'], { env })
+    await command(['send', 'echo', 'x', '--no-wait'], { env })
     const { code, stderr } = await worker.ended
     expect({ code, stderr }).toEqual({ code: 1, stderr: '' })
     expect(worker.log().at(-1)).toMatchObject({ level: 50, err: { message: 'lost' }, origin: 'uncaughtException' })
   })
 
   test('outlives who reads its output, also when its code prints', async () => {
-    const source = agentSource().replace("return 'heard'", "console.log('hearing'); return 'heard'")
-    const cwd = await project({ 'agent.ts': source })
+    const source = plainAgent().replace("return 'heard'", "console.log('hearing'); return 'heard'")
+    const cwd = await project({ 'agent.mjs': source })
     const env = meetingPlace()
-    const worker = startByclawWorker(['--worker-class', './agent.ts'], { cwd, env })
+    const worker = startByclawWorker(['--worker-class', './agent.mjs'], { cwd, env })
     await worker.says('worker is consuming')
     worker.child.stdout?.destroy()
-    for (const text of ['one', 'two']) expect(await byclaw(['send', 'echo', text], { env })).toMatchObject({ code: 0 })
+    for (const text of ['one', 'two']) expect(await command(['send', 'echo', text], { env })).toMatchObject({ code: 0 })
     expect(await worker.end('SIGTERM')).toMatchObject({ code: 0, stderr: '' })
   })
 
@@ -88,34 +88,28 @@ setInterval(() => {}, 1000)
 })
 
 describe('settings', () => {
-  test('a flag beats the environment, which beats the default', async () => {
+  const OLD = { BYAI_REDIS_MAX_CONNECTIONS: '20' }
+
+  test('a flag beats the environment, which beats the default; of a variable of older SDKs a loud log says that it is ignored', async () => {
     const env = meetingPlace()
     const prefix = env.BYAI_WORKER_KEY_PREFIX
     const worker = await startTalker(
-      { ...env, BYAI_WORKER_KEY_PREFIX: 'other', BYAI_WORKER_ID: 'by-env', BYAI_WORKER_CONCURRENCY: '7' },
-      ['--worker-id', 'by-flag', '--key-prefix', prefix, '--connect-timeout-ms', '4000'],
+      { ...env, ...OLD, BYAI_WORKER_KEY_PREFIX: 'other', BYAI_WORKER_ID: 'by-env', BYAI_WORKER_CONCURRENCY: '7' },
+      ['--worker-id', 'by-flag', '--key-prefix', prefix, '--connect-timeout-ms', '4000', '--log-level', 'debug'],
     )
-    const { stdout } = await byclaw(['workers', '--json'], { env })
+    expect(worker.stdout).toContain('BYAI_REDIS_MAX_CONNECTIONS is ignored')
+    const { stdout } = await command(['workers', '--json'], { env })
     expect(JSON.parse(stdout)).toMatchObject({ workerId: 'by-flag', maxConcurrency: 7 })
     await worker.end()
   })
 
-  test('all by the environment', async () => {
-    const env = { ...meetingPlace(), BYAI_WORKER_CLASS: TALKER, BYAI_WORKER_ID: 'by-env' }
+  test('all by the environment, and the log has its level by default', async () => {
+    const env = { ...meetingPlace(), ...OLD, BYAI_WORKER_CLASS: TALKER, BYAI_WORKER_ID: 'by-env' }
     const worker = startByclawWorker([], { env })
     await worker.says('worker is consuming')
     expect(worker.log().at(-1)).toMatchObject({ workerId: 'by-env', capabilities: ['talker'] })
+    expect(worker.stdout).not.toContain('BYAI_REDIS_MAX_CONNECTIONS')
     await worker.end()
-  })
-
-  test('a variable of older SDKs is ignored, and a log that is loud enough says so', async () => {
-    const env = { ...meetingPlace(), BYAI_REDIS_MAX_CONNECTIONS: '20' }
-    const worker = await startTalker(env, ['--log-level', 'debug'])
-    expect(worker.stdout).toContain('BYAI_REDIS_MAX_CONNECTIONS is ignored')
-    await worker.end()
-    const quiet = await startTalker(env)
-    expect(quiet.stdout).not.toContain('BYAI_REDIS_MAX_CONNECTIONS')
-    await quiet.end()
   })
 })
 
@@ -144,7 +138,9 @@ describe('logs', () => {
 
 describe('refuses in one clear line', () => {
   test('a missing worker class', async () => {
-    expect(await refusal([])).toMatch(/^byclaw-worker: --worker-class is missing: .*\.\/agent\.ts#WeatherAgent/)
+    expect(await refusal([], {}, byclawWorker)).toMatch(
+      /^byclaw-worker: --worker-class is missing: .*\.\/agent\.ts#WeatherAgent/,
+    )
   })
 
   test('an unknown flag, with a suggestion', async () => {
@@ -184,7 +180,11 @@ describe('refuses in one clear line', () => {
 
   test('a Redis that cannot be reached, without the password', async () => {
     const url = 'redis://user:secret@127.0.0.1:1'
-    const said = await refusal(['--worker-class', TALKER, '--redis-url', url, '--connect-timeout-ms', '50'])
+    const said = await refusal(
+      ['--worker-class', TALKER, '--redis-url', url, '--connect-timeout-ms', '50'],
+      {},
+      byclawWorker,
+    )
     expect(said).toMatch(/^byclaw-worker: Redis at 127\.0\.0\.1:1\/0 cannot be reached: .+ \(GW_REDIS_UNREACHABLE\)$/)
     expect(said).not.toContain('secret')
   })
@@ -192,9 +192,9 @@ describe('refuses in one clear line', () => {
   test('a worker id that is in use', async () => {
     const env = meetingPlace()
     const worker = await startTalker(env, ['--worker-id', 'w-1', '--lease-ms', '1000'])
-    expect(await refusal(['--worker-class', TALKER, '--worker-id', 'w-1', '--lease-ms', '1000'], env)).toMatch(
-      /worker id 'w-1' is in use by a live worker .+ \(GW_WORKER_ID_TAKEN\)$/,
-    )
+    expect(
+      await refusal(['--worker-class', TALKER, '--worker-id', 'w-1', '--lease-ms', '1000'], env, byclawWorker),
+    ).toMatch(/worker id 'w-1' is in use by a live worker .+ \(GW_WORKER_ID_TAKEN\)$/)
     expect((await worker.end()).code).toBe(0)
   })
 

@@ -31,6 +31,9 @@ ${how} class ${name} extends GatewayWorker {
 `
 }
 
+/** The text of a module like that in JavaScript: where types are not the point, since to take them away takes a third of a start. */
+export const plainAgent = (): string => agentSource({ js: true })
+
 /** The package.json that \`npm init -y\` writes today. */
 export const COMMONJS_PACKAGE = JSON.stringify({ name: 'user', type: 'commonjs' })
 export const MODULE_PACKAGE = JSON.stringify({ name: 'user', type: 'module' })
