@@ -3,8 +3,9 @@ import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { waitFor } from '../../src/testing/wait-for.ts'
 import { isAlive } from '../support/processes.ts'
-import { byclaw, byclawWorker, type Program, startByclaw, startByclawWorker } from './support/program.ts'
-import { agentSource, MODULE_PACKAGE, project } from './support/project.ts'
+import { command, workerCommand } from './support/command.ts'
+import { byclawWorker, type Program, startByclaw, startByclawWorker } from './support/program.ts'
+import { agentSource, MODULE_PACKAGE, plainAgent, project } from './support/project.ts'
 import { meetingPlace } from './support/talker.ts'
 
 /** The URL of the Redis that `--dev` started. */
@@ -17,28 +18,29 @@ async function devUrl(worker: Program): Promise<string> {
 const starts = (worker: Program) => worker.stdout.split('worker is consuming').length - 1
 
 /** Answers with the text that stands in its source. */
-const answering = (text: string) => agentSource().replace('heard', text)
+const answering = (text: string) => plainAgent().replace('heard', text)
+const tsAnswering = (text: string) => agentSource().replace('heard', text)
 
-const ask = async (url: string, what = 'x') => (await byclaw(['send', 'echo', what, '--redis-url', url])).stdout.trim()
+const ask = async (url: string, what = 'x') => (await command(['send', 'echo', what, '--redis-url', url])).stdout.trim()
 
 test('--dev brings a Redis of its own, says what to try, and takes it away again', async () => {
-  const cwd = await project({ 'agent.ts': answering('hello') })
-  const worker = startByclawWorker(['--worker-class', './agent.ts', '--dev'], { cwd })
+  const cwd = await project({ 'agent.mjs': answering('hello') })
+  const worker = startByclawWorker(['--worker-class', './agent.mjs', '--dev'], { cwd })
   const url = await devUrl(worker)
   await worker.says('worker is consuming')
   const flag = url === 'redis://127.0.0.1:6379/0' ? '' : ` --redis-url ${url}`
   await worker.says(`Try in another terminal: npx byclaw send echo "Hello"${flag}\n`)
   expect(await ask(url)).toBe('hello')
   expect((await worker.end()).code).toBe(0)
-  const gone = await byclaw(['workers', '--redis-url', url, '--connect-timeout-ms', '200'])
+  const gone = await command(['workers', '--redis-url', url, '--connect-timeout-ms', '200'])
   expect(gone.stderr).toMatch(/cannot be reached/)
   expect(worker.stdout).not.toContain('"level":40')
 })
 
 test('--dev starts none where one is given', async () => {
-  const cwd = await project({ 'agent.ts': agentSource() })
+  const cwd = await project({ 'agent.mjs': plainAgent() })
   const { REDIS_URL, BYAI_WORKER_KEY_PREFIX: prefix } = meetingPlace()
-  const args = ['--worker-class', './agent.ts', '--dev', '--key-prefix', prefix]
+  const args = ['--worker-class', './agent.mjs', '--dev', '--key-prefix', prefix]
   const worker = startByclawWorker(args, { cwd, env: { REDIS_URL } })
   await worker.says('Try in another terminal: npx byclaw send echo "Hello" --key-prefix')
   expect(worker.stderr).not.toContain('Redis for development')
@@ -46,42 +48,42 @@ test('--dev starts none where one is given', async () => {
 })
 
 test.each([
-  [['--lease-ms', '1'], '--lease-ms is invalid'],
-  [['--log-level', 'loud', '--watch'], '--log-level is invalid'],
-  [['--plugin-dir', 'gone', '--watch'], '--plugin-dir is invalid: there is no such folder'],
-  [['--history-url', 'mysql://x'], '--history-url is invalid'],
-])('--dev starts none for what is refused: %j', async (flags, reason) => {
-  const cwd = await project({ 'agent.ts': agentSource() })
-  const { code, stderr } = await byclawWorker(['--worker-class', './agent.ts', '--dev', ...flags], { cwd })
+  [['--lease-ms', '1'], '--lease-ms is invalid', workerCommand],
+  [['--log-level', 'loud', '--watch'], '--log-level is invalid', workerCommand],
+  [['--plugin-dir', 'gone', '--watch'], '--plugin-dir is invalid: there is no such folder', workerCommand],
+  [['--history-url', 'mysql://x'], '--history-url is invalid', byclawWorker],
+])('--dev starts none for what is refused: %j', async (flags, reason, run) => {
+  const cwd = await project({ 'agent.mjs': plainAgent() })
+  const { code, stderr } = await run(['--worker-class', join(cwd, 'agent.mjs'), '--dev', ...flags])
   expect({ code, stderr }).toEqual({ code: 2, stderr: expect.stringMatching(/^byclaw-worker: [^\n]+\n$/) })
   expect(stderr).toContain(reason)
 })
 
 test('--dev takes its Redis away also when the worker does not come up', async () => {
-  const source = agentSource().replace('getCap', "async onStartup() { throw new Error('no model') }\n  getCap")
-  const worker = startByclawWorker(['--worker-class', './agent.ts', '--dev'], {
-    cwd: await project({ 'agent.ts': source }),
+  const source = plainAgent().replace('getCap', "async onStartup() { throw new Error('no model') }\n  getCap")
+  const worker = startByclawWorker(['--worker-class', './agent.mjs', '--dev'], {
+    cwd: await project({ 'agent.mjs': source }),
   })
   const url = await devUrl(worker)
   expect((await worker.ended).code).toBe(1)
-  const gone = await byclaw(['workers', '--redis-url', url, '--connect-timeout-ms', '200'])
+  const gone = await command(['workers', '--redis-url', url, '--connect-timeout-ms', '200'])
   expect(gone.stderr).toMatch(/cannot be reached/)
 })
 
 test('--watch runs the worker anew on every change, and waits when it does not come up', async () => {
-  const cwd = await project({ 'src/agent.ts': answering('one'), 'src/lib/helper.ts': '', 'src/notes.txt': '' })
+  const cwd = await project({ 'src/agent.ts': tsAnswering('one'), 'src/lib/helper.ts': '', 'src/notes.txt': '' })
   const worker = startByclawWorker(['--worker-class', './src/agent.ts', '--dev', '--watch'], { cwd })
   const url = await devUrl(worker)
   await worker.says('worker is consuming')
   expect(await ask(url)).toBe('one')
 
-  await writeFile(join(cwd, 'src/agent.ts'), answering('two'))
+  await writeFile(join(cwd, 'src/agent.ts'), tsAnswering('two'))
   await waitFor(() => starts(worker) === 2, { timeoutMs: 10_000 })
   expect(await ask(url)).toBe('two')
 
   await appendFile(join(cwd, 'src/agent.ts'), '}')
   await worker.says(/syntax error: .*\n.*the worker has ended \(exit code 1\), waiting for a change/)
-  await writeFile(join(cwd, 'src/agent.ts'), answering('three'))
+  await writeFile(join(cwd, 'src/agent.ts'), tsAnswering('three'))
   await waitFor(() => starts(worker) === 3, { timeoutMs: 10_000 })
   expect(await ask(url)).toBe('three')
 
@@ -100,10 +102,10 @@ test('--watch passes over JSON that no code imports: a worker may write beside i
   const uses =
     "import one from './one.json' with { type: 'json' }\nvoid one\nvoid import('./sub/two.json', { with: { type: 'json' } })\n"
   const cwd = await project({
-    'src/agent.ts': `${uses}${answering('one')}`,
+    'src/agent.mjs': `${uses}${answering('one')}`,
     ...{ 'src/one.json': '1', 'src/sub/two.json': '2', 'src/state.json': '3', 'package.json': MODULE_PACKAGE },
   })
-  const worker = startByclawWorker(['--worker-class', './src/agent.ts', '--watch'], { cwd, env: meetingPlace() })
+  const worker = startByclawWorker(['--worker-class', './src/agent.mjs', '--watch'], { cwd, env: meetingPlace() })
   await worker.says('worker is consuming')
   for (const [count, file] of ['src/one.json', 'src/sub/two.json'].entries()) {
     await writeFile(join(cwd, 'src/state.json'), String(count))
@@ -121,29 +123,29 @@ test('--watch lets a running task end before it starts anew', async () => {
   const work =
     "await context.emitState('working')\n await new Promise((resolve) => setTimeout(resolve, 1000))\n return 'old'"
   const source = answering('old').replace("return 'old'", work)
-  const cwd = await project({ 'agent.ts': source })
+  const cwd = await project({ 'agent.mjs': source })
   const env = meetingPlace()
-  const worker = startByclawWorker(['--worker-class', './agent.ts', '--watch'], { cwd, env })
+  const worker = startByclawWorker(['--worker-class', './agent.mjs', '--watch'], { cwd, env })
   await worker.says('worker is consuming')
   const asking = startByclaw(['send', 'echo', 'x'], { env })
   await asking.says('working')
-  await writeFile(join(cwd, 'agent.ts'), answering('new'))
+  await writeFile(join(cwd, 'agent.mjs'), answering('new'))
   expect((await asking.ended).stdout).toBe('old\n')
   await waitFor(() => starts(worker) === 2, { timeoutMs: 10_000 })
-  expect((await byclaw(['send', 'echo', 'x'], { env })).stdout).toBe('new\n')
+  expect((await command(['send', 'echo', 'x'], { env })).stdout).toBe('new\n')
   expect((await worker.end()).code).toBe(0)
 })
 
 test('--watch lets a running task end on a signal that comes while the worker is about to start anew', async () => {
   const work =
     "await context.emitState('working')\n await new Promise((resolve) => setTimeout(resolve, 2000))\n return 'old'"
-  const cwd = await project({ 'agent.ts': answering('old').replace("return 'old'", work) })
+  const cwd = await project({ 'agent.mjs': answering('old').replace("return 'old'", work) })
   const env = meetingPlace()
-  const worker = startByclawWorker(['--worker-class', './agent.ts', '--watch'], { cwd, env })
+  const worker = startByclawWorker(['--worker-class', './agent.mjs', '--watch'], { cwd, env })
   await worker.says('worker is consuming')
   const asked = startByclaw(['send', 'echo', 'x'], { env })
   await asked.says('working')
-  await writeFile(join(cwd, 'agent.ts'), answering('new'))
+  await writeFile(join(cwd, 'agent.mjs'), answering('new'))
   await worker.says('signal received, stopping')
   expect((await worker.end('SIGINT')).code).toBe(0)
   expect(worker.stdout).toContain('worker has stopped')
@@ -151,19 +153,20 @@ test('--watch lets a running task end on a signal that comes while the worker is
 }, 40_000)
 
 test('--watch ends a worker by force that computes without end, on a change and on a signal', async () => {
-  const endless = "await context.emitState('computing')\n for (;;);"
+  // As deaf as one that computes, and leaves the processor to others.
+  const endless = "await context.emitState('computing')\n Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0)"
   const source = answering('old').replace("return 'old'", endless)
-  const cwd = await project({ 'agent.ts': source })
+  const cwd = await project({ 'agent.mjs': source })
   const env = meetingPlace()
-  const worker = startByclawWorker(['--worker-class', './agent.ts', '--watch', '--lease-ms', '1000'], { cwd, env })
+  const worker = startByclawWorker(['--worker-class', './agent.mjs', '--watch', '--lease-ms', '1000'], { cwd, env })
   await worker.says('worker is consuming')
   const asking = startByclaw(['send', 'echo', 'x'], { env })
   await asking.says('computing')
-  await writeFile(join(cwd, 'agent.ts'), answering('new'))
+  await writeFile(join(cwd, 'agent.mjs'), answering('new'))
   expect((await asking.ended).stdout).toBe('new\n')
   expect(worker.stderr).toContain('the worker does not hear that it is to stop, ending it by force')
 
-  await writeFile(join(cwd, 'agent.ts'), source)
+  await writeFile(join(cwd, 'agent.mjs'), source)
   await waitFor(() => starts(worker) === 3, { timeoutMs: 10_000 })
   const again = startByclaw(['send', 'echo', 'x'], { env })
   await again.says('computing')
@@ -175,9 +178,9 @@ test('--watch ends a worker by force that computes without end, on a change and 
 }, 60_000)
 
 test.each([[], ['--dev']])('--watch %s does not leave a worker behind when it is killed', async (...flags) => {
-  const cwd = await project({ 'agent.ts': agentSource() })
+  const cwd = await project({ 'agent.mjs': plainAgent() })
   const env = flags.length === 0 ? meetingPlace() : {}
-  const worker = startByclawWorker(['--worker-class', './agent.ts', '--watch', ...flags], { cwd, env })
+  const worker = startByclawWorker(['--worker-class', './agent.mjs', '--watch', ...flags], { cwd, env })
   await worker.says('worker is consuming')
   const child = worker.log().at(-1)?.pid as number
   worker.child.kill('SIGKILL')
@@ -185,20 +188,20 @@ test.each([[], ['--dev']])('--watch %s does not leave a worker behind when it is
 })
 
 test('--watch waits for a change when the agent itself says what is refused', async () => {
-  const cwd = await project({ 'agent.ts': agentSource().replace("'echo'", "'my agent'") })
-  const worker = startByclawWorker(['--worker-class', './agent.ts', '--watch'], { cwd, env: meetingPlace() })
+  const cwd = await project({ 'agent.mjs': plainAgent().replace("'echo'", "'my agent'") })
+  const worker = startByclawWorker(['--worker-class', './agent.mjs', '--watch'], { cwd, env: meetingPlace() })
   await worker.says(/capability is invalid.*\n.*the worker has ended \(exit code 1\), waiting for a change/)
-  await writeFile(join(cwd, 'agent.ts'), agentSource())
+  await writeFile(join(cwd, 'agent.mjs'), plainAgent())
   await worker.says('worker is consuming')
   expect((await worker.end()).code).toBe(0)
 })
 
 test('--watch says at once what no change of a file can mend', async () => {
-  const cwd = await project({ 'agent.ts': agentSource() })
-  const args = ['--worker-class', './agent.ts', '--watch', '--lease-ms', '1']
+  const cwd = await project({ 'agent.mjs': plainAgent() })
+  const args = ['--worker-class', './agent.mjs', '--watch', '--lease-ms', '1']
   const worker = startByclawWorker(args, { cwd, env: meetingPlace() })
   expect(await worker.ended).toMatchObject({ code: 2, stderr: expect.stringContaining('--lease-ms is invalid') })
-  await rm(join(cwd, 'agent.ts'))
+  await rm(join(cwd, 'agent.mjs'))
   const missing = startByclawWorker(args, { cwd })
   expect(await missing.ended).toMatchObject({ code: 1, stderr: expect.stringContaining('there is no such file') })
 })

@@ -1,8 +1,8 @@
 import { resolve } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { testRedisUrl } from '../support/redis.ts'
+import { freshPrefix, testRedisUrl } from '../support/redis.ts'
 import { byclawWorker, startByclawWorker } from './support/program.ts'
-import { agentSource, COMMONJS_PACKAGE, MODULE_PACKAGE, project } from './support/project.ts'
+import { agentSource, COMMONJS_PACKAGE, MODULE_PACKAGE, plainAgent, project } from './support/project.ts'
 
 /** The copy of this package that the launcher itself uses. */
 const LAUNCHERS = new URL('../../dist/index.js', import.meta.url).href
@@ -21,21 +21,25 @@ const refused = (reason: string) => ({ code: 1, said: `byclaw-worker: ${reason} 
 describe('loads', () => {
   test.each([
     ['a TypeScript file and its export', './agent.ts#EchoAgent', 'agent.ts', agentSource()],
-    ['the only worker class of a file', './agent.ts', 'agent.ts', `${agentSource()}export const other = 1\n`],
-    ['a default export', './agent.ts', 'agent.ts', agentSource({ export: 'export default' })],
+    ['the only worker class of a file', './agent.js', 'agent.js', `${plainAgent()}export const other = 1\n`],
     ['a file without ./', 'src/agent.mts', 'src/agent.mts', agentSource()],
     ['JavaScript', './agent.js#EchoAgent', 'agent.js', agentSource({ js: true })],
-    ['JavaScript by its name .mjs', './agent.mjs', 'agent.mjs', agentSource({ js: true, export: 'export default' })],
-    ['a path with a # in it', './C#/agent.ts#EchoAgent', 'C#/agent.ts', agentSource()],
+    [
+      'a default export, and JavaScript by its name .mjs',
+      './agent.mjs',
+      'agent.mjs',
+      agentSource({ js: true, export: 'export default' }),
+    ],
+    ['a path with a # in it', './C#/agent.js#EchoAgent', 'C#/agent.js', plainAgent()],
   ])('%s', async (_, spec, file, text) => {
     const cwd = await project({ [file]: text, 'package.json': MODULE_PACKAGE })
     expect(await load(spec, cwd)).toEqual(LOADED)
   })
 
   test('the default export where there are several', async () => {
-    const others = agentSource({ name: 'OtherAgent' }).replace(/^import.*\n/, '')
-    const cwd = await project({ 'agent.ts': agentSource({ export: 'export default' }) + others })
-    expect(await load('./agent.ts', cwd)).toEqual(LOADED)
+    const others = agentSource({ name: 'OtherAgent', js: true }).replace(/^import.*\n/, '')
+    const cwd = await project({ 'agent.mjs': agentSource({ export: 'export default', js: true }) + others })
+    expect(await load('./agent.mjs', cwd)).toEqual(LOADED)
   })
 
   test('CommonJS', async () => {
@@ -81,7 +85,7 @@ describe.each([
   ['says commonjs', { 'package.json': COMMONJS_PACKAGE }],
   ['does not exist', {}],
 ])('TypeScript where package.json %s', (_, files) => {
-  test('is a module, shares this package with the launcher, and may use what CommonJS offers', async () => {
+  test('is a module, shares this package with the launcher, may use what CommonJS offers, and is run', async () => {
     const text = `
 import { readFileSync } from 'node:fs'
 import { prompt } from './nested'
@@ -92,18 +96,13 @@ console.log(readFileSync(__dirname + '/prompt.txt', 'utf8'))
 `
     const nested = "import path from 'node:path'\nexport const prompt = (): string => path.basename(__dirname)\n"
     const cwd = await project({ ...files, 'app/agent.ts': text, 'app/nested.ts': nested, 'app/prompt.txt': 'Be kind' })
-    const { stdout, stderr } = await byclawWorker(['--worker-class', './app/agent.ts', ...NOWHERE], { cwd })
-    expect(stderr).toMatch(MISSES_REDIS)
-    expect(stdout.split('\n').slice(0, 2)).toEqual(['app true / true', 'Be kind'])
-  })
-
-  test('its tasks are run', async () => {
-    const worker = startByclawWorker(['--worker-class', './agent.ts', '--redis-url', testRedisUrl()], {
-      cwd: await project({ ...files, 'agent.ts': agentSource() }),
-      env: { BYAI_WORKER_KEY_PREFIX: 'cli-load' },
+    const worker = startByclawWorker(['--worker-class', './app/agent.ts', '--redis-url', testRedisUrl()], {
+      ...{ cwd, env: { BYAI_WORKER_KEY_PREFIX: freshPrefix() } },
     })
     await worker.says('worker is consuming')
-    expect((await worker.end()).code).toBe(0)
+    const { code, stdout, stderr } = await worker.end()
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
+    expect(stdout.split('\n').slice(0, 2)).toEqual(['app true / true', 'Be kind'])
   })
 })
 
@@ -157,28 +156,28 @@ describe('refuses in one clear line', () => {
 
   test('an export that is missing or no worker, and says which there are', async () => {
     const cwd = await project({
-      'agent.ts': `${agentSource()}${agentSource({ name: 'Second' }).replace(/^import.*\n/, '')}
+      'agent.mjs': `${plainAgent()}${agentSource({ name: 'Second', js: true }).replace(/^import.*\n/, '')}
 export class Plain {}
 export const NAME = 'x'`,
-      'empty.ts': 'export {}',
-      'plain.ts': 'export class Plain {}\nexport default 1',
+      'empty.mjs': 'export {}',
+      'plain.mjs': 'export class Plain {}\nexport default 1',
     })
-    expect(await load('./agent.ts#Weather', cwd)).toEqual(
-      refused("./agent.ts#Weather: there is no export 'Weather'; worker classes in it: EchoAgent, Second"),
+    expect(await load('./agent.mjs#Weather', cwd)).toEqual(
+      refused("./agent.mjs#Weather: there is no export 'Weather'; worker classes in it: EchoAgent, Second"),
     )
-    expect(await load('./agent.ts#Plain', cwd)).toEqual(
+    expect(await load('./agent.mjs#Plain', cwd)).toEqual(
       refused(
-        "./agent.ts#Plain: export 'Plain' is no class that extends GatewayWorker; worker classes in it: EchoAgent, Second",
+        "./agent.mjs#Plain: export 'Plain' is no class that extends GatewayWorker; worker classes in it: EchoAgent, Second",
       ),
     )
-    expect(await load('./agent.ts', cwd)).toEqual(
-      refused('./agent.ts: several worker classes are exported, add one as #Name: EchoAgent, Second'),
+    expect(await load('./agent.mjs', cwd)).toEqual(
+      refused('./agent.mjs: several worker classes are exported, add one as #Name: EchoAgent, Second'),
     )
-    expect(await load('./plain.ts', cwd)).toEqual(
-      refused('./plain.ts: no class that extends GatewayWorker is exported (exported: Plain, default)'),
+    expect(await load('./plain.mjs', cwd)).toEqual(
+      refused('./plain.mjs: no class that extends GatewayWorker is exported (exported: Plain, default)'),
     )
-    expect(await load('./empty.ts', cwd)).toEqual(
-      refused('./empty.ts: no class that extends GatewayWorker is exported (nothing is exported)'),
+    expect(await load('./empty.mjs', cwd)).toEqual(
+      refused('./empty.mjs: no class that extends GatewayWorker is exported (nothing is exported)'),
     )
   })
 
