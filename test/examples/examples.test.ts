@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type LocalRedis, startLocalRedis } from '../../src/testing/servers/redis.ts'
 import { filesIn, textOf } from '../ground/sources.ts'
-import { runExample } from './run-node.ts'
+import { plainExamples, runExample } from './run-node.ts'
 
 const MOST_LINES = 60
 
@@ -84,6 +84,7 @@ const SAID: Readonly<Record<string, readonly RegExp[]>> = {
 }
 
 let redis: LocalRedis
+const runPlain = plainExamples(Object.keys(SAID))
 
 beforeAll(async () => {
   redis = await startLocalRedis({ fresh: true })
@@ -100,25 +101,25 @@ test.each(filesIn('examples', '.ts').filter((path) => !path.endsWith('/demo.ts')
 
 describe('an example says what it should, ends by itself, and is silent otherwise', () => {
   test.each(Object.keys(SAID))('%s', async (path) => {
-    const { code, stdout, stderr } = await runExample(path, redis.url)
+    const { code, stdout, stderr } = await runPlain(path, redis.url)
     expect(stderr).toBe('')
     expect(stdout.trimEnd().split('\n')).toEqual(SAID[path]?.map((line) => expect.stringMatching(line)))
     expect(code).toBe(0)
   })
 
-  test('also a second time on the same Redis', async () => {
+  test('also with its types, and a second time on the same Redis', async () => {
     const { code, stdout } = await runExample('examples/02-streaming.ts', redis.url)
     expect(stdout.match(/Air scatters/g)).toHaveLength(1)
     expect(code).toBe(0)
   })
 
   test('also without REDIS_URL, on a private Redis', async () => {
-    const { code, stdout, stderr } = await runExample('examples/01-echo.ts')
+    const { code, stdout, stderr } = await runPlain('examples/01-echo.ts')
     expect({ code, stdout, stderr }).toEqual({ code: 0, stdout: 'echo answered: hello (COMPLETED)\n', stderr: '' })
   })
 
   test('and fails in plain words when REDIS_URL leads nowhere', async () => {
-    const { code, stderr } = await runExample('examples/01-echo.ts', 'redis://127.0.0.1:1')
+    const { code, stderr } = await runPlain('examples/01-echo.ts', 'redis://127.0.0.1:1')
     expect(stderr).toContain('127.0.0.1:1')
     expect(code).toBe(1)
   })
