@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest'
 import { builtProgram } from './support/program.ts'
 
 /** `import … from "x"`, `import "x"` and `export … from "x"`, as they stand at the head of a built file. */
-const STATIC = /^(?:import|export)\b[^'"]*?"([^"]+)"/gm
+const STATIC = /^(?:import|export)\b[^'";]*?"([^"]+)"/gm
 const DYNAMIC = /\bimport\("([^"]+)"\)/g
 
 /** The packages that a built file imports, itself or by the files that it imports. */
