@@ -116,13 +116,14 @@ export class WorkerRuntime extends Service implements RunningWorker {
     logger.info({ capabilities, redis: target, redisVersion: version }, 'worker is consuming')
   }
 
-  /** After a start that failed. */
+  /** After a start that failed; what it had taken by then is for others at once. */
   async #takeDown(): Promise<void> {
     const { supply, plugins, history, workspaces, keeper, registration } = this.#parts
+    this.#giveUp()
     // Nothing of the others that hangs is to keep it on the list of those that live.
     const left = keeper.stop().then(() => registration.stop())
     await this.#stopTaking()
-    await this.#stopListening()
+    await this.#settle()
     await supply.stop()
     await plugins.close()
     await history?.stop()
@@ -182,13 +183,11 @@ export class WorkerRuntime extends Service implements RunningWorker {
   }
 
   async #leave(): Promise<void> {
-    const { waits, intakes, supply, plugins, history, workspaces, keeper, registration } = this.#parts
+    const { waits, supply, plugins, history, workspaces, keeper, registration } = this.#parts
     await this.#stopTaking()
     waits.hurry()
     await this.#drain()
-    // Until here what still runs can be cancelled.
-    await this.#stopListening()
-    await Promise.all(intakes.map((intake) => intake.settled()))
+    await this.#settle()
     await supply.stop()
     await plugins.close()
     await history?.stop()
@@ -204,23 +203,29 @@ export class WorkerRuntime extends Service implements RunningWorker {
     await Promise.all([reclaimer, promoter, ownLanes, ...intakes].map((service) => service.stop()))
   }
 
-  async #stopListening(): Promise<void> {
-    const { watch, waits, inbox } = this.#parts
-    await Promise.all([watch, waits, inbox].map((service) => service.stop()))
-  }
-
-  /** Lets running tasks finish within their time; those that do not are given up, for another worker to end. */
+  /** Lets running tasks finish within their time; those that do not are given up. */
   async #drain(): Promise<void> {
     const { slots, executions, logger } = this.#parts
     const timer = new AbortController()
-    const drained = slots.drained().then(() => timer.abort())
+    void slots.drained().then(() => timer.abort())
     await sleep(this.#options.shutdownTimeoutMs, timer.signal)
-    if (!timer.signal.aborted) {
-      logger.warn({ running: executions.size }, 'shutdown time is up, running tasks are given up')
-      const reason = new GatewayError('GW_SHUTDOWN', { workerId: this.workerId })
-      executions.abortAll(reason)
-    }
-    await drained
+    if (timer.signal.aborted) return
+    logger.warn({ running: executions.size }, 'shutdown time is up, running tasks are given up')
+    this.#giveUp()
+  }
+
+  /** Breaks off what runs, for another worker to end. */
+  #giveUp(): void {
+    this.#parts.executions.abortAll(new GatewayError('GW_SHUTDOWN', { workerId: this.workerId }))
+  }
+
+  /** Resolves when nothing runs any more, and all that was taken is acked or back. */
+  async #settle(): Promise<void> {
+    const { slots, intakes, watch, waits, inbox } = this.#parts
+    await slots.drained()
+    // Until here what still runs can be cancelled.
+    await Promise.all([watch, waits, inbox].map((service) => service.stop()))
+    await Promise.all(intakes.map((intake) => intake.settled()))
   }
 
   /** A worker that comes back under another name is not to leave its old one in every group. */

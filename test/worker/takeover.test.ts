@@ -5,7 +5,7 @@ import { describe, expect, onTestFinished, test } from 'vitest'
 import type { SessionEvent } from '../../src/protocol/event.ts'
 import { waitFor } from '../../src/testing/wait-for.ts'
 import { plainProgram } from '../support/plain-program.ts'
-import { collect, House } from './harness.ts'
+import { collect, Gate, House } from './harness.ts'
 
 const FIXTURE = plainProgram(new URL('fixtures/talker.ts', import.meta.url))
 const SEND = { targetAgentType: 'agent', sessionId: 's', messageId: 'm', content: 'x' }
@@ -134,6 +134,37 @@ test('who has just started takes what was let go at once, and leaves the living 
   expect(begun).toEqual(['let-go'])
   await waitFor(() => begun.length === 2)
   expect(begun).toEqual(['let-go', 'living'])
+})
+
+test('a start that fails when it has taken a task breaks it off and leaves it to others at once', async () => {
+  const house = await House.private()
+  const client = house.client()
+  await client.sendMessage(SEND)
+  // Let go by somebody else, so that it is taken before the start is over.
+  const key = house.keys.control('agent')
+  await house.redis.xgroup('CREATE', key, GROUP, '0')
+  await house.redis.xreadgroup('GROUP', GROUP, 'gone', 'STREAMS', key, '>')
+  const [[id] = ['']] = await house.redis.xrange(key, '-', '+')
+  await house.redis.xclaim(key, GROUP, 'gone', 0, id, 'IDLE', 30 * 86_400_000)
+  // Who may do all but what comes last in a start.
+  await house.redis.call('ACL', 'SETUSER', 'ann', 'on', '>secret', '~*', '&*', '+@all', '-xlen')
+  const redis = { host: '127.0.0.1', port: house.server.port, username: 'ann', password: 'secret' }
+  const gate = new Gate()
+  onTestFinished(() => gate.open())
+  const reasons: unknown[] = []
+  const started = house.work(
+    async (_command, { signal }) => {
+      signal.addEventListener('abort', () => reasons.push((signal.reason as { code?: string }).code))
+      await gate.pass()
+    },
+    { redis, version: '1', workerId: 'first', leaseMs: 30_000 },
+  )
+  await expect(started).rejects.toThrow("can't run this command")
+  // On a slow machine the start may have failed before the handler was called.
+  expect(reasons).toEqual(gate.arrived === 0 ? [] : ['GW_SHUTDOWN'])
+  await house.work(() => 'other', { workerId: 'other', leaseMs: 30_000 })
+  const result = await client.result({ sessionId: 's', messageId: 'm', timeoutMs: 5_000 })
+  expect(result).toMatchObject({ data: 'other', attempts: 1 })
 })
 
 test('long tasks among many who look for orphans run once each', { timeout: 60_000 }, async () => {
