@@ -1,8 +1,9 @@
-import { expect, onTestFinished, test } from 'vitest'
+import { expect, test } from 'vitest'
 import { GatewayClient } from '../../src/client/client.ts'
 import { findFreePort } from '../../src/testing/servers/free-port.ts'
 import { waitFor } from '../../src/testing/wait-for.ts'
 import { sleep } from '../../src/util/sleep.ts'
+import { onTestFinished } from '../support/on-test-finished.ts'
 import { House, memoryLogger } from '../worker/harness.ts'
 
 /** A client of a server that is not there. */

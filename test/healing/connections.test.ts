@@ -34,7 +34,7 @@ async function finish(ward: Ward, result: Promise<unknown>): Promise<void> {
   for (const [line, count] of Object.entries(ward.logged())) expect([line, count]).toEqual([line, 1])
 }
 
-describe('a half-open connection is found, and replaced by a new one', () => {
+describe.concurrent('a half-open connection is found, and replaced by a new one', () => {
   test.each(Object.keys(USES))('%s', { timeout: 30_000 }, async (name) => {
     const ward = await Ward.open({ work: { leaseMs: 2_000 } })
     const isMeant = USES[name] as (connection: ProxiedConnection) => boolean
@@ -69,7 +69,7 @@ describe('a half-open connection is found, and replaced by a new one', () => {
   })
 })
 
-describe('CLIENT KILL', () => {
+describe.concurrent('CLIENT KILL', () => {
   test.each(['normal', 'pubsub'])('of every %s connection, again and again', { timeout: 30_000 }, async (type) => {
     const ward = await Ward.open()
     await ward.hold()
@@ -94,7 +94,9 @@ describe('CLIENT KILL', () => {
   })
 })
 
-test('a server that hangs for a while with open sockets: all goes on when it does', { timeout: 40_000 }, async () => {
+test.concurrent('a server that hangs for a while with open sockets: all goes on when it does', {
+  timeout: 40_000,
+}, async () => {
   const ward = await Ward.open()
   await ward.hold()
   const result = ward.result()
@@ -107,7 +109,7 @@ test('a server that hangs for a while with open sockets: all goes on when it doe
   await finish(ward, result)
 })
 
-test.each([
+test.concurrent.each([
   ['that holds all back', ['CLIENT', 'PAUSE', '7000']],
   ['that holds writes back, and greets', ['CLIENT', 'PAUSE', '7000', 'WRITE']],
 ] as const)(
@@ -126,7 +128,7 @@ test.each([
   },
 )
 
-test('a password that is not taken any more: each connection says so, and nobody beside them', {
+test.concurrent('a password that is not taken any more: each connection says so, and nobody beside them', {
   timeout: 40_000,
 }, async () => {
   const house = await House.private()

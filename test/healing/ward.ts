@@ -1,4 +1,3 @@
-import { onTestFinished } from 'vitest'
 import type { GatewayClient } from '../../src/client/client.ts'
 import type { SessionEvent } from '../../src/protocol/event.ts'
 import type { RedisOption } from '../../src/redis/options.ts'
@@ -6,6 +5,7 @@ import type { LocalRedis } from '../../src/testing/servers/redis.ts'
 import { waitFor } from '../../src/testing/wait-for.ts'
 import { sleep } from '../../src/util/sleep.ts'
 import type { RunningWorker } from '../../src/worker/worker-runtime.ts'
+import { onTestFinished } from '../support/on-test-finished.ts'
 import { TcpProxy } from '../support/tcp-proxy.ts'
 import { Gate, House, type WorkOptions } from '../worker/harness.ts'
 

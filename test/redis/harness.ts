@@ -1,10 +1,10 @@
 import { Redis } from 'ioredis'
-import { onTestFinished } from 'vitest'
 import { createLogger } from '../../src/logger.ts'
 import type { RedisClient } from '../../src/redis/client.ts'
 import { RedisConnections } from '../../src/redis/connections.ts'
 import { Keys } from '../../src/redis/keys.ts'
 import { type RedisOption, resolveRedisOption } from '../../src/redis/options.ts'
+import { onTestFinished } from '../support/on-test-finished.ts'
 import { freshPrefix, testRedisUrl } from '../support/redis.ts'
 
 /** A bare connection that ends with the test. */

@@ -4,11 +4,11 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Redis } from 'ioredis'
-import { onTestFinished } from 'vitest'
 import { findBinary } from '../../src/testing/servers/find-binary.ts'
 import { findFreePort } from '../../src/testing/servers/free-port.ts'
 import { type LocalRedis, startLocalRedis } from '../../src/testing/servers/redis.ts'
 import { waitFor } from '../../src/testing/wait-for.ts'
+import { onTestFinished } from '../support/on-test-finished.ts'
 
 async function startRedis(args: readonly string[]): Promise<LocalRedis> {
   const redis = await startLocalRedis({ fresh: true, args })

@@ -1,8 +1,9 @@
 import { once } from 'node:events'
 import { setTimeout as pause } from 'node:timers/promises'
-import { describe, expect, onTestFinished, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import type { AgentContext } from '../../src/agent/context.ts'
 import { waitFor } from '../../src/testing/wait-for.ts'
+import { onTestFinished } from '../support/on-test-finished.ts'
 import { startChild } from './child.ts'
 import { agendaOf, House } from './harness.ts'
 

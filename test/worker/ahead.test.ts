@@ -2,11 +2,12 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
-import { describe, expect, onTestFinished, test, vi } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import type { TakenEntry } from '../../src/store/control-streams.ts'
 import { waitFor } from '../../src/testing/wait-for.ts'
 import { deferred } from '../../src/util/deferred.ts'
 import { Ahead } from '../../src/worker/ahead.ts'
+import { onTestFinished } from '../support/on-test-finished.ts'
 import { House, type WorkOptions } from './harness.ts'
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))

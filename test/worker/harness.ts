@@ -1,5 +1,4 @@
 import { Redis } from 'ioredis'
-import { onTestFinished } from 'vitest'
 import type { AgentContext } from '../../src/agent/context.ts'
 import type { AgentContract } from '../../src/agent/contract.ts'
 import type { Tools } from '../../src/agent/tool.ts'
@@ -16,6 +15,7 @@ import { type Deferred, deferred } from '../../src/util/deferred.ts'
 import type { RunWorkerOptions } from '../../src/worker/options.ts'
 import { runWorker } from '../../src/worker/run-worker.ts'
 import type { RunningWorker } from '../../src/worker/worker-runtime.ts'
+import { onTestFinished } from '../support/on-test-finished.ts'
 import { freshPrefix, testRedisUrl } from '../support/redis.ts'
 
 /** One line that was logged. */

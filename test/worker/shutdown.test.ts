@@ -1,8 +1,9 @@
 import { setTimeout as pause } from 'node:timers/promises'
-import { afterAll, describe, expect, onTestFinished, test } from 'vitest'
+import { afterAll, describe, expect, test } from 'vitest'
 import { waitFor } from '../../src/testing/wait-for.ts'
 import { deferred } from '../../src/util/deferred.ts'
 import { runWorker } from '../../src/worker/run-worker.ts'
+import { onTestFinished } from '../support/on-test-finished.ts'
 import { TcpProxy } from '../support/tcp-proxy.ts'
 import { FunctionWorker, Gate, House } from './harness.ts'
 

@@ -1,9 +1,10 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { setTimeout as pause } from 'node:timers/promises'
-import { describe, expect, onTestFinished, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import type { SessionEvent } from '../../src/protocol/event.ts'
 import { waitFor } from '../../src/testing/wait-for.ts'
+import { onTestFinished } from '../support/on-test-finished.ts'
 import { plainProgram } from '../support/plain-program.ts'
 import { collect, Gate, House } from './harness.ts'
 

@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
-import { expect, onTestFinished } from 'vitest'
+import { expect } from 'vitest'
 import { compareEntryIds } from '../../../src/redis/streams.ts'
+import { onTestFinished } from '../../support/on-test-finished.ts'
 import { plainProgram } from '../../support/plain-program.ts'
 import type { House } from '../harness.ts'
 

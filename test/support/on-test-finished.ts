@@ -1,0 +1,16 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
+import { aroundEach, type TestContext } from 'vitest'
+
+const current = new AsyncLocalStorage<TestContext>()
+
+aroundEach((run, context) => current.run(context, run))
+
+/**
+ * Has something done when the test is over from within which it is called. Vitest's own knows of one test at a time; this
+ * one serves also those that run side by side, in `describe.concurrent`.
+ */
+export function onTestFinished(end: () => unknown): void {
+  const context = current.getStore()
+  if (context === undefined) throw new Error('there is no test whose end could be waited for')
+  context.onTestFinished(async () => void (await end()))
+}
