@@ -15,7 +15,7 @@ async function lostClient(): Promise<GatewayClient> {
 
 const message = { targetAgentType: 'agent', sessionId: 's', content: 'hi' }
 
-test('however many sends wait for a server that is away, each is given up in its time, and later ones at once', {
+test.concurrent('however many sends wait for a server that is away, each is given up in its time, and later ones at once', {
   timeout: 40_000,
 }, async () => {
   const client = await lostClient()
@@ -32,7 +32,7 @@ test('however many sends wait for a server that is away, each is given up in its
   expect(performance.now() - late).toBeLessThan(500)
 })
 
-test('who asks with a limit of time waits no longer for a server that is away', async () => {
+test.concurrent('who asks with a limit of time waits no longer for a server that is away', async () => {
   const client = await lostClient()
   const before = performance.now()
   await expect(client.ask({ ...message, timeoutMs: 300 })).rejects.toMatchObject({ code: 'GW_TIMEOUT' })
@@ -43,7 +43,7 @@ test('who asks with a limit of time waits no longer for a server that is away', 
   expect(performance.now() - before).toBeLessThan(2_000)
 })
 
-test('nor does a server that lets us connect and refuses, however much is sent to it', {
+test.concurrent('nor does a server that lets us connect and refuses, however much is sent to it', {
   timeout: 60_000,
 }, async () => {
   const house = await House.private()

@@ -5,7 +5,7 @@ import { LOST_ONCE, Ward } from './ward.ts'
 
 const DURABLE = ['--appendonly', 'yes', '--appendfsync', 'always']
 
-test('a restart with its data: all goes on, nothing is lost or repeated, one line per connection', {
+test.concurrent('a restart with its data: all goes on, nothing is lost or repeated, one line per connection', {
   timeout: 60_000,
 }, async () => {
   const ward = await Ward.open({ args: DURABLE })
@@ -31,7 +31,7 @@ test('a restart with its data: all goes on, nothing is lost or repeated, one lin
   expect((await ward.idleSecond()).commands).toBeLessThan(120)
 })
 
-test('an outage longer than a lease takes no task from a living worker', { timeout: 60_000 }, async () => {
+test.concurrent('an outage longer than a lease takes no task from a living worker', { timeout: 60_000 }, async () => {
   const ward = await Ward.open({ args: DURABLE, work: { leaseMs: 3_000 } })
   await ward.work({ leaseMs: 3_000 })
   for (let number = 0; number < 6; number += 1) await ward.hold(`held-${number}`)
@@ -45,7 +45,7 @@ test('an outage longer than a lease takes no task from a living worker', { timeo
   expect([...ward.starts].filter(([, count]) => count > 1)).toEqual([])
 })
 
-test('a restart without its data: who waits is told, the worker says what is gone, and new tasks run', {
+test.concurrent('a restart without its data: who waits is told, the worker says what is gone, and new tasks run', {
   timeout: 60_000,
 }, async () => {
   const ward = await Ward.open()

@@ -64,7 +64,7 @@ async function failure(
   return { error, afterMs: performance.now() - before, logged: JSON.stringify(logger.lines) }
 }
 
-describe('a server that cannot be reached is told as GW_REDIS_UNREACHABLE within the time', () => {
+describe.concurrent('a server that cannot be reached is told as GW_REDIS_UNREACHABLE within the time', () => {
   test('nobody listens', async () => {
     const port = await findFreePort()
     const { error, afterMs } = await failure(`redis://:${SECRET}@127.0.0.1:${port}`)
@@ -111,7 +111,7 @@ describe('a server that cannot be reached is told as GW_REDIS_UNREACHABLE within
   })
 })
 
-describe('a server that asks who is there', () => {
+describe.concurrent('a server that asks who is there', () => {
   test('a password: right, wrong, none', async () => {
     const { port } = await startRedis('--requirepass', SECRET)
     expect(await tryOut(`redis://:${SECRET}@127.0.0.1:${port}`)).toBe('it works')
@@ -143,7 +143,7 @@ describe('a server that asks who is there', () => {
   })
 })
 
-describe('a database that cannot be chosen', () => {
+describe.concurrent('a database that cannot be chosen', () => {
   test('is an error, and nothing goes to database 0 in its place', { timeout: 30_000 }, async () => {
     const { port } = await startRedis('--databases', '2')
     expect(await tryOut(`redis://127.0.0.1:${port}/1`)).toBe('it works')
@@ -179,7 +179,7 @@ describe('a database that cannot be chosen', () => {
   })
 })
 
-describe('TLS', () => {
+describe.concurrent('TLS', () => {
   async function startTls(): Promise<{ port: number; ca: string }> {
     const folder = await mkdtemp(join(tmpdir(), 'byclaw-tls-'))
     onTestFinished(() => rm(folder, { recursive: true, force: true }))
@@ -212,7 +212,7 @@ describe('TLS', () => {
   })
 })
 
-describe('Sentinel', () => {
+describe.concurrent('Sentinel', () => {
   test('finds the master, and goes with it when another takes over', { timeout: 60_000 }, async () => {
     const { master, option } = await startWatched()
     expect(await tryOut(option)).toBe('it works')
@@ -241,7 +241,7 @@ describe('Sentinel', () => {
   })
 })
 
-test('one warning when a connection is lost and one line when it is back, however often it is tried in between', async () => {
+test.concurrent('one warning when a connection is lost and one line when it is back, however often it is tried in between', async () => {
   const server = await startRedis()
   const logger = memoryLogger()
   const client = connect(server.url, logger).client('patient')
@@ -257,7 +257,7 @@ test('one warning when a connection is lost and one line when it is back, howeve
   ])
 })
 
-test('a command that a demoted master refuses is sent again to the one that is master then', async () => {
+test.concurrent('a command that a demoted master refuses is sent again to the one that is master then', async () => {
   const server = await startRedis()
   const bare = new Redis(server.url, { disconnectTimeout: 100 })
   onTestFinished(() => bare.disconnect())
@@ -271,7 +271,7 @@ test('a command that a demoted master refuses is sent again to the one that is m
   expect(await write).toBe('OK')
 })
 
-test('close ends everything at once: what is under way is rejected', async () => {
+test.concurrent('close ends everything at once: what is under way is rejected', async () => {
   const connections = connect()
   const blocking = connections.client('blocking')
   await blocking.call('PING')
