@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { errorMessage } from '../errors.ts'
 import type { Logger } from '../logger.ts'
 import type { RedisClient } from '../redis/client.ts'
@@ -135,7 +136,9 @@ export class LeaseKeeper extends Service {
     const loops = [this.#local?.ended]
     if (this.#place !== undefined && this.#isKeeping) {
       this.#place.stop()
-      loops.push(this.#ended.promise)
+      // What a thread has said by now is heard first. One that is still loading will find both orders, and begin nothing.
+      await nextTurn()
+      if (this.#isLoaded) loops.push(this.#ended.promise)
     }
     // A server that is away holds them up.
     const waiting = new AbortController()

@@ -3,8 +3,11 @@ import { LUA } from '../../src/redis/lua.generated.ts'
 import { waitFor } from '../../src/testing/wait-for.ts'
 import { sleep } from '../../src/util/sleep.ts'
 import type { ProxiedConnection } from '../support/proxied-connection.ts'
-import { House } from '../worker/harness.ts'
+import { House, isPulse } from '../worker/harness.ts'
 import { Ward } from './ward.ts'
+
+/** Promised are two seconds; the rest is for a busy machine, on which several of these run at once. */
+const SOON_MS = 6_000
 
 /** Each connection that was lost is back, both was said once, and nothing else. */
 async function lostOnce(ward: Ward): Promise<void> {
@@ -20,7 +23,7 @@ const USES: Record<string, (connection: ProxiedConnection) => boolean> = {
   "the worker's commands": (connection) => connection.hasRun(LUA.conclude.sha),
   "the worker's blocking read": ({ use, commands }) => use === 'blocking' && commands.has('XREADGROUP'),
   "the worker's inbox": ({ use, commands }) => use === 'blocking' && !commands.has('XREADGROUP'),
-  "the worker's lease thread": (connection) => connection.hasRun(LUA.beat.sha),
+  "the worker's lease thread": isPulse,
   "the client's commands": (connection) => connection.hasRun(LUA.send.sha),
   "the client's pushes": ({ use }) => use === 'subscriber',
 }
@@ -45,8 +48,8 @@ describe.concurrent('a half-open connection is found, and replaced by a new one'
     const before = performance.now()
     expect(ward.proxy.blackHole(isMeant)).toBe(1)
     await waitFor(() => ward.proxy.connections((each) => isMeant(each) && !each.isInHole).length === 1)
-    expect(performance.now() - before).toBeLessThan(4_500)
-    expect(await ward.backAtWork()).toBeLessThan(4_000)
+    expect(performance.now() - before).toBeLessThan(SOON_MS)
+    expect(await ward.backAtWork()).toBeLessThan(SOON_MS)
     await finish(ward, result)
     expect(Object.keys(ward.logged()).filter((line) => line.startsWith('Redis connection lost'))).toHaveLength(1)
   })
@@ -64,7 +67,7 @@ describe.concurrent('a half-open connection is found, and replaced by a new one'
     expect(ward.proxy.accepted - attempts).toBeLessThan(20)
     ward.proxy.pass()
     ward.proxy.cut((connection) => connection.isInHole)
-    expect(await ward.backAtWork()).toBeLessThan(4_000)
+    expect(await ward.backAtWork()).toBeLessThan(SOON_MS)
     await finish(ward, result)
   })
 })
@@ -75,14 +78,12 @@ describe.concurrent('CLIENT KILL', () => {
     await ward.hold()
     const result = ward.result()
     ward.startLoad()
-    // The last connection of all comes with the worker's first sign of life.
-    await waitFor(() => ward.proxy.connections((connection) => connection.hasRun(LUA.beat.sha)).length === 1)
     for (let round = 0; round < 5; round += 1) {
       const { length } = ward.accepted
       await waitFor(() => ward.accepted.length > length + 3)
       await ward.house.redis.call('CLIENT', 'KILL', 'TYPE', type, 'SKIPME', 'yes')
     }
-    expect(await ward.backAtWork()).toBeLessThan(4_000)
+    expect(await ward.backAtWork()).toBeLessThan(SOON_MS)
     ward.stopLoad()
     ward.gate.open()
     expect(await result).toMatchObject({ status: 'COMPLETED', data: 'held' })
@@ -105,7 +106,7 @@ test.concurrent('a server that hangs for a while with open sockets: all goes on 
   ward.server.kill('SIGSTOP')
   await sleep(4_000)
   ward.server.kill('SIGCONT')
-  expect(await ward.backAtWork()).toBeLessThan(4_000)
+  expect(await ward.backAtWork()).toBeLessThan(SOON_MS)
   await finish(ward, result)
 })
 
@@ -121,7 +122,7 @@ test.concurrent.each([
     await waitFor(() => ward.accepted.length > 5)
     await ward.house.redis.call(command, ...args)
     await sleep(7_000)
-    expect(await ward.backAtWork()).toBeLessThan(4_000)
+    expect(await ward.backAtWork()).toBeLessThan(SOON_MS)
     ward.stopLoad()
     await ward.settled()
     await lostOnce(ward)
@@ -143,7 +144,7 @@ test.concurrent('a password that is not taken any more: each connection says so,
   await house.redis.call('CLIENT', 'KILL', 'USER', 'a')
   await sleep(3_000)
   await password('old')
-  expect(await ward.backAtWork()).toBeLessThan(4_000)
+  expect(await ward.backAtWork()).toBeLessThan(SOON_MS)
   ward.stopLoad()
   await ward.settled()
   await lostOnce(ward)

@@ -7,7 +7,7 @@ import { sleep } from '../../src/util/sleep.ts'
 import type { RunningWorker } from '../../src/worker/worker-runtime.ts'
 import { onTestFinished } from '../support/on-test-finished.ts'
 import { TcpProxy } from '../support/tcp-proxy.ts'
-import { Gate, House, type WorkOptions } from '../worker/harness.ts'
+import { Gate, House, isPulse, type WorkOptions } from '../worker/harness.ts'
 
 const SESSION = 's'
 const LOAD_EVERY_MS = 20
@@ -58,6 +58,9 @@ export class Ward {
     onTestFinished(() => proxy.stop())
     const ward = new Ward(house, proxy, redis ?? proxy.url)
     await ward.work(work)
+    // The connection of the worker's thread is the last of all.
+    const isWhole = () => redis !== undefined || proxy.connections(isPulse).length === 1
+    await waitFor(isWhole, { timeoutMs: 15_000, message: 'the first sign of life of the thread' })
     const events = ward.client.subscribe(SESSION, { after: '0' })
     await events.opened()
     void ward.#follow(events)

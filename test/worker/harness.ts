@@ -9,6 +9,7 @@ import type { Logger } from '../../src/logger.ts'
 import type { AskAgentCommand, GatewayCommand } from '../../src/protocol/command.ts'
 import type { SessionEvent } from '../../src/protocol/event.ts'
 import { Keys } from '../../src/redis/keys.ts'
+import { LUA } from '../../src/redis/lua.generated.ts'
 import { type LocalRedis, startLocalRedis } from '../../src/testing/servers/redis.ts'
 import { waitFor } from '../../src/testing/wait-for.ts'
 import { type Deferred, deferred } from '../../src/util/deferred.ts'
@@ -16,7 +17,9 @@ import type { RunWorkerOptions } from '../../src/worker/options.ts'
 import { runWorker } from '../../src/worker/run-worker.ts'
 import type { RunningWorker } from '../../src/worker/worker-runtime.ts'
 import { onTestFinished } from '../support/on-test-finished.ts'
+import type { ProxiedConnection } from '../support/proxied-connection.ts'
 import { freshPrefix, testRedisUrl } from '../support/redis.ts'
+import { TcpProxy } from '../support/tcp-proxy.ts'
 
 /** One line that was logged. */
 export interface LogLine {
@@ -228,4 +231,24 @@ export async function agendaOf({ redis, keys }: House): Promise<string[]> {
   const due = await Promise.all(shards.map(({ due }) => redis.zrange(due, '0', '-1')))
   const payloads = await Promise.all(shards.map(({ payloads }) => redis.hkeys(payloads)))
   return [...new Set([...due.flat(), ...payloads.flat()])]
+}
+
+/** The connection of a worker's thread, which loads when the worker works already, once that has given a sign of life. */
+export function isPulse(connection: ProxiedConnection): boolean {
+  // Until it is loaded, signs of life go over the connection with all else.
+  return connection.hasRun(LUA.beat.sha) && !connection.hasRun(LUA.claimWorker.sha)
+}
+
+/** A way for one worker to the Redis of a house, on which it is seen what its thread does. */
+export async function watchedWay(
+  house: House,
+): Promise<{ readonly url: string; readonly isPulsing: () => Promise<unknown> }> {
+  const proxy = await TcpProxy.start(Number(new URL(house.url).port))
+  onTestFinished(() => proxy.stop())
+  const isPulsing = () =>
+    waitFor(() => proxy.connections(isPulse).length === 1, {
+      timeoutMs: 15_000,
+      message: 'the thread to give a sign of life',
+    })
+  return { url: proxy.url, isPulsing }
 }

@@ -7,7 +7,7 @@ import { House } from './harness.ts'
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 
-/** A worker that blocks its event loop for two seconds. */
+/** A worker that blocks its event loop for two seconds when its thread keeps its leases. */
 const program = ({ url, prefix }: House) => `
   import { GatewayWorker, runWorker } from 'byclaw-gateway-sdk'
   class Agent extends GatewayWorker {
@@ -17,7 +17,11 @@ const program = ({ url, prefix }: House) => `
   const quiet = () => undefined
   const logger = { debug: quiet, info: quiet, warn: quiet, error: quiet, child: () => logger }
   const at = { redis: ${JSON.stringify(url)}, keyPrefix: ${JSON.stringify(prefix)} }
+  const kept = new Promise((resolve) => {
+    process.on('worker', (thread) => thread.on('message', ({ kind }) => kind === 'ready' && resolve()))
+  })
   const worker = await runWorker({ ...at, workerClass: Agent, leaseMs: 400, logger })
+  await kept
   console.log('blocked')
   for (const until = performance.now() + 2_000; performance.now() < until; );
   console.log('free')

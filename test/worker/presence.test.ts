@@ -4,11 +4,11 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
 import { waitFor } from '../../src/testing/wait-for.ts'
 import { startChild } from './child.ts'
-import { Gate, House } from './harness.ts'
+import { Gate, House, watchedWay } from './harness.ts'
 
 const send = { targetAgentType: 'agent', sessionId: 's', content: 'hi' }
 
-describe('two workers with one id', () => {
+describe.concurrent('two workers with one id', () => {
   test('the second refuses to start, quickly, and the first goes on undisturbed', async () => {
     const house = new House()
     const client = house.client()
@@ -41,11 +41,10 @@ describe('two workers with one id', () => {
   test('a failed start leaves no connection and no trace', async () => {
     const house = await House.private()
     const count = async () => ((await house.redis.client('LIST')) as string).trim().split('\n').length
-    const client = house.client()
-    await house.work(() => 'first', { workerId: 'w', leaseMs: 1_000 })
-    // Its first sign of life comes from its thread, which has its own connection by then.
-    await waitFor(async () => (await client.listWorkers()).some((worker) => worker.lastSeenAt > worker.startedAt))
-    await pause(100)
+    const way = await watchedWay(house)
+    await house.work(() => 'first', { workerId: 'w', leaseMs: 1_000, redis: way.url })
+    // The thread has a connection of its own, which is the last.
+    await way.isPulsing()
     const before = await count()
     await expect(house.work(() => 'second', { workerId: 'w', leaseMs: 1_000 })).rejects.toMatchObject({
       code: 'GW_WORKER_ID_TAKEN',
@@ -68,9 +67,12 @@ test('who has lost a connection takes up nothing that the next of its name was h
   const client = house.client()
   const begun: unknown[] = []
   // Its next sign of life, at which it would hear that its id is taken, is far off.
-  await house.work((command) => void begun.push(command.content), { workerId: 'w', leaseMs: 60_000 })
+  const way = await watchedWay(house)
+  const handle = (command: { content: unknown }) => void begun.push(command.content)
+  await house.work(handle, { workerId: 'w', leaseMs: 60_000, redis: way.url })
   await client.ask(send)
-  await waitFor(async () => (await client.listWorkers()).some((worker) => worker.lastSeenAt > worker.startedAt))
+  await way.isPulsing()
+  await pause(100) // until it is answered
   await house.redis.hset(house.keys.worker('w'), 'incarnation', 'the next')
   const key = house.keys.control('agent')
   const stranger = { ...send, content: 'of the next', targetAgentType: 'elsewhere', requireOnlineWorker: false }
@@ -97,7 +99,7 @@ function hasContainers(): boolean {
   return spawnSync(program, [...args, 'true']).status === 0
 }
 
-describe('a worker process', () => {
+describe.concurrent('a worker process', () => {
   test.runIf(hasContainers())(
     'that lives is not taken for dead by one in another container with the same host name',
     { timeout: 40_000 },
@@ -181,9 +183,10 @@ describe('a worker process', () => {
 
   test('that computes for longer than its lease keeps its task and its id', { timeout: 40_000 }, async () => {
     const house = new House()
-    // Time enough for its thread to load on a busy machine; it computes for twice as long.
+    // It computes for twice as long.
     const leaseMs = 1_500
     const { child, said } = await startChild(house, 'w-1', leaseMs)
+    await waitFor(() => said.includes('has its thread'), { timeoutMs: 15_000 })
     const client = house.client()
     const { messageId } = await client.sendMessage({ ...send, content: 'block' })
     await waitFor(() => said.includes('began block'))
@@ -202,6 +205,7 @@ describe('a worker process', () => {
   }, async () => {
     const house = new House()
     const { said } = await startChild(house, 'w-1', 800)
+    await waitFor(() => said.includes('has its thread'), { timeoutMs: 15_000 })
     const client = house.client()
     const blocking = await client.sendMessage({ ...send, content: 'block later' })
     await waitFor(() => said.includes('blocks'))
@@ -265,9 +269,9 @@ test('a worker that ended without a word disappears from the lists after its tim
 
 test('signs of life and leases come from a thread of their own, also where the source runs without a build', async () => {
   const house = new House()
-  await house.work(() => null, { workerId: 'w', leaseMs: 800 })
-  const client = house.client()
-  await waitFor(async () => (await client.listWorkers()).some((worker) => worker.lastSeenAt > worker.startedAt))
+  const way = await watchedWay(house)
+  await house.work(() => null, { workerId: 'w', leaseMs: 800, redis: way.url })
+  await way.isPulsing()
   expect(house.logger.lines.filter(({ message }) => message.includes('main thread'))).toEqual([])
 })
 
