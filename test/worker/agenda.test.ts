@@ -125,7 +125,7 @@ describe('a delayed task', () => {
   })
 })
 
-describe('a delayed task in the hands of the keeper', () => {
+describe.concurrent('a delayed task in the hands of the keeper', () => {
   test('comes in time when the keeper stops, by the one that follows', async () => {
     const house = new House()
     const first = await keep(house, 'first')
@@ -190,7 +190,7 @@ describe('a delayed task in the hands of the keeper', () => {
   })
 })
 
-describe('a task that has its end before its entry is taken, and a short memory', () => {
+describe.concurrent('a task that has its end before its entry is taken, and a short memory', () => {
   /** Nothing ran, nothing is a dead letter, and in the end there is nothing left of it but its words. */
   async function goneFor(house: House, runs: () => number, before: number): Promise<void> {
     await house.settled()
@@ -275,7 +275,7 @@ describe('a task that has its end before its entry is taken, and a short memory'
   })
 })
 
-describe('a task that expires', () => {
+describe.concurrent('a task that expires', () => {
   const expired = { status: 'EXPIRED', error: { code: 'GW_EXPIRED' }, data: null }
 
   test('ends without a worker that could have run it', async () => {
@@ -335,7 +335,7 @@ describe('a task that expires', () => {
   })
 })
 
-describe('the keeper of the agenda', () => {
+describe.concurrent('the keeper of the agenda', () => {
   test('is woken when something is due earlier than it knows', async () => {
     const house = new House()
     await keep(house)

@@ -61,7 +61,7 @@ class Moody implements HistoryStore {
   }
 }
 
-describe('a history that is down', () => {
+describe.concurrent('a history that is down', () => {
   test.each(['failing', 'silent'] as const)(
     '%s: holds up no task and loses nothing; one line says so, one that it is back',
     { timeout: 60_000 },
@@ -247,7 +247,7 @@ describe('a history that is down', () => {
   })
 })
 
-describe('Postgres', () => {
+describe.concurrent('Postgres', () => {
   test('that stops and comes back under load: every word of every task is there once', {
     timeout: 90_000,
   }, async () => {

@@ -210,7 +210,7 @@ describe('a worker with fewer slots than streams', () => {
   )
 })
 
-describe.each(['high', 'low'] as const)('the %s lane is served in every respect', (priority) => {
+describe.concurrent.each(['high', 'low'] as const)('the %s lane is served in every respect', (priority) => {
   test('a dead worker’s task is taken over', async () => {
     const house = new House()
     const key = house.keys.control('agent', priority)

@@ -12,7 +12,7 @@ const send = { targetAgentType: 'agent', sessionId: 's', content: 'hi' }
 // ioredis keeps a timer of 2 s for each connection that is closed while its server is away.
 afterAll(() => pause(1_000))
 
-describe('stop', () => {
+describe.concurrent('stop', () => {
   test('of an idle worker takes no time, and is the same however often it is called', async () => {
     const house = new House()
     const worker = await house.work(() => null, { shutdownTimeoutMs: 30_000 })
@@ -260,7 +260,7 @@ describe('a signal in the middle of the start', () => {
       isOnItsWay.resolve()
       return 'plugins' in options ? undefined : new Promise(() => undefined)
     }
-    const common = { keyPrefix: house.prefix, redis: house.url, logger: house.logger, workerId: 'w' }
+    const common = { keyPrefix: house.prefix, redis: house.url, logger: house.logger, workerId: 'w', leaseMs: 1_000 }
     const worker = new Slow(hang)
     const start = runWorker({ ...common, worker, shutdownTimeoutMs: 200, handleSignals: true, ...options })
     start.catch(() => undefined)
@@ -272,7 +272,7 @@ describe('a signal in the middle of the start', () => {
     expect(await client.listWorkers()).toEqual([])
     expect(await house.redis.exists(house.keys.worker('w'))).toBe(0)
     // The sign of life that would have been next brings it back no more.
-    await pause(1_500)
+    await pause(500)
     expect(await house.redis.exists(house.keys.worker('w'))).toBe(0)
   })
 

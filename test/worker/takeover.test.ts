@@ -41,7 +41,7 @@ function heard(events: readonly SessionEvent[]): string[] {
 const types = (events: readonly SessionEvent[], type: SessionEvent['type']) =>
   events.filter((event) => event.type === type)
 
-describe('the task of a worker process', { timeout: 60_000 }, () => {
+describe.concurrent('the task of a worker process', { timeout: 60_000 }, () => {
   test('that was killed in the middle of its answer is answered by another one, within seconds', async () => {
     const house = new House()
     const { child, said } = await startTalker(house, 'killed', 1_000)
@@ -111,7 +111,7 @@ describe('the task of a worker process', { timeout: 60_000 }, () => {
   })
 })
 
-test('who has just started takes what was let go at once, and leaves the living a moment to renew what ran out', {
+test.concurrent('who has just started takes what was let go at once, and leaves the living a moment to renew what ran out', {
   timeout: 60_000,
 }, async () => {
   const house = new House()
@@ -137,7 +137,7 @@ test('who has just started takes what was let go at once, and leaves the living 
   expect(begun).toEqual(['let-go', 'living'])
 })
 
-test('a start that fails when it has taken a task breaks it off and leaves it to others at once', async () => {
+test.concurrent('a start that fails when it has taken a task breaks it off and leaves it to others at once', async () => {
   const house = await House.private()
   const client = house.client()
   await client.sendMessage(SEND)
@@ -168,7 +168,7 @@ test('a start that fails when it has taken a task breaks it off and leaves it to
   expect(result).toMatchObject({ data: 'other', attempts: 1 })
 })
 
-test('long tasks among many who look for orphans run once each', { timeout: 60_000 }, async () => {
+test.concurrent('long tasks among many who look for orphans run once each', { timeout: 60_000 }, async () => {
   const house = new House()
   const runs = new Map<string, number>()
   const handle = async (_command: unknown, { messageId }: { messageId: string }) => {
@@ -185,7 +185,7 @@ test('long tasks among many who look for orphans run once each', { timeout: 60_0
   expect([...runs.values()]).toEqual(Array.from({ length: 90 }, () => 1))
 })
 
-test('an orphan behind five thousand live entries is found all the same', { timeout: 60_000 }, async () => {
+test.concurrent('an orphan behind five thousand live entries is found all the same', { timeout: 60_000 }, async () => {
   const house = new House()
   const key = house.keys.control('agent')
   await house.redis.xgroup('CREATE', key, GROUP, '0', 'MKSTREAM')

@@ -4,13 +4,14 @@ import { sized } from '../../support/size.ts'
 import { House } from '../harness.ts'
 import { audit, Crew } from './crew.ts'
 
-const TROUBLE_MS = sized({ short: 6_000, long: 20_000 })
-const MANY = sized({ short: 20, long: 60 })
+const TROUBLE_MS = sized({ short: 4_000, long: 20_000 })
+const FEW = sized({ short: 4, long: 6 })
+const MANY = sized({ short: 12, long: 60 })
 
 describe('three levels of calls with steps, whose workers are killed again and again', () => {
   test.each([
-    ['in memory, by their own hand', 60_000, 1, 6],
-    ['suspended after 30 ms, by their own hand', 30, 1, 6],
+    ['in memory, by their own hand', 60_000, 1, FEW],
+    ['suspended after 30 ms, by their own hand', 30, 1, FEW],
     ['suspended after 100 ms, killed or stopped from outside at any moment', 100, 0, MANY],
   ])(
     '%s: every text is exact, every call is one task, every end comes once',
