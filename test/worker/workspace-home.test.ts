@@ -79,8 +79,8 @@ describe('what a living worker has stays', () => {
     for (let round = 0; round < 3; round += 1) expect(await sweep()).toEqual([])
     expect(existsSync(file)).toBe(true)
     await kill(child)
-    await sweep()
-    expect(existsSync(home)).toBe(false)
+    await new House().work(() => null, { workspaceDir: parent })
+    await waitFor(() => !existsSync(home), { message: 'the home to be removed' })
   })
 
   test('while its process is stopped', async () => {
