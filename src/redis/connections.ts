@@ -1,3 +1,4 @@
+import type { Socket } from 'node:net'
 import { Cluster, Redis, type RedisOptions } from 'ioredis'
 import { errorMessage, GatewayError } from '../errors.ts'
 import type { Logger } from '../logger.ts'
@@ -129,13 +130,8 @@ export class RedisConnections {
       if (isOfSelect(error)) leaveDatabase(redis, state, this.#lastFault)
       else state.lost(this.#lastFault)
     })
-    redis.on('connect', () => {
-      if (!('stream' in redis)) return
-      // ioredis leaves one at the socket for each command that is refused on it, of which a hundred may be under way,
-      redis.stream.setMaxListeners(0)
-      // and hears the first error only: another one, such as a last word of TLS, would end the process.
-      redis.stream.on('error', ignore)
-    })
+    if ('nodes' in redis) redis.on('+node', watchSockets)
+    else watchSockets(redis)
     // A server that leaves in order closes the socket without an error.
     redis.on('close', () => state.lost('the server closed the connection'))
     redis.on('ready', () => {
@@ -158,6 +154,24 @@ export class RedisConnections {
       return instance.duplicate(own)
     }
     return new Cluster(resolved.nodes, clusterBehaviour(role, own, resolved.options.redisOptions ?? {}))
+  }
+}
+
+interface Connecting {
+  readonly connector: { connect(...args: unknown[]): Promise<Socket> }
+}
+
+/**
+ * ioredis 6.0 leaves a listener at a socket for each command that is refused on it, of which a hundred may be under way, and
+ * hears the first error of a socket only: another one, such as a last word of TLS to who closes while he connects, would
+ * end the process.
+ */
+function watchSockets(redis: Redis): void {
+  const { connector } = redis as unknown as Connecting
+  const connect = connector.connect.bind(connector)
+  connector.connect = async (...args) => {
+    const socket = await connect(...args)
+    return socket.setMaxListeners(0).on('error', ignore)
   }
 }
 

@@ -1,11 +1,6 @@
-import { execFile } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { createServer } from 'node:net'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
-import { promisify } from 'node:util'
 import { Redis } from 'ioredis'
 import { afterAll, describe, expect, test } from 'vitest'
 import { GatewayClient } from '../../src/client/client.ts'
@@ -18,6 +13,7 @@ import { onTestFinished } from '../support/on-test-finished.ts'
 import { FunctionWorker, memoryLogger } from '../worker/harness.ts'
 import { connect } from './harness.ts'
 import { startWatched } from './sentinel.ts'
+import { startTls } from './tls.ts'
 
 // ioredis keeps a timer of 2 s for each connection that is closed while its server is away.
 afterAll(() => pause(1_000))
@@ -180,20 +176,6 @@ describe.concurrent('a database that cannot be chosen', () => {
 })
 
 describe.concurrent('TLS', () => {
-  async function startTls(): Promise<{ port: number; ca: string }> {
-    const folder = await mkdtemp(join(tmpdir(), 'byclaw-tls-'))
-    onTestFinished(() => rm(folder, { recursive: true, force: true }))
-    const [key, cert] = [join(folder, 'key.pem'), join(folder, 'cert.pem')]
-    await promisify(execFile)('openssl', [
-      ...['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-keyout', key, '-out', cert, '-days', '2'],
-      ...['-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1'],
-    ])
-    const port = await findFreePort()
-    const tls = ['--tls-port', `${port}`, '--tls-cert-file', cert, '--tls-key-file', key, '--tls-ca-cert-file', cert]
-    await startRedis(...tls, '--tls-auth-clients', 'no')
-    return { port, ca: await readFile(cert, 'utf8') }
-  }
-
   test('with a certificate we know, and not with one we do not know', async () => {
     const { port, ca } = await startTls()
     expect(await tryOut({ host: '127.0.0.1', port, tls: { ca } })).toBe('it works')
