@@ -6,6 +6,7 @@ import { begun, checkCallback } from './callback.ts'
 import { EndWait } from './end-wait.ts'
 import type { SendContractRequest, SendMessageRequest } from './request.ts'
 import type { Sender } from './sender.ts'
+import type { Subscription } from './subscription.ts'
 import type { Subscriptions } from './subscriptions.ts'
 import { isEnd, type TaskResult, toResult } from './task-result.ts'
 import { withinTime } from './time-limit.ts'
@@ -90,14 +91,8 @@ export class Results {
         if (!sent.success) throw new GatewayError('GW_SEND_REFUSED', { status: sent.status, ...sent.error })
         opened ??= open()
         opened.expectTask()
-        if (opened instanceof EndWait) {
-          await opened.came()
-        } else {
-          for await (const event of opened) {
-            const busy = begun(onEvent?.(event), signal)
-            if (busy !== undefined) await busy
-          }
-        }
+        if (opened instanceof EndWait) await opened.came()
+        else await hearAll(opened, onEvent, signal)
         signal.throwIfAborted()
         return await this.#read(ref)
       } finally {
@@ -112,5 +107,13 @@ export class Results {
     const end = await this.#records.getEnd(ref)
     if (isEnd(end)) return toResult<Data>(end)
     throw new GatewayError('GW_RESULT_GONE', { messageId: ref.messageId })
+  }
+}
+
+/** Hands each event on, in order; resolves after the last. */
+async function hearAll(events: Subscription, onEvent: AskOptions['onEvent'], signal: AbortSignal): Promise<void> {
+  for await (const event of events) {
+    const busy = begun(onEvent?.(event), signal)
+    if (busy !== undefined) await busy
   }
 }

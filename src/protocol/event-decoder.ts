@@ -1,3 +1,4 @@
+import { ownText } from '../util/own-text.ts'
 import type { Artifact, EventBody, EventOrigin, EventType, SessionEvent, TaskFault } from './event.ts'
 import { isObject, type JsonObject, parseJson } from './json.ts'
 import { TERMINAL_STATUSES, type TerminalStatus } from './status.ts'
@@ -64,8 +65,8 @@ export class EventDecoder {
     const time = text.indexOf(TIME)
     if (time >= 0) {
       const beginning = text.slice(0, time + TIME.length)
-      if (beginning === this.#beginning) this.#frame = toFrame(beginning, text.slice(text.lastIndexOf(BEHIND)))
-      this.#beginning = beginning
+      if (beginning !== this.#beginning) this.#beginning = ownText(beginning)
+      else this.#frame = toFrame(this.#beginning, ownText(text.slice(text.lastIndexOf(BEHIND))))
     }
     return decodeEvent(id, text)
   }

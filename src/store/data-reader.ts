@@ -4,6 +4,7 @@ import { EventDecoder } from '../protocol/event-decoder.ts'
 import type { RedisClient } from '../redis/client.ts'
 import type { Keys } from '../redis/keys.ts'
 import { entryField, type RawEntry } from '../redis/streams.ts'
+import { ownText } from '../util/own-text.ts'
 
 /** A push on a session's channel: the events of one write, and the id of the entry before them. */
 export interface Push {
@@ -81,7 +82,8 @@ export class DataReader {
   /** The push, or undefined for what somebody else has said on the channel. `decoder` is the session's. */
   parsePush(payload: string, decoder: EventDecoder): Push | undefined {
     const lines = new Pieces(payload, '\n')
-    const line = lines.next() ?? ''
+    // A reader keeps the id of the last event, and so would keep its text.
+    const line = ownText(lines.next() ?? '')
     if (!PUSHED_IDS.test(line)) return undefined
     const ids = new Pieces(line, ' ')
     const before = ids.next() ?? ''

@@ -11,7 +11,7 @@ export function toRawJournal(now: number, flat: readonly string[]): RawJournal {
 }
 
 /** @param flat - Fields and values in turn. */
-export function toFields(flat: readonly string[]): RawJournal['fields'] {
+function toFields(flat: readonly string[]): RawJournal['fields'] {
   const fields = new Map<string, string>()
   for (let i = 0; i + 1 < flat.length; i += 2) fields.set(flat[i] as string, flat[i + 1] as string)
   return fields

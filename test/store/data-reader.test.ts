@@ -4,6 +4,7 @@ import { EventDecoder } from '../../src/protocol/event-decoder.ts'
 import type { Keys } from '../../src/redis/keys.ts'
 import { DataReader } from '../../src/store/data-reader.ts'
 import { openStore } from '../redis/harness.ts'
+import { heapUsed } from '../support/heap.ts'
 
 let keys: Keys
 let bare: Redis
@@ -73,3 +74,32 @@ test.each(['', 'hello', '7-0', '7-0 8-0x', 'a b\nc', '{"id": 1}', '\n', '7-0  8-
     expect(reader.parsePush(payload, new EventDecoder())).toBeUndefined()
   },
 )
+
+test('what is kept of a push, its ids and the frame of its events, does not hold its text', () => {
+  const push = (n: number) => {
+    const event = JSON.stringify({
+      ...{
+        session_id: 's',
+        message_id: 'm',
+        event_type: 'chunk',
+        timestamp: n,
+        data: { content: 'x'.repeat(2_000_000) },
+      },
+      ...{ state_msg: '', artifact_url: '', metadata: { attempt: 1 } },
+    })
+    // As it comes from a socket: one flat text.
+    return Buffer.from(`1700000000000-${n} 1700000000001-${n}\n${event}`).toString()
+  }
+  const kept: unknown[] = []
+  const before = heapUsed()
+  for (let n = 0; n < 20; n++) {
+    const decoder = new EventDecoder()
+    for (let round = 0; round < 3; round++) {
+      const read = reader.parsePush(push(n), decoder)
+      expect(read?.events).toHaveLength(1)
+      kept.push(decoder, read?.before, read?.events[0]?.id)
+    }
+  }
+  expect(heapUsed() - before).toBeLessThan(4_000_000)
+  expect(kept).toHaveLength(180)
+})
