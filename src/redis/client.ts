@@ -4,6 +4,7 @@ import { errorMessage, GatewayError } from '../errors.ts'
 import { isWrongKind } from './apart.ts'
 import { LUA } from './lua.generated.ts'
 import { isNoEntry, isRefusedForNow, type Patience } from './patience.ts'
+import { ScriptCall } from './script-call.ts'
 
 /** A script, by its file name in camelCase. */
 export type ScriptName = keyof typeof LUA
@@ -37,6 +38,8 @@ export type RedisValue = string | number | Buffer
  */
 export class RedisClient {
   readonly isCluster: boolean
+  /** Made by this very ioredis. */
+  readonly #isOurs: boolean
   readonly #redis: Redis | Cluster
   readonly #isClosed: () => boolean
   readonly #patience: Patience | undefined
@@ -63,6 +66,7 @@ export class RedisClient {
     timeoutMs?: number | undefined
   }) {
     this.#redis = options.redis
+    this.#isOurs = ScriptCall.suits(options.redis)
     this.isCluster = options.isCluster
     this.#isClosed = options.isClosed
     this.#patience = options.patience
@@ -120,13 +124,18 @@ export class RedisClient {
     const { sha, source } = LUA[name]
     const send = async () => {
       try {
-        return await this.#redis.evalsha(sha, keys.length, ...keys, ...args)
+        return await this.#evalsha(sha, keys, args)
       } catch (error) {
         if (!(error instanceof Error && error.message.startsWith('NOSCRIPT'))) throw error
         return this.#redis.eval(source, keys.length, ...keys, ...args)
       }
     }
     return this.#run(name, send, () => keys)
+  }
+
+  #evalsha(sha: string, keys: readonly string[], args: readonly RedisValue[]): Promise<unknown> {
+    if (!this.#isOurs) return this.#redis.evalsha(sha, keys.length, ...keys, ...args)
+    return this.#redis.sendCommand(new ScriptCall([sha, keys.length, ...keys, ...args])) as Promise<unknown>
   }
 
   /**
