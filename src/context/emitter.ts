@@ -246,6 +246,7 @@ export class Emitter implements Speaker {
    * cancelled meanwhile ends as CANCELLED instead. Unlike an emit, this must be awaited.
    *
    * @param control - The control stream whose entry is not needed once the task has its end; see {@link hasSettled}.
+   * @throws GatewayError what cannot be said.
    */
   end(done: Done, fields: Record<string, string>, control?: string): Promise<void> {
     return this.#close(done, { fence: endedFence(this.#ownership.fence, done.status), fields, control })
@@ -285,7 +286,7 @@ export class Emitter implements Speaker {
       this.release()
       return this.#say(body, undefined, undefined, end)
     } catch (cause) {
-      return refused(codingFault(body, cause))
+      throw codingFault(body, cause)
     }
   }
 

@@ -3,7 +3,7 @@ import { cancelledDone } from '../protocol/endings.ts'
 import type { EventBody } from '../protocol/event.ts'
 import type { TaskRef } from '../protocol/ids.ts'
 import type { CancelRequest } from '../store/cancel-request.ts'
-import type { Commit, CommitAnswer, CommitSource, DataWriter } from '../store/data-writer.ts'
+import type { Commit, CommitAnswer, CommitSink, CommitSource, DataWriter } from '../store/data-writer.ts'
 import { endedFence } from '../store/fence.ts'
 import { type Deferred, deferred } from '../util/deferred.ts'
 import { JoinedChunks, type Pending, takeBatch } from './pending.ts'
@@ -20,11 +20,12 @@ export interface Speaker {
  * How the words of one attempt get onto the session's data stream, in order. One commit is under way at a time; what is
  * put meanwhile goes out together with the next, so order needs no waiting and a burst makes its own batches.
  */
-export class Outbox {
+export class Outbox implements CommitSource, CommitSink {
+  readonly sessionId: string
   readonly #writer: DataWriter
   readonly #task: TaskRef & { readonly fence: string }
   readonly #speaker: Speaker
-  readonly #onLost: (holder: string) => void
+  #onLost: (holder: string) => void
   readonly #coalesceMs: number
   #queue: Pending[] = []
   /** What is under way. */
@@ -42,7 +43,6 @@ export class Outbox {
   #cancel: CancelRequest | undefined
   #hasSettled = false
   #turn: Deferred<void> | undefined
-  readonly #source: CommitSource
 
   constructor(options: {
     writer: DataWriter
@@ -55,13 +55,13 @@ export class Outbox {
     /** Chunks that are said within so many ms become one event; 0: each is one. */
     coalesceMs: number
   }) {
+    this.sessionId = options.task.sessionId
     this.#writer = options.writer
     this.#task = options.task
     this.#speaker = options.speaker
     this.#written = options.written
     this.#onLost = options.onLost
     this.#coalesceMs = options.coalesceMs
-    this.#source = { sessionId: options.task.sessionId, take: () => this.#take() }
   }
 
   /** Number of the last event that has gone out. */
@@ -124,7 +124,7 @@ export class Outbox {
 
   /** Resolves when Redis has the event. An end is the last that can be put. */
   put(pending: Pending): Promise<void> {
-    this.#hasEnded = pending.end !== undefined
+    if (pending.end !== undefined) this.#close()
     if (this.#isShut) {
       this.#behind.push(pending)
     } else {
@@ -132,6 +132,12 @@ export class Outbox {
       if (!this.#isSending) this.#send()
     }
     return pending.settled.promise
+  }
+
+  /** Whoever is told of a loss hears of it by his end, and is not held until that is there. */
+  #close(): void {
+    this.#hasEnded = true
+    this.#onLost = ignore
   }
 
   /** Says a chunk together with others of its sort that wait, or soon, so that others may come. */
@@ -179,10 +185,11 @@ export class Outbox {
     this.#joining = undefined
     if (this.#isSending || this.#queue.length === 0) return
     this.#isSending = true
-    this.#writer.put(this.#source, this.#answered)
+    this.#writer.put(this, this)
   }
 
-  #take(): Commit {
+  /** Only for the {@link DataWriter}. */
+  take(): Commit {
     const batch = takeBatch(this.#queue)
     this.#batch = batch
     const first = this.#written + 1
@@ -195,9 +202,14 @@ export class Outbox {
     return { sessionId, messageId, fence, first, events, lastId, sum, ...(end === undefined ? {} : { end }) }
   }
 
-  readonly #answered = {
-    resolve: (answer: CommitAnswer) => this.#settle(this.#batch, answer),
-    reject: (error: unknown) => this.#fail(this.#batch, error),
+  /** Only for the {@link DataWriter}. */
+  resolve(answer: CommitAnswer): void {
+    this.#settle(this.#batch, answer)
+  }
+
+  /** Only for the {@link DataWriter}. */
+  reject(error: unknown): void {
+    this.#fail(this.#batch, error)
   }
 
   #settle(batch: readonly Pending[], answer: CommitAnswer): void {
@@ -251,7 +263,7 @@ export class Outbox {
     this.#closed = reason
     const rest = [...this.#queue, ...this.#behind.splice(0)]
     this.#queue = []
-    for (const pending of [...batch, ...rest]) reject(pending, reason)
+    for (const pending of [...batch, ...rest]) refuse(pending, reason)
     this.#isSending = false
     this.goOn()
   }
@@ -261,7 +273,7 @@ function ignore(): void {
   // A handler need not await each emit: the refusal reaches it by its signal, and the executor by `end`.
 }
 
-function reject({ settled, end }: Pending, reason: GatewayError): void {
+function refuse({ settled, end }: Pending, reason: GatewayError): void {
   if (end === undefined) settled.promise.catch(ignore)
   settled.reject(reason)
 }

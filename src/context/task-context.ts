@@ -22,6 +22,7 @@ import type { Artifact } from '../protocol/event.ts'
 import type { MessageHeader } from '../protocol/header.ts'
 import type { Replay } from '../store/begin-answer.ts'
 import type { Presence } from '../store/presence.ts'
+import { attemptLogger } from './attempt-logger.ts'
 import { AgentCalls } from './durable/agent-calls.ts'
 import { askUser } from './durable/asks.ts'
 import type { DurableResources, DurableTask } from './durable/durable-task.ts'
@@ -396,12 +397,7 @@ export class TaskContext implements AgentContext {
   }
 
   get logger(): Logger {
-    this.#logger ??= this.#resources.logger.child({
-      sessionId: this.sessionId,
-      messageId: this.messageId,
-      traceId: this.traceId,
-      attempt: this.attempt,
-    })
+    this.#logger ??= attemptLogger(this.#resources.logger, this)
     return this.#logger
   }
 

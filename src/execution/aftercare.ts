@@ -3,7 +3,7 @@ import type { TaskFault } from '../protocol/event.ts'
 import type { MessageHeader } from '../protocol/header.ts'
 import { entryField } from '../redis/streams.ts'
 import type { Agenda } from '../store/agenda.ts'
-import type { TakenEntry } from '../store/control-streams.ts'
+import type { EntryRef, TakenEntry } from '../store/control-streams.ts'
 import type { DeadLetters } from '../store/dead-letters.ts'
 import type { InboxWriter } from '../store/inbox.ts'
 import type { AttemptFailure } from '../store/task-records.ts'
@@ -42,7 +42,7 @@ export class Aftercare {
 
   /** Keeps a task that failed for good, with the history of its attempts. */
   async bury(
-    { id: entryId, stream }: TakenEntry,
+    { id: entryId, stream }: EntryRef,
     { header, ownership }: Concluded,
     { fault, history }: { fault: TaskFault; history: readonly AttemptFailure[] },
   ): Promise<void> {

@@ -20,7 +20,7 @@ import type { DataWriter } from '../store/data-writer.ts'
 import { isCancelled, isEnded, suspendedFence } from '../store/fence.ts'
 import type { Placed } from '../util/bag.ts'
 import type { Assignment } from './assignment.ts'
-import type { Conclusion } from './conclusion.ts'
+import type { Conclusion, How } from './conclusion.ts'
 import { checkInput, checkResult } from './contract-check.ts'
 import { brokenOff, completed, failed, type Outcome } from './outcome.ts'
 import { tellEnd } from './plugin-end.ts'
@@ -45,6 +45,15 @@ export interface ExecutionResources extends ContextResources {
   readonly onNonDeterminism: 'fail' | 'restart'
   /** Undefined where there are none. */
   readonly plugins?: PluginSource
+}
+
+/**
+ * What is left of an attempt whose handler has come to its end. Hundreds of them wait for Redis in a busy worker, and each
+ * collection of young objects copies all that hangs on them: so nothing here holds the {@link Execution}, nor what was asked.
+ */
+export interface Ending {
+  /** Resolves when the end is recorded, or when it is certain that somebody else records one. Never rejects. */
+  readonly how: Promise<How>
 }
 
 /**
@@ -144,39 +153,48 @@ export class Execution implements Placed {
     this.#settle?.({ status: 'FINISHED', fence: holder })
   }
 
-  /**
-   * Resolves with true when the task needs its control entry no more, with false when somebody else will end it.
-   *
-   * @param onHandled - Called when the handler has come to an end, before that end is recorded.
-   */
-  async run(onHandled: () => void): Promise<boolean> {
+  /** Resolves when the handler has come to its end and that is being recorded. */
+  async run(): Promise<Ending> {
     const handled = this.#final(await this.#attempt())
     this.#isOver = true
     clearTimeout(this.#grace)
-    this.#context.durable?.end()
-    this.#context.handled()
-    onHandled()
+    const context = this.#context
+    context.durable?.end()
+    context.handled()
     const isDiverged = this.#diverged !== undefined && handled.status === 'FAILED'
     const outcome = isDiverged ? await this.#restart(this.#diverged as GatewayError) : handled
-    const { assignment } = this
-    const context = this.#context
-    const closed = await this.#resources.conclusion.draw({
-      outcome,
-      assignment,
-      emitter: this.#emitter,
-      memory: this.#memory,
-      context,
-    })
-    if (this.#plugins !== undefined) tellEnd(this.#plugins, outcome, { closed, emitter: this.#emitter })
-    if (closed && outcome.status !== 'SUSPENDED' && !this.#emitter.wasParked) this.#strikeOut()
-    if (context.hasWorkspace) await this.#dispose()
-    return closed
+    const emitter = this.#emitter
+    const drawn = { outcome, assignment: this.assignment, emitter, memory: this.#memory, context }
+    const { abortReason } = this
+    const how = this.#resources.conclusion.draw({ ...drawn, abortReason })
+    return { how: this.#isTidy ? how : this.#tidy(outcome, how) }
+  }
+
+  /** Nothing is left behind that somebody has to see to when the end is recorded. */
+  get #isTidy(): boolean {
+    const { durable, hasWorkspace } = this.#context
+    return this.#plugins === undefined && durable === undefined && !hasWorkspace && !this.#expires
+  }
+
+  get #expires(): boolean {
+    return this.assignment.header.options?.expiresInMs !== undefined
+  }
+
+  async #tidy(outcome: Outcome, closing: Promise<How>): Promise<How> {
+    const how = await closing
+    const closed = how === 'settled' || how === 'ended'
+    const emitter = this.#emitter
+    if (this.#plugins !== undefined) tellEnd(this.#plugins, outcome, { closed, emitter })
+    this.release()
+    if (closed && outcome.status !== 'SUSPENDED' && !emitter.wasParked) this.#strikeOut()
+    if (this.#context.hasWorkspace) await this.#dispose()
+    return how
   }
 
   /** What was to happen at a later time to the task, which has its end. */
   #strikeOut(): void {
-    const { sessionId, messageId, options } = this.assignment.header
-    const expiry = options?.expiresInMs !== undefined
+    const { sessionId, messageId } = this.assignment.header
+    const expiry = this.#expires
     const ops = this.#context.durable?.deadlines.listed ?? []
     if (!expiry && ops.length === 0) return
     const { agenda } = this.#resources.durable
@@ -192,11 +210,6 @@ export class Execution implements Placed {
     } catch (error) {
       this.#context.logger.warn({ err: error }, 'the workspace of a task was not removed')
     }
-  }
-
-  /** True if the task's entry was acked and deleted with its end. */
-  get hasSettled(): boolean {
-    return this.#emitter.hasSettled
   }
 
   /** The attempt needs its plugins no longer. */

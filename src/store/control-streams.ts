@@ -39,10 +39,19 @@ export function ownLanesOf(capabilities: readonly string[], keys: Keys, workerId
   return capabilities.map((capability) => ({ capability, priority, key: keys.control(capability, priority) }))
 }
 
-/** An entry that was taken from a control stream and is now pending for this consumer. */
-export interface TakenEntry {
+/** Where an entry lies, and under which id. */
+export interface EntryRef {
   readonly stream: ControlStream
   readonly id: string
+}
+
+/** No more of an entry than that. */
+export function refOf({ stream, id }: EntryRef): EntryRef {
+  return { stream, id }
+}
+
+/** An entry that was taken from a control stream and is now pending for this consumer. */
+export interface TakenEntry extends EntryRef {
   readonly raw: RawEntry
   /** How often it was handed to a worker, this time included; more than once if workers died with it. */
   readonly deliveries: number
@@ -55,7 +64,7 @@ export interface TakenEntry {
 }
 
 /** Per stream's key the ids of those entries that lie on it. */
-export function idsByStream(entries: readonly Pick<TakenEntry, 'stream' | 'id'>[]): Map<string, string[]> {
+export function idsByStream(entries: readonly EntryRef[]): Map<string, string[]> {
   const byKey = new Map<string, string[]>()
   for (const { stream, id } of entries) {
     const ids = byKey.get(stream.key)

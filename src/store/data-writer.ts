@@ -30,7 +30,13 @@ export interface Commit extends TaskRef {
 /** Where a commit comes from. */
 export interface CommitSource extends Pick<TaskRef, 'sessionId'> {
   /** Asked for the commit when it is about to be sent, so that all said until then can go with it. */
-  readonly take: () => Commit
+  take(): Commit
+}
+
+/** Who is told what became of it. */
+export interface CommitSink {
+  resolve(answer: CommitAnswer): void
+  reject(error: unknown): void
 }
 
 /** How an attempt leaves its task. */
@@ -129,8 +135,8 @@ export class DataWriter {
   }
 
   /** The same without a promise, for those who commit for each task. */
-  put(source: CommitSource, settled: { resolve(answer: CommitAnswer): void; reject(error: unknown): void }): void {
-    this.#batcher.put(source, settled)
+  put(source: CommitSource, sink: CommitSink): void {
+    this.#batcher.put(source, sink)
   }
 
   /** Resolves when the words that left last are there, be it in vain; at once if an end left with them or since. Never rejects. */

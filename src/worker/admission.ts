@@ -1,10 +1,12 @@
 import type { Assignment } from '../execution/assignment.ts'
+import type { How } from '../execution/conclusion.ts'
+import type { Ending } from '../execution/execution.ts'
 import type { Received, Reception } from '../execution/reception.ts'
 import type { Logger } from '../logger.ts'
 import { isOfOneItem } from '../redis/apart.ts'
 import type { ControlLeases } from '../store/control-leases.ts'
 import type { ControlReader } from '../store/control-reader.ts'
-import { idsByStream, type TakenEntry } from '../store/control-streams.ts'
+import { type EntryRef, idsByStream, refOf, type TakenEntry } from '../store/control-streams.ts'
 import type { Ahead } from './ahead.ts'
 import type { LeaseKeeper } from './lease-keeper.ts'
 import type { Settlement } from './settlement.ts'
@@ -18,11 +20,10 @@ const PATIENCE_LEAST_MS = 50
 const PATIENCE_SHARE = 0.25
 
 /**
- * Runs a task: gives its seat back when its handler has come to an end, and resolves with `ended` when the task's end is
- * recorded, so that its entry can go, with `settled` when that is gone already, with `left` when somebody else is to end
- * it, and with `lost` when somebody else has it. Never rejects.
+ * Runs a task: gives its seat back when its handler has come to an end, and resolves then, with what is left of it. Never
+ * rejects.
  */
-export type RunTask = (assignment: Assignment, seat: Seat) => Promise<'settled' | 'ended' | 'left' | 'lost'>
+export type RunTask = (assignment: Assignment, seat: Seat) => Promise<Ending>
 
 export interface AdmissionOptions {
   readonly reader: ControlReader
@@ -195,7 +196,7 @@ export class Admission {
         this.#slots.give()
         this.#close(entry, 'ended')
       } else {
-        void this.#run(assignment, this.#slots.seat(this.#onLeft)).then((ended) => this.#close(entry, ended))
+        this.#closeAfter(this.#run(assignment, this.#slots.seat(this.#onLeft)), refOf(entry))
       }
     }
   }
@@ -235,11 +236,18 @@ export class Admission {
     return entries.filter(({ askedAt }) => askedAt < lateMs)
   }
 
+  /** What was asked is not held until then: see `Ending`. */
+  #closeAfter(run: Promise<Ending>, entry: EntryRef): void {
+    void run.then(({ how }) => {
+      void how.then((become) => this.#close(entry, become))
+    })
+  }
+
   /**
    * Acks the entry of a task that has its end; lets go of any other, for whoever takes it over. Of one that somebody has it
    * keeps off: that may be a process that bears this worker's name by now, which is all that tells owners apart.
    */
-  #close(entry: TakenEntry, how: 'settled' | 'ended' | 'left' | 'lost'): void {
+  #close(entry: EntryRef, how: How): void {
     this.#keeper.drop(entry)
     if (how === 'ended') this.#settlement.add(entry)
     if (how !== 'left') this.#slots.close()
@@ -266,7 +274,7 @@ export class Admission {
     }
   }
 
-  async #surrender(entries: readonly TakenEntry[]): Promise<void> {
+  async #surrender(entries: readonly EntryRef[]): Promise<void> {
     try {
       await Promise.all([...idsByStream(entries)].map(([key, ids]) => this.#leases.surrender(key, ids)))
     } catch (error) {
@@ -286,6 +294,6 @@ function isNew({ deliveries, maybeBegun, begun }: TakenEntry): boolean {
 }
 
 /** As a log names them. */
-function namesOf(entries: readonly TakenEntry[]): string[] {
+function namesOf(entries: readonly EntryRef[]): string[] {
   return entries.map(({ stream, id }) => `${stream.key} ${id}`)
 }

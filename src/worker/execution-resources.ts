@@ -5,6 +5,7 @@ import type { Scope } from '../context/durable/scope.ts'
 import type { WaitDesk } from '../context/durable/wait-desk.ts'
 import type { Toolbox } from '../context/toolbox.ts'
 import { Canceller } from '../dispatch/canceller.ts'
+import type { GatewayError } from '../errors.ts'
 import type { Aftercare } from '../execution/aftercare.ts'
 import { Conclusion } from '../execution/conclusion.ts'
 import type { ExecutionResources } from '../execution/execution.ts'
@@ -26,11 +27,13 @@ export interface ExecutionParts {
   readonly plugins: PluginRegistry
   readonly history: HistoryKeeper | undefined
   readonly workspaces: WorkspaceHome
+  /** See `Conclusion`. */
+  readonly onGivenUp: (reason: GatewayError | undefined) => void
   readonly logger: Logger
 }
 
 export function executionResources(parts: ExecutionParts): ExecutionResources {
-  const { options, stores, contracts, aftercare, toolbox, plugins, history, workspaces, logger } = parts
+  const { options, stores, contracts, aftercare, toolbox, plugins, history, workspaces, onGivenUp, logger } = parts
   const { workerId, worker, maxPayloadBytes, taskTimeoutMs, cancelGraceMs } = options
   const { coalesceMs, retry, onNonDeterminism } = options
   const { presence, writer, records } = stores
@@ -45,7 +48,7 @@ export function executionResources(parts: ExecutionParts): ExecutionResources {
     get workspaceDir() {
       return workspaces.path
     },
-    conclusion: new Conclusion({ records, aftercare, retryOf }),
+    conclusion: new Conclusion({ records, aftercare, retryOf, onGivenUp, logger }),
   }
 }
 

@@ -1,31 +1,25 @@
 import type { GatewayError } from '../errors.ts'
 import type { Assignment } from '../execution/assignment.ts'
-import { Execution, type ExecutionResources } from '../execution/execution.ts'
+import { type Ending, Execution, type ExecutionResources } from '../execution/execution.ts'
 import type { Logger } from '../logger.ts'
 import type { CancelTaskCommand } from '../protocol/command.ts'
 import { endedFence } from '../store/fence.ts'
 import { Bag } from '../util/bag.ts'
 import type { Seat } from './slots.ts'
 
+/** What becomes of a task that is not run here: somebody else will end it. */
+const LEFT: Ending = { how: Promise.resolve('left') }
+
 /** The attempts that run in this worker. */
 export class Executions {
   readonly #resources: ExecutionResources
   readonly #logger: Logger
-  readonly #onGivenUp: (reason: GatewayError | undefined) => void
   readonly #running = new Bag<Execution>()
   #isBrokenOff = false
 
-  constructor(
-    resources: ExecutionResources,
-    options: {
-      logger: Logger
-      /** Told of an attempt that leaves its task to somebody else, with the reason of its abort. */
-      onGivenUp: (reason: GatewayError | undefined) => void
-    },
-  ) {
+  constructor(resources: ExecutionResources, logger: Logger) {
     this.#resources = resources
-    this.#logger = options.logger
-    this.#onGivenUp = options.onGivenUp
+    this.#logger = logger
   }
 
   get size(): number {
@@ -36,27 +30,27 @@ export class Executions {
     return this.#running.values().values()
   }
 
-  /** Runs one attempt; see `RunTask`. Never rejects. */
-  async run(assignment: Assignment, seat: Seat): Promise<'settled' | 'ended' | 'left' | 'lost'> {
+  /**
+   * Runs one attempt: gives its seat back when its handler has come to its end, and resolves then, with what is on its way.
+   * Never rejects.
+   */
+  async run(assignment: Assignment, seat: Seat): Promise<Ending> {
     if (this.#isBrokenOff) {
       seat.give()
-      return 'left'
+      return LEFT
     }
     const execution = new Execution(this.#resources, assignment, seat)
     this.#running.add(execution)
     try {
-      const closed = await execution.run(() => seat.give())
-      if (closed) return execution.hasSettled ? 'settled' : 'ended'
-      this.#onGivenUp(execution.abortReason)
-      return execution.abortReason?.code === 'GW_LEASE_LOST' ? 'lost' : 'left'
+      return await execution.run()
     } catch (error) {
-      seat.give()
+      execution.release()
       const { sessionId, messageId } = assignment.header
       this.#logger.error({ err: error, sessionId, messageId }, 'the execution of a task failed')
-      return 'left'
+      return LEFT
     } finally {
       this.#running.delete(execution)
-      execution.release()
+      seat.give()
     }
   }
 

@@ -3,7 +3,7 @@ import { errorMessage } from '../errors.ts'
 import type { Logger } from '../logger.ts'
 import type { RedisClient } from '../redis/client.ts'
 import { Service } from '../service.ts'
-import type { TakenEntry } from '../store/control-streams.ts'
+import type { EntryRef } from '../store/control-streams.ts'
 import { deferred } from '../util/deferred.ts'
 import { sleep } from '../util/sleep.ts'
 import { LeaseHost, type LoopPlace } from './lease-host.ts'
@@ -78,21 +78,21 @@ export class LeaseKeeper extends Service {
   }
 
   /** True if this entry is here: its lease is kept, or it was {@link expect | expected}. */
-  has({ stream, id }: Pick<TakenEntry, 'stream' | 'id'>): boolean {
+  has({ stream, id }: EntryRef): boolean {
     return this.#rows.get(stream.key)?.has(id) === true
   }
 
   /** An entry is here that does not run yet: its lease is not kept. */
-  expect({ stream, id }: TakenEntry): void {
+  expect({ stream, id }: EntryRef): void {
     this.#rows.get(stream.key)?.set(id, NO_ROW)
   }
 
   /** Keeps the lease of an entry from now on. */
-  hold({ stream, id }: TakenEntry): void {
+  hold({ stream, id }: EntryRef): void {
     this.#rows.get(stream.key)?.set(id, this.#table.add(this.#streamIndex.get(stream.key) as number, id))
   }
 
-  drop({ stream, id }: TakenEntry): void {
+  drop({ stream, id }: EntryRef): void {
     const rows = this.#rows.get(stream.key)
     const row = rows?.get(id)
     if (row === undefined) return

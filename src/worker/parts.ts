@@ -103,8 +103,9 @@ export class WorkerParts {
       executionResources({
         ...{ options, contracts, stores, aftercare, desk: this.#desk, logger },
         ...{ toolbox, plugins: this.plugins, history: this.history, workspaces: this.workspaces },
+        onGivenUp: (reason) => this.losses.note(reason),
       }),
-      { logger, onGivenUp: (reason) => this.losses.note(reason) },
+      logger,
     )
     this.intakes = this.#makeIntakes(aftercare)
     const accept = (entries: readonly TakenEntry[]) => this.#accept(entries)

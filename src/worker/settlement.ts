@@ -1,6 +1,6 @@
 import type { Logger } from '../logger.ts'
 import type { ControlReader } from '../store/control-reader.ts'
-import type { TakenEntry } from '../store/control-streams.ts'
+import type { EntryRef } from '../store/control-streams.ts'
 import { sleep } from '../util/sleep.ts'
 
 const RETRY_MS = 200
@@ -22,7 +22,7 @@ export class Settlement {
     this.#logger = logger
   }
 
-  add({ stream, id }: TakenEntry): void {
+  add({ stream, id }: EntryRef): void {
     this.#put(stream.key, [id])
     if (this.#scheduled) return
     this.#scheduled = true

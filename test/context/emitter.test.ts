@@ -185,10 +185,9 @@ describe('the end', () => {
     const { emitter } = await attempt()
     const end = emitter.end({ type: 'done', status: 'COMPLETED', result: null }, { result: 'null' })
     const late = emitter.emit({ type: 'chunk', content: 'late' })
-    const second = emitter.end({ type: 'done', status: 'FAILED' }, {})
+    expect(() => emitter.end({ type: 'done', status: 'FAILED' }, {})).toThrow(/task m is closed/)
     await end
     await expect(late).rejects.toMatchObject({ code: 'GW_CLOSED' })
-    await expect(second).rejects.toMatchObject({ code: 'GW_CLOSED' })
     expect(await said()).toEqual(['1 done'])
   })
 
@@ -213,9 +212,7 @@ describe('an attempt that lost its task', () => {
       })
     }
     await expect(first.emitter.emit({ type: 'data', data: 1 })).rejects.toMatchObject({ code: 'GW_LEASE_LOST' })
-    await expect(first.emitter.end({ type: 'done', status: 'COMPLETED' }, {})).rejects.toMatchObject({
-      code: 'GW_LEASE_LOST',
-    })
+    expect(() => first.emitter.end({ type: 'done', status: 'COMPLETED' }, {})).toThrow(/lost its task m/)
     expect(first.lost).toEqual(['R:2:1-0:w-2'])
     await second.emitter.end({ type: 'done', status: 'COMPLETED' }, { result: '2' })
     expect(await said()).toEqual(['1 mine', '2 rewind', '2 done'])
@@ -277,9 +274,9 @@ describe('what JSON cannot carry', () => {
 
   test('as a result does not close the emitter: the task can still fail', async () => {
     const { emitter } = await attempt()
-    await expect(emitter.end({ type: 'done', status: 'COMPLETED', result: 1n }, {})).rejects.toMatchObject({
-      code: 'GW_INVALID_ARGUMENT',
-    })
+    expect(() => emitter.end({ type: 'done', status: 'COMPLETED', result: 1n }, {})).toThrow(
+      /the done event is invalid/,
+    )
     expect(await said()).toEqual([])
   })
 })

@@ -26,7 +26,7 @@ test('of a batch that cannot be begun each slot is given once, also where a part
       renewAll: async (asked: readonly TakenEntry[]) => new Set(asked),
     } as never,
     isOwnName: async () => true,
-    run: async () => 'ended',
+    run: async () => ({ how: Promise.resolve('ended') }),
   })
   await admission.take(entries)
   await waitFor(() => logger.lines.some(({ level }) => level === 'error'))

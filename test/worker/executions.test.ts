@@ -8,11 +8,11 @@ import { memoryLogger } from './harness.ts'
 
 test('what comes when all was broken off is not begun, and leaves its slot', async () => {
   const slots = new Slots(1)
-  const onGivenUp = () => undefined
   // Neither is looked at.
-  const executions = new Executions({} as ExecutionResources, { logger: memoryLogger(), onGivenUp })
+  const executions = new Executions({} as ExecutionResources, memoryLogger())
   executions.abortAll(new GatewayError('GW_SHUTDOWN', { workerId: 'w' }))
   slots.take(1)
-  expect(await executions.run({} as Assignment, slots.seat())).toBe('left')
+  const { how } = await executions.run({} as Assignment, slots.seat())
+  expect(await how).toBe('left')
   expect(slots.free).toBe(1)
 })
