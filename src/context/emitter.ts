@@ -1,5 +1,5 @@
 import type { GatewayError } from '../errors.ts'
-import type { EventBody } from '../protocol/event.ts'
+import type { CompletedEvent, EventBody } from '../protocol/event.ts'
 import type { MessageHeader } from '../protocol/header.ts'
 import type { Replay } from '../store/begin-answer.ts'
 import type { CommitEnd, DataWriter } from '../store/data-writer.ts'
@@ -22,7 +22,7 @@ export interface Ownership {
   readonly written: number
 }
 
-type Done = EventBody & { type: 'done' }
+type Done = (EventBody & { type: 'done' }) | CompletedEvent
 
 /** A sum that no other is equal to. */
 const UNKNOWN = '-'

@@ -259,7 +259,7 @@ function complete({ emitter, assignment }: Drawn, { result, resultJson }: Comple
   const content = contentOfResult(result, emitter.text.kept)
   const isSaid = typeof result === 'string' || content === ''
   const fields: Record<string, string> = isSaid ? { result: resultJson } : { result: resultJson, content }
-  return emitter.end({ type: 'done', status: 'COMPLETED', result }, fields, assignment.entry.stream.key)
+  return emitter.end({ type: 'done', status: 'COMPLETED', resultJson }, fields, assignment.entry.stream.key)
 }
 
 /** True for what is no fault of the outcome: Redis did not take it, or the task is somebody else's by now. */

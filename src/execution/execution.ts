@@ -163,10 +163,14 @@ export class Execution implements Placed {
     context.handled()
     const isDiverged = this.#diverged !== undefined && handled.status === 'FAILED'
     const outcome = isDiverged ? await this.#restart(this.#diverged as GatewayError) : handled
-    const emitter = this.#emitter
-    const drawn = { outcome, assignment: this.assignment, emitter, memory: this.#memory, context }
-    const { abortReason } = this
-    const how = this.#resources.conclusion.draw({ ...drawn, abortReason })
+    const how = this.#resources.conclusion.draw({
+      outcome,
+      assignment: this.assignment,
+      emitter: this.#emitter,
+      memory: this.#memory,
+      context,
+      abortReason: this.abortReason,
+    })
     return { how: this.#isTidy ? how : this.#tidy(outcome, how) }
   }
 

@@ -81,29 +81,49 @@ export type GapEvent = EventOrigin & { readonly type: 'gap'; readonly fromId: st
 /** What a reader of a session gets, in order; narrow it by `type`. */
 export type SessionEvent = (EventOrigin & EventBody) | GapEvent
 
+/** The end of a task whose result is JSON already: it is made once, for the stream and for the record. */
+export interface CompletedEvent {
+  readonly type: 'done'
+  readonly status: 'COMPLETED'
+  readonly resultJson: string
+}
+
 /** Makes the JSON of a task's events; what is the same in all of them is written once. */
 export function eventEncoder(
   header: Pick<MessageHeader, 'traceId' | 'sessionId' | 'messageId' | 'parentMessageId'>,
   agentType: string,
-): (body: EventBody, attempt: number, metadata?: Record<string, unknown>) => string {
-  const head = JSON.stringify({
-    trace_id: header.traceId,
-    session_id: header.sessionId,
-    message_id: header.messageId,
-    parent_message_id: header.parentMessageId,
-    source_agent_type: agentType,
-  }).slice(0, -1)
+): (body: EventBody | CompletedEvent, attempt: number, metadata?: Record<string, unknown>) => string {
+  const head =
+    `{"trace_id":${quoted(header.traceId)},"session_id":${quoted(header.sessionId)},` +
+    `"message_id":${quoted(header.messageId)},"parent_message_id":${quoted(header.parentMessageId)},` +
+    `"source_agent_type":${quoted(agentType)}`
   return (body, attempt, metadata) => {
     const state = body.type === 'state' ? JSON.stringify(body.state) : '""'
     const url = body.type === 'artifact' ? (JSON.stringify(body.artifact.url ?? '') ?? '""') : '""'
-    // Of a function or a symbol JSON has nothing to say.
-    const data = JSON.stringify(bodyToWire(body)) ?? 'null'
+    const data = 'resultJson' in body ? completedData(body) : dataOf(body)
     const meta = metadata === undefined ? `{"attempt":${attempt}}` : JSON.stringify({ ...metadata, attempt })
     return (
       `${head},"event_type":"${body.type}","timestamp":${Date.now()},"data":${data},` +
       `"state_msg":${state},"artifact_url":${url},"metadata":${meta}}`
     )
   }
+}
+
+/** What needs no escapes, as most ids and names. */
+const PLAIN = /^[ !#-[\]-~]*$/
+
+/** Half as dear as JSON.stringify. */
+function quoted(text: string): string {
+  return PLAIN.test(text) ? `"${text}"` : JSON.stringify(text)
+}
+
+function completedData({ status, resultJson }: CompletedEvent): string {
+  return `{"status":"${status}","result":${resultJson}}`
+}
+
+/** Of a function or a symbol JSON has nothing to say. */
+function dataOf(body: EventBody): string {
+  return JSON.stringify(bodyToWire(body)) ?? 'null'
 }
 
 function bodyToWire(body: EventBody): unknown {

@@ -134,8 +134,8 @@ export class RedisClient {
   }
 
   #evalsha(sha: string, keys: readonly string[], args: readonly RedisValue[]): Promise<unknown> {
-    if (!this.#isOurs) return this.#redis.evalsha(sha, keys.length, ...keys, ...args)
-    return this.#redis.sendCommand(new ScriptCall([sha, keys.length, ...keys, ...args])) as Promise<unknown>
+    if (!this.#isOurs || !areTexts(args)) return this.#redis.evalsha(sha, keys.length, ...keys, ...args)
+    return this.#redis.sendCommand(new ScriptCall(sha, keys, args)) as Promise<unknown>
   }
 
   /**
@@ -243,6 +243,11 @@ export class RedisClient {
     )
     return results
   }
+}
+
+/** True where none is given as bytes. */
+function areTexts(args: readonly RedisValue[]): args is readonly (string | number)[] {
+  return args.every((arg) => typeof arg !== 'object')
 }
 
 function keysIn(command: string, args: readonly RedisValue[]): readonly RedisValue[] {

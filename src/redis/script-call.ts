@@ -14,19 +14,19 @@ export class ScriptCall extends Command {
     return redis instanceof Redis || redis instanceof Cluster
   }
 
-  /** @param args - What EVALSHA is given. */
-  constructor(args: (string | number | Buffer)[]) {
-    super('evalsha', args, { replyEncoding: 'utf8' })
+  constructor(sha: string, keys: readonly string[], args: readonly (string | number)[]) {
+    super('evalsha', [], { replyEncoding: 'utf8' })
+    // What the constructor is given it copies, and looks through for bytes.
+    this.args = textsOf(sha, keys, args)
   }
 
-  override toWritable(socket: object): string | Buffer {
+  override toWritable(): string | Buffer {
     const { name, args } = this
     const parts = new Array<string>(2 * args.length + 2)
     parts[0] = `*${args.length + 1}\r\n$${name.length}\r\n${name}`
     let isAscii = true
     let size = 1
-    for (const arg of args) {
-      if (typeof arg !== 'string') return super.toWritable(socket)
+    for (const arg of args as string[]) {
       const bytes = Buffer.byteLength(arg)
       isAscii &&= bytes === arg.length
       parts[size++] = MARKS[bytes] ?? `\r\n$${bytes}\r\n`
@@ -36,4 +36,10 @@ export class ScriptCall extends Command {
     const text = parts.join('')
     return isAscii ? Buffer.from(text, 'latin1') : text
   }
+}
+
+function textsOf(sha: string, keys: readonly string[], args: readonly (string | number)[]): string[] {
+  const texts = [sha, String(keys.length), ...keys]
+  for (const arg of args) texts.push(typeof arg === 'string' ? arg : String(arg))
+  return texts
 }
