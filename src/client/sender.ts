@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import type { AgentContract } from '../agent/contract.ts'
 import type { Canceller } from '../dispatch/canceller.ts'
 import type { QueueLimit } from '../dispatch/queue-limit.ts'
 import type { Replicas } from '../dispatch/replicas.ts'
@@ -43,6 +44,32 @@ export interface ReplicatedWay {
   readonly replicas: Replicas
 }
 
+/** How a checked request is sent. No literal; see `deferred`. */
+class Terms implements DispatchOptions {
+  readonly contract: AgentContract | undefined
+  readonly requireOnlineWorker: boolean
+  readonly priority: Priority | undefined
+  readonly targetWorkerId: string | undefined
+  readonly delayMs: number | undefined
+  readonly maxQueueLength: number | undefined
+  readonly whenFull: QueueLimit['whenFull']
+  readonly queueTimeoutMs: number | undefined
+  readonly signal: AbortSignal | undefined
+  readonly isChecked = true
+
+  constructor(request: CheckedRequest, limit: QueueLimit, signal: AbortSignal | undefined) {
+    this.contract = request.contract
+    this.requireOnlineWorker = request.requireOnlineWorker
+    this.priority = request.priority
+    this.targetWorkerId = request.targetWorkerId
+    this.delayMs = request.delayMs
+    this.maxQueueLength = limit.maxQueueLength
+    this.whenFull = limit.whenFull
+    this.queueTimeoutMs = limit.queueTimeoutMs
+    this.signal = signal
+  }
+}
+
 /** A client's way out: requests are checked here and answered, all else is the dispatcher's. */
 export class Sender {
   readonly #dispatcher: Dispatcher
@@ -78,19 +105,15 @@ export class Sender {
     return this.#around(request, (given) => this.#send(given, signal))
   }
 
-  async #send(request: AnyRequest, signal: AbortSignal | undefined): Promise<SendAnswer> {
+  #send(request: AnyRequest, signal: AbortSignal | undefined): Promise<SendAnswer> {
     const checked = this.#check(request)
     if (checked instanceof GatewayError) {
       const { messageId = newMessageId(), traceId = newTraceId() } = request
-      return refused('REJECTED', checked, { messageId, traceId, timestamp: Date.now() })
+      return Promise.resolve(refused('REJECTED', checked, { messageId, traceId, timestamp: Date.now() }))
     }
-    // Spelled out: spreading costs a third of a send.
-    const { command, contract, requireOnlineWorker, priority, targetWorkerId, waitReplicas, delayMs } = checked
-    const { maxQueueLength, whenFull, queueTimeoutMs } = this.#limit
-    const how = { contract, requireOnlineWorker, priority, targetWorkerId, delayMs }
-    const limit = { maxQueueLength, whenFull, queueTimeoutMs, signal, isChecked: true }
-    const options: DispatchOptions = Object.assign(how, limit)
-    return waitReplicas ? this.#sendReplicated(command, options, waitReplicas) : this.#dispatcher.send(command, options)
+    const { command, waitReplicas } = checked
+    const terms = new Terms(checked, this.#limit, signal)
+    return waitReplicas ? this.#sendReplicated(command, terms, waitReplicas) : this.#dispatcher.send(command, terms)
   }
 
   /** @throws GatewayError `GW_INVALID_ARGUMENT` for what is no command. */

@@ -5,9 +5,10 @@ import type { Logger } from '../logger.ts'
 import { decodeCommand, encodeCommand } from '../protocol/codec.ts'
 import { AskAgentCommand, type GatewayCommand } from '../protocol/command.ts'
 import { cancelledDone } from '../protocol/endings.ts'
+import type { MessageHeader } from '../protocol/header.ts'
 import { checkCapability } from '../protocol/ids.ts'
 import { runApart } from '../redis/apart.ts'
-import { laneOfWorker, type Priority } from '../redis/keys.ts'
+import { type LaneName, laneOfWorker, type Priority } from '../redis/keys.ts'
 import type { Agenda, AgendaItem } from '../store/agenda.ts'
 import type { CancelRequest } from '../store/cancel-request.ts'
 import type { ControlWriter, Departure } from '../store/control-writer.ts'
@@ -130,19 +131,21 @@ export class Dispatcher {
    */
   async send(command: GatewayCommand, options: DispatchOptions = {}): Promise<SendAnswer> {
     const { messageId, traceId, targetAgentType } = command.header
-    const about = { messageId, traceId, timestamp: Date.now() }
-    const data = await this.#encode(command, options)
-    if (data instanceof GatewayError) return refused('REJECTED', data, about)
+    const timestamp = Date.now()
+    const violation = options.contract === undefined ? undefined : await contractFault(command, options.contract)
+    const data = violation ?? this.#encode(command, options)
+    if (data instanceof GatewayError) return refused('REJECTED', data, { messageId, traceId, timestamp })
     try {
       if (options.requireOnlineWorker && !(await this.#isOnline(targetAgentType, options.targetWorkerId))) {
         const details = { agentType: targetAgentType, workerId: options.targetWorkerId }
-        return refused('NO_WORKER', new GatewayError('GW_NO_ONLINE_WORKER', details), about)
+        const error = new GatewayError('GW_NO_ONLINE_WORKER', details)
+        return refused('NO_WORKER', error, { messageId, traceId, timestamp })
       }
       if (!(await this.#depart(command, data, options))) {
         const { targetWorkerId, maxQueueLength } = options
         const priority = targetWorkerId === undefined ? (options.priority ?? 'normal') : laneOfWorker(targetWorkerId)
         const details = { agentType: targetAgentType, priority, limit: maxQueueLength }
-        return refused('QUEUE_FULL', new GatewayError('GW_QUEUE_FULL', details), about)
+        return refused('QUEUE_FULL', new GatewayError('GW_QUEUE_FULL', details), { messageId, traceId, timestamp })
       }
     } catch (cause) {
       if (cause instanceof GatewayError && cause.code === 'GW_CLOSED') throw cause
@@ -152,7 +155,7 @@ export class Dispatcher {
         { cause },
       )
     }
-    return { success: true, status: 'QUEUED', ...about }
+    return { success: true, status: 'QUEUED', messageId, traceId, timestamp }
   }
 
   async #isOnline(agentType: string, workerId: string | undefined): Promise<boolean> {
@@ -161,16 +164,21 @@ export class Dispatcher {
   }
 
   /** False if there was no room in the queue. */
-  async #depart(command: GatewayCommand, data: string, options: DispatchOptions): Promise<boolean> {
+  #depart(command: GatewayCommand, data: string, options: DispatchOptions): Promise<boolean> {
     const { targetWorkerId, delayMs, maxQueueLength: limit } = options
     const lane = targetWorkerId === undefined ? undefined : laneOfWorker(targetWorkerId)
     const priority = lane ?? options.priority ?? 'normal'
     const expiresInMs = command.header.options?.expiresInMs
-    const task = lane === undefined ? toAdmission(command) : { ...toAdmission(command), lane }
-    if (!delayMs && expiresInMs === undefined && limit === undefined) {
-      return await this.#enter({ task, data, priority, limit })
-    }
-    const timed: Departure = { task: { ...task, delayMs: delayMs || undefined, expiresInMs }, data, priority, limit }
+    const task = toAdmission(command)
+    const isPlain = lane === undefined && !delayMs && expiresInMs === undefined && limit === undefined
+    if (isPlain) return this.#enter(new Leaving(task, data, priority))
+    const timed = { ...task, lane, delayMs: delayMs || undefined, expiresInMs }
+    return this.#departTimed({ task: timed, data, priority, limit }, options)
+  }
+
+  async #departTimed(timed: Departure, options: DispatchOptions): Promise<boolean> {
+    const { task } = timed
+    const { delayMs, expiresInMs } = task
     if (delayMs) {
       const answer = await this.#delayed.add(timed)
       if (isCancelled(answer)) await this.#end(task, answer)
@@ -201,16 +209,9 @@ export class Dispatcher {
     if (ended.status === 'ended') await this.#ender.tidy(ended.outline, 'CANCELLED')
   }
 
-  async #encode(command: GatewayCommand, options: DispatchOptions): Promise<string | GatewayError> {
-    const { contract } = options
+  #encode(command: GatewayCommand, options: DispatchOptions): string | GatewayError {
     try {
       checkCapability('targetAgentType', command.header.targetAgentType)
-      if (contract !== undefined && command instanceof AskAgentCommand) {
-        const checked = await checkSchema(contract.input, command.content)
-        if (!checked.ok) {
-          throw new GatewayError('GW_CONTRACT_VIOLATION', { agentType: contract.agentType, reason: checked.reason })
-        }
-      }
       const data = encodeCommand(command)
       const bytes = Buffer.byteLength(data)
       if (bytes > this.#maxPayloadBytes) {
@@ -219,14 +220,59 @@ export class Dispatcher {
       if (!options.isChecked) requireReadable(data)
       return data
     } catch (error) {
-      if (error instanceof GatewayError) return error
-      // JSON.stringify refuses cycles and BigInts; a schema of another library may throw as well.
-      return new GatewayError(
-        'GW_INVALID_ARGUMENT',
-        { field: faultyPart(command), reason: errorMessage(error) },
-        { cause: error },
-      )
+      // JSON.stringify refuses cycles and BigInts.
+      return codingFault(command, error)
     }
+  }
+}
+
+/** Why a command does not fit the contract, if so. */
+async function contractFault(command: GatewayCommand, contract: AgentContract): Promise<GatewayError | undefined> {
+  if (!(command instanceof AskAgentCommand)) return undefined
+  try {
+    const checked = await checkSchema(contract.input, command.content)
+    if (checked.ok) return undefined
+    return new GatewayError('GW_CONTRACT_VIOLATION', { agentType: contract.agentType, reason: checked.reason })
+  } catch (error) {
+    // A schema of another library may throw.
+    return codingFault(command, error)
+  }
+}
+
+function codingFault(command: GatewayCommand, cause: unknown): GatewayError {
+  if (cause instanceof GatewayError) return cause
+  const details = { field: faultyPart(command), reason: errorMessage(cause) }
+  return new GatewayError('GW_INVALID_ARGUMENT', details, { cause })
+}
+
+/** A first send with no terms. No literal, nor is {@link Born}; see `deferred`. */
+class Leaving implements Departure {
+  readonly task: TaskAdmission
+  readonly data: string
+  readonly priority: LaneName
+
+  constructor(task: TaskAdmission, data: string, priority: LaneName) {
+    this.task = task
+    this.data = data
+    this.priority = priority
+  }
+}
+
+class Born implements TaskAdmission {
+  readonly sessionId: string
+  readonly messageId: string
+  readonly traceId: string
+  readonly parentMessageId: string
+  readonly userCode: string
+  readonly agentType: string
+
+  constructor({ sessionId, messageId, traceId, parentMessageId, userCode }: MessageHeader, agentType: string) {
+    this.sessionId = sessionId
+    this.messageId = messageId
+    this.traceId = traceId
+    this.parentMessageId = parentMessageId
+    this.userCode = userCode
+    this.agentType = agentType
   }
 }
 
@@ -321,6 +367,5 @@ export function refused(
 
 /** What a task's record says of the command that made it. */
 export function toAdmission({ header }: GatewayCommand, agentType = header.targetAgentType): TaskAdmission {
-  const { sessionId, messageId, traceId, parentMessageId, userCode } = header
-  return { sessionId, messageId, traceId, parentMessageId, userCode, agentType }
+  return new Born(header, agentType)
 }

@@ -17,7 +17,7 @@ export class ScriptCall extends Command {
   constructor(sha: string, keys: readonly string[], args: readonly (string | number)[]) {
     super('evalsha', [], { replyEncoding: 'utf8' })
     // What the constructor is given it copies, and looks through for bytes.
-    this.args = textsOf(sha, keys, args)
+    this.args = [sha, String(keys.length)].concat(keys, args as readonly string[])
   }
 
   override toWritable(): string | Buffer {
@@ -26,20 +26,15 @@ export class ScriptCall extends Command {
     parts[0] = `*${args.length + 1}\r\n$${name.length}\r\n${name}`
     let isAscii = true
     let size = 1
-    for (const arg of args as string[]) {
-      const bytes = Buffer.byteLength(arg)
-      isAscii &&= bytes === arg.length
+    for (const arg of args) {
+      const text = String(arg)
+      const bytes = Buffer.byteLength(text)
+      isAscii &&= bytes === text.length
       parts[size++] = MARKS[bytes] ?? `\r\n$${bytes}\r\n`
-      parts[size++] = arg
+      parts[size++] = text
     }
     parts[size] = '\r\n'
     const text = parts.join('')
     return isAscii ? Buffer.from(text, 'latin1') : text
   }
-}
-
-function textsOf(sha: string, keys: readonly string[], args: readonly (string | number)[]): string[] {
-  const texts = [sha, String(keys.length), ...keys]
-  for (const arg of args) texts.push(typeof arg === 'string' ? arg : String(arg))
-  return texts
 }

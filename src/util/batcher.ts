@@ -21,9 +21,15 @@ export interface BatcherOptions<Item, Result> {
 /** No more batches than this are under way, however large. */
 const MOST_IN_FLIGHT = 8
 
-interface Waiting<Item, Result> {
+/** No literal; see `deferred`. */
+class Waiting<Item, Result> {
   readonly item: Item
   readonly settled: Pick<Deferred<Result>, 'resolve' | 'reject'>
+
+  constructor(item: Item, settled: Pick<Deferred<Result>, 'resolve' | 'reject'>) {
+    this.item = item
+    this.settled = settled
+  }
 }
 
 /**
@@ -57,7 +63,7 @@ export class Batcher<Item, Result> {
 
   /** The same without a promise: calls `resolve` or `reject` in the turn in which the answer comes. */
   put(item: Item, settled: Pick<Deferred<Result>, 'resolve' | 'reject'>): void {
-    this.#queue.push({ item, settled })
+    this.#queue.push(new Waiting(item, settled))
     this.#schedule()
   }
 
