@@ -3,6 +3,16 @@ import { type Deferred, deferred } from '../util/deferred.ts'
 
 type Answer = IteratorResult<SessionEvent>
 
+/** What `next` answers with an event. No literal, since there are so many; see `deferred`. */
+export class Yielded implements IteratorYieldResult<SessionEvent> {
+  readonly done = false
+  readonly value: SessionEvent
+
+  constructor(value: SessionEvent) {
+    this.value = value
+  }
+}
+
 /** Calls of `next` that wait for an event, oldest first, and for how long the first of them has been doing so. */
 export class Callers {
   readonly #idleTimeoutMs: number | undefined
@@ -36,7 +46,7 @@ export class Callers {
 
   /** Gives the first of them what it waits for. */
   serve(value: SessionEvent): void {
-    this.#waiting.shift()?.resolve({ done: false, value })
+    this.#waiting.shift()?.resolve(new Yielded(value))
     this.#startIdle()
   }
 

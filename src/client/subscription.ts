@@ -7,7 +7,7 @@ import { deferred } from '../util/deferred.ts'
 import { onAbort } from '../util/on-abort.ts'
 import { sleep } from '../util/sleep.ts'
 import { AWAY_MS, isAway } from './away.ts'
-import { Callers } from './callers.ts'
+import { Callers, Yielded } from './callers.ts'
 import { EndWatch } from './end-watch.ts'
 import { EventBuffer } from './event-buffer.ts'
 import { gapEvent } from './own-events.ts'
@@ -104,7 +104,7 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
   next(): Promise<IteratorResult<SessionEvent>> {
     if (this.#callers.isEmpty && this.#isOpen) {
       const event = this.#take()
-      if (event !== undefined) return Promise.resolve({ done: false, value: event })
+      if (event !== undefined) return Promise.resolve(new Yielded(event))
     }
     const answer = this.#callers.wait()
     this.#serve()

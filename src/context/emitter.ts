@@ -5,11 +5,10 @@ import type { Replay } from '../store/begin-answer.ts'
 import type { CommitEnd, DataWriter } from '../store/data-writer.ts'
 import { endedFence, parkedFence } from '../store/fence.ts'
 import { Attended } from '../util/attended.ts'
-import { deferred } from '../util/deferred.ts'
 import { codingFault, EventCoder, isHandlers } from './event-coder.ts'
 import { type Held, HoldBack, type Said } from './hold-back.ts'
 import { Outbox, type Speaker } from './outbox.ts'
-import { JoinedChunks, type Pending } from './pending.ts'
+import { JoinedChunks, type Pending, Utterance } from './pending.ts'
 import { Rewrites } from './rewrites.ts'
 import { Sum } from './sum.ts'
 import { TaskText } from './task-text.ts'
@@ -310,12 +309,10 @@ export class Emitter implements Speaker {
   }
 
   #pend({ body, metadata, step, isAgain }: Said, end?: CommitEnd): Pending {
-    const settled = deferred()
     const about = step === undefined ? metadata : { ...metadata, step }
     const counts = step === undefined && !isAgain && isHandlers(body)
     const counted = counts ? countedText(body) : undefined
-    const json = this.encode(body, about)
-    return { json, length: json.length, counted, end, settled }
+    return new Utterance(this.encode(body, about), counted, end)
   }
 
   /** What is not encoded at once has to be looked at before. */

@@ -3,7 +3,7 @@ import { cancelledDone } from '../protocol/endings.ts'
 import type { EventBody } from '../protocol/event.ts'
 import type { TaskRef } from '../protocol/ids.ts'
 import type { CancelRequest } from '../store/cancel-request.ts'
-import type { Commit, CommitAnswer, CommitSink, CommitSource, DataWriter } from '../store/data-writer.ts'
+import type { Commit, CommitAnswer, CommitEnd, CommitSink, CommitSource, DataWriter } from '../store/data-writer.ts'
 import { endedFence } from '../store/fence.ts'
 import { type Deferred, deferred } from '../util/deferred.ts'
 import { JoinedChunks, type Pending, takeBatch } from './pending.ts'
@@ -195,11 +195,7 @@ export class Outbox implements CommitSource, CommitSink {
     const first = this.#written + 1
     this.#written += batch.length
     const sum = this.#speaker.leaving(batch, this.#written)
-    const end = batch.at(-1)?.end
-    const { sessionId, messageId, fence } = this.#task
-    const events = batch.map(({ json }) => json)
-    const lastId = this.#lastId
-    return { sessionId, messageId, fence, first, events, lastId, sum, ...(end === undefined ? {} : { end }) }
+    return new Words(this.#task, { first, batch, lastId: this.#lastId, sum })
   }
 
   /** Only for the {@link DataWriter}. */
@@ -266,6 +262,33 @@ export class Outbox implements CommitSource, CommitSink {
     for (const pending of [...batch, ...rest]) refuse(pending, reason)
     this.#isSending = false
     this.goOn()
+  }
+}
+
+/** What goes out at a time. No literal; see {@link deferred}. */
+class Words implements Commit {
+  readonly sessionId: string
+  readonly messageId: string
+  readonly fence: string
+  readonly first: number
+  readonly events: readonly string[]
+  readonly lastId: string
+  readonly sum: string | undefined
+  readonly end?: CommitEnd
+
+  constructor(
+    { sessionId, messageId, fence }: TaskRef & { readonly fence: string },
+    { first, batch, lastId, sum }: Pick<Words, 'first' | 'lastId' | 'sum'> & { readonly batch: readonly Pending[] },
+  ) {
+    this.sessionId = sessionId
+    this.messageId = messageId
+    this.fence = fence
+    this.first = first
+    this.events = batch.map(({ json }) => json)
+    this.lastId = lastId
+    this.sum = sum
+    const end = batch.at(-1)?.end
+    if (end !== undefined) this.end = end
   }
 }
 

@@ -15,6 +15,24 @@ export interface Pending {
   readonly settled: Deferred<void>
 }
 
+/** One event, encoded. No literal; see {@link deferred}. */
+export class Utterance implements Pending {
+  readonly json: string
+  readonly counted: Pending['counted']
+  readonly end: CommitEnd | undefined
+  readonly settled = deferred()
+
+  constructor(json: string, counted: Pending['counted'], end: CommitEnd | undefined) {
+    this.json = json
+    this.counted = counted
+    this.end = end
+  }
+
+  get length(): number {
+    return this.json.length
+  }
+}
+
 /** Chunks that become one event, as long as that is not on its way. */
 export class JoinedChunks implements Pending {
   readonly end = undefined

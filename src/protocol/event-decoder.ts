@@ -107,7 +107,7 @@ function bodyFromWire(type: EventType, data: unknown): EventBody | null {
   if (!isObject(data)) return null
   switch (type) {
     case 'chunk':
-      return { type, content: asText(data.content), ...(typeof data.role === 'string' ? { role: data.role } : {}) }
+      return chunkFromWire(data)
     case 'state':
       return { type, state: asText(data.state), ...('detail' in data ? { detail: data.detail } : {}) }
     case 'artifact': {
@@ -131,6 +131,15 @@ function bodyFromWire(type: EventType, data: unknown): EventBody | null {
     default:
       return null
   }
+}
+
+/** No literal, since there are so many; see `deferred`. */
+function chunkFromWire({ content, role }: Record<string, unknown>): EventBody {
+  const chunk = {} as { type: 'chunk'; content: string; role?: string }
+  chunk.type = 'chunk'
+  chunk.content = asText(content)
+  if (typeof role === 'string') chunk.role = role
+  return chunk
 }
 
 function errorFromWire({ code, message, retrying, retry_at: retryAt }: Record<string, unknown>): EventBody {
