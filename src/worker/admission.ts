@@ -239,7 +239,13 @@ export class Admission {
   /** What was asked is not held until then: see `Ending`. */
   #closeAfter(run: Promise<Ending>, entry: EntryRef): void {
     void run.then(({ how }) => {
-      void how.then((become) => this.#close(entry, become))
+      void how.then(
+        (become) => this.#close(entry, become),
+        (error: unknown) => {
+          this.#logger.error({ err: error, entries: namesOf([entry]) }, 'the end of a task was not seen to')
+          this.#close(entry, 'left')
+        },
+      )
     })
   }
 
