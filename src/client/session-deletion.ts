@@ -160,7 +160,7 @@ export class SessionDeletion {
           if (owner !== sessionId || !meant.has(messageId)) continue
           const own = found.get(messageId) ?? new FoundEntries()
           found.set(messageId, own)
-          if (isDelivered || !(await repairs.withdraw(key, id))) own.add(key, id)
+          if (isDelivered || (await repairs.withdraw(key, id)) !== 'withdrawn') own.add(key, id)
         }
       }
     }

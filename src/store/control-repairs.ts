@@ -3,6 +3,11 @@ import type { RedisClient } from '../redis/client.ts'
 /** Longer than any consumer can have been silent: only the one that is named is removed. */
 const NEVER_MS = Number.MAX_SAFE_INTEGER
 
+/** What became of the wish to take an entry off: it is off now, it was gone before, or it stays with who was handed it. */
+export type Withdrawal = 'withdrawn' | 'gone' | 'held'
+
+const WITHDRAWALS = ['held', 'withdrawn', 'gone'] as const satisfies readonly Withdrawal[]
+
 /** Puts control streams in order, for operators. Each method may be repeated, and says whether it changed something. */
 export class ControlRepairs {
   readonly #redis: RedisClient
@@ -25,8 +30,9 @@ export class ControlRepairs {
    *
    * @param isForOne - Also from who has it: of a lane whose one worker may never come back.
    */
-  async withdraw(key: string, id: string, isForOne = false): Promise<boolean> {
-    return (await this.#redis.script<number>('withdraw', [key], [this.#group, id, isForOne ? 1 : 0])) === 1
+  async withdraw(key: string, id: string, isForOne = false): Promise<Withdrawal> {
+    const answer = await this.#redis.script<0 | 1 | 2>('withdraw', [key], [this.#group, id, isForOne ? 1 : 0])
+    return WITHDRAWALS[answer]
   }
 
   /** Makes a delivered entry pending again, for any worker to take over. */

@@ -4,7 +4,7 @@ import type { RedisClient } from '../redis/client.ts'
 import { type Keys, type LaneName, taskTail } from '../redis/keys.ts'
 import { entryField, type RawEntry } from '../redis/streams.ts'
 import { Batchers } from '../util/batchers.ts'
-import { ControlRepairs } from './control-repairs.ts'
+import { ControlRepairs, type Withdrawal } from './control-repairs.ts'
 import { type ControlStream, taskOf } from './control-streams.ts'
 import { ControlSurvey } from './control-survey.ts'
 import { isEnded } from './fence.ts'
@@ -172,8 +172,8 @@ export class LeftEntries {
     // that of a cancelled one may be older than its record.
     if (entries.length === 0 && !(hasExpired(task) && task.dueAt === null)) return
     const isForOne = task.lane !== null
-    const removed = await Promise.all(entries.map(({ key, id }) => this.#repairs.withdraw(key, id, isForOne)))
-    if (removed.includes(false)) return
+    const became = await Promise.all(entries.map(({ key, id }) => this.#repairs.withdraw(key, id, isForOne)))
+    if (!became.every((withdrawal) => isSeenOff(task, withdrawal))) return
     const { sessionId, messageId, fence } = task
     await this.#records.retire({ sessionId, messageId }, fence.text)
   }
@@ -185,6 +185,11 @@ export class LeftEntries {
     )
     return Math.max(first - this.#leewayMs, 0)
   }
+}
+
+/** That of a cancelled task which is gone may have been put back at the end of its stream, where it would run. */
+function isSeenOff(task: TaskFacts, withdrawal: Withdrawal): boolean {
+  return withdrawal === 'withdrawn' || (withdrawal === 'gone' && hasExpired(task))
 }
 
 function hasExpired({ fence }: TaskFacts): boolean {

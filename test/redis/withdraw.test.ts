@@ -18,7 +18,7 @@ async function stream(...groups: readonly string[]) {
 
 test('an entry is withdrawn that nobody was handed, also where no worker ever was', async () => {
   const { ids, bare, key, withdraw } = await stream()
-  expect([await withdraw('g', ids[0]), await withdraw('g', ids[0])]).toEqual([1, 0])
+  expect([await withdraw('g', ids[0]), await withdraw('g', ids[0])]).toEqual([1, 2])
   await bare.xgroup('CREATE', key, 'g', '0')
   expect(await withdraw('g', ids[1])).toBe(1)
   expect(await bare.xlen(key)).toBe(0)
@@ -30,6 +30,19 @@ test('one that its group was handed stays', async () => {
   expect([await withdraw('g', ids[0]), await withdraw('g', ids[1])]).toEqual([0, 1])
   await bare.xack(key, 'g', ids[0])
   expect(await withdraw('g', ids[0])).toBe(0)
+})
+
+test('one that is neither there nor with anybody is gone, also where later ones were handed out', async () => {
+  const { ids, take, withdraw, bare, key } = await stream('g')
+  expect(await withdraw('g', ids[0])).toBe(1)
+  await take('g', 1)
+  expect(await withdraw('g', ids[0])).toBe(2)
+  await bare.xdel(key, ids[1])
+  expect(await withdraw('g', ids[1])).toBe(0) // who was handed it may be about to see it off
+  await bare.xack(key, 'g', ids[1])
+  expect(await withdraw('g', ids[1])).toBe(2)
+  await bare.del(key)
+  expect(await withdraw('g', ids[1])).toBe(2)
 })
 
 test('where there are groups, but not the one that is named, all stays', async () => {

@@ -1,5 +1,6 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
+import { LeftEntries } from '../../src/store/left-entries.ts'
 import { TaskRecords } from '../../src/store/task-records.ts'
 import { waitFor } from '../../src/testing/wait-for.ts'
 import { openStore } from '../redis/harness.ts'
@@ -227,4 +228,24 @@ test.each(['CANCELLED', 'COMPLETED'])('what is sent again after its end, %s, lea
   await client.ask({ ...send, messageId: 'next' })
   await house.settled()
   expect([runs, (await house.dones('s', 'm')).length]).toEqual([worker === undefined ? 1 : 2, 1])
+})
+
+test('an expired task whose entry was taken off by a call that is repeated, since its answer was lost, leaves nothing', async () => {
+  const house = new House()
+  await house.client().sendMessage({ ...send, messageId: 'm', expiresInMs: 60_000 })
+  const { redis } = openStore()
+  const records = new TaskRecords(redis, house.keys)
+  const twice = Object.assign(Object.create(redis) as typeof redis, {
+    isCluster: false,
+    script: async (...call: Parameters<typeof redis.script>) => {
+      if (call[0] === 'withdraw') await redis.script(...call)
+      return redis.script(...call)
+    },
+    call: redis.call.bind(redis),
+    all: redis.all.bind(redis),
+  })
+  await house.redis.hset(house.keys.task('s', 'm'), { fence: 'E:0::', keep_ms: '60000' })
+  const left = new LeftEntries(twice, house.keys, records)
+  await left.clear([{ ...ref, priority: 'normal' }])
+  expect([await house.waiting(), (await ttl(house)) > 0]).toEqual([0, true])
 })
