@@ -188,10 +188,13 @@ export class Execution implements Placed {
     const how = await closing
     const closed = how === 'settled' || how === 'ended'
     const emitter = this.#emitter
-    if (this.#plugins !== undefined) tellEnd(this.#plugins, outcome, { closed, emitter })
-    this.release()
-    if (closed && outcome.status !== 'SUSPENDED' && !emitter.wasParked) this.#strikeOut()
-    if (this.#context.hasWorkspace) await this.#dispose()
+    try {
+      if (this.#plugins !== undefined) tellEnd(this.#plugins, outcome, { closed, emitter })
+      if (closed && outcome.status !== 'SUSPENDED' && !emitter.wasParked) this.#strikeOut()
+      if (this.#context.hasWorkspace) await this.#dispose()
+    } finally {
+      this.release()
+    }
     return how
   }
 
