@@ -4,7 +4,7 @@ import type { RedisClient } from '../redis/client.ts'
 import { type Keys, type LaneName, taskTail } from '../redis/keys.ts'
 import { entryField, type RawEntry } from '../redis/streams.ts'
 import { Batchers } from '../util/batchers.ts'
-import { ControlRepairs, type Withdrawal } from './control-repairs.ts'
+import { ControlRepairs } from './control-repairs.ts'
 import { type ControlStream, taskOf } from './control-streams.ts'
 import { ControlSurvey } from './control-survey.ts'
 import { isEnded } from './fence.ts'
@@ -166,16 +166,26 @@ export class LeftEntries {
     }
   }
 
-  async #takeOff({ task, entries, isWhole }: Left): Promise<void> {
+  async #takeOff(left: Left): Promise<void> {
+    const { task, entries, isWhole } = left
     if (!isWhole) return
     // Who took that of an expired task off died before the next step. That of a delayed one may not have come yet, and
     // that of a cancelled one may be older than its record.
     if (entries.length === 0 && !(hasExpired(task) && task.dueAt === null)) return
     const isForOne = task.lane !== null
     const became = await Promise.all(entries.map(({ key, id }) => this.#repairs.withdraw(key, id, isForOne)))
-    if (!became.every((withdrawal) => isSeenOff(task, withdrawal))) return
+    if (became.includes('held')) return
+    // One that is gone, as it is for a call that is repeated after a lost answer, may have been put back at the end of its stream.
+    if (became.includes('gone') && !hasExpired(task) && !(await this.#isBare(left))) return
     const { sessionId, messageId, fence } = task
     await this.#records.retire({ sessionId, messageId }, fence.text)
+  }
+
+  /** True if another walk finds none. */
+  async #isBare({ task, keys }: Left): Promise<boolean> {
+    const again: Left = { task, keys, entries: [], isWhole: true }
+    await Promise.all(keys.map((key) => this.#find(key, [again])))
+    return again.isWhole && again.entries.length === 0
   }
 
   #beginning(all: readonly Left[]): number {
@@ -185,11 +195,6 @@ export class LeftEntries {
     )
     return Math.max(first - this.#leewayMs, 0)
   }
-}
-
-/** That of a cancelled task which is gone may have been put back at the end of its stream, where it would run. */
-function isSeenOff(task: TaskFacts, withdrawal: Withdrawal): boolean {
-  return withdrawal === 'withdrawn' || (withdrawal === 'gone' && hasExpired(task))
 }
 
 function hasExpired({ fence }: TaskFacts): boolean {
