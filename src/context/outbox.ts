@@ -3,10 +3,10 @@ import { cancelledDone } from '../protocol/endings.ts'
 import type { EventBody } from '../protocol/event.ts'
 import type { TaskRef } from '../protocol/ids.ts'
 import type { CancelRequest } from '../store/cancel-request.ts'
-import type { Commit, CommitAnswer, CommitEnd, CommitSink, CommitSource, DataWriter } from '../store/data-writer.ts'
+import type { Commit, CommitAnswer, CommitSink, CommitSource, DataWriter } from '../store/data-writer.ts'
 import { endedFence } from '../store/fence.ts'
 import { type Deferred, deferred } from '../util/deferred.ts'
-import { JoinedChunks, type Pending, takeBatch } from './pending.ts'
+import { JoinedChunks, type Pending, takeBatch, Words } from './pending.ts'
 
 /** Whose words go out. */
 export interface Speaker {
@@ -21,7 +21,6 @@ export interface Speaker {
  * put meanwhile goes out together with the next, so order needs no waiting and a burst makes its own batches.
  */
 export class Outbox implements CommitSource, CommitSink {
-  readonly sessionId: string
   readonly #writer: DataWriter
   readonly #task: TaskRef & { readonly fence: string }
   readonly #speaker: Speaker
@@ -55,13 +54,16 @@ export class Outbox implements CommitSource, CommitSink {
     /** Chunks that are said within so many ms become one event; 0: each is one. */
     coalesceMs: number
   }) {
-    this.sessionId = options.task.sessionId
     this.#writer = options.writer
     this.#task = options.task
     this.#speaker = options.speaker
     this.#written = options.written
     this.#onLost = options.onLost
     this.#coalesceMs = options.coalesceMs
+  }
+
+  get sessionId(): string {
+    return this.#task.sessionId
   }
 
   /** Number of the last event that has gone out. */
@@ -137,7 +139,7 @@ export class Outbox implements CommitSource, CommitSink {
   /** Whoever is told of a loss hears of it by his end, and is not held until that is there. */
   #close(): void {
     this.#hasEnded = true
-    this.#onLost = ignore
+    this.#onLost = nobody
   }
 
   /** Says a chunk together with others of its sort that wait, or soon, so that others may come. */
@@ -265,31 +267,8 @@ export class Outbox implements CommitSource, CommitSink {
   }
 }
 
-/** What goes out at a time. No literal; see {@link deferred}. */
-class Words implements Commit {
-  readonly sessionId: string
-  readonly messageId: string
-  readonly fence: string
-  readonly first: number
-  readonly events: readonly string[]
-  readonly lastId: string
-  readonly sum: string | undefined
-  readonly end?: CommitEnd
-
-  constructor(
-    { sessionId, messageId, fence }: TaskRef & { readonly fence: string },
-    { first, batch, lastId, sum }: Pick<Words, 'first' | 'lastId' | 'sum'> & { readonly batch: readonly Pending[] },
-  ) {
-    this.sessionId = sessionId
-    this.messageId = messageId
-    this.fence = fence
-    this.first = first
-    this.events = batch.map(({ json }) => json)
-    this.lastId = lastId
-    this.sum = sum
-    const end = batch.at(-1)?.end
-    if (end !== undefined) this.end = end
-  }
+function nobody(): void {
+  // The end tells whoever asked for it.
 }
 
 function ignore(): void {

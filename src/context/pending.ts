@@ -1,4 +1,5 @@
-import type { CommitEnd } from '../store/data-writer.ts'
+import type { TaskRef } from '../protocol/ids.ts'
+import type { Commit, CommitEnd } from '../store/data-writer.ts'
 import { type Deferred, deferred } from '../util/deferred.ts'
 
 const MAX_EVENTS_PER_COMMIT = 256
@@ -77,6 +78,33 @@ export class JoinedChunks implements Pending {
   get json(): string {
     this.#json ??= this.#encode(this.#texts.join(''))
     return this.#json
+  }
+}
+
+/** What goes out at a time. No literal; see {@link deferred}. */
+export class Words implements Commit {
+  readonly sessionId: string
+  readonly messageId: string
+  readonly fence: string
+  readonly first: number
+  readonly events: readonly string[]
+  readonly lastId: string
+  readonly sum: string | undefined
+  readonly end?: CommitEnd
+
+  constructor(
+    { sessionId, messageId, fence }: TaskRef & { readonly fence: string },
+    { first, batch, lastId, sum }: Pick<Words, 'first' | 'lastId' | 'sum'> & { readonly batch: readonly Pending[] },
+  ) {
+    this.sessionId = sessionId
+    this.messageId = messageId
+    this.fence = fence
+    this.first = first
+    this.events = batch.map(({ json }) => json)
+    this.lastId = lastId
+    this.sum = sum
+    const end = batch.at(-1)?.end
+    if (end !== undefined) this.end = end
   }
 }
 

@@ -11,6 +11,7 @@ import type { AttemptFailure, TaskRecords } from '../store/task-records.ts'
 import { loggable } from '../util/loggable.ts'
 import type { Aftercare } from './aftercare.ts'
 import type { Assignment } from './assignment.ts'
+import type { How } from './ending.ts'
 import { contentOfResult, type Failed, failed, type Outcome } from './outcome.ts'
 import { decideRetry } from './retry-decision.ts'
 import type { TaskMemory } from './task-memory.ts'
@@ -22,12 +23,6 @@ interface Voice {
   /** Called before the emitter's text is used where that is only a part. */
   completeText(): Promise<void>
 }
-
-/**
- * What has become of an attempt: with `ended` its end is recorded, so that its entry can go, with `settled` that is gone
- * already, with `left` somebody else is to end the task, and with `lost` somebody else has it.
- */
-export type How = 'settled' | 'ended' | 'left' | 'lost'
 
 /** What is known of an attempt while its end is on the way: see `Ending`. */
 interface Closing extends Pick<Assignment, 'header' | 'ownership'>, Pick<Drawn, 'emitter' | 'abortReason'> {
@@ -76,7 +71,7 @@ export class Conclusion {
     this.#logger = options.logger
   }
 
-  /** Resolves when the end is recorded, or others are to record it. Never rejects, nor holds what was asked meanwhile. */
+  /** Resolves when the end is recorded, or others are to record it; see `Ending`. Holds nothing of what was asked meanwhile. */
   draw(drawn: Drawn): Promise<How> {
     const { outcome, assignment, emitter, context, abortReason } = drawn
     // One that is left to others says what it likes: that is fenced.

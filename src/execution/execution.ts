@@ -20,8 +20,9 @@ import type { DataWriter } from '../store/data-writer.ts'
 import { isCancelled, isEnded, suspendedFence } from '../store/fence.ts'
 import type { Placed } from '../util/bag.ts'
 import type { Assignment } from './assignment.ts'
-import type { Conclusion, How } from './conclusion.ts'
+import type { Conclusion } from './conclusion.ts'
 import { checkInput, checkResult } from './contract-check.ts'
+import type { Ending, How } from './ending.ts'
 import { brokenOff, completed, failed, type Outcome } from './outcome.ts'
 import { tellEnd } from './plugin-end.ts'
 import { TaskMemory } from './task-memory.ts'
@@ -45,15 +46,6 @@ export interface ExecutionResources extends ContextResources {
   readonly onNonDeterminism: 'fail' | 'restart'
   /** Undefined where there are none. */
   readonly plugins?: PluginSource
-}
-
-/**
- * What is left of an attempt whose handler has come to its end. Hundreds of them wait for Redis in a busy worker, and each
- * collection of young objects copies all that hangs on them: so nothing here holds the {@link Execution}, nor what was asked.
- */
-export interface Ending {
-  /** Resolves when the end is recorded, or when it is certain that somebody else records one. Never rejects. */
-  readonly how: Promise<How>
 }
 
 /**

@@ -16,7 +16,8 @@ export class ScriptCall extends Command {
 
   constructor(sha: string, keys: readonly string[], args: readonly (string | number)[]) {
     super('evalsha', [], { replyEncoding: 'utf8' })
-    // What the constructor is given it copies, and looks through for bytes.
+    // What the constructor is given it copies, and looks through for bytes. No list with `...`, which is a literal: see
+    // `deferred`. Numbers become texts as they are written.
     this.args = [sha, String(keys.length)].concat(keys, args as readonly string[])
   }
 

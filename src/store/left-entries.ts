@@ -176,13 +176,13 @@ export class LeftEntries {
     const became = await Promise.all(entries.map(({ key, id }) => this.#repairs.withdraw(key, id, isForOne)))
     if (became.includes('held')) return
     // One that is gone, as it is for a call that is repeated after a lost answer, may have been put back at the end of its stream.
-    if (became.includes('gone') && !hasExpired(task) && !(await this.#isBare(left))) return
+    if (became.includes('gone') && !hasExpired(task) && !(await this.#findsNone(left))) return
     const { sessionId, messageId, fence } = task
     await this.#records.retire({ sessionId, messageId }, fence.text)
   }
 
   /** True if another walk finds none. */
-  async #isBare({ task, keys }: Left): Promise<boolean> {
+  async #findsNone({ task, keys }: Left): Promise<boolean> {
     const again: Left = { task, keys, entries: [], isWhole: true }
     await Promise.all(keys.map((key) => this.#find(key, [again])))
     return again.isWhole && again.entries.length === 0

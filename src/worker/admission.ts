@@ -1,6 +1,5 @@
 import type { Assignment } from '../execution/assignment.ts'
-import type { How } from '../execution/conclusion.ts'
-import type { Ending } from '../execution/execution.ts'
+import type { Ending, How } from '../execution/ending.ts'
 import type { Received, Reception } from '../execution/reception.ts'
 import type { Logger } from '../logger.ts'
 import { isOfOneItem } from '../redis/apart.ts'

@@ -1,6 +1,7 @@
 import type { GatewayError } from '../errors.ts'
 import type { Assignment } from '../execution/assignment.ts'
-import { type Ending, Execution, type ExecutionResources } from '../execution/execution.ts'
+import type { Ending } from '../execution/ending.ts'
+import { Execution, type ExecutionResources } from '../execution/execution.ts'
 import type { Logger } from '../logger.ts'
 import type { CancelTaskCommand } from '../protocol/command.ts'
 import { endedFence } from '../store/fence.ts'
