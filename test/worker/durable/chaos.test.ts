@@ -10,21 +10,21 @@ const MANY = sized({ short: 12, long: 60 })
 
 describe('three levels of calls with steps, whose workers are killed again and again', () => {
   test.each([
-    ['in memory, by their own hand', 60_000, 1, FEW],
-    ['suspended after 30 ms, by their own hand', 30, 1, FEW],
-    ['suspended after 100 ms, killed or stopped from outside at any moment', 100, 0, MANY],
+    ['in memory, by their own hand', 60_000, 100, FEW],
+    ['suspended after 30 ms, by their own hand', 30, 100, FEW],
+    ['suspended after 100 ms, killed or stopped from outside at any moment', 100, Number.POSITIVE_INFINITY, MANY],
   ])(
     '%s: every text is exact, every call is one task, every end comes once',
     { timeout: 180_000 },
-    async (_, suspendAfterMs, percent, sessions) => {
+    async (_, suspendAfterMs, lifespan, sessions) => {
       const house = new House()
       const client = house.client()
-      const crew = new Crew(house, { leaseMs: 600, suspendAfterMs, percent })
+      const crew = new Crew(house, { leaseMs: 600, suspendAfterMs, lifespan })
       for (let i = 0; i < 3; i += 1) crew.hire()
       for (let i = 0; i < sessions; i += 1) {
         await client.sendMessage({ targetAgentType: 'parent', sessionId: `s-${i}`, messageId: 'm', content: `c${i}` })
       }
-      const strikes = setInterval(() => percent === 0 && crew.strike(), 500)
+      const strikes = setInterval(() => lifespan === Number.POSITIVE_INFINITY && crew.strike(), 500)
       const calm = setTimeout(() => {
         crew.calm()
         clearInterval(strikes)

@@ -10,14 +10,14 @@ const CHILD = plainProgram(new URL('../fixtures/durable-worker.ts', import.meta.
 /** Worker processes that are started again when they die. */
 export class Crew {
   readonly #house: House
-  readonly #args: { leaseMs: number; suspendAfterMs: number; percent: number }
+  readonly #args: { leaseMs: number; suspendAfterMs: number; lifespan: number }
   readonly #members = new Set<ChildProcess>()
   #isOver = false
   deaths = 0
   strikes = 0
 
-  /** @param percent - How likely a worker kills itself at each of its bad moments. */
-  constructor(house: House, args: { leaseMs: number; suspendAfterMs: number; percent: number }) {
+  /** @param lifespan - At which of its bad moments a worker kills itself, on average; `Infinity` for never. */
+  constructor(house: House, args: { leaseMs: number; suspendAfterMs: number; lifespan: number }) {
     this.#house = house
     this.#args = args
     onTestFinished(() => this.end())
@@ -29,7 +29,7 @@ export class Crew {
 
   /** From now on nobody dies of himself. */
   calm(): void {
-    this.#args.percent = 0
+    this.#args.lifespan = Number.POSITIVE_INFINITY
   }
 
   /** Kills one of them, or lets him stand still for longer than his leases last, so that he comes back as a ghost. */
@@ -47,8 +47,8 @@ export class Crew {
 
   hire(): void {
     if (this.#isOver) return
-    const { leaseMs, suspendAfterMs, percent } = this.#args
-    const args = [this.#house.url, this.#house.prefix, leaseMs, suspendAfterMs, percent].map(String)
+    const { leaseMs, suspendAfterMs, lifespan } = this.#args
+    const args = [this.#house.url, this.#house.prefix, leaseMs, suspendAfterMs, lifespan].map(String)
     const child = spawn(process.execPath, [CHILD, ...args], {
       stdio: ['ignore', 'ignore', 'inherit'],
     })
