@@ -174,18 +174,19 @@ export class Journals {
 
   async #open(items: readonly Opening[]): Promise<NoteAnswer[]> {
     const keys = items.flatMap((item) => {
-      const child = item.called === undefined ? item : { ...item, messageId: item.called.messageId }
-      const where = item.isStep ? this.#keys.data(item.sessionId) : this.#keys.session(item.sessionId)
-      return [this.#record(item), this.#journal(item), this.#record(child), where, this.#blobs(item)]
+      const { sessionId, messageId, called, isStep } = item
+      const child = this.#keys.task(sessionId, called?.messageId ?? messageId)
+      const where = isStep ? this.#keys.data(sessionId) : this.#keys.session(sessionId)
+      return [this.#record(item), this.#journal(item), child, where, this.#blobs(item)]
     })
-    const isSingle = !this.#redis.isCluster
-    const args = items.flatMap(({ fence, op, entry, sum, called, isStep }) => [
-      ...[fence, op, entry, sum, called?.messageId ?? '', called?.agentType ?? '', called?.traceId ?? ''],
-      ...[called?.userCode ?? '', called?.parentMessageId ?? '', isStep ? '2' : called?.replies ? '1' : ''],
-      ...(isSingle && called !== undefined
-        ? [this.#lane(called), called.data, this.#inbox, this.#keys.newest()]
-        : ['', '', '', '']),
-    ])
+    const args = items.flatMap(({ fence, op, entry, sum, called, isStep }) => {
+      const { messageId = '', agentType = '', traceId = '', userCode = '', parentMessageId = '' } = called ?? {}
+      const kind = isStep ? '2' : called?.replies ? '1' : ''
+      const about = [fence, op, entry, sum, messageId, agentType, traceId, userCode, parentMessageId, kind]
+      if (called === undefined || this.#redis.isCluster) about.push('', '', '', '')
+      else about.push(this.#lane(called), called.data, this.#inbox, this.#keys.newest())
+      return about
+    })
     const reply = await this.#redis.script<string[][]>('journalOpen', keys, args)
     const unbound = items.flatMap(({ called }, index) =>
       called !== undefined && reply[index]?.[1] === 'unbound' && reply[index]?.length === 3 ? [called] : [],

@@ -32,7 +32,7 @@ export async function askUser(task: DurableTask, question: string | Question): P
   const given = typeof question === 'string' ? { prompt: question } : question
   requireObject('the question', given)
   const { prompt, schema, options, timeoutMs } = checkQuestion(given)
-  const op = task.claim('ask', '', { prompt, schema, options })
+  const op = task.claim('ask', '', { options, prompt, schema })
   const { resources, ref, emitter, header } = task
   const askId = askIdOf(ref.messageId, op.key)
   const body = { type: 'ask_user', askId, prompt, schema, options } as const
