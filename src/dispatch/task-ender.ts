@@ -77,12 +77,25 @@ export class TaskEnder {
     const { fence } = outline
     const entryId = entryOf(fence)
     if (ops.length > 0) await this.#agenda.strikeOut(outline, { ops })
-    const isStruckOut = await this.#agenda.cancel(outline, epochOf(fence), { keepsExpiry: status === 'EXPIRED' })
-    if (isStruckOut) await this.#records.retire(outline, endedFence(fence, status))
+    const turn = epochOf(fence)
+    const isTakenBack = await this.#agenda.cancel(outline, turn, { keepsExpiry: status === 'EXPIRED' })
+    if (isTakenBack) await this.#records.retire(outline, endedFence(fence, status))
     // What expires comes in crowds; the keeper sees to them together.
     else if (status === 'CANCELLED') await this.#leftEntries.clearOne(outline)
     // The entry of its last run, if that has died before it was acked. Where another is on its way, this one still sees it off.
-    if (entryId !== '' && (isStruckOut || isSuspended(fence))) await this.#leftEntries.forget(outline, entryId)
+    if (entryId !== '' && (isTakenBack || isSuspended(fence))) await this.#leftEntries.forget(outline, entryId)
+    if (isTakenBack) await this.#agenda.strikeOut(outline, { turn })
+  }
+
+  /**
+   * Goes on for one who died in {@link tidy} when he had taken the task's turn back. False if it has no end, so that
+   * something else has become of what was noted for it.
+   */
+  async tidyOn(ref: TaskRef): Promise<boolean> {
+    const outline = await this.#records.peek(ref)
+    if (outline === null || !isEnded(outline.fence)) return false
+    await this.#records.retire(outline, outline.fence)
+    return true
   }
 
   /**

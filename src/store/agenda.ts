@@ -17,6 +17,7 @@ import { Batchers } from '../util/batchers.ts'
 export interface ReadyItem extends TaskRef {
   readonly kind: 'ready'
   readonly turn: string
+  /** '' where the envelope is gone: the task was cancelled, by one who died before he had seen to its record. */
   readonly capability: string
   readonly priority: LaneName
   /** The envelope. */
@@ -40,12 +41,20 @@ export interface AnswerItem extends TaskRef {
 
 export type AgendaItem = ReadyItem | ExpiryItem | AnswerItem
 
+/** What tells an item from all others. */
+export type ItemName =
+  | Pick<ReadyItem, 'kind' | 'turn' | keyof TaskRef>
+  | Pick<ExpiryItem, 'kind' | keyof TaskRef>
+  | Pick<AnswerItem, 'kind' | 'op' | keyof TaskRef>
+
 /** What a task needs no more. */
 export interface Needless {
   /** Operations that have their results, or will never have one. Default none. */
   readonly ops?: readonly string[]
   /** The task has started, or has its end. Default false. */
   readonly expiry?: boolean
+  /** The turn for which it waited until it was {@link Agenda.cancel | cancelled}. Default none. */
+  readonly turn?: string
 }
 
 /** What the keeper of a shard gets. */
@@ -87,7 +96,7 @@ const LONGEST_PAUSE_MS = 1_000
 export class Agenda {
   readonly #redis: RedisClient
   readonly #keys: Keys
-  readonly #strikes: Batchers<{ readonly shard: number; readonly item: AgendaItem }, undefined>
+  readonly #strikes: Batchers<{ readonly shard: number; readonly item: ItemName }, undefined>
 
   constructor(redis: RedisClient, keys: Keys) {
     this.#redis = redis
@@ -157,7 +166,7 @@ export class Agenda {
   }
 
   /** Strikes out what was done of a shard. */
-  async remove(shard: number, items: readonly AgendaItem[]): Promise<void> {
+  async remove(shard: number, items: readonly ItemName[]): Promise<void> {
     const { due, payloads } = this.#keys.agenda(shard)
     await this.#redis.script('agendaRemove', [due, payloads], items.map(memberOf))
   }
@@ -170,13 +179,14 @@ export class Agenda {
   }
 
   /**
-   * Strikes out what a task needs no more: the answers that operations of it were to be given, and its expiry. What others
-   * strike out in the same turn goes with it.
+   * Strikes out what a task needs no more: the answers that operations of it were to be given, its expiry, its turn. What
+   * others strike out in the same turn of the event loop goes with it.
    */
-  async strikeOut(ref: TaskRef, { ops = [], expiry = false }: Needless): Promise<void> {
+  async strikeOut(ref: TaskRef, { ops = [], expiry = false, turn }: Needless): Promise<void> {
     const shard = shardOf(ref.sessionId)
-    const items: AgendaItem[] = ops.map((op) => ({ ...ref, kind: 'answer', op, result: '' }))
+    const items: ItemName[] = ops.map((op) => ({ ...ref, kind: 'answer', op }))
     if (expiry) items.push({ ...ref, kind: 'expiry' })
+    if (turn !== undefined) items.push({ ...ref, kind: 'ready', turn })
     await Promise.all(items.map((item) => this.#strikes.add({ shard, item })))
   }
 
@@ -189,16 +199,17 @@ export class Agenda {
   }
 
   /**
-   * Strikes out what is noted for a task that has its end, as far as no keeper has it in hand. True if the task waited there
-   * for its turn and will never be put on its stream now.
+   * Takes back what is noted for a task that has its end, as far as no keeper has it in hand. True if the task waited there
+   * for its turn and will never be put on its stream now: then its turn is to be struck out once its record has its time,
+   * or its keeper gets it without a capability, see {@link ReadyItem}.
    *
    * @param options.keepsExpiry - Its expiry stays noted. Default false.
    */
   async cancel(ref: TaskRef, turn: string, { keepsExpiry = false }: { keepsExpiry?: boolean } = {}): Promise<boolean> {
     const { due, payloads } = this.#home(ref)
     const start = memberOf({ ...ref, kind: 'ready', turn })
-    const members = keepsExpiry ? [start] : [start, memberOf({ ...ref, kind: 'expiry' })]
-    return (await this.#redis.script<number>('agendaCancel', [due, payloads], members)) === 1
+    const expiry = keepsExpiry ? [] : [memberOf({ ...ref, kind: 'expiry' })]
+    return (await this.#redis.script<number>('agendaCancel', [due, payloads], [start, AGAIN_MS, ...expiry])) === 1
   }
 
   /** Gives up being the keeper of a shard. */
@@ -219,7 +230,7 @@ function shardOf(sessionId: string): number {
 }
 
 /** Ids hold no spaces; names of operations may. */
-function memberOf(item: Pick<ReadyItem, 'kind' | 'turn' | keyof TaskRef> | ExpiryItem | AnswerItem): string {
+function memberOf(item: ItemName): string {
   const { kind, sessionId, messageId } = item
   const which = item.kind === 'ready' ? item.turn : item.kind === 'answer' ? encodeURIComponent(item.op) : '0'
   return `${kind} ${which} ${sessionId} ${messageId}`

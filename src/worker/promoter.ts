@@ -170,19 +170,24 @@ export class Promoter extends Service {
   /** Puts tasks on their streams, in their order. */
   async #promote(shard: number, tasks: readonly TakenTask[]): Promise<void> {
     if (tasks.length === 0) return
-    for (const { item } of tasks) {
-      if (item.capability !== '') continue
-      const { sessionId, messageId, turn } = item
-      const about = { sessionId, messageId, turn }
-      this.#logger.error(about, 'a task on the agenda has lost its envelope and cannot be started')
-    }
     const stages = new Set(tasks.flatMap(({ stage }) => stage ?? []))
-    const single = tasks.filter(({ item, stage }) => stage === undefined && item.capability !== '')
-    await Promise.all([...[...stages].map((stage) => this.#open(stage)), this.#write(single.map(({ item }) => item))])
+    const single = tasks.flatMap(({ item, stage }) => (stage === undefined ? [item] : []))
+    await Promise.all([
+      ...[...stages].map((stage) => this.#open(stage)),
+      this.#write(single.filter((item) => !isBare(item))),
+      ...single.filter(isBare).map((item) => this.#seeOff(item)),
+    ])
     this.#strikeOut(
       shard,
       tasks.map(({ item }) => item),
     )
+  }
+
+  /** Who cancelled it may have died on the way. */
+  async #seeOff({ sessionId, messageId, turn }: ReadyItem): Promise<void> {
+    if (await this.#ender.tidyOn({ sessionId, messageId })) return
+    const about = { sessionId, messageId, turn }
+    this.#logger.error(about, 'a task on the agenda has lost its envelope and cannot be started')
   }
 
   async #open(stage: Stage): Promise<void> {
@@ -241,6 +246,11 @@ export class Promoter extends Service {
     await this.#ender.tidy(outline, 'EXPIRED')
     return true
   }
+}
+
+/** True for what has no envelope. */
+function isBare({ capability }: ReadyItem): boolean {
+  return capability === ''
 }
 
 function isTask(taken: TakenItem): taken is TakenTask {

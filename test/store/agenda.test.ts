@@ -94,5 +94,18 @@ test('what a keeper has in hand is not struck out for a task that has its end: i
   await agenda.giveBack(shard, items)
   expect(items[0]?.dueAt).toBe(dueAt)
   expect(await agenda.cancel(ref, '0')).toBe(true)
+  await agenda.strikeOut(ref, { turn: '0' })
   expect(await agenda.holds([{ ...ref, turn: '0' }])).toEqual([false])
+})
+
+test('what was taken back for such a task stays without its envelope, for the keeper, until it is struck out', async () => {
+  const { agenda, shard, move } = await noted([ready])
+  // Repeated after a lost answer it says the same.
+  expect([await agenda.cancel(ref, '0'), await agenda.cancel(ref, '0')]).toEqual([true, true])
+  expect((await agenda.take(shard, 'w', true)).items).toEqual([])
+  await move(member, 0)
+  const { items } = await agenda.take(shard, 'w', true)
+  expect(items).toMatchObject([
+    { item: { kind: 'ready', messageId: ref.messageId, capability: '', data: '' }, waitMs: 0 },
+  ])
 })

@@ -1,5 +1,5 @@
 import { setTimeout as pause } from 'node:timers/promises'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { LeftEntries } from '../../src/store/left-entries.ts'
 import { TaskRecords } from '../../src/store/task-records.ts'
 import { waitFor } from '../../src/testing/wait-for.ts'
@@ -264,4 +264,30 @@ describe('a task whose entry was taken off by a call that is repeated, since its
     await left.clear([{ ...ref, priority: 'normal' }])
     expect([await onLane(house), await ttl(house)]).toEqual([['m'], -1])
   })
+})
+
+test('a delayed task whose cancel is broken off once it is off the agenda leaves nothing: the keeper goes on', async () => {
+  const house = new House()
+  const client = house.client()
+  await client.sendMessage({ ...send, messageId: 'm', delayMs: 3_600_000 })
+  vi.spyOn(TaskRecords.prototype, 'retire').mockRejectedValueOnce(new Error('killed'))
+  expect(await client.cancelTask(ref)).toMatchObject({ status: 'CANCELLED' })
+  expect([await agendaOf(house), await ttl(house)]).toEqual([['ready 0 s m'], -1])
+  await keep(house)
+  await waitFor(async () => (await agendaOf(house)).length === 0, { timeoutMs: 8_000 })
+  expect(await ttl(house)).toBeGreaterThan(0)
+  expect(await onLane(house)).toEqual([])
+  expect(house.logger.lines.filter(({ level }) => level === 'error')).toEqual([])
+})
+
+test('a task of the agenda whose envelope is lost is named in the log', async () => {
+  const house = new House()
+  await house.client().sendMessage({ ...send, messageId: 'm', delayMs: 50 })
+  for (const shard of [0, 1, 2, 3]) await house.redis.del(house.keys.agenda(shard).payloads)
+  await keep(house)
+  await waitFor(async () => (await agendaOf(house)).length === 0)
+  const said = house.logger.lines.filter(({ level }) => level === 'error')
+  expect(said).toMatchObject([
+    { fields: { sessionId: 's', messageId: 'm' }, message: expect.stringMatching(/has lost its envelope/) },
+  ])
 })
