@@ -14,6 +14,7 @@ export default defineConfig({
     include: ['test/**/*.test.ts'],
     // A process per file: what one file leaves behind can neither help nor hurt the next one.
     pool: 'forks',
+    // One more than there are cores where tests run: most files wait for most of their time.
     maxWorkers: 3,
     testTimeout: 60_000,
     hookTimeout: 60_000,

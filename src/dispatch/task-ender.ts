@@ -91,7 +91,7 @@ export class TaskEnder {
    * Goes on for one who died in {@link tidy} when he had taken the task's turn back. False if it has no end, so that
    * something else has become of what was noted for it.
    */
-  async tidyOn(ref: TaskRef): Promise<boolean> {
+  async finishTidy(ref: TaskRef): Promise<boolean> {
     const outline = await this.#records.peek(ref)
     if (outline === null || !isEnded(outline.fence)) return false
     await this.#records.retire(outline, outline.fence)

@@ -222,6 +222,11 @@ export class Agenda {
   }
 }
 
+/** False where the envelope is gone; see {@link ReadyItem}. */
+export function hasEnvelope({ capability }: ReadyItem): boolean {
+  return capability !== ''
+}
+
 /** The same in every process and release: FNV-1a over the UTF-16 units. */
 function shardOf(sessionId: string): number {
   let hash = 0x811c9dc5

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import type { RedisClient } from '../redis/client.ts'
 import { isShared, type Keys } from '../redis/keys.ts'
 import { sleep } from '../util/sleep.ts'
-import { AHEAD_AGAIN_MS, type ReadyItem, type TakenItem } from './agenda.ts'
+import { AHEAD_AGAIN_MS, hasEnvelope, type ReadyItem, type TakenItem } from './agenda.ts'
 
 /** Fewer tasks that are due together go to their stream as fast without a stage. */
 const LEAST_ITEMS = 50
@@ -43,7 +43,7 @@ export class Stages {
   async layDown(taken: readonly TakenItem[]): Promise<Stage[]> {
     const crowds = new Map<string, { stage: Omit<Stage, 'key' | 'items'>; waitMs: number; items: ReadyItem[] }>()
     for (const { item, waitMs, dueAt } of taken) {
-      if (item.kind !== 'ready' || waitMs === 0 || item.capability === '' || !isShared(item.priority)) continue
+      if (item.kind !== 'ready' || waitMs === 0 || !hasEnvelope(item) || !isShared(item.priority)) continue
       const { turn } = item
       const stream = this.#keys.control(item.capability, item.priority)
       const name = `${dueAt} ${turn} ${stream}`

@@ -4,7 +4,14 @@ import { errorMessage } from '../errors.ts'
 import type { Logger } from '../logger.ts'
 import { isOfOneItem } from '../redis/apart.ts'
 import { Service } from '../service.ts'
-import type { Agenda, AgendaItem, ExpiryItem, ReadyItem, TakenItem } from '../store/agenda.ts'
+import {
+  type Agenda,
+  type AgendaItem,
+  type ExpiryItem,
+  hasEnvelope,
+  type ReadyItem,
+  type TakenItem,
+} from '../store/agenda.ts'
 import type { ControlWriter } from '../store/control-writer.ts'
 import { ownerOf } from '../store/fence.ts'
 import type { Journals } from '../store/journals.ts'
@@ -164,28 +171,28 @@ export class Promoter extends Service {
         if (item.kind === 'answer' && item.result !== '') await this.#journals.answer(item, item.op, item.result)
       }),
     )
-    this.#strikeOut(shard, items, expired)
+    this.#strikeOut(shard, items, () => this.#clear(expired))
   }
 
   /** Puts tasks on their streams, in their order. */
   async #promote(shard: number, tasks: readonly TakenTask[]): Promise<void> {
     if (tasks.length === 0) return
     const stages = new Set(tasks.flatMap(({ stage }) => stage ?? []))
-    const single = tasks.flatMap(({ item, stage }) => (stage === undefined ? [item] : []))
-    await Promise.all([
-      ...[...stages].map((stage) => this.#open(stage)),
-      this.#write(single.filter((item) => !isBare(item))),
-      ...single.filter(isBare).map((item) => this.#seeOff(item)),
-    ])
+    const whole = tasks.filter(({ item }) => hasEnvelope(item))
+    const single = whole.filter(({ stage }) => stage === undefined)
+    await Promise.all([...[...stages].map((stage) => this.#open(stage)), this.#write(single.map(({ item }) => item))])
     this.#strikeOut(
       shard,
-      tasks.map(({ item }) => item),
+      whole.map(({ item }) => item),
     )
+    for (const { item } of tasks) {
+      if (!hasEnvelope(item)) this.#strikeOut(shard, [item], () => this.#seeOff(item))
+    }
   }
 
   /** Who cancelled it may have died on the way. */
   async #seeOff({ sessionId, messageId, turn }: ReadyItem): Promise<void> {
-    if (await this.#ender.tidyOn({ sessionId, messageId })) return
+    if (await this.#ender.finishTidy({ sessionId, messageId })) return
     const about = { sessionId, messageId, turn }
     this.#logger.error(about, 'a task on the agenda has lost its envelope and cannot be started')
   }
@@ -205,19 +212,18 @@ export class Promoter extends Service {
   /**
    * Goes on behind the next look, which does not see these items: what is not struck out is due again only after a while.
    *
-   * @param expired - Those whose tasks have left entries on their streams, or may have.
+   * @param before - What is still to be done for them; where it fails they come again.
    */
-  #strikeOut(shard: number, items: readonly AgendaItem[], expired: readonly ExpiryItem[] = []): void {
-    const striking: Promise<unknown> = this.#strike(shard, items, expired).finally(() =>
-      this.#striking.delete(striking),
-    )
+  #strikeOut(shard: number, items: readonly AgendaItem[], before: () => Promise<unknown> = nothing): void {
+    if (items.length === 0) return
+    const striking: Promise<unknown> = this.#strike(shard, items, before).finally(() => this.#striking.delete(striking))
     this.#striking.add(striking)
   }
 
-  async #strike(shard: number, items: readonly AgendaItem[], expired: readonly ExpiryItem[]): Promise<void> {
+  async #strike(shard: number, items: readonly AgendaItem[], before: () => Promise<unknown>): Promise<void> {
     if (items.length > PROMPTLY_STRUCK) await sleep(STRIKE_AFTER_MS, this.#stopping.signal)
     try {
-      await this.#clear(expired)
+      await before()
       await this.#agenda.remove(shard, items)
     } catch (error) {
       const reason = errorMessage(error)
@@ -248,9 +254,8 @@ export class Promoter extends Service {
   }
 }
 
-/** True for what has no envelope. */
-function isBare({ capability }: ReadyItem): boolean {
-  return capability === ''
+async function nothing(): Promise<void> {
+  // As a rule all is done by then.
 }
 
 function isTask(taken: TakenItem): taken is TakenTask {

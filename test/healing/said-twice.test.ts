@@ -15,7 +15,7 @@ afterEach(() => {
 /** What hands something out once is made up for by other means when its answer gets lost. */
 const HANDED_OUT: readonly ScriptName[] = ['take', 'beginNewest', 'reclaim', 'agendaTake']
 
-/** Lets each script be carried out twice, and the second answer be heard: so it is when the first gets lost on its way. */
+/** Lets each other script be carried out twice, and the second answer be heard: so it is when the first gets lost on its way. */
 function sayTwice(): void {
   RedisClient.prototype.script = async function <Reply>(this: RedisClient, ...call: Parameters<typeof script>) {
     if (!HANDED_OUT.includes(call[0])) await Reflect.apply(script, this, call)

@@ -280,6 +280,23 @@ test('a delayed task whose cancel is broken off once it is off the agenda leaves
   expect(house.logger.lines.filter(({ level }) => level === 'error')).toEqual([])
 })
 
+test('nor does one whose record cannot be read keep others from their ends', async () => {
+  const house = new House()
+  const client = house.client()
+  const refs = ['m', 'other'].map((messageId) => ({ sessionId: 's', messageId }))
+  vi.spyOn(TaskRecords.prototype, 'retire').mockRejectedValueOnce(new Error('killed')).mockRejectedValueOnce('killed')
+  for (const each of refs) {
+    await client.sendMessage({ ...send, ...each, delayMs: 3_600_000 })
+    await client.cancelTask(each)
+  }
+  await house.redis.set(house.keys.task('s', 'm'), 'of another kind')
+  await client.sendMessage({ ...send, targetAgentType: 'other', messageId: 'due', delayMs: 50 })
+  await keep(house)
+  expect(await client.result({ sessionId: 's', messageId: 'due' })).toMatchObject({ status: 'COMPLETED' })
+  await waitFor(async () => (await agendaOf(house)).join() === 'ready 0 s m', { timeoutMs: 8_000 })
+  expect(await ttl(house, 'other')).toBeGreaterThan(0)
+})
+
 test('a task of the agenda whose envelope is lost is named in the log', async () => {
   const house = new House()
   await house.client().sendMessage({ ...send, messageId: 'm', delayMs: 50 })

@@ -101,7 +101,6 @@ export class AgentCalls {
       const reason = 'is that of the calling task itself'
       throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'messageId', value: messageId, reason })
     }
-    // In the order of their names, which spares the digest a second text.
     const args = { content, extraPayload, messageId, metadata, waitForReply }
     return this.#task.claim('call', targetAgentType, args, scope)
   }
