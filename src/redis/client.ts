@@ -133,6 +133,19 @@ export class RedisClient {
     return this.#run(name, send, () => keys)
   }
 
+  /**
+   * Lets those whom the next command tells something hear it before we hear its answer, if that is sent in this turn. A
+   * server writes answers in the reverse order in which their receivers first had one, and ours would be written first:
+   * with few cores we would be at work when they are to wake up. With an answer of an earlier command in the same
+   * write we are the last one.
+   */
+  hearLast(): void {
+    if (this.isCluster || this.#redis.status !== 'ready') return
+    gatherWrites(this.#redis)
+    // Fails with the command that follows, which says so.
+    this.#redis.ping().catch(() => undefined)
+  }
+
   #evalsha(sha: string, keys: readonly string[], args: readonly RedisValue[]): Promise<unknown> {
     if (!this.#isOurs || !areTexts(args)) return this.#redis.evalsha(sha, keys.length, ...keys, ...args)
     return this.#redis.sendCommand(new ScriptCall(sha, keys, args)) as Promise<unknown>

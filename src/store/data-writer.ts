@@ -118,9 +118,11 @@ export class DataWriter {
       maxInFlight: 2,
       // Where the server is far away, two under way are too few.
       largeItems: 32,
-      run: async (sources) => {
+      run: async (sources, isAlone) => {
         const commits = sources.map((source) => source.take())
         const keyOf = ({ sessionId }: Commit) => keys.data(sessionId)
+        // Whoever listens comes first. Where there is much to say they hear it soon enough.
+        if (isAlone && commits.length === 1) redis.hearLast()
         return runApart(commits, (some) => redis.bySlot(some, keyOf, (part) => this.#send(part)))
       },
     }

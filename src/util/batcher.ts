@@ -3,9 +3,9 @@ import { type Deferred, deferred } from './deferred.ts'
 export interface BatcherOptions<Item, Result> {
   /**
    * Sends one batch; answers one result per item, in order, or an error that rejects the item. A rejection rejects every
-   * item of the batch.
+   * item of the batch. `isAlone`: no other batch is under way.
    */
-  readonly run: (items: Item[]) => Promise<(Result | Error)[]>
+  readonly run: (items: Item[], isAlone: boolean) => Promise<(Result | Error)[]>
   /** Most items in a batch. Default 128. */
   readonly maxItems?: number
   /** Most weight in a batch (see `weigh`); an item heavier than that goes alone. Default 1 MiB. */
@@ -105,16 +105,22 @@ export class Batcher<Item, Result> {
   }
 
   #send(batch: Waiting<Item, Result>[]): void {
+    const isAlone = this.#inFlight === 0
     this.#inFlight += 1
-    this.#options.run(batch.map((waiting) => waiting.item)).then(
-      (results) =>
-        this.#settle(batch, ({ settled }, index) => {
-          const result = results[index]
-          if (result instanceof Error) settled.reject(result)
-          else settled.resolve(result as Result)
-        }),
-      (error: unknown) => this.#settle(batch, (waiting) => waiting.settled.reject(error)),
-    )
+    this.#options
+      .run(
+        batch.map((waiting) => waiting.item),
+        isAlone,
+      )
+      .then(
+        (results) =>
+          this.#settle(batch, ({ settled }, index) => {
+            const result = results[index]
+            if (result instanceof Error) settled.reject(result)
+            else settled.resolve(result as Result)
+          }),
+        (error: unknown) => this.#settle(batch, (waiting) => waiting.settled.reject(error)),
+      )
   }
 
   #settle(batch: Waiting<Item, Result>[], settle: (waiting: Waiting<Item, Result>, index: number) => void): void {

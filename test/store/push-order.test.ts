@@ -1,0 +1,44 @@
+import { expect, test } from 'vitest'
+import { DataWriter } from '../../src/store/data-writer.ts'
+import { endedFence } from '../../src/store/fence.ts'
+import { DEFAULT_RETENTION } from '../../src/store/retention.ts'
+import { TaskRecords } from '../../src/store/task-records.ts'
+import { bareRedis, openStore } from '../redis/harness.ts'
+
+test('what one task says, and its end, leaves behind a PING, so that the server answers whoever listens first', async () => {
+  const { redis, keys, bare } = openStore()
+  const records = new TaskRecords(redis, keys)
+  const writer = new DataWriter(redis, keys, DEFAULT_RETENTION)
+  const tasks = await Promise.all(
+    [1, 2, 3].map(async (number) => {
+      const ref = { sessionId: 's', messageId: `m-${number}` }
+      await records.admit([{ ...ref, agentType: 'agent', traceId: 't', parentMessageId: '', userCode: '' }])
+      await records.begin('w', [{ ...ref, entryId: `${number}-1`, turn: '' }])
+      return { ...ref, fence: `R:1:${number}-1:w`, first: 1, events: ['{}'] }
+    }),
+  )
+  const [one, ...crowd] = tasks as [(typeof tasks)[0], ...typeof tasks]
+  const seen: string[] = []
+  const monitor = await bare.monitor()
+  const end = new Promise<void>((resolve) => {
+    monitor.on('monitor', (_time: string, [name = '', subject = '']: string[], source: string) => {
+      if (source !== 'lua') seen.push(name.toLowerCase())
+      if (subject === keys.data('over')) resolve()
+    })
+  })
+
+  const answers = [
+    await writer.commit(() => one),
+    await writer.commit(() => ({ ...one, first: 2, end: { fence: endedFence(one.fence, 'COMPLETED'), fields: {} } })),
+    ...(await Promise.all(crowd.map((task) => writer.commit(() => task)))),
+  ]
+  await bareRedis().get(keys.data('over'))
+  await end
+  monitor.disconnect()
+  expect(answers.map(({ ok }) => ok)).toEqual([true, true, true, true])
+  expect(seen.filter((name) => name === 'ping' || name === 'evalsha')).toEqual([
+    ...['ping', 'evalsha'],
+    ...['ping', 'evalsha'],
+    'evalsha',
+  ])
+})
