@@ -75,7 +75,7 @@ export class AskAgentCommand extends GatewayCommand {
   })
 
   static fromBody(header: MessageHeader, body: Record<string, unknown>): AskAgentCommand {
-    const wire = parseBody(AskAgentCommand.#body, body)
+    const wire = isPlain(body) ? body : parseBody(AskAgentCommand.#body, body)
     return new AskAgentCommand({
       header,
       content: wire.content as CommandContent,
@@ -235,6 +235,13 @@ export function registerCommand(kind: CommandClass): void {
 /** The class for a kind, or undefined if this process does not know it. */
 export function commandClass(actionType: string): CommandClass | undefined {
   return registry.get(actionType)
+}
+
+/** True for a body as most are, in which there is nothing for a schema to find. */
+function isPlain(
+  body: Record<string, unknown>,
+): body is { content?: unknown; wait_for_reply: boolean; extra_payload?: undefined } {
+  return typeof body.wait_for_reply === 'boolean' && body.extra_payload === undefined
 }
 
 function parseBody<T>(schema: z.ZodType<T>, body: Record<string, unknown>): T {

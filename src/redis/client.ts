@@ -88,7 +88,7 @@ export class RedisClient {
   }
 
   /** Carries out one command; the shape of its reply is the caller's knowledge. */
-  async call<Reply>(command: string, ...args: RedisValue[]): Promise<Reply> {
+  call<Reply>(command: string, ...args: RedisValue[]): Promise<Reply> {
     return this.#run(
       command,
       () => this.#redis.call(command, ...args),
@@ -97,7 +97,7 @@ export class RedisClient {
   }
 
   /** The same with texts as bytes. */
-  async callBuffer<Reply>(command: string, ...args: RedisValue[]): Promise<Reply> {
+  callBuffer<Reply>(command: string, ...args: RedisValue[]): Promise<Reply> {
     return this.#run(
       command,
       () => this.#redis.callBuffer(command, ...args),
@@ -120,7 +120,7 @@ export class RedisClient {
    * Runs a script; a server that does not know it yet (new, restarted, failed over) is given its source. All keys must
    * lie in one slot on a Cluster: see {@link bySlot}.
    */
-  async script<Reply>(name: ScriptName, keys: readonly string[], args: readonly RedisValue[]): Promise<Reply> {
+  script<Reply>(name: ScriptName, keys: readonly string[], args: readonly RedisValue[]): Promise<Reply> {
     const { sha, source } = LUA[name]
     const send = async () => {
       try {

@@ -218,10 +218,10 @@ export class Intake extends Service {
     if (perStream === 0) return this.#listen()
     this.#ends.forget()
     const entries = await this.#reader.block(perStream)
-    this.#rota.report(entries)
     this.#draining = entries.length >= perStream
     const accepted = this.#admission.take(entries)
     if (!this.#draining) await this.#untilSaid(accepted)
+    this.#rota.report(entries)
   }
 
   /**
