@@ -1,34 +1,19 @@
-import calculateSlot from 'cluster-key-slot'
 import type { Cluster, Redis } from 'ioredis'
-import { errorMessage, GatewayError } from '../errors.ts'
-import { isWrongKind } from './apart.ts'
+import { GatewayError } from '../errors.ts'
+import { keysIn, toCallError } from './call-errors.ts'
+import { gatherWrites } from './gather-writes.ts'
 import { LUA } from './lua.generated.ts'
-import { isNoEntry, isRefusedForNow, type Patience } from './patience.ts'
-import { ScriptCall } from './script-call.ts'
+import type { Patience } from './patience.ts'
+import { areTexts, type RedisValue, ScriptCall } from './script-call.ts'
+import { groupBySlot } from './slots.ts'
 
 /** A script, by its file name in camelCase. */
 export type ScriptName = keyof typeof LUA
 
-/** So many bytes are not held back for what else a turn may bring. */
-const MOST_GATHERED = 65_536
-
-/** Most keys that an error names. */
-const MOST_NAMED = 4
-
 /** Who has waited for a server for so much of the time that a call may take does not begin to wait again. */
 const AWAY_SHARE = 0.9
 
-/** In the details of an error that comes of a connection which is down. */
-const CONNECTION_IS_DOWN = { connection: 'down' } as const
-
-/** True if the line that tells of the connection tells of this failure, too. */
-export function isOfLostConnection(error: unknown): boolean {
-  return error instanceof GatewayError && error.details['connection'] === CONNECTION_IS_DOWN.connection
-}
-
 const ANYWHERE: ReadonlySet<string> = new Set(['CLIENT', 'PING'])
-
-export type RedisValue = string | number | Buffer
 
 /**
  * One connection (on a Cluster: one set of connections) with what the stores need of it. What the server says no to is
@@ -226,12 +211,7 @@ export class RedisClient {
 
   #toError(operation: string, error: unknown, keysOf: () => readonly RedisValue[]): unknown {
     if (this.#isClosed()) return new GatewayError('GW_CLOSED', { what: 'connection to Redis' }, { cause: error })
-    if (error instanceof GatewayError) return error
-    if (isWrongKind(error)) return toWrongKind(operation, error, keysOf())
-    const isAnswer = error instanceof Error && error.name === 'ReplyError'
-    if (isAnswer && !isRefusedForNow(error) && !isNoEntry(error)) return error
-    const details = { operation, reason: errorMessage(error), ...(this.#awayMs() > 0 ? CONNECTION_IS_DOWN : {}) }
-    return new GatewayError('GW_REDIS_FAILED', details, { cause: error })
+    return toCallError(operation, error, { keysOf, isDown: this.#awayMs() > 0 })
   }
 
   /**
@@ -258,48 +238,6 @@ export class RedisClient {
   }
 }
 
-/** True where none is given as bytes. */
-function areTexts(args: readonly RedisValue[]): args is readonly (string | number)[] {
-  return args.every((arg) => typeof arg !== 'object')
-}
-
-function keysIn(command: string, args: readonly RedisValue[]): readonly RedisValue[] {
-  const streams = args.indexOf('STREAMS') + 1
-  if (streams > 0) return args.slice(streams, streams + (args.length - streams) / 2)
-  return args.slice(0, /^X(?:INFO|GROUP)$/.test(command) ? 2 : 1).slice(-1)
-}
-
-/** The server does not say which key it is. */
-function toWrongKind(operation: string, cause: Error, keys: readonly RedisValue[]): GatewayError {
-  const named = keys.slice(0, MOST_NAMED).join(', ') + (keys.length > MOST_NAMED ? ', …' : '')
-  const which = keys.length === 1 ? `the key ${named} holds` : `one of the keys ${named} holds`
-  const reason = `${which} a value of another kind, which somebody else has put there: look at it, then delete or rename it (${cause.message})`
-  return new GatewayError('GW_REDIS_FAILED', { operation, reason, keys }, { cause })
-}
-
-/**
- * What is sent within one turn of the event loop leaves in one write: a system call less on either side for each further
- * command costs a tenth of a drain's time. Nothing waits for a timer or for an answer.
- */
-function gatherWrites(redis: Redis | Cluster): void {
-  if (redis.status !== 'ready' || !('stream' in redis)) return
-  const { stream } = redis
-  if (stream.writableCorked > 0) {
-    // The server is to work on what is there while more is put together.
-    if (stream.writableLength < MOST_GATHERED) return
-    stream.uncork()
-    stream.cork()
-    return
-  }
-  stream.cork()
-  // Behind the promises of this turn: what follows from one answer, an ack, an end and the next read, is one write.
-  queueMicrotask(() => process.nextTick(uncork, stream))
-}
-
-function uncork(stream: Redis['stream']): void {
-  stream.uncork()
-}
-
 /** ioredis has such a limit, too, and lets it run for each command that a closed connection forgot. */
 async function inTime<T>(answer: Promise<T>, timeoutMs: number): Promise<T> {
   let timer: NodeJS.Timeout | undefined
@@ -311,21 +249,4 @@ async function inTime<T>(answer: Promise<T>, timeoutMs: number): Promise<T> {
   } finally {
     clearTimeout(timer)
   }
-}
-
-/** Keys that lie in one slot stand together; on one Redis all do. */
-export function slotGroups<Item>(isCluster: boolean, items: readonly Item[], keyOf: (item: Item) => string): Item[][] {
-  if (!isCluster) return [[...items]]
-  return [...groupBySlot(items, keyOf).values()].map((indexes) => indexes.map((index) => items[index] as Item))
-}
-
-function groupBySlot<Item>(items: readonly Item[], keyOf: (item: Item) => string): Map<number, number[]> {
-  const groups = new Map<number, number[]>()
-  items.forEach((item, index) => {
-    const slot = calculateSlot(keyOf(item))
-    const indexes = groups.get(slot)
-    if (indexes === undefined) groups.set(slot, [index])
-    else indexes.push(index)
-  })
-  return groups
 }

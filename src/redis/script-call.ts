@@ -1,5 +1,13 @@
 import { Cluster, Command, Redis } from 'ioredis'
 
+/** What a command may be given. */
+export type RedisValue = string | number | Buffer
+
+/** True where none is given as bytes. */
+export function areTexts(args: readonly RedisValue[]): args is readonly (string | number)[] {
+  return args.every((arg) => typeof arg !== 'object')
+}
+
 /** `\r\n$<n>\r\n` for the first n. */
 const MARKS = Array.from({ length: 1_024 }, (_, bytes) => `\r\n$${bytes}\r\n`)
 

@@ -1,4 +1,5 @@
-import { type RedisClient, slotGroups } from '../redis/client.ts'
+import type { RedisClient } from '../redis/client.ts'
+import { slotGroups } from '../redis/slots.ts'
 import type { RawEntry } from '../redis/streams.ts'
 import type { ControlStream, TakenEntry } from './control-streams.ts'
 

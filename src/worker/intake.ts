@@ -1,7 +1,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { errorMessage } from '../errors.ts'
 import type { Logger } from '../logger.ts'
-import { isOfLostConnection } from '../redis/client.ts'
+import { isOfLostConnection } from '../redis/call-errors.ts'
 import type { Priority } from '../redis/keys.ts'
 import { Service } from '../service.ts'
 import { isGroupGone } from '../store/control-leases.ts'

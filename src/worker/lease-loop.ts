@@ -1,6 +1,7 @@
 import { errorMessage, GatewayError } from '../errors.ts'
 import type { Logger } from '../logger.ts'
-import { isOfLostConnection, type RedisClient } from '../redis/client.ts'
+import { isOfLostConnection } from '../redis/call-errors.ts'
+import type { RedisClient } from '../redis/client.ts'
 import { Keys } from '../redis/keys.ts'
 import type { ResolvedRedis } from '../redis/options.ts'
 import { ControlLeases } from '../store/control-leases.ts'

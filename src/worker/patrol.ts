@@ -1,6 +1,6 @@
 import { errorMessage } from '../errors.ts'
 import type { Logger } from '../logger.ts'
-import { isOfLostConnection } from '../redis/client.ts'
+import { isOfLostConnection } from '../redis/call-errors.ts'
 import { Service } from '../service.ts'
 import { sleep } from '../util/sleep.ts'
 
