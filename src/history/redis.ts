@@ -95,7 +95,8 @@ export class RedisHistory implements HistoryStore, AsyncDisposable {
   async list(sessionId: string, page?: HistoryPage): Promise<readonly HistoryMessage[]> {
     const { limit, before } = checkPage(sessionId, page)
     const { order, messages } = this.#keys.history(sessionId)
-    const rows = await this.#redis.script<RawMessage[]>('historyList', [order, messages], [limit, before?.number ?? ''])
+    const place = [before?.number ?? '', before?.time ?? '']
+    const rows = await this.#redis.script<RawMessage[]>('historyList', [order, messages], [limit, ...place])
     return rows.reverse().map((row) => toMessage(sessionId, row))
   }
 

@@ -212,6 +212,24 @@ export function historyContract(open: () => Promise<HistoryStore>): void {
       expect(seen).toEqual(all.map(({ content }) => content))
     })
 
+    test('also before a message that was taken back meanwhile', async () => {
+      const store = await open()
+      const session = freshSession()
+      await store.append(session, [
+        user('m-1', 'first', { createdAt: 1_000 }),
+        user('m-2', 'second', { createdAt: 2_000, fencingToken: 1 }),
+        assistant('m-2', 'half an ans', { createdAt: 2_000, fencingToken: 1 }),
+        user('m-3', 'third', { createdAt: 2_000 }),
+        user('m-4', 'fourth', { createdAt: 3_000 }),
+      ])
+      const page = await store.list(session, { limit: 3 })
+      expect(said(page)).toEqual(['assistant: half an ans', 'user: third', 'user: fourth'])
+      await store.append(session, [assistant('m-2', '', { fencingToken: 2 })])
+      const before = page[0]?.id
+      expect(said(await store.list(session, { before }))).toEqual(['user: first', 'user: second'])
+      expect(said(await store.list(session, { before, limit: 1 }))).toEqual(['user: second'])
+    })
+
     test('50 if nothing is said', async () => {
       const store = await open()
       const session = freshSession()
