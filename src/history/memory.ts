@@ -154,13 +154,17 @@ export class MemoryHistory implements HistoryStore {
     }
   }
 
-  /** As they came, up to twice as many as are kept: some may have replaced others. */
+  /** As they came, of up to twice as many messages as are kept: some may have been taken back. */
   #recordsOf({ newest }: Session): LogRecord[] {
     const records: LogRecord[] = []
-    for (let position = newest; position >= this.#log.tail && records.length < 2 * this.#limits.maxMessages; ) {
+    // What a task says anew with each attempt is one message, however often it was said.
+    const messages = new Set<string | number>()
+    for (let position = newest; position >= this.#log.tail && messages.size < 2 * this.#limits.maxMessages; ) {
       const record = this.#log.read(position)
+      const { messageId, role, previous } = record
       records.push(record)
-      position = record.previous
+      messages.add(messageId === '' ? position : `${role} ${messageId}`)
+      position = previous
     }
     return records.reverse()
   }

@@ -16,6 +16,17 @@ describe('is bounded', () => {
     expect(await read(history, 's')).toEqual(['c', 'd', 'e'])
   })
 
+  test('in what is kept, not in how often it was said', async () => {
+    const history = new MemoryHistory({ maxMessages: 3 })
+    for (const id of ['a', 'b', 'c']) say(history, 's', id)
+    for (let fencingToken = 1; fencingToken <= 50; fencingToken += 1) {
+      history.append('s', [{ role: 'user', messageId: 'd', content: 'd', fencingToken }])
+    }
+    expect(await read(history, 's')).toEqual(['b', 'c', 'd'])
+    for (let time = 1; time <= 50; time += 1) history.append('s', [{ role: 'system', content: `${time}` }])
+    expect(await read(history, 's')).toEqual(['48', '49', '50'])
+  })
+
   test('in sessions: the quietest goes first', async () => {
     const history = new MemoryHistory({ maxSessions: 2 })
     say(history, 's-1', 'a')
