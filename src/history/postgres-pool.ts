@@ -80,6 +80,11 @@ export class PostgresPool {
     return this.lend(operation, (client) => inTransaction(client, limits, () => work(client)))
   }
 
+  /** @throws GatewayError `GW_CLOSED`. */
+  requireOpen(): void {
+    if (this.#isClosed) throw new GatewayError('GW_CLOSED', { what: 'history' })
+  }
+
   async close(): Promise<void> {
     if (this.#isClosed) return
     this.#isClosed = true
@@ -112,7 +117,7 @@ export class PostgresPool {
   }
 
   #open(): Promise<Pool> {
-    if (this.#isClosed) throw new GatewayError('GW_CLOSED', { what: 'history' })
+    this.requireOpen()
     this.#pool ??= this.#options.pool === undefined ? this.#make() : Promise.resolve(this.#options.pool)
     return this.#pool
   }

@@ -57,7 +57,7 @@ export async function ensureSchema(pool: PostgresPool, options: SchemaOptions): 
     throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'table', value: table, reason })
   }
   if (byTransaction) await changeInTransaction(pool, options)
-  else await pool.lend(OPERATION, (client) => changeStepByStep(client, options))
+  else await pool.lend(OPERATION, (client) => changeStepByStep(pool, client, options))
 }
 
 /** Holds the lock of a table's history until the end of the transaction, if nobody else does; answers whether it is so. */
@@ -66,7 +66,7 @@ export function tryLock(client: PoolClient, table: string): Promise<boolean> {
 }
 
 async function changeInTransaction(pool: PostgresPool, options: SchemaOptions): Promise<void> {
-  await untilLocked(options.table, () =>
+  await untilLocked(pool, options.table, () =>
     pool.transact(OPERATION, { statementMs: 0, lockMs: DDL_LOCK_MS }, async (client) => {
       if (!(await tryLock(client, options.table))) return false
       await change(client, options)
@@ -76,10 +76,10 @@ async function changeInTransaction(pool: PostgresPool, options: SchemaOptions): 
 }
 
 /** Indexes that stop no writers cannot be made in a transaction, so the lock is one of the connection. */
-async function changeStepByStep(client: PoolClient, options: SchemaOptions): Promise<void> {
+async function changeStepByStep(pool: PostgresPool, client: PoolClient, options: SchemaOptions): Promise<void> {
   const { table } = options
   await withoutTimeLimit(client, DDL_LOCK_MS)
-  await untilLocked(table, () => take(client, 'pg_try_advisory_lock', table))
+  await untilLocked(pool, table, () => take(client, 'pg_try_advisory_lock', table))
   await change(client, options)
   await client.query('SELECT pg_advisory_unlock($1, hashtext($2))', [LOCK_SPACE, table])
   await client.query('RESET statement_timeout; RESET lock_timeout')
@@ -102,9 +102,11 @@ function unlimited(text: string): QueryConfig & { readonly query_timeout: number
 }
 
 /** Asks again and again: whoever waits inside of the server would be waited for by those who make an index. */
-async function untilLocked(table: string, attempt: () => Promise<boolean>): Promise<void> {
+async function untilLocked(pool: PostgresPool, table: string, attempt: () => Promise<boolean>): Promise<void> {
   const until = performance.now() + LOCK_WAIT_MS
   while (!(await attempt())) {
+    // A close waits for the connection that is lent here.
+    pool.requireOpen()
     if (performance.now() > until) {
       const reason = `the lock of ${table} was not free for ${LOCK_WAIT_MS} ms`
       throw new GatewayError('GW_HISTORY_FAILED', { operation: OPERATION, reason })

@@ -129,6 +129,24 @@ describe('the table', () => {
     await opened
   })
 
+  test.each([{ prepare: true }, { prepare: false }])(
+    'is waited for no longer than until the close, if another process is at it: %j',
+    async ({ prepare }) => {
+      const table = freshTable()
+      const client = new Client({ connectionString: postgres.url })
+      await client.connect()
+      onTestFinished(() => client.end())
+      await client.query('SELECT pg_advisory_lock($1, hashtext($2))', [0x6279636c, table])
+      const history = open({ table, prepare })
+      const opened = history.open()
+      const refused = expect(opened).rejects.toMatchObject({ code: 'GW_CLOSED' })
+      await pause(300)
+      const closed = history.close().then(() => 'closed')
+      expect(await Promise.race([closed, pause(3_000, 'still waits', { ref: false })])).toBe('closed')
+      await refused
+    },
+  )
+
   test('of another kind is refused', async () => {
     const table = freshTable()
     await sql(`CREATE TABLE ${table} (id int)`)
