@@ -94,11 +94,11 @@ export class PostgresPool {
 
   async #query<Row extends object>({ name, text }: Statement, values: unknown[]): Promise<Row[]> {
     const { prepare, statementTimeoutMs } = this.#options
-    if (prepare) return (await (await this.#open()).query<Row>({ name, text, values })).rows
+    // Said with each statement, since a pool of somebody's own knows nothing of it.
+    const query = { text, values, query_timeout: statementTimeoutMs + GRACE_MS }
+    if (prepare) return (await (await this.#open()).query<Row>({ name, ...query })).rows
     const limits = { statementMs: statementTimeoutMs }
-    return this.#lend((client) =>
-      inTransaction(client, limits, async () => (await client.query<Row>({ text, values })).rows),
-    )
+    return this.#lend((client) => inTransaction(client, limits, async () => (await client.query<Row>(query)).rows))
   }
 
   async #lend<Result>(work: (client: PoolClient) => Promise<Result>): Promise<Result> {

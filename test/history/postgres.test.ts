@@ -385,6 +385,27 @@ describe('options', () => {
     expect(Number(row?.count)).toBeGreaterThan(0)
   })
 
+  test('a statement that takes too long is given up in a pool of one’s own, too', async () => {
+    const { Pool } = (await import('pg')).default
+    const pool = new Pool({ connectionString: postgres.url })
+    onTestFinished(() => pool.end())
+    const table = freshTable()
+    const history = new PostgresHistory({ pool, table, statementTimeoutMs: 500, logger: memoryLogger() })
+    await history.open()
+    const client = new Client({ connectionString: postgres.url })
+    await client.connect()
+    onTestFinished(() => client.end())
+    await client.query(`BEGIN; LOCK TABLE ${table}`)
+    const kept = Promise.resolve(history.append('s', [{ role: 'user', content: 'x' }])).then(
+      () => 'kept',
+      (error) => error.code,
+    )
+    expect(await Promise.race([kept, pause(5_000, 'still waits', { ref: false })])).toBe('GW_HISTORY_FAILED')
+    await client.query('ROLLBACK')
+    await history.append('t', [{ role: 'user', content: 'y' }])
+    expect(await history.list('t')).toMatchObject([{ content: 'y' }])
+  })
+
   test('a pool of one’s own serves, and stays open', async () => {
     const { Pool } = (await import('pg')).default
     const pool = new Pool({ connectionString: postgres.url })
