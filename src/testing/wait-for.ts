@@ -14,6 +14,8 @@ export interface WaitForOptions {
 export type Truthy<T> = Exclude<T, false | 0 | 0n | '' | null | undefined>
 
 const PREDICATE_TEXT = 160
+/** What a timer of Node can wait for. */
+const MOST_TIMER_MS = 2 ** 31 - 1
 
 /**
  * Asks again and again until the predicate answers something truthy, and resolves with that. A predicate that throws has not
@@ -45,7 +47,9 @@ type Look<T> =
 async function lookOnce<T>(predicate: () => T | PromiseLike<T>, leftMs: number): Promise<Look<T>> {
   const answer = ask(predicate)
   const giveUp = new AbortController()
-  const timeUp = sleep(Math.max(0, leftMs), { status: 'hangs' } as const, { signal: giveUp.signal }).catch(
+  const timeUp = sleep(Math.min(Math.max(0, leftMs), MOST_TIMER_MS), { status: 'hangs' } as const, {
+    signal: giveUp.signal,
+  }).catch(
     () => ({ status: 'hangs' }) as const, // cut short, because the predicate was faster
   )
   try {

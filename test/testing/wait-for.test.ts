@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, test, vi } from 'vitest'
 import { waitFor } from '../../src/testing/wait-for.ts'
 
@@ -44,6 +45,12 @@ test('does not wait longer for a predicate that hangs', async () => {
   const hanging = waitFor(() => new Promise<boolean>(() => undefined), { timeoutMs: 50, message: 'the end' })
   await expect(hanging).rejects.toThrow('the end')
   expect(performance.now() - started).toBeLessThan(2000)
+})
+
+test('gives a predicate its time, where there is no end to it', async () => {
+  const slow = () => new Promise<string>((resolve) => setTimeout(() => resolve('here'), 30))
+  const found = waitFor(slow, { timeoutMs: Number.POSITIVE_INFINITY })
+  expect(await Promise.race([found, sleep(2_000, 'still waits', { ref: false })])).toBe('here')
 })
 
 test('looks as often as it was told', async () => {
