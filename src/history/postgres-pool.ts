@@ -24,6 +24,8 @@ const REFUSED = /^(22|23|54)/
 /** Two writers in each other's way: the same again works. */
 const AGAIN = /^40(001|P01)$/
 const MOST_TRIES = 5
+/** A table, a column or an index that the statement counts on is not there. */
+const MISSING = /^42(P01|703|P10)$/
 
 /**
  * The connections to a Postgres, opened when they are first needed. The package `pg` is loaded then, because only those
@@ -166,6 +168,11 @@ function requirePackage(): void {
 
 function codeOf(error: unknown): string {
   return error instanceof Error && 'code' in error ? String(error.code) : ''
+}
+
+/** True where the table is not, or no longer, as it must be. */
+export function isTableAtFault(error: unknown): boolean {
+  return error instanceof GatewayError && MISSING.test(codeOf(error.cause))
 }
 
 function toGatewayError(operation: string, error: unknown): GatewayError {

@@ -8,7 +8,7 @@ import {
   type ResolvedPostgresOptions,
   resolvePostgresOptions,
 } from './postgres-options.ts'
-import { PostgresPool } from './postgres-pool.ts'
+import { isTableAtFault, PostgresPool } from './postgres-pool.ts'
 import { type NewRow, type StoredRow, toJson, toMessage, toRow, withoutStale } from './postgres-rows.ts'
 import { ensureSchema, tryLock } from './postgres-schema.ts'
 import { type HistoryStatements, ROWS_PER_DELETE, statementsFor } from './postgres-sql.ts'
@@ -76,8 +76,8 @@ export class PostgresHistory implements HistoryStore, AsyncDisposable {
     await this.open()
     const { newest, earlier } = this.#statements
     const rows = await (before === undefined
-      ? this.#pool.run<StoredRow>('a read', newest, [sessionId, limit])
-      : this.#pool.run<StoredRow>('a read', earlier, [sessionId, limit, before.time, before.number]))
+      ? this.#run<StoredRow>('a read', newest, [sessionId, limit])
+      : this.#run<StoredRow>('a read', earlier, [sessionId, limit, before.time, before.number]))
     return rows.reverse().map((row) => toMessage(sessionId, row))
   }
 
@@ -85,7 +85,7 @@ export class PostgresHistory implements HistoryStore, AsyncDisposable {
     checkId('sessionId', sessionId)
     await this.open()
     for (let gone = ROWS_PER_DELETE; gone >= ROWS_PER_DELETE; ) {
-      const [row] = await this.#pool.run<{ count: number }>('a deletion', this.#statements.clear, [sessionId])
+      const [row] = await this.#run<{ count: number }>('a deletion', this.#statements.clear, [sessionId])
       gone = row?.count ?? 0
     }
   }
@@ -132,6 +132,16 @@ export class PostgresHistory implements HistoryStore, AsyncDisposable {
     this.#retention.unref()
   }
 
+  async #run<Row extends object>(...call: Parameters<PostgresPool['run']>): Promise<Row[]> {
+    try {
+      return await this.#pool.run<Row>(...call)
+    } catch (error) {
+      // Dropped, or restored as it once was: the next one sees to it again.
+      if (isTableAtFault(error)) this.#ready = undefined
+      throw error
+    }
+  }
+
   /** What is to be written is not refused for good, whatever the table lacks: that can be mended. */
   async #openToWrite(): Promise<void> {
     try {
@@ -146,7 +156,7 @@ export class PostgresHistory implements HistoryStore, AsyncDisposable {
     await this.#openToWrite()
     const rows = withoutStale(appends.flat())
     try {
-      if (rows.length > 0) await this.#pool.run('a write', this.#statements.insert, [textOf(rows)])
+      if (rows.length > 0) await this.#run('a write', this.#statements.insert, [textOf(rows)])
       return appends.map(() => undefined)
     } catch (error) {
       if (!isRefusal(error)) throw error

@@ -311,6 +311,21 @@ describe('trouble', () => {
     expect((await history.list('s')).map(({ content }) => content)).toEqual(['before', 'between', 'after'])
   })
 
+  test.each([
+    ['is gone', (table: string) => `DROP TABLE ${table}`],
+    ['was restored as an older SDK had it', (table: string) => `DROP TABLE ${table}; ${LEGACY(table)}`],
+    ['has lost an index', (table: string) => `DROP INDEX ${table}_once_idx`],
+  ])('a table that %s is put right again, without a new start', async (_, damage) => {
+    const table = freshTable()
+    const history = open({ table })
+    const append = (content: string) => history.append('s', [{ role: 'user', messageId: 'm', content }])
+    await append('before')
+    await sql(damage(table))
+    await expect(append('meanwhile')).rejects.toMatchObject({ code: 'GW_HISTORY_FAILED' })
+    await append('after')
+    expect(await history.list('s')).toMatchObject([{ content: 'after' }])
+  })
+
   test('a closed one says so', async () => {
     const history = open()
     await history.close()
