@@ -174,7 +174,8 @@ export class TestHarness implements AsyncDisposable {
       events.push(event)
       given.onEvent?.(event)
     }
-    const message = { timeoutMs: this.#askTimeoutMs, ...given, ...target, sessionId, onEvent }
+    const timeoutMs = given.timeoutMs ?? this.#askTimeoutMs
+    const message = { ...given, ...target, timeoutMs, sessionId, onEvent }
     const result = await this.client.ask(message as SendMessageRequest & AskOptions)
     return { ...result, sessionId, events, text: foldEvents(events).tasks[0]?.text ?? '' }
   }

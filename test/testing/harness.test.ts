@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import {
   type AgentContext,
   AskAgentCommand,
@@ -137,6 +138,8 @@ describe('ask', () => {
     await expect(late).rejects.toMatchObject({ code: 'GW_TIMEOUT' })
     const brief = await harnessOf({ workers: [Writer], askTimeoutMs: 60 })
     await expect(brief.ask('hang')).rejects.toThrow('within 60 ms')
+    const unsaid = brief.ask({ content: 'hang', timeoutMs: undefined }).catch((error) => error.message)
+    expect(await Promise.race([unsaid, sleep(3_000, 'still waits', { ref: false })])).toContain('within 60 ms')
     const empty = await harnessOf({ workers: [] })
     await expect(empty.ask('x')).rejects.toThrow('there is no worker')
   })
