@@ -35,7 +35,7 @@ function checkMessage(message: NewHistoryMessage, index: number): void {
   }
   const at = `messages.${index}`
   if (!HISTORY_ROLES.includes(role)) throw invalid(`${at}.role`, role, `must be one of ${HISTORY_ROLES.join(', ')}`)
-  if (typeof content !== 'string' && (typeof content !== 'object' || content === null)) {
+  if (typeof content !== 'string' && (typeof content !== 'object' || content === null || isNothing(content))) {
     throw invalid(`${at}.content`, content, 'must be a text, an array or an object')
   }
   if (typeof content === 'string' && content.length > MOST_CONTENT) {
@@ -49,6 +49,15 @@ function checkMessage(message: NewHistoryMessage, index: number): void {
   if (!isMetadata(metadata)) throw invalid(`${at}.metadata`, metadata, 'must be an object with named members')
   if (!isTime(createdAt)) throw invalid(`${at}.createdAt`, createdAt, 'must be Unix ms')
   if (!isToken(fencingToken)) throw invalid(`${at}.fencingToken`, fencingToken, 'must be a whole number from 0')
+}
+
+/** True for what says of itself that there is nothing of it to write down. */
+function isNothing(content: object): boolean {
+  try {
+    return 'toJSON' in content && JSON.stringify(content) === undefined
+  } catch {
+    return false // what cannot be written is told by whoever writes it, see jsonFault
+  }
 }
 
 function isId(value: unknown): boolean {

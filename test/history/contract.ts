@@ -265,6 +265,8 @@ export function historyContract(open: () => Promise<HistoryStore>): void {
       ['messages.0.role', { role: 'robot', content: 'x' }],
       ['messages.0.content', { role: 'user', content: 7 }],
       ['messages.0.content', { role: 'user', content: null }],
+      ['messages.0.content', { role: 'user', content: { toJSON: () => undefined } }],
+      ['messages.0.content', { role: 'user', content: { toJSON: () => BigInt(1) } }],
       ['messages.0.fencingToken', { role: 'user', content: 'x', fencingToken: -1 }],
       ['messages.0.createdAt', { role: 'user', content: 'x', createdAt: Number.NaN }],
       ['messages.0.messageId', { role: 'user', content: 'x', messageId: 'x'.repeat(257) }],
