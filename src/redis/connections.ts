@@ -273,6 +273,8 @@ function clusterBehaviour(role: ConnectionRole, own: RedisOptions, given: object
   const { lazyConnect, retryStrategy, ...redisOptions } = own
   return {
     lazyConnect: lazyConnect === true,
+    // A Cluster client has a queue of its own besides those of its nodes.
+    enableOfflineQueue: true,
     clusterRetryStrategy: retryStrategy as (times: number) => number,
     shardedSubscribers: role === 'subscriber',
     maxRedirections: role === 'prompt' ? PROMPT_REDIRECTIONS : REDIRECTIONS,

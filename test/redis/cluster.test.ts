@@ -1,6 +1,6 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import calculateSlot from 'cluster-key-slot'
-import { Cluster, Redis } from 'ioredis'
+import { Cluster, type ClusterOptions, Redis } from 'ioredis'
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import { GatewayClient } from '../../src/client/client.ts'
 import { Keys } from '../../src/redis/keys.ts'
@@ -576,6 +576,20 @@ describe('on a Cluster', () => {
     await client.close()
     await worker.stop()
     expect(await cluster.ping()).toBe('PONG')
+  })
+
+  test.each<[string, ClusterOptions]>([
+    ['no offline queue', { enableOfflineQueue: false }],
+    ['auto-pipelining', { enableAutoPipelining: true }],
+  ])('which may have %s', { timeout: 20_000 }, async (_what, options) => {
+    const cluster = new Cluster(nodes, options)
+    onTestFinished(() => cluster.disconnect())
+    const { client, close } = await open(cluster)
+    onTestFinished(close)
+    for (const targetAgentType of names.slice(0, 3)) {
+      const request = { targetAgentType, sessionId: 's', content: 'x', timeoutMs: 5_000 }
+      expect(await client.ask(request)).toMatchObject({ data: 'x' })
+    }
   })
 
   test('one that cannot be reached is told within the time', async () => {
