@@ -61,12 +61,24 @@ export function nameSource(
   others: Readonly<Record<string, string>> = {},
 ): unknown {
   if (!(error instanceof GatewayError) || error.code !== 'GW_INVALID_ARGUMENT') return error
-  const [first = ''] = String(error.details.field).split('.')
-  const renamed = first === 'version' ? 'agentVersion' : first
-  const option = first === 'redis' ? settingOf(String(error.details.field)) : renamed
+  const option = optionOf(String(error.details.field))
   const field = sources.get(option)?.name ?? others[option]
   if (field === undefined) return error
   return new GatewayError('GW_INVALID_ARGUMENT', { ...error.details, field }, { cause: error })
+}
+
+/** The pieces of options that have a setting of their own; see `plainOptions`. */
+const PIECES: Readonly<Record<string, string>> = {
+  'retry.maxAttempts': 'retryMaxAttempts',
+  'retry.backoff.delayMs': 'retryDelayMs',
+  'retry.backoff.maxDelayMs': 'retryMaxDelayMs',
+  version: 'agentVersion',
+}
+
+/** The setting that a field of the library's options came from. */
+function optionOf(field: string): string {
+  const [first = ''] = field.split('.')
+  return first === 'redis' ? settingOf(field) : (PIECES[field] ?? first)
 }
 
 function flagName({ flag }: WorkerFlag): string {

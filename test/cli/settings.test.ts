@@ -44,6 +44,17 @@ describe('a setting', () => {
     expect(named('maxConcurrency')).toBe('maxConcurrency is invalid: no')
   })
 
+  test('also where it is a piece of an option', () => {
+    const flags = { retryMaxAttempts: '0', retryMaxDelayMs: '-1' }
+    const settings = read(flags, { BYAI_WORKER_RETRY_DELAY_MS: '-1', BYAI_WORKER_VERSION: 'a b' })
+    const named = (field: string) =>
+      errorMessage(nameSource(new GatewayError('GW_INVALID_ARGUMENT', { field, reason: 'no' }), settings))
+    expect(named('retry.maxAttempts')).toBe('--retry-max-attempts is invalid: no')
+    expect(named('retry.backoff.delayMs')).toBe('BYAI_WORKER_RETRY_DELAY_MS is invalid: no')
+    expect(named('retry.backoff.maxDelayMs')).toBe('--retry-max-delay-ms is invalid: no')
+    expect(named('version')).toBe('BYAI_WORKER_VERSION is invalid: no')
+  })
+
   test.each(['true', '1', 'YES', 'on'])('a switch is on by %s', (text) => {
     expect(read({}, { REDIS_TLS: text }).values.redisTls).toBe(true)
   })
