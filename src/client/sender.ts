@@ -6,7 +6,7 @@ import type { Replicas } from '../dispatch/replicas.ts'
 import { type Dispatcher, type DispatchOptions, refused, type SendAnswer } from '../dispatch/send.ts'
 import { GatewayError } from '../errors.ts'
 import { CancelTaskCommand, GatewayCommand } from '../protocol/command.ts'
-import { newMessageId, newTraceId } from '../protocol/ids.ts'
+import { checkId, newMessageId, newTraceId } from '../protocol/ids.ts'
 import { PRIORITIES, type Priority } from '../redis/keys.ts'
 import { parseOptions } from '../util/parse-options.ts'
 import { checkCancel } from './cancel.ts'
@@ -141,6 +141,7 @@ export class Sender {
     const about = { messageId, traceId, timestamp: Date.now() }
     let checked: ReturnType<typeof checkCancel>
     try {
+      checkId('targetMessageId', targetMessageId)
       checked = checkCancel({ sessionId, messageId: targetMessageId, reason, requestedBy, mode })
     } catch (error) {
       if (error instanceof GatewayError) return refused('REJECTED', error, about)

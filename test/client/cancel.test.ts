@@ -43,7 +43,7 @@ describe('sendCommand with a CancelTaskCommand', () => {
   test.each([
     ['what is not there', cancel('nix'), 'targetMessageId is invalid: there is no such task (got "nix")'],
     ['what has ended', cancel('done'), 'targetMessageId is invalid: the task had its end before (got "done")'],
-    ['nonsense', cancel(''), 'messageId is invalid'],
+    ['nonsense', cancel(''), 'targetMessageId is invalid: 1 to 256 printable characters'],
     ['a bad mode', cancel('done', { cancelMode: 'hard' }), 'mode is invalid'],
   ])('is refused for %s, and nothing is written', async (_what, command, message) => {
     const house = new House()
