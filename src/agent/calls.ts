@@ -60,7 +60,7 @@ export type GroupReply<Data = unknown> =
     }
 
 export interface GroupOptions {
-  /** False: resolves as soon as all are accepted. Default true. */
+  /** False: resolves as soon as all are accepted. Default true. A call of the group cannot say otherwise for itself. */
   readonly waitForReply?: boolean | undefined
   /** Cancel what has not ended when one does not complete. Default false. */
   readonly failFast?: boolean | undefined

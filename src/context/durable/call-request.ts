@@ -45,6 +45,19 @@ export function checkCall(call: AgentCall | ContractCall): CheckedCall {
   throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'content', value: checked.content, reason: fault })
 }
 
+/**
+ * A call of a group, which says for all of its calls whether it waits.
+ *
+ * @throws GatewayError `GW_INVALID_ARGUMENT` that names the field.
+ */
+export function checkGroupCall(call: AgentCall | ContractCall, waitForReply: boolean): CheckedCall {
+  const checked = checkCall(call)
+  const { waitForReply: own = waitForReply } = call
+  if (own === waitForReply) return { ...checked, waitForReply }
+  const reason = 'a group waits for all of its calls or for none, as its own waitForReply says'
+  throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'waitForReply', value: own, reason })
+}
+
 /** @throws GatewayError `GW_CONTRACT_VIOLATION` */
 export async function checkContent({ contract, content }: CheckedCall): Promise<void> {
   if (contract === undefined) return

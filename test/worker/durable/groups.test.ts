@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { z } from 'zod'
-import type { GroupReply } from '../../../src/agent/calls.ts'
+import type { AgentCall, GroupReply } from '../../../src/agent/calls.ts'
 import type { AgentContext } from '../../../src/agent/context.ts'
 import { defineAgent } from '../../../src/agent/contract.ts'
 import { type AgentCallError, TerminalError } from '../../../src/errors.ts'
@@ -134,6 +134,43 @@ describe('dispatchGroup', () => {
     await gate.reached(3)
     gate.open()
     await house.settled(...capabilities)
+  })
+
+  test('says for all of its calls whether it waits, and the called agents hear of it', async () => {
+    const house = new House()
+    const waits: boolean[] = []
+    await house.work(
+      family(
+        async (_, context) => {
+          await context.dispatchGroup(calls(1), { waitForReply: false })
+          await context.dispatchGroup(calls(1))
+        },
+        ({ waitForReply }) => waits.push(waitForReply),
+      ),
+      { capabilities },
+    )
+    expect(await house.client().ask(send)).toMatchObject({ status: 'COMPLETED' })
+    await house.settled(...capabilities)
+    expect(waits.sort()).toEqual([false, true])
+  })
+
+  test.each([[true], [false]])('that waits (%s) refuses a call that says otherwise', async (waitForReply) => {
+    const house = new House()
+    await house.work(
+      family(
+        (_, context) =>
+          context.dispatchGroup([...calls(1), { ...calls(1)[0], waitForReply: !waitForReply } as AgentCall], {
+            waitForReply,
+          }),
+        () => null,
+      ),
+      { capabilities },
+    )
+    const { error } = await house.client().ask({ ...send, retry: { maxAttempts: 1 }, timeoutMs: 5_000 })
+    expect(error).toMatchObject({
+      code: 'GW_INVALID_ARGUMENT',
+      message: expect.stringMatching(/^waitForReply is invalid: a group waits for all of its calls or for none/),
+    })
   })
 
   test('with failFast cancels what has not ended', async () => {
