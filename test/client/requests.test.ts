@@ -86,6 +86,9 @@ describe('a request that is at fault is answered with its field, and nothing is 
     [{ content: undefined }, /^content is invalid/],
     [{ content: null }, /^content is invalid/],
     [{ content: 7 }, /^content is invalid.*7/],
+    [{ content: new Date(Number.NaN) }, /^content is invalid: must be a text, an array or an object/],
+    [{ content: { toJSON: () => undefined } }, /^content is invalid: must be a text, an array or an object/],
+    [{ content: { toJSON: () => '' } }, /^content is invalid: must not be blank/],
     [{ metadata: 'x' }, /^metadata is invalid/],
     [{ metadata: [1] }, /^metadata is invalid/],
     [{ metadata: { gateway_options: { timeout_ms: 5 } } }, /^metadata is invalid: .*'gateway_options'/],
@@ -103,6 +106,16 @@ describe('a request that is at fault is answered with its field, and nothing is 
     expect(answer.error.message).toMatch(message)
     expect(answer.messageId).toEqual(expect.any(String))
     expect(await snapshot(house)).toEqual(new Map())
+  })
+
+  test('also content that throws when it is made JSON', async () => {
+    const house = new House()
+    const toJSON = () => {
+      throw new Error('no')
+    }
+    expect(await house.client().sendMessage({ ...send, content: { toJSON } })).toMatchObject({
+      ...{ status: 'REJECTED', error: { code: 'GW_INVALID_ARGUMENT', message: 'content is invalid: no' } },
+    })
   })
 
   test.each([

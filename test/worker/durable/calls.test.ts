@@ -206,6 +206,7 @@ describe('callAgent', () => {
   test.each([
     ['targetAgentType', { targetAgentType: 'no good', content: 'x' }],
     ['content', { targetAgentType: 'child', content: ' ' }],
+    ['content is invalid', { targetAgentType: 'child', content: new Date(Number.NaN) }],
     ['timeoutMs', { targetAgentType: 'child', content: 'x', timeoutMs: -1 }],
     ['the arguments of a durable call', { targetAgentType: 'child', content: { big: 1n } }],
     ['the arguments of a durable call', { targetAgentType: 'child', content: 'x', metadata: cyclic() }],
