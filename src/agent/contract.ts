@@ -2,7 +2,7 @@ import { GatewayError } from '../errors.ts'
 import { AskAgentCommand, type GatewayCommand } from '../protocol/command.ts'
 import { checkCapability } from '../protocol/ids.ts'
 import { requireObject } from '../util/parse-options.ts'
-import { requireSchema, type Schema, type SchemaInput, type SchemaOutput } from './schema.ts'
+import { isSchema, requireSchema, type Schema, type SchemaInput, type SchemaOutput } from './schema.ts'
 
 /** What an agent takes and what it answers, shared by those who call it and those who are it. */
 export interface AgentContract<Input extends Schema = Schema, Output extends Schema = Schema> {
@@ -39,6 +39,20 @@ export function defineAgent<Input extends Schema, Output extends Schema>(
   requireSchema(`input of agent '${agentType}'`, schemas.input)
   requireSchema(`output of agent '${agentType}'`, schemas.output)
   return Object.freeze({ agentType, input: schemas.input, output: schemas.output })
+}
+
+/** @throws GatewayError `GW_INVALID_ARGUMENT` that names `field`, for what is no contract. */
+export function requireContract(field: string, value: unknown): asserts value is AgentContract {
+  if (isContract(value)) return
+  const reason = 'must be a contract, which defineAgent makes; a name is given as targetAgentType'
+  throw new GatewayError('GW_INVALID_ARGUMENT', { field, value, reason })
+}
+
+/** True for what {@link defineAgent} makes, also that of another copy of this package. */
+function isContract(value: unknown): value is AgentContract {
+  if (typeof value !== 'object' || value === null) return false
+  const { agentType, input, output } = value as Partial<AgentContract>
+  return typeof agentType === 'string' && isSchema(input) && isSchema(output)
 }
 
 /**

@@ -61,12 +61,16 @@ export async function checkSchema<S extends Schema>(schema: S, value: unknown): 
 
 /** @throws GatewayError `GW_INVALID_ARGUMENT` that names `field` and the value, for what is no schema. */
 export function requireSchema(field: string, value: unknown): void {
+  if (isSchema(value)) return
+  const reason = `must be a schema of zod or of another library that speaks Standard Schema${value === undefined ? ', and is left out' : ''}`
+  throw new GatewayError('GW_INVALID_ARGUMENT', { field, value, reason })
+}
+
+export function isSchema(value: unknown): value is Schema {
   // Some libraries make their schemas functions.
   const mayBear = (typeof value === 'object' && value !== null) || typeof value === 'function'
   const standard = mayBear ? (value as Partial<Schema>)['~standard'] : undefined
-  if (typeof standard?.validate === 'function') return
-  const reason = `must be a schema of zod or of another library that speaks Standard Schema${value === undefined ? ', and is left out' : ''}`
-  throw new GatewayError('GW_INVALID_ARGUMENT', { field, value, reason })
+  return typeof standard?.validate === 'function'
 }
 
 /** `path: message (got value)`; a value that is not there is not shown. */

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import type { AgentContract, ContractInput } from '../agent/contract.ts'
+import { type AgentContract, type ContractInput, requireContract } from '../agent/contract.ts'
 import { GatewayError } from '../errors.ts'
 import { AskAgentCommand, type CommandContent } from '../protocol/command.ts'
 import { contentFault } from '../protocol/content-fault.ts'
@@ -91,7 +91,11 @@ export interface CheckedRequest {
   readonly delayMs: number | undefined
 }
 
-/** Checks a request by its form. What is wrong comes back as the error that names the field and the value. */
+/**
+ * Checks a request by its form. What is wrong comes back as the error that names the field and the value.
+ *
+ * @throws GatewayError `GW_INVALID_ARGUMENT` for a target that is no contract.
+ */
 export function checkRequest(request: SendMessageRequest | SendContractRequest): CheckedRequest | GatewayError {
   const { contract, plain } = plainRequest(request)
   const parsed = schema.safeParse(plain)
@@ -137,5 +141,7 @@ function plainRequest(request: SendMessageRequest | SendContractRequest): {
 } {
   if (!('target' in request)) return { contract: undefined, plain: { ...request } }
   const { target, ...rest } = request
-  return { contract: target, plain: { ...rest, targetAgentType: target?.agentType } }
+  if (target === undefined) return { contract: undefined, plain: rest }
+  requireContract('target', target)
+  return { contract: target, plain: { ...rest, targetAgentType: target.agentType } }
 }

@@ -69,7 +69,7 @@ describe('a send', () => {
 })
 
 describe('a request that is at fault is answered with its field, and nothing is written', () => {
-  const cases: [Partial<Record<keyof SendMessageRequest | 'typo', unknown>>, RegExp][] = [
+  const cases: [Partial<Record<keyof SendMessageRequest | 'target' | 'typo', unknown>>, RegExp][] = [
     [{ targetAgentType: 'a b' }, /^targetAgentType is invalid: .*"a b"/],
     [{ targetAgentType: '' }, /^targetAgentType is invalid/],
     [{ targetAgentType: undefined }, /^targetAgentType is invalid/],
@@ -89,6 +89,10 @@ describe('a request that is at fault is answered with its field, and nothing is 
     [{ content: new Date(Number.NaN) }, /^content is invalid: must be a text, an array or an object/],
     [{ content: { toJSON: () => undefined } }, /^content is invalid: must be a text, an array or an object/],
     [{ content: { toJSON: () => '' } }, /^content is invalid: must not be blank/],
+    [{ target: 'agent' }, /^target is invalid: must be a contract.* targetAgentType \(got "agent"\)$/],
+    [{ target: { agentType: 'agent' } }, /^target is invalid: must be a contract/],
+    [{ target: null }, /^target is invalid: must be a contract/],
+    [{ target: undefined, targetAgentType: undefined }, /^targetAgentType is invalid/],
     [{ metadata: 'x' }, /^metadata is invalid/],
     [{ metadata: [1] }, /^metadata is invalid/],
     [{ metadata: { gateway_options: { timeout_ms: 5 } } }, /^metadata is invalid: .*'gateway_options'/],

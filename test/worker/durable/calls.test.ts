@@ -205,6 +205,8 @@ describe('callAgent', () => {
 
   test.each([
     ['targetAgentType', { targetAgentType: 'no good', content: 'x' }],
+    ['target is invalid: must be a contract', { target: 'child', content: 'x' }],
+    ['target is invalid: must be a contract', { target: { agentType: 'child' }, content: 'x' }],
     ['content', { targetAgentType: 'child', content: ' ' }],
     ['content is invalid', { targetAgentType: 'child', content: new Date(Number.NaN) }],
     ['timeoutMs', { targetAgentType: 'child', content: 'x', timeoutMs: -1 }],
