@@ -84,7 +84,7 @@ async function checkAnswer(schema: unknown, answer: unknown): Promise<unknown> {
   if (!isSchema(schema)) return answer
   const checked = await checkSchema(schema, answer)
   if (checked.ok) return checked.value
-  throw new GatewayError('GW_INVALID_ARGUMENT', { field: "the person's answer", value: answer, reason: checked.reason })
+  throw new GatewayError('GW_INVALID_ARGUMENT', { field: "the person's answer", reason: checked.reason })
 }
 
 function checkQuestion(question: Question): CheckedQuestion {

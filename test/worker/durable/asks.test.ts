@@ -119,6 +119,14 @@ describe('askUser', () => {
     expect((await client.result(ref)).data).toBe(2)
   })
 
+  test('with a schema that checks more than its JSON form says fails where it does not fit, and says so once', async () => {
+    const schema = z.string().refine((text) => text !== 'no', 'not that')
+    const { client, question } = await asking((context) => context.askUser({ prompt: 'Well?', schema }))
+    await client.reply({ ...ref, askId: question.askId, content: 'no' })
+    const { error } = await client.result(ref)
+    expect(error?.message).toBe('the person\'s answer is invalid: not that (got "no")')
+  })
+
   test('with a JSON Schema of one’s own', async () => {
     const { client, question } = await asking((context) =>
       context.askUser({ prompt: 'Name?', schema: { type: 'string', minLength: 3 } }),
