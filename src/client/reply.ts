@@ -29,6 +29,9 @@ export function checkReply({ sessionId, messageId, askId, content }: ReplyOption
   if (typeof askId !== 'string' || askId === '') {
     throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'askId', value: askId, reason: 'must be a text' })
   }
+  if (content === undefined) {
+    throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'content', reason: 'must be given; no answer is null' })
+  }
   requireJson(content)
   return { ref, askId, content }
 }
@@ -38,7 +41,7 @@ function requireJson(content: unknown): void {
     new GatewayError('GW_INVALID_ARGUMENT', { field: 'content', value: content, reason }, { cause })
   let text: string | undefined
   try {
-    text = JSON.stringify(content ?? null)
+    text = JSON.stringify(content)
   } catch (cause) {
     throw invalid(errorMessage(cause), cause)
   }

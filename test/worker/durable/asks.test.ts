@@ -87,7 +87,7 @@ describe('askUser', () => {
     const reply = (content: unknown) => client.reply({ ...ref, askId: question.askId, content })
     const circle = { me: {} }
     circle.me = circle
-    const wrong = [5n, circle, () => 1, Symbol('x')]
+    const wrong = [5n, circle, () => 1, Symbol('x'), undefined]
     const refused = { code: 'GW_INVALID_ARGUMENT', details: { field: 'content' } }
     for (const content of wrong) await expect(reply(content)).rejects.toMatchObject(refused)
     expect(await reply(1)).toMatchObject({ status: 'ACCEPTED' })
