@@ -25,8 +25,10 @@ export async function openHistory(
   logger: Logger,
 ): Promise<HistoryStore | undefined> {
   const { historyUrl, historyTable: table, historyPooler, keyPrefix } = settings.values
+  const isPostgres = historyUrl !== undefined && /^postgres(ql)?:/.test(historyUrl)
+  if (!isPostgres) requireNoPostgres(settings)
   if (historyUrl === undefined) return undefined
-  if (/^postgres(ql)?:/.test(historyUrl)) {
+  if (isPostgres) {
     // Loaded by those who use it only.
     const { PostgresHistory } = await import('../history/postgres.ts')
     try {
@@ -59,6 +61,15 @@ export async function checkHistory(settings: Settings): Promise<void> {
   if (settings.values.historyUrl === 'redis') return
   const history = await openHistory(settings, undefined, createLogger('silent'))
   await history?.close()
+}
+
+/** Who says by a flag where in Postgres, and not which one, would have his history kept elsewhere, or nowhere for long. */
+function requireNoPostgres({ sources }: Settings): void {
+  for (const field of ['historyTable', 'historyPooler']) {
+    if (sources.get(field)?.kind !== 'flag') continue
+    const reason = 'it is for a history in Postgres, and the history URL names none'
+    throw new GatewayError('GW_INVALID_ARGUMENT', { field, reason })
+  }
 }
 
 /** Without the URL: a password may stand in it. */

@@ -157,6 +157,8 @@ describe('refuses in one clear line', () => {
   test.each([
     [['--lease-ms', 'soon'], {}, '--lease-ms is invalid: must be a number (got "soon")'],
     [['--lease-ms', '1'], {}, '--lease-ms is invalid: '],
+    [['--history-table', 'chat.said'], {}, '--history-table is invalid: it is for a history in Postgres'],
+    [['--history-pooler'], {}, '--history-pooler is invalid: it is for a history in Postgres'],
     [['--max-concurrency', '2.5'], {}, '--max-concurrency is invalid: '],
     [[], { BYAI_WORKER_CONCURRENCY: '0' }, 'BYAI_WORKER_CONCURRENCY is invalid: '],
     [['--worker-id', 'a b'], {}, '--worker-id is invalid: '],

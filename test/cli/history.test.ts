@@ -115,6 +115,10 @@ test.each([
   ],
   [['history', 's-1', '--history-url', 'redis', '--before', 'x'], "--before is invalid: must be a message's id"],
   [['history', 's-1', '--history-url', 'postgres://x', '--history-table', 'a b'], '--history-table is invalid'],
+  [
+    ['history', 's-1', '--history-url', 'redis', '--history-table', 'a'],
+    '--history-table is invalid: it is for a history in P',
+  ],
 ])('byclaw %j names what is at fault', async (args, reason) => {
   const { code, stderr } = await command(args, { env: meetingPlace() })
   expect(stderr).toContain(reason)
