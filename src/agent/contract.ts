@@ -44,7 +44,8 @@ export function defineAgent<Input extends Schema, Output extends Schema>(
 /** @throws GatewayError `GW_INVALID_ARGUMENT` that names `field`, for what is no contract. */
 export function requireContract(field: string, value: unknown): asserts value is AgentContract {
   if (isContract(value)) return
-  const reason = 'must be a contract, which defineAgent makes; a name is given as targetAgentType'
+  const reason =
+    'must be a contract, which defineAgent makes; a name is given as a text, of a target as targetAgentType'
   throw new GatewayError('GW_INVALID_ARGUMENT', { field, value, reason })
 }
 

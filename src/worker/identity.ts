@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { hostname } from 'node:os'
-import type { AgentContract } from '../agent/contract.ts'
+import { type AgentContract, requireContract } from '../agent/contract.ts'
 import type { GatewayWorker } from '../agent/worker.ts'
 import { GatewayError } from '../errors.ts'
 import { checkCapability } from '../protocol/ids.ts'
@@ -39,6 +39,7 @@ export function readCapabilities(worker: GatewayWorker): {
       names.add(checkCapability('capability', capability))
     } else {
       names.add(checkCapability('capability', capability?.agentType ?? capability))
+      requireContract('capability', capability)
       contracts.set(capability.agentType, capability)
     }
   }

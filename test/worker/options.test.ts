@@ -87,6 +87,7 @@ describe('what is wrong is refused with its name and value', () => {
     [['worker'], /^capability is invalid: this name is reserved \(got "worker"\)$/],
     [[{}], /^capability is invalid/],
     [[null], /^capability is invalid/],
+    [[{ agentType: 'echo' }], /^capability is invalid: must be a contract, which defineAgent makes/],
   ])('capabilities %j', async (capabilities, message) => {
     const worker = new FunctionWorker(capabilities as string[], () => null)
     await expect(runWorker({ worker, logger: createLogger('silent') })).rejects.toThrow(message)
