@@ -112,7 +112,8 @@ function fromEndpoint(value: z.infer<typeof standaloneSchema>): ResolvedRedis {
 
 function fromSentinel(value: z.infer<typeof sentinelSchema>): ResolvedRedis {
   const { tls, ...rest } = value
-  return { kind: 'standalone', target: `sentinel '${value.name}'`, options: { ...defined(rest), ...tlsOption(tls) } }
+  const options = { ...defined(rest), ...sentinelTls(tlsOption(tls)) }
+  return { kind: 'standalone', target: `sentinel '${value.name}'`, options }
 }
 
 function fromCluster(value: z.infer<typeof clusterSchema>): ResolvedRedis {
@@ -145,6 +146,11 @@ function tlsOption(tls: boolean | object | undefined, host?: string): { tls?: ob
   // Server name indication wants a name; an address is refused by node:tls.
   const servername = host !== undefined && !/^[\d.]+$|:/.test(host) ? { servername: host } : {}
   return { tls: tls === true ? servername : tls }
+}
+
+/** Without these ioredis would speak to both in the clear. A Sentinel speaks TLS where its master does, to all. */
+function sentinelTls({ tls }: { tls?: object }): IoRedisOptions {
+  return tls === undefined ? {} : { tls, sentinelTLS: tls, enableTLSForSentinelMode: true }
 }
 
 function defined<T extends object>(value: T): T {

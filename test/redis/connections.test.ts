@@ -12,7 +12,7 @@ import { runWorker } from '../../src/worker/run-worker.ts'
 import { onTestFinished } from '../support/on-test-finished.ts'
 import { FunctionWorker, memoryLogger } from '../worker/harness.ts'
 import { connect } from './harness.ts'
-import { startWatched } from './sentinel.ts'
+import { startSentinel, startWatched } from './sentinel.ts'
 import { startTls } from './tls.ts'
 
 // ioredis keeps a timer of 2 s for each connection that is closed while its server is away.
@@ -213,6 +213,20 @@ describe.concurrent('Sentinel', () => {
     master.kill('SIGKILL')
     const sent = await waitFor(() => ask('after').catch(() => undefined), { timeoutMs: 40_000, intervalMs: 200 })
     expect(sent).toMatchObject({ status: 'COMPLETED', data: 'after' })
+  })
+
+  test('with TLS, which the sentinel and the master speak', async () => {
+    const { port, ca, sentinel } = await startTls()
+    const option = { sentinels: [{ host: '127.0.0.1', port: await startSentinel(port, sentinel) }], name: 'main' }
+    expect(await tryOut({ ...option, tls: { ca } })).toBe('it works')
+    const { error } = await failure({ ...option, tls: true })
+    expect(error).toMatchObject({ code: 'GW_REDIS_UNREACHABLE' })
+  })
+
+  test('who asks for TLS is told nothing in the clear', async () => {
+    const { option } = await startWatched()
+    const { error } = await failure({ ...option, tls: true })
+    expect(error).toMatchObject({ code: 'GW_REDIS_UNREACHABLE' })
   })
 
   test('a name that no sentinel knows is told within the time', async () => {

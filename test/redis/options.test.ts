@@ -66,6 +66,9 @@ describe('an object', () => {
       ...{ kind: 'standalone', target: "sentinel 'main'" },
       options: { ...option, password: SECRET, sentinelPassword: 's', db: 1 },
     })
+    expect(resolveRedisOption({ ...option, tls: { ca: 'x' } })).toMatchObject({
+      options: { tls: { ca: 'x' }, sentinelTLS: { ca: 'x' }, enableTLSForSentinelMode: true },
+    })
   })
 
   test('a Cluster', () => {

@@ -16,23 +16,25 @@ async function startRedis(args: readonly string[]): Promise<LocalRedis> {
   return redis
 }
 
-/** A master, a replica, and a sentinel that watches them. */
-export async function startWatched() {
-  // A master lets its first replica wait for others, by default for 5 s.
-  const prompt = ['--repl-diskless-sync-delay', '0']
-  const master = await startRedis(prompt)
-  const replica = await startRedis(['--replicaof', '127.0.0.1', `${master.port}`, ...prompt])
+/**
+ * A sentinel that watches a master.
+ *
+ * @param tls - Lines of its configuration with which it speaks TLS alone, also to the master. Default: it speaks none.
+ * @returns Its port.
+ */
+export async function startSentinel(masterPort: number, tls: readonly string[] = []): Promise<number> {
   const port = await findFreePort()
   const folder = await mkdtemp(join(tmpdir(), 'byclaw-sentinel-'))
   const config = join(folder, 'sentinel.conf')
+  const listen = tls.length === 0 ? [`port ${port}`] : ['port 0', `tls-port ${port}`, ...tls]
   const watch = [
-    `monitor main 127.0.0.1 ${master.port} 1`,
+    `monitor main 127.0.0.1 ${masterPort} 1`,
     'down-after-milliseconds main 500',
     'failover-timeout main 3000',
   ]
   await writeFile(
     config,
-    [`port ${port}`, 'bind 127.0.0.1', `dir ${folder}`, ...watch.map((line) => `sentinel ${line}`)].join('\n'),
+    [...listen, 'bind 127.0.0.1', `dir ${folder}`, ...watch.map((line) => `sentinel ${line}`)].join('\n'),
   )
   const binary = (await findBinary({ names: ['redis-server', 'valkey-server'], env: process.env })) as string
   const child = spawn(binary, [config, '--sentinel'], { stdio: 'ignore' })
@@ -41,6 +43,16 @@ export async function startWatched() {
     if (child.exitCode === null) await once(child, 'exit')
     await rm(folder, { recursive: true, force: true })
   })
+  return port
+}
+
+/** A master, a replica, and a sentinel that watches them. */
+export async function startWatched() {
+  // A master lets its first replica wait for others, by default for 5 s.
+  const prompt = ['--repl-diskless-sync-delay', '0']
+  const master = await startRedis(prompt)
+  const replica = await startRedis(['--replicaof', '127.0.0.1', `${master.port}`, ...prompt])
+  const port = await startSentinel(master.port)
   const asked = new Redis({ port, disconnectTimeout: 100 })
   asked.on('error', () => undefined)
   onTestFinished(() => asked.disconnect())

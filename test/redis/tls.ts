@@ -7,8 +7,8 @@ import { findFreePort } from '../../src/testing/servers/free-port.ts'
 import { startLocalRedis } from '../../src/testing/servers/redis.ts'
 import { onTestFinished } from '../support/on-test-finished.ts'
 
-/** A server that speaks TLS alone, with a certificate of its own making. */
-export async function startTls(): Promise<{ port: number; ca: string }> {
+/** A server that speaks TLS, with a certificate of its own making, and the settings with which a sentinel does, too. */
+export async function startTls(): Promise<{ port: number; ca: string; sentinel: readonly string[] }> {
   const folder = await mkdtemp(join(tmpdir(), 'byclaw-tls-'))
   onTestFinished(() => rm(folder, { recursive: true, force: true }))
   const [key, cert] = [join(folder, 'key.pem'), join(folder, 'cert.pem')]
@@ -20,5 +20,6 @@ export async function startTls(): Promise<{ port: number; ca: string }> {
   const tls = ['--tls-port', `${port}`, '--tls-cert-file', cert, '--tls-key-file', key, '--tls-ca-cert-file', cert]
   const server = await startLocalRedis({ fresh: true, args: [...tls, '--tls-auth-clients', 'no'] })
   onTestFinished(() => server.stop())
-  return { port, ca: await readFile(cert, 'utf8') }
+  const sentinel = [`tls-cert-file ${cert}`, `tls-key-file ${key}`, `tls-ca-cert-file ${cert}`, 'tls-auth-clients no']
+  return { port, ca: await readFile(cert, 'utf8'), sentinel: [...sentinel, 'tls-replication yes'] }
 }
