@@ -79,16 +79,20 @@ export function resolveRedisOption(option: RedisOption = DEFAULT_REDIS_URL): Res
 function fromUrl(text: string): ResolvedRedis {
   // What is wrong with a URL is said without its parts or a cause: a password may stand in any of them.
   const invalid = (reason: string) => new GatewayError('GW_INVALID_ARGUMENT', { field: 'redis', reason })
-  if (!URL.canParse(text)) throw invalid('expected a URL such as redis://localhost:6379/0')
+  const malformed = 'expected a URL such as redis://localhost:6379/0'
+  if (!URL.canParse(text)) throw invalid(malformed)
   const url = new URL(text)
   if (url.protocol !== 'redis:' && url.protocol !== 'rediss:') throw invalid('expected redis:// or rediss://')
+  // `redis:6379`, meant as host and port, would be database 379 of this machine.
+  if (!url.href.startsWith(`${url.protocol}//`)) throw invalid(malformed)
+  if (url.port === '0') throw invalid('the port must be 1 to 65535')
   // `?db=3` would be passed over in silence, and what follows a bare # of a password is not the host.
   if (url.search !== '' || url.hash !== '') throw invalid('it can have no ? or #; in a password they are %3F and %23')
   const db = url.pathname.slice(1)
   if (!/^\d*$/.test(db)) throw invalid('the path must be a database number')
   const username = decoded(url.username)
   const password = decoded(url.password)
-  if (username === null || password === null) throw invalid('user and password must be percent-encoded')
+  if (username === null || password === null) throw invalid('user and password must be percent-encoded UTF-8')
   return fromEndpoint({
     host: url.hostname.replace(/^\[|\]$/g, '') || undefined,
     port: url.port === '' ? undefined : Number(url.port),
@@ -101,7 +105,11 @@ function fromUrl(text: string): ResolvedRedis {
 
 /** A percent-encoded text, or null if it is none. */
 function decoded(text: string): string | null {
-  return /%(?![0-9a-f]{2})/i.test(text) ? null : decodeURIComponent(text)
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    return null
+  }
 }
 
 function fromEndpoint(value: z.infer<typeof standaloneSchema>): ResolvedRedis {

@@ -28,6 +28,12 @@ describe('a URL', () => {
     ['redis://h/1/2', /^redis is invalid/],
     ['redis://h:99999', /^redis is invalid/],
     ['redis://ann:100%@h', /^redis is invalid/],
+    ['redis://ann:caf%E9@h', /^redis is invalid: user and password must be percent-encoded UTF-8/],
+    // Host and port as Compose files have them: the service is called redis.
+    ['redis:6379', /^redis is invalid: expected a URL such as redis:\/\//],
+    ['rediss:6379', /^redis is invalid: expected a URL such as redis:\/\//],
+    ['redis:/5', /^redis is invalid: expected a URL such as redis:\/\//],
+    ['redis://h:0', /^redis is invalid: the port/],
     ['redis://h?db=3', /^redis is invalid: it can have no \? or #/],
     ['redis://ann#1:secret@h', /^redis is invalid: it can have no \? or #/],
   ])('%s is refused', (url, message) => {
@@ -144,6 +150,7 @@ describe('a password never stands in an error', () => {
     `redis://ann:${SECRET}@h/one`,
     `http://ann:${SECRET}@h`,
     `redis://ann:${SECRET}%@h`,
+    `redis://ann:${SECRET}%E9@h`,
     // An unescaped slash in it, which ends the host.
     `redis://ann:1/${SECRET}@h:6379/0`,
     `redis://:${SECRET}/${SECRET}@h`,
