@@ -5,6 +5,7 @@ import type { SendMessageRequest } from '../../src/client/request.ts'
 import type { AskAgentCommand } from '../../src/protocol/command.ts'
 import { RedisClient, type ScriptName } from '../../src/redis/client.ts'
 import { waitFor } from '../../src/testing/wait-for.ts'
+import { rawEvents } from '../worker/durable/crew.ts'
 import { agendaOf, House } from '../worker/harness.ts'
 
 const { script } = RedisClient.prototype
@@ -131,3 +132,32 @@ test('each script being carried out twice, tasks of all kinds come to their ends
   await waitFor(async () => (await kept(house)).every((key) => key.includes(':own:')))
   expect(await agendaOf(house)).toEqual([])
 })
+
+test('each script being carried out twice, a question that was taken back is put again once', async () => {
+  const house = new House()
+  sayTwice()
+  const client = house.client()
+  const ref = { sessionId: 's', messageId: 'm' }
+  const isAsked = (times: number) =>
+    waitFor(async () => (await typesIn(house)).filter((type) => type === 'ask_user').length >= times)
+  const handle = async (_: AskAgentCommand, context: AgentContext) => {
+    await context.emitChunk('said')
+    const answer = context.askUser('well?')
+    if (context.attempt === 3) return answer
+    await isAsked(context.attempt)
+    throw new Error('not yet')
+  }
+  await house.work(handle, { retry: { maxAttempts: 3, backoff: { type: 'fixed', delayMs: 10 } } })
+  await client.sendMessage({ ...ref, targetAgentType: 'agent', content: 'x' })
+  await waitFor(async () => (await client.getTask(ref))?.attempt === 3)
+  await isAsked(3)
+  const [asked] = await client.pendingAsks('s')
+  await client.reply({ ...ref, askId: String(asked?.askId), content: 'yes' })
+  expect(await client.result(ref)).toMatchObject({ status: 'COMPLETED', data: 'yes' })
+  const failed = ['chunk', 'ask_user', 'error', 'rewind']
+  expect(await typesIn(house)).toEqual([...failed, ...failed, 'chunk', 'ask_user', 'done'])
+})
+
+async function typesIn(house: House): Promise<string[]> {
+  return (await rawEvents(house, 's')).map(({ event_type: type }) => String(type))
+}

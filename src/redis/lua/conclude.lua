@@ -73,7 +73,7 @@ end
 -- Removes what only a task without an end needs, and answers true if it was suspended once.
 local function clear(record, journal, index)
   redis.call('UNLINK', journal, redis.call('HGET', record, 'blobs') or journal)
-  redis.call('HDEL', record, 'journal', 'blobs', 'inbox', 'sum', 'envelope', 'home', 'waits_for')
+  redis.call('HDEL', record, 'journal', 'blobs', 'inbox', 'sum', 'envelope', 'home', 'waits_for', 'asked')
   local was_suspended = tonumber(redis.call('ZSCORE', index, id_of(record)) or 0) >= tonumber(SUSPENDED)
   if was_suspended then redis.call('ZADD', index, now, id_of(record)) end
   return was_suspended

@@ -16,7 +16,10 @@ end
 local now = clock()
 local is_new = redis.call('HSETNX', KEYS[2], ARGV[2], now .. ' ' .. ARGV[3]) == 1
 local result = redis.call('HGET', KEYS[2], '=' .. ARGV[2])
-if is_new or (ARGV[10] == '1' and not result) then
+-- A call that is repeated after a lost answer must not put it there twice.
+local mark = ARGV[10] == '1' and ARGV[1] .. ' ' .. ARGV[2]
+if is_new or (mark and not result and redis.call('HGET', KEYS[1], 'asked') ~= mark) then
+  if mark then redis.call('HSET', KEYS[1], 'asked', mark) end
   local before = redis.call('XREVRANGE', KEYS[3], '+', '-', 'COUNT', 1)
   local id = redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[7], '*', 'data', ARGV[5])
   if not before[1] then redis.call('PEXPIRE', KEYS[3], ARGV[6]) end
