@@ -76,6 +76,8 @@ function completedUrl({ redisUrl = '', redisUsername, redisPassword, redisTls }:
   // One that cannot be read is left as it is: `resolveRedisOption` says what is wrong with it.
   if (!URL.canParse(redisUrl)) return redisUrl
   const url = new URL(redisUrl)
+  // Without a host a URL takes no user name and no password.
+  if (url.hostname === '') url.hostname = '127.0.0.1'
   if (url.username === '' && redisUsername !== undefined) url.username = encodeURIComponent(redisUsername)
   if (url.password === '' && redisPassword !== undefined) url.password = encodeURIComponent(redisPassword)
   return redisTls ? url.href.replace(/^redis:/, 'rediss:') : url.href

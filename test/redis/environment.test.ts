@@ -12,6 +12,11 @@ describe('without an option, Redis is', () => {
     [{ REDIS_URL: '', REDIS_PORT: '' }, '127.0.0.1:6379/0', {}],
     [{ REDIS_URL: 'redis://there:7000/2', REDIS_HOST: 'other', REDIS_DB: '5' }, 'there:7000/2', {}],
     [{ REDIS_URL: 'redis://there', REDIS_PASSWORD: 'p@' }, 'there:6379/0', { password: 'p@' }],
+    [
+      { REDIS_URL: 'redis:///3', REDIS_USERNAME: 'u', REDIS_PASSWORD: 'p' },
+      '127.0.0.1:6379/3',
+      { username: 'u', password: 'p' },
+    ],
     [{ REDIS_URL: 'redis://a:b@there', REDIS_USERNAME: 'u' }, 'there:6379/0', { username: 'a', password: 'b' }],
     [{ REDIS_HOST: 'there', REDIS_PORT: '7000', REDIS_DB: '3' }, 'there:7000/3', { db: 3 }],
     [{ REDIS_HOST: 'there', REDIS_TLS: 'yes' }, 'there:6379/0', { tls: { servername: 'there' } }],
