@@ -225,6 +225,11 @@ function rejectPending(redis: Redis | Cluster): void {
 }
 
 function behaviour(role: ConnectionRole, state: ConnectionState): RedisOptions {
+  // Quick at first; a server that answers and refuses is no reason to begin afresh.
+  const pauseOf = (times: number) => {
+    const pause = 25 * 2 ** Math.min(times + state.refusals, 6)
+    return Math.min(pause, RETRY_MOST_MS) * (0.8 + Math.random() * 0.2)
+  }
   const common: RedisOptions = {
     // What a client of the caller's may have set otherwise is spelled out, too.
     lazyConnect: true,
@@ -244,11 +249,8 @@ function behaviour(role: ConnectionRole, state: ConnectionState): RedisOptions {
     // After this a socket that does not close in order is destroyed; an ended process waits no longer.
     disconnectTimeout: 500,
     maxRetriesPerRequest: null,
-    // Quick at first; a server that answers and refuses is no reason to begin afresh.
-    retryStrategy: (times) => {
-      const pause = 25 * 2 ** Math.min(times + state.refusals, 6)
-      return Math.min(pause, RETRY_MOST_MS) * (0.8 + Math.random() * 0.2)
-    },
+    retryStrategy: pauseOf,
+    sentinelRetryStrategy: pauseOf,
     // 2: reconnect, and send the command again.
     reconnectOnError: (error) => {
       if (!NOT_HERE.test(error.message)) return false

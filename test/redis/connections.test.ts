@@ -10,6 +10,7 @@ import { type LocalRedis, startLocalRedis } from '../../src/testing/servers/redi
 import { waitFor } from '../../src/testing/wait-for.ts'
 import { runWorker } from '../../src/worker/run-worker.ts'
 import { onTestFinished } from '../support/on-test-finished.ts'
+import { TcpProxy } from '../support/tcp-proxy.ts'
 import { FunctionWorker, memoryLogger } from '../worker/harness.ts'
 import { connect } from './harness.ts'
 import { startSentinel, startWatched } from './sentinel.ts'
@@ -227,6 +228,19 @@ describe.concurrent('Sentinel', () => {
     const { option } = await startWatched()
     const { error } = await failure({ ...option, tls: true })
     expect(error).toMatchObject({ code: 'GW_REDIS_UNREACHABLE' })
+  })
+
+  test('through a client of the caller’s that gives up when no sentinel is there: we wait for one', async () => {
+    const { port: masterPort } = await startRedis()
+    const [sentinelPort, port] = [await startSentinel(masterPort), await findFreePort()]
+    const sentinels = [{ host: '127.0.0.1', port }]
+    const redis = new Redis({ sentinels, name: 'main', sentinelRetryStrategy: () => null, lazyConnect: true })
+    onTestFinished(() => redis.disconnect())
+    const answer = connect(redis).client('patient').call('PING')
+    await Promise.race([pause(300), answer])
+    const proxy = await TcpProxy.start(sentinelPort, port)
+    onTestFinished(() => proxy.stop())
+    expect(await answer).toBe('PONG')
   })
 
   test('a name that no sentinel knows is told within the time', async () => {
