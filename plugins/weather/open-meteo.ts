@@ -133,15 +133,27 @@ export class OpenMeteo {
     const limited = AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)])
     const { host } = new URL(url)
     let response: Response
+    let text: string
     try {
       response = await fetch(url, { signal: limited, headers: { accept: 'application/json' } })
+      text = await response.text() // which may hang, or break off, as the request may
     } catch (cause) {
       signal.throwIfAborted()
       const reason = limited.aborted ? `no answer within ${timeoutMs} ms` : 'it cannot be reached'
       throw new Error(`the weather service ${host} failed: ${reason}`, { cause })
     }
-    const body = (await response.json().catch(() => ({}))) as Answer & { reason?: unknown }
-    if (response.ok) return body
-    throw new Error(`the weather service ${host} failed: ${response.status} ${body.reason ?? response.statusText}`)
+    const body = toAnswer(text)
+    if (response.ok && body !== undefined) return body
+    const reason = response.ok ? 'its answer is no JSON' : `${response.status} ${body?.reason ?? response.statusText}`
+    throw new Error(`the weather service ${host} failed: ${reason}`)
+  }
+}
+
+function toAnswer(text: string): (Answer & { readonly reason?: unknown }) | undefined {
+  try {
+    const body: unknown = JSON.parse(text)
+    return typeof body === 'object' && body !== null ? body : undefined
+  } catch {
+    return undefined
   }
 }

@@ -128,6 +128,28 @@ describe('the tools', () => {
     expect(() => weatherPlugin({ units: 'kelvin' as never })).toThrow(/weather: .*units/s)
   })
 
+  test('keep no answer that did not come whole, and say what became of it', async () => {
+    let isWhole = false
+    const { options } = await serve((url, _request, response) => {
+      if (isWhole) return answer(url)
+      response.setHeader('content-type', 'application/json').write('{ "results":')
+      return undefined
+    })
+    const plugin = weatherPlugin({ ...options, timeoutMs: 200 })
+    const house = new House()
+    await house.work((_command, context) => context.callTool('get_current_weather', { city: 'Oslo' }), {
+      ...{ plugins: [plugin], retry: { maxAttempts: 1 } },
+    })
+    const client = house.client()
+    expect((await client.ask(send)).error?.message).toContain('no answer within 200 ms')
+    isWhole = true
+    expect((await client.ask(send)).data).toMatchObject({ place: 'Oslo, Norway' })
+    const noJson = await serve((_url, _request, response) => void response.end('<html>Sign in</html>'))
+    expect(await call(noJson.options, 'get_current_weather', { city: 'Oslo' })).toEqual([
+      expect.stringContaining('failed: its answer is no JSON'),
+    ])
+  })
+
   test('give up their request when the task is cancelled', async () => {
     const closed = deferred()
     const asked = deferred()
