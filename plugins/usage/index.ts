@@ -18,7 +18,7 @@ export interface UsageOptions {
   readonly ttlMs?: number
   /** In place of both: a store of your own. */
   readonly store?: UsageStore
-  /** Told of each report, once it is stored. */
+  /** Told of each report, once it is stored; a promise that it returns is waited for. */
   readonly onUsage?: (usage: Usage, task: TaskFacts) => void
 }
 
@@ -99,19 +99,33 @@ export class UsagePlugin extends Plugin {
   }
 
   async #keep(reported: readonly Usage[], task: TaskFacts): Promise<void> {
-    const day = new Date().toISOString().slice(0, 10)
+    const failures: unknown[] = []
     for (const usage of reported) {
-      const scopes: [Scope, string][] = [
-        ['session', task.sessionId],
-        ['user', task.userCode],
-        ['agent', task.agentType],
-        ['model', usage.model],
-        ['day', day],
-      ]
-      await this.#store.add({ ...usage, scopes: scopes.filter(([, id]) => id !== '') })
-      this.#options.onUsage?.(usage, task)
+      try {
+        await this.#keepOne(usage, task)
+      } catch (error) {
+        failures.push(error)
+      }
     }
+    if (failures.length > 1) throw new AggregateError(failures, failures.map(messageOf).join('; '))
+    if (failures.length > 0) throw failures[0]
   }
+
+  async #keepOne(usage: Usage, task: TaskFacts): Promise<void> {
+    const scopes: [Scope, string][] = [
+      ['session', task.sessionId],
+      ['user', task.userCode],
+      ['agent', task.agentType],
+      ['model', usage.model],
+      ['day', new Date().toISOString().slice(0, 10)],
+    ]
+    await this.#store.add({ ...usage, scopes: scopes.filter(([, id]) => id !== '') })
+    await this.#options.onUsage?.(usage, task)
+  }
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
 }
 
 /** Makes the plugin; see the README for what it takes. */

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, onTestFinished, test } from 'vitest'
 import { z } from 'zod'
 import { type UsageOptions, usagePlugin } from '../../plugins/usage/index.ts'
 import { reportedIn } from '../../plugins/usage/report.ts'
@@ -131,6 +131,28 @@ describe('in a worker', () => {
     await waitFor(() => worker.plugins.stats()[0]?.hooks.onTaskComplete?.failures === 1)
     const [line] = house.logger.lines.filter(({ level }) => level === 'error')
     expect(line?.fields).toMatchObject({ pluginId: 'usage', messageId, err: { message: 'disk full' } })
+  })
+
+  test('an onUsage that fails ends no process and costs no other report', async () => {
+    const house = new House()
+    const usage = usagePlugin({
+      onUsage: async ({ inputTokens }) => {
+        throw new Error(inputTokens === 1 ? 'no such customer' : 'bank is closed')
+      },
+    })
+    const result = { usage: [{ inputTokens: 1 }, { inputTokens: 2 }] }
+    const worker = await house.work(() => result, { plugins: [usage] })
+    const unhandled: unknown[] = []
+    const note = (error: unknown) => unhandled.push(error)
+    process.on('unhandledRejection', note)
+    onTestFinished(() => void process.off('unhandledRejection', note))
+    expect((await house.client().ask(send)).status).toBe('COMPLETED')
+    const failures = () => worker.plugins.stats()[0]?.hooks.onTaskComplete?.failures ?? 0
+    await waitFor(() => failures() + unhandled.length > 0)
+    expect(unhandled).toEqual([])
+    expect(await usage.total('session', 's')).toMatchObject({ reports: 2, inputTokens: 3 })
+    const [line] = house.logger.lines.filter(({ level }) => level === 'error')
+    expect(line?.fields['err']).toMatchObject({ message: 'no such customer; bank is closed' })
   })
 
   test('bad options are refused by name', () => {
