@@ -19,9 +19,13 @@ export const OWN_PLACE = {
 /** The same for CommonJS, where the names are variables that a module may have declared itself. */
 const COMMONJS_PLACE = ['__filename', '__dirname'] as const
 
-/** This library and zod are the worker's own, so that `instanceof` and schemas hold on both sides. */
-export function hostRule(hosts: HostModules, folder: string): EsbuildPlugin {
-  const hasOwnZod = existsSync(path.join(folder, 'node_modules/zod'))
+/**
+ * This library and zod are the worker's own, so that `instanceof` and schemas hold on both sides.
+ *
+ * @param homes - Folders of the plugin where it may have a zod of its own, which goes before.
+ */
+export function hostRule(hosts: HostModules, homes: readonly string[]): EsbuildPlugin {
+  const hasOwnZod = homes.some((home) => existsSync(path.join(home, 'node_modules/zod')))
   return {
     name: 'byclaw-host',
     setup(build) {

@@ -52,7 +52,7 @@ function optionsFor(source: PluginSource, outfile: string, hosts: HostModules) {
     ...{ sourcemap: 'external', sourcesContent: false, external: [...source.external] },
     loader: Object.fromEntries(TEXTS.map((extension) => [extension, 'text' as const])),
     define: OWN_PLACE,
-    plugins: [hostRule(hosts, folder), ownPlaceRule()],
+    plugins: [hostRule(hosts, [folder, source.folder ?? folder]), ownPlaceRule()],
   } as const satisfies BuildOptions
 }
 

@@ -52,6 +52,22 @@ describe('what a plugin in a folder may be made of', () => {
     await house.says('2,a,d,S,B,B')
   })
 
+  test("a plugin's own zod goes before the worker's, wherever in its folder its code lies", async () => {
+    const dir = await PluginDir.with({
+      'sayer/src/main.ts': sayPlugin('whose', { head: "import { whose } from 'zod'" }).replace(
+        "import { z } from 'zod'",
+        "import { z } from '../zod.ts'",
+      ),
+      'sayer/zod.ts': "export const z = { object: () => ({ '~standard': { validate: (value) => ({ value }) } }) }",
+      'sayer/package.json': '{ "byclaw": { "plugin": "./src/main.ts" } }',
+      'sayer/node_modules/zod/package.json': '{ "name": "zod", "main": "index.js" }',
+      'sayer/node_modules/zod/index.js': "exports.whose = 'its own'",
+    })
+    const house = new PluginHouse()
+    await house.workWith(dir)
+    expect(await house.say()).toBe('its own')
+  })
+
   test('a package that is not to be bundled is loaded by Node', async () => {
     const dir = await PluginDir.with({
       'sayer/index.ts': sayPlugin('native()', { head: "import { native } from 'native-code'" }),
