@@ -168,10 +168,11 @@ export class HotPlugins extends Service {
     }
   }
 
-  /** The plugins to which a file belongs: those that use it, or the one in whose place it lies. */
+  /** The plugins to which a file belongs: those that use it, or may have waited for it, or the one in whose place it lies. */
   #placesOf(file: string): string[] {
     const { folder, paths } = this.#options
-    const using = [...this.#placed.values()].filter(({ files }) => files.includes(file)).map(({ place }) => place)
+    const placed = [...this.#placed.values()]
+    const using = placed.filter(({ files, isUnbuilt }) => isUnbuilt || files.includes(file)).map(({ place }) => place)
     const [top] = folder === undefined ? [] : path.relative(folder, file).split(path.sep)
     const inFolder = folder !== undefined && top && !isPassedOver(top) ? [path.join(folder, top)] : []
     const among = paths.filter((place) => file === place || file.startsWith(place + path.sep))

@@ -42,6 +42,7 @@ export class PlacedPlugin {
   /** How often in a row only data changed, and soon after a load. */
   #restless = 0
   #signature: string | undefined
+  #isUnbuilt = false
   #files: readonly string[] = []
   #error: GatewayError | undefined
 
@@ -65,9 +66,14 @@ export class PlacedPlugin {
     return this.#error
   }
 
-  /** True if the files look as they did when they were last loaded, with whatever success. */
+  /** True if the files could not be bundled: what they lack, or what is wrong, may lie where nobody looks. */
+  get isUnbuilt(): boolean {
+    return this.#isUnbuilt
+  }
+
+  /** True if the files look as they did when they were last loaded; with whatever success, if all of them are known. */
   async isCurrent(): Promise<boolean> {
-    return this.#signature !== undefined && (await this.signature()) === this.#signature
+    return !this.#isUnbuilt && this.#signature !== undefined && (await this.signature()) === this.#signature
   }
 
   /** What the files look like now. */
@@ -127,7 +133,9 @@ export class PlacedPlugin {
 
   async #take(source: PluginSource, isForced: boolean): Promise<LookOutcome> {
     const { hosts, plugins, ownerOf } = this.#shared
+    this.#isUnbuilt = true
     const build = await buildPlugin(source, this.#shared)
+    this.#isUnbuilt = false
     this.#files = build.files
     const previous = this.#pluginId
     if (!isForced && previous !== undefined && build.hash === this.#hash)

@@ -194,6 +194,30 @@ describe('a plugin that cannot be used', () => {
     await expect(new PluginHouse().workWith(dir)).rejects.toThrow(/the default export must be .*; it is something else/)
   })
 
+  test('an import outside of its folder that comes late, or is mended, is noticed', async () => {
+    const dir = await PluginDir.with({ 'sayer/index.ts': sayPlugin("'old'") })
+    const house = new PluginHouse()
+    await house.workWith(dir)
+    await dir.write('sayer/index.ts', sayPlugin('word', { head: "import { word } from '../_shared/word.ts'" }))
+    expect(await house.error()).toContain('Could not resolve "../_shared/word.ts"')
+    await dir.write('_shared/word.ts', 'export const word =')
+    expect(await house.error()).toMatch(/syntax error: .*word\.ts:1:\d+\)/)
+    await dir.write('_shared/word.ts', "export const word = 'new'")
+    await house.says('new')
+  })
+
+  test('an import from elsewhere that comes late is found within the time of a look', async () => {
+    const elsewhere = await PluginDir.with({})
+    const dir = await PluginDir.with({ 'sayer/index.ts': sayPlugin("'old'") })
+    const house = new PluginHouse()
+    await house.workWith(dir, { pluginPollMs: 200 })
+    await dir.write('sayer/index.ts', sayPlugin('word', { head: `import { word } from '${elsewhere.at('word.ts')}'` }))
+    expect(await house.error()).toContain('Could not resolve')
+    await elsewhere.write('word.ts', "export const word = 'new'")
+    await house.says('new')
+    expect(house.errors).toEqual([])
+  })
+
   test('two of one id: the first stays', async () => {
     const dir = await PluginDir.with({ 'a.ts': sayPlugin("'a'") })
     const house = new PluginHouse()
