@@ -34,42 +34,30 @@ export class McpConnection {
     this.#logger = logger
   }
 
-  /** All tools of the server. */
+  /**
+   * All tools of the server, within the time that a connection may take.
+   *
+   * @throws Error that names the server.
+   */
   async listTools(): Promise<McpTool[]> {
-    const { client } = await this.#open()
-    const { timeoutMs } = this.#server
-    const tools: McpTool[] = []
-    let cursor: string | undefined
-    do {
-      const page = await client.listTools(cursor === undefined ? {} : { cursor }, { timeout: timeoutMs })
-      tools.push(...page.tools)
-      cursor = page.nextCursor
-    } while (cursor !== undefined)
-    return tools
+    const { connectTimeoutMs: timeout } = this.#server
+    const late = new AbortController()
+    const timedOut = new Error(`MCP server '${this.name}' did not tell its tools within ${timeout} ms`)
+    const timer = setTimeout(() => late.abort(timedOut), timeout)
+    const { signal } = late
+    try {
+      return await this.#ask('the list of tools', signal, (client) => allTools(client, { signal, timeout }))
+    } finally {
+      clearTimeout(timer)
+    }
   }
 
-  /**
-   * Calls a tool. A call that surely has not reached the server is made again over a new connection; one that was on its
-   * way when the connection broke is not, since it may have been carried out.
-   *
-   * @throws Error that names the server and the tool, or the signal's reason.
-   */
+  /** @throws Error that names the server and the tool, or the signal's reason. */
   async call(tool: string, args: Record<string, unknown>, signal: AbortSignal): Promise<CallToolResult> {
-    for (let attempt = 1; ; attempt += 1) {
-      signal.throwIfAborted()
-      const session = await this.#openBefore(signal)
-      try {
-        const options = { signal, timeout: this.#server.timeoutMs, maxTotalTimeout: this.#server.timeoutMs }
-        return (await session.client.callTool({ name: tool, arguments: args }, undefined, options)) as CallToolResult
-      } catch (error) {
-        signal.throwIfAborted()
-        if (wasNotDelivered(error) && attempt === 1) {
-          await this.#abandon(session)
-          continue
-        }
-        throw new Error(`tool '${tool}' of MCP server '${this.name}': ${reasonOf(error)}`, { cause: error })
-      }
-    }
+    const { timeoutMs } = this.#server
+    const options = { signal, timeout: timeoutMs, maxTotalTimeout: timeoutMs }
+    const ask = (client: Client) => client.callTool({ name: tool, arguments: args }, undefined, options)
+    return (await this.#ask(`tool '${tool}'`, signal, ask)) as CallToolResult
   }
 
   /** Ends the connection, and the server if it is a process of ours. */
@@ -77,6 +65,27 @@ export class McpConnection {
     this.#closing.abort(new Error(`MCP server '${this.name}' is not in use any more`))
     const session = await this.#session?.catch(() => undefined) // why it did not come about was told
     await session?.end()
+  }
+
+  /**
+   * Asks the server something. What surely has not reached it is asked again over a new connection; what was on its way when
+   * the connection broke is not, since it may have been carried out.
+   */
+  async #ask<Answer>(what: string, signal: AbortSignal, ask: (client: Client) => Promise<Answer>): Promise<Answer> {
+    for (let attempt = 1; ; attempt += 1) {
+      signal.throwIfAborted()
+      const session = await this.#openBefore(signal)
+      try {
+        return await ask(session.client)
+      } catch (error) {
+        signal.throwIfAborted()
+        if (wasNotDelivered(error) && attempt === 1) {
+          await this.#abandon(session)
+          continue
+        }
+        throw new Error(`${what} of MCP server '${this.name}': ${reasonOf(error)}`, { cause: error })
+      }
+    }
   }
 
   #open(): Promise<Session> {
@@ -116,7 +125,7 @@ export class McpConnection {
     } catch (error) {
       this.#session = undefined
       await client.close()
-      throw new Error(`MCP server '${this.name}' cannot be reached: ${reasonOf(error)}`, { cause: error })
+      throw error
     }
   }
 
@@ -182,6 +191,17 @@ export class McpConnection {
     this.#session = undefined
     await session.client.close()
   }
+}
+
+async function allTools(client: Client, options: { signal: AbortSignal; timeout: number }): Promise<McpTool[]> {
+  const tools: McpTool[] = []
+  let cursor: string | undefined
+  do {
+    const page = await client.listTools(cursor === undefined ? {} : { cursor }, options)
+    tools.push(...page.tools)
+    cursor = page.nextCursor
+  } while (cursor !== undefined)
+  return tools
 }
 
 /** Refused before anything was done: the server was not there, or had forgotten the session. */

@@ -8,6 +8,8 @@ export type { McpPluginOptions, McpServerOptions } from './options.ts'
 /** The tools of MCP servers, as tools of the worker. Workers of one process share the connections, until the last leaves. */
 class McpPlugin extends Plugin {
   readonly manifest
+  /** Each server has a time of its own, in which it is there or is not. */
+  override readonly startTimeoutMs = 2 ** 31 - 1
   readonly #options: McpPluginOptions
   /** By what the server is given as. */
   readonly #connections = new Map<string, McpConnection>()

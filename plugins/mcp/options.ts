@@ -12,7 +12,7 @@ const common = {
   exclude: z.array(z.string()).default([]),
   /** How long a call may take, in ms. */
   timeoutMs: z.number().int().min(1).default(60_000),
-  /** How long a connection may take to come about, in ms; a call waits so long for one that broke. */
+  /** How long a connection may take to come about, in ms, at the start with the list of tools; a call waits so long for one that broke. */
   connectTimeoutMs: z.number().int().min(1).default(15_000),
   /** False: the worker starts without it if it cannot be reached, and without its tools. */
   required: z.boolean().default(true),

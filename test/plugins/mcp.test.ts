@@ -8,6 +8,7 @@ import { describe, expect, onTestFinished, test } from 'vitest'
 import { type McpServerOptions, mcpPlugin } from '../../plugins/mcp/index.ts'
 import type { BuildContext, Plugin } from '../../src/agent/plugin.ts'
 import type { Tool, ToolContext, Tools } from '../../src/agent/tool.ts'
+import { checkPlugin } from '../../src/plugins/check-plugin.ts'
 import { findFreePort } from '../../src/testing/servers/free-port.ts'
 import { waitFor } from '../../src/testing/wait-for.ts'
 import { memoryLogger } from '../worker/harness.ts'
@@ -34,6 +35,23 @@ function call(tools: Tools, name: string, args: object, signal = new AbortContro
   const logger = memoryLogger()
   const context: ToolContext = { signal, sessionId: 's', messageId: 'm', attempt: 1, fencingToken: 1, logger }
   return Promise.resolve(tool.execute(args, context))
+}
+
+/** A server that has tools of these names, each of which answers its name; `undefined`: it never says which it has. */
+function serverOf(names: readonly string[] | undefined) {
+  const source = `
+    const tools = ${JSON.stringify(names?.map((name) => ({ name, inputSchema: { type: 'object' } })) ?? null)}
+    const results = {
+      initialize: ({ protocolVersion }) => ({ protocolVersion, capabilities: { tools: {} }, serverInfo: { name: 'x', version: '1' } }),
+      'tools/list': () => tools && { tools },
+      'tools/call': ({ name }) => ({ content: [{ type: 'text', text: name }] }),
+    }
+    require('node:readline').createInterface({ input: process.stdin }).on('line', (line) => {
+      const { id, method, params } = JSON.parse(line)
+      const result = results[method]?.(params)
+      if (id !== undefined && result) console.log(JSON.stringify({ jsonrpc: '2.0', id, result }))
+    })`
+  return { command: process.execPath, args: ['-e', source] }
 }
 
 /** The server over HTTP, as a process of its own. */
@@ -95,6 +113,17 @@ describe('a server that is a process', { timeout: 90_000 }, () => {
     const { tools } = await openServer(some)
     expect(Object.keys(tools)).toEqual(['echo'])
     await expect(openServer({ ...everything, include: ['nix'] })).rejects.toThrow("MCP server 'all' has no tool 'nix'")
+  })
+
+  test('one that does not say what tools it has is given up in time, and left out if it is not required', async () => {
+    const hanging = { ...serverOf(undefined), connectTimeoutMs: 1_000 } // for a process to start, too
+    await expect(openServer(hanging)).rejects.toThrow("MCP server 'all' did not tell its tools within 1000 ms")
+    expect((await openServer({ ...hanging, required: false })).tools).toEqual({})
+  })
+
+  test('one may take longer to connect than a plugin has for its start', () => {
+    const slow = mcpPlugin({ servers: { all: { ...everything, connectTimeoutMs: 120_000 } } })
+    expect(checkPlugin(slow).startTimeoutMs).toBeGreaterThan(120_000)
   })
 
   test('one that dies is started again', async () => {
@@ -160,6 +189,17 @@ describe('a server over HTTP', { timeout: 90_000 }, () => {
     await end(first)
     await expect(call(tools, 'all__echo', { message: 'nobody' })).rejects.toThrow(/MCP server 'all'.*ECONNREFUSED/)
     await startRemote(port)
+    expect(await call(tools, 'all__echo', { message: 'again' })).toBe('Echo: again')
+  })
+
+  test('tells another worker its tools after it was started anew', async () => {
+    const port = await findFreePort()
+    const first = await startRemote(port)
+    const plugin = mcpPlugin({ servers: { all: { url: `http://127.0.0.1:${port}/mcp` } } })
+    await open(plugin)
+    await end(first)
+    await startRemote(port)
+    const { tools } = await open(plugin)
     expect(await call(tools, 'all__echo', { message: 'again' })).toBe('Echo: again')
   })
 })
