@@ -31,7 +31,13 @@ export function toTools(
   const unknown = include?.filter((name) => !found.some((mcpTool) => mcpTool.name === name)) ?? []
   if (unknown.length > 0) throw new Error(`MCP server '${connection.name}' has no tool '${unknown.join("', '")}'`)
   const wanted = found.filter(({ name }) => (include?.includes(name) ?? true) && !exclude.includes(name))
-  return Object.fromEntries(wanted.map((mcpTool) => [nameOf(prefix, mcpTool.name), toTool(connection, mcpTool)]))
+  const shown = wanted.map(({ name }) => allowed(prefix, name))
+  return Object.fromEntries(
+    wanted.map((mcpTool, index) => {
+      const isAlone = shown.filter((name) => name === shown[index]).length === 1
+      return [nameOf(prefix, mcpTool.name, isAlone), toTool(connection, mcpTool)]
+    }),
+  )
 }
 
 function toTool(connection: McpConnection, { name, title, description, inputSchema }: McpTool) {
@@ -51,10 +57,18 @@ function toOutput(server: string, name: string, { isError, structuredContent, co
   return texts.length === content.length ? texts.join('\n') : content
 }
 
-/** A name that model APIs take; a long one is cut, and made its own by a hash. */
-function nameOf(prefix: string, name: string): string {
-  const full = `${prefix === '' ? '' : `${prefix}__`}${name}`.replace(/[^A-Za-z0-9_-]/g, '_')
-  if (full.length <= MOST_CHARACTERS) return full
+/**
+ * A name that model APIs take; one that had to be cut is made its own by a hash, and so is one that was changed to what
+ * another tool is called, too.
+ */
+function nameOf(prefix: string, name: string, isAlone: boolean): string {
+  const shown = allowed(prefix, name)
+  const isItself = shown.endsWith(name)
+  if (shown.length <= MOST_CHARACTERS && (isAlone || isItself)) return shown
   const hash = createHash('sha256').update(name).digest('hex').slice(0, HASH_LENGTH)
-  return `${full.slice(0, MOST_CHARACTERS - HASH_LENGTH - 1)}_${hash}`
+  return `${shown.slice(0, MOST_CHARACTERS - HASH_LENGTH - 1)}_${hash}`
+}
+
+function allowed(prefix: string, name: string): string {
+  return `${prefix === '' ? '' : `${prefix}__`}${name}`.replace(/[^A-Za-z0-9_-]/g, '_')
 }

@@ -115,6 +115,15 @@ describe('a server that is a process', { timeout: 90_000 }, () => {
     await expect(openServer({ ...everything, include: ['nix'] })).rejects.toThrow("MCP server 'all' has no tool 'nix'")
   })
 
+  test('two tools whose names become the same are both there', async () => {
+    const { tools } = await openServer(serverOf(['a.b', 'a_b', 'a/b', 'c.d']))
+    const names = Object.keys(tools)
+    expect(names).toEqual(expect.arrayContaining(['all__a_b', 'all__c_d']))
+    const answers = await Promise.all(names.map((name) => call(tools, name, {})))
+    expect(answers.sort()).toEqual(['a.b', 'a/b', 'a_b', 'c.d'])
+    expect(await call(tools, 'all__a_b', {})).toBe('a_b')
+  })
+
   test('one that does not say what tools it has is given up in time, and left out if it is not required', async () => {
     const hanging = { ...serverOf(undefined), connectTimeoutMs: 1_000 } // for a process to start, too
     await expect(openServer(hanging)).rejects.toThrow("MCP server 'all' did not tell its tools within 1000 ms")
