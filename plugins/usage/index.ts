@@ -45,8 +45,9 @@ export class UsagePlugin extends Plugin {
   readonly #options: z.infer<typeof schema>
   #store: UsageStore
   #logger: BuildContext['logger'] | undefined
-  /** Workers that use it. */
+  /** Registrations that were not unloaded yet, also of workers that did not come to start. */
   #users = 0
+  #isOpen = false
 
   constructor(options: UsageOptions = {}) {
     super()
@@ -64,14 +65,15 @@ export class UsagePlugin extends Plugin {
   }
 
   override registerAgentConfigs({ logger }: BuildContext) {
+    this.#users += 1
     this.#logger = logger
     return []
   }
 
   override onWorkerStartup(): void {
     const { redis: url, keyPrefix, ttlMs } = this.#options
-    this.#users += 1
-    if (url === undefined || this.#users > 1) return
+    if (url === undefined || this.#isOpen) return
+    this.#isOpen = true
     const onError = (error: Error) => this.#logger?.warn({ err: error }, 'usage: Redis cannot be reached')
     this.#store = new RedisUsage({ url, keyPrefix, ttlMs, onError })
   }
@@ -90,7 +92,9 @@ export class UsagePlugin extends Plugin {
 
   override async onUnload(): Promise<void> {
     this.#users = Math.max(0, this.#users - 1)
-    if (this.#users === 0) await this.#store.close()
+    if (this.#users > 0) return
+    this.#isOpen = false
+    await this.#store.close()
   }
 
   #add(value: unknown, task: TaskFacts): Promise<void> | undefined {

@@ -1,12 +1,14 @@
 import { randomUUID } from 'node:crypto'
-import { describe, expect, onTestFinished, test } from 'vitest'
+import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { z } from 'zod'
 import { type UsageOptions, usagePlugin } from '../../plugins/usage/index.ts'
 import { reportedIn } from '../../plugins/usage/report.ts'
 import { MemoryUsage } from '../../plugins/usage/store.ts'
 import { tool } from '../../src/agent/tool.ts'
+import { Toolbox } from '../../src/context/toolbox.ts'
+import { PluginRegistry } from '../../src/plugins/registry.ts'
 import { waitFor } from '../../src/testing/wait-for.ts'
-import { House } from '../worker/harness.ts'
+import { House, memoryLogger } from '../worker/harness.ts'
 
 const send = { targetAgentType: 'agent', sessionId: 's', content: 'hi', userCode: 'ann' }
 const prices = { small: { input: 1, output: 10 }, 'small-fast': { input: 2, output: 20 } }
@@ -153,6 +155,27 @@ describe('in a worker', () => {
     expect(await usage.total('session', 's')).toMatchObject({ reports: 2, inputTokens: 3 })
     const [line] = house.logger.lines.filter(({ level }) => level === 'error')
     expect(line?.fields['err']).toMatchObject({ message: 'no such customer; bank is closed' })
+  })
+
+  test('a worker that is told to stop in its start takes the store from no other one', async () => {
+    const close = vi.fn(async () => undefined)
+    const usage = usagePlugin({ store: Object.assign(new MemoryUsage(), { close }) })
+    const registryOf = (workerId: string) =>
+      new PluginRegistry({
+        ...{ worker: { workerId, capabilities: ['agent'] }, workerTools: {}, logger: memoryLogger() },
+        openTools: (tools) => new Toolbox(tools),
+      })
+    const [first, second] = [registryOf('first'), registryOf('second')]
+    const register = usage.registerAgentConfigs.bind(usage)
+    usage.registerAgentConfigs = (context) => {
+      if (context.workerId === 'second') second.shut()
+      return register(context)
+    }
+    expect((await first.add(usage)).status).toBe('added')
+    expect((await second.add(usage)).status).toBe('refused')
+    expect(close).not.toHaveBeenCalled()
+    await first.close()
+    expect(close).toHaveBeenCalledTimes(1)
   })
 
   test('bad options are refused by name', () => {
