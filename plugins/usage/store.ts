@@ -103,8 +103,12 @@ export class RedisUsage implements UsageStore {
   }
 
   async close(): Promise<void> {
-    if (this.#redis.status === 'wait') this.#redis.disconnect()
-    else await this.#redis.quit()
+    try {
+      if (this.#redis.status !== 'wait') await this.#redis.quit()
+    } finally {
+      // A goodbye that came to nothing, because Redis is away, would leave the client trying to reach it.
+      this.#redis.disconnect()
+    }
   }
 
   #key(scope: Scope, id: string): string {

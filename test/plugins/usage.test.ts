@@ -3,11 +3,13 @@ import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { z } from 'zod'
 import { type UsageOptions, usagePlugin } from '../../plugins/usage/index.ts'
 import { reportedIn } from '../../plugins/usage/report.ts'
-import { MemoryUsage } from '../../plugins/usage/store.ts'
+import { MemoryUsage, RedisUsage } from '../../plugins/usage/store.ts'
 import { tool } from '../../src/agent/tool.ts'
 import { Toolbox } from '../../src/context/toolbox.ts'
 import { PluginRegistry } from '../../src/plugins/registry.ts'
+import { findFreePort } from '../../src/testing/servers/free-port.ts'
 import { waitFor } from '../../src/testing/wait-for.ts'
+import { sleep } from '../../src/util/sleep.ts'
 import { House, memoryLogger } from '../worker/harness.ts'
 
 const send = { targetAgentType: 'agent', sessionId: 's', content: 'hi', userCode: 'ann' }
@@ -182,6 +184,19 @@ describe('in a worker', () => {
     expect(() => usagePlugin({ prices: { x: { input: -1, output: 0 } } })).toThrow(/prices/)
     expect(() => usagePlugin({ redis: 'redis://x', store: new MemoryUsage() })).toThrow('only one of store and redis')
   })
+})
+
+test('a Redis that is away keeps no connection trying for ever', async () => {
+  const onError = vi.fn()
+  const store = new RedisUsage({
+    ...{ url: `redis://127.0.0.1:${await findFreePort()}`, keyPrefix: 'usage', ttlMs: 60_000, onError },
+  })
+  const added = store.add({ model: '', inputTokens: 1, outputTokens: 0, cost: 0, scopes: [['session', 's']] })
+  await waitFor(() => onError.mock.calls.length > 0)
+  await Promise.allSettled([added, store.close()])
+  onError.mockClear()
+  await sleep(1_000) // the next try would come within 250 ms
+  expect(onError).not.toHaveBeenCalled()
 })
 
 test('memory keeps the newest totals only', async () => {
