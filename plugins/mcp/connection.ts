@@ -7,6 +7,8 @@ import type { ResolvedServer } from './options.ts'
 
 const RETRY_FIRST_MS = 100
 const RETRY_MOST_MS = 5_000
+/** A server that stops itself need not answer a goodbye. */
+const GOODBYE_MS = 2_000
 
 /** A session that the server knows, until it is closed. */
 interface Session {
@@ -153,10 +155,13 @@ export class McpConnection {
   }
 
   async #endRemote(transport: StreamableHTTPClientTransport): Promise<void> {
+    const { promise: late, stop } = rejectedBy(AbortSignal.timeout(GOODBYE_MS))
     try {
-      await transport.terminateSession()
+      await Promise.race([transport.terminateSession(), late])
     } catch (error) {
       this.#logger.debug({ server: this.name, reason: reasonOf(error) }, 'MCP: the session was not ended; it expires')
+    } finally {
+      stop()
     }
   }
 

@@ -1,7 +1,9 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { createServer } from 'node:http'
 import { createRequire } from 'node:module'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, onTestFinished, test } from 'vitest'
@@ -199,6 +201,33 @@ describe('a server over HTTP', { timeout: 90_000 }, () => {
     await expect(call(tools, 'all__echo', { message: 'nobody' })).rejects.toThrow(/MCP server 'all'.*ECONNREFUSED/)
     await startRemote(port)
     expect(await call(tools, 'all__echo', { message: 'again' })).toBe('Echo: again')
+  })
+
+  test('that takes no leave of a session holds up nobody who stops', async () => {
+    const server = createServer(async (request, response) => {
+      if (request.method === 'DELETE') return // for ever
+      if (request.method === 'GET') return response.writeHead(405).end()
+      const { id, method, params } = JSON.parse((await request.toArray()).join(''))
+      const initialized = {
+        protocolVersion: params?.protocolVersion,
+        capabilities: { tools: {} },
+        serverInfo: { name: 'x', version: '1' },
+      }
+      const result = method === 'initialize' ? initialized : { tools: [] }
+      response.setHeader('mcp-session-id', 's').setHeader('content-type', 'application/json')
+      if (id === undefined) response.writeHead(202).end()
+      else response.end(JSON.stringify({ jsonrpc: '2.0', id, result }))
+    })
+    server.listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    onTestFinished(() => void server.close().closeAllConnections())
+    const plugin = mcpPlugin({
+      servers: { all: { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/` } },
+    })
+    await open(plugin)
+    const began = performance.now()
+    await plugin.onUnload?.({ reason: 'worker-stopped' })
+    expect(performance.now() - began).toBeLessThan(4_500) // a hook is given up after 5 s
   })
 
   test('tells another worker its tools after it was started anew', async () => {
