@@ -15,6 +15,8 @@ interface Session {
   readonly client: Client
   readonly end: () => Promise<void>
   isOpen: boolean
+  /** By `performance.now()`. */
+  openedAt: number
 }
 
 /**
@@ -29,6 +31,8 @@ export class McpConnection {
   readonly #logger: Logger
   readonly #closing = new AbortController()
   #session: Promise<Session> | undefined
+  /** How long the next try to come back waits. */
+  #waitMs = RETRY_FIRST_MS
 
   constructor(name: string, server: ResolvedServer, logger: Logger) {
     this.name = name
@@ -117,12 +121,18 @@ export class McpConnection {
     const { connectTimeoutMs } = this.#server
     const { transport, end } = this.#transport()
     const client = new Client({ name: 'byclaw-plugin-mcp', version: '0.1.0' })
-    const session: Session = { client, isOpen: false, end: async () => end().finally(() => client.close()) }
+    const session: Session = {
+      client,
+      isOpen: false,
+      openedAt: 0,
+      end: async () => end().finally(() => client.close()),
+    }
     client.onerror = (error) => this.#logger.debug({ server: this.name, reason: reasonOf(error) }, 'MCP: an error')
     client.onclose = () => this.#lost(session)
     try {
       await client.connect(transport, { timeout: connectTimeoutMs, signal: this.#closing.signal })
       session.isOpen = true
+      session.openedAt = performance.now()
       return session
     } catch (error) {
       this.#session = undefined
@@ -170,13 +180,17 @@ export class McpConnection {
     if (!session.isOpen || this.#closing.signal.aborted) return
     session.isOpen = false
     this.#session = undefined
+    // One that never stays long has not come back.
+    if (performance.now() - session.openedAt > RETRY_MOST_MS) this.#waitMs = RETRY_FIRST_MS
     this.#logger.warn({ server: this.name }, 'MCP: the server went away, connecting again')
     void this.#comeBack()
   }
 
   async #comeBack(): Promise<void> {
     const { signal } = this.#closing
-    for (let waitMs = RETRY_FIRST_MS; !signal.aborted; waitMs = Math.min(waitMs * 2, RETRY_MOST_MS)) {
+    while (!signal.aborted) {
+      const waitMs = this.#waitMs
+      this.#waitMs = Math.min(waitMs * 2, RETRY_MOST_MS)
       await pause(waitMs, signal)
       if (signal.aborted) return
       try {

@@ -13,6 +13,7 @@ import type { Tool, ToolContext, Tools } from '../../src/agent/tool.ts'
 import { checkPlugin } from '../../src/plugins/check-plugin.ts'
 import { findFreePort } from '../../src/testing/servers/free-port.ts'
 import { waitFor } from '../../src/testing/wait-for.ts'
+import { sleep } from '../../src/util/sleep.ts'
 import { memoryLogger } from '../worker/harness.ts'
 
 const manifest = createRequire(import.meta.url).resolve('@modelcontextprotocol/server-everything/package.json')
@@ -143,6 +144,18 @@ describe('a server that is a process', { timeout: 90_000 }, () => {
     await waitFor(() => logger.lines.some(({ message }) => message === 'MCP: connected again'), { timeoutMs: 30_000 })
     expect(logger.lines.filter(({ level }) => level === 'warn')).toHaveLength(1)
     expect(await call(tools, 'all__echo', { message: 'again' })).toBe('Echo: again')
+  })
+
+  test('one that dies whenever it has been started is started less and less often', async () => {
+    const { command, args } = serverOf(['echo'])
+    const [flag = '', source] = args
+    const { logger } = await openServer({ command, args: [flag, `${source};setTimeout(() => process.exit(1), 300)`] })
+    const lost = () => logger.lines.filter(({ level }) => level === 'warn').length
+    await waitFor(() => lost() > 0, { timeoutMs: 10_000 })
+    const before = lost()
+    await sleep(4_000) // pauses of 200, 400, 800 and 1,600 ms follow the first one
+    expect(lost() - before).toBeLessThanOrEqual(4)
+    expect(lost()).toBeGreaterThan(1)
   })
 
   test('one that cannot be started keeps the plugin from starting, unless it is not required', async () => {
