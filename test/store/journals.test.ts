@@ -174,6 +174,30 @@ describe('several answers', () => {
   })
 })
 
+describe('a question', () => {
+  test('that was taken back is put again once, however many are, and however often each call is repeated', async () => {
+    const bounds = { streamTtlMs: 1_000, streamMaxLength: 100 }
+    const put = async (isAgain: boolean, fence = FENCE) => {
+      for (const name of ['a', 'b']) {
+        const question = { ...ref, op: `/ask:${name}#0`, fence, entry: `{"k":"ask","i":"${name}","p":"?"}`, sum: '' }
+        await journals.ask({ ...question, event: `"${name}"`, isAgain, ...bounds })
+      }
+    }
+    const said = async () => (await bare.xrange(keys.data('s'), '-', '+')).map(([, [, event]]) => event)
+    await put(false)
+    await put(false)
+    expect(await said()).toEqual(['"a"', '"b"'])
+    await put(true)
+    await put(true)
+    expect(await said()).toEqual(['"a"', '"b"', '"a"', '"b"'])
+    const next = 'R:2:2-0:w'
+    await bare.hset(keys.task('s', 'parent'), 'fence', next)
+    await put(true, next)
+    await put(true, next)
+    expect(await said()).toEqual(['"a"', '"b"', '"a"', '"b"', '"a"', '"b"'])
+  })
+})
+
 describe('an answer', () => {
   test('to a question whose task ends while it is given finds it closed', async () => {
     const asked = { ...ref, op: '/ask:#0', fence: FENCE, entry: '{"k":"ask","i":"a-1","p":"?"}', sum: '', event: '{}' }

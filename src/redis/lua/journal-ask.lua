@@ -16,10 +16,13 @@ end
 local now = clock()
 local is_new = redis.call('HSETNX', KEYS[2], ARGV[2], now .. ' ' .. ARGV[3]) == 1
 local result = redis.call('HGET', KEYS[2], '=' .. ARGV[2])
--- A call that is repeated after a lost answer must not put it there twice.
-local mark = ARGV[10] == '1' and ARGV[1] .. ' ' .. ARGV[2]
-if is_new or (mark and not result and redis.call('HGET', KEYS[1], 'asked') ~= mark) then
-  if mark then redis.call('HSET', KEYS[1], 'asked', mark) end
+-- A call that is repeated after a lost answer must not put it there twice: `asked` has a line for the fence, and one for
+-- each question that its owner has put again.
+local line = '\n' .. ARGV[2] .. '\n'
+local asked = ARGV[10] == '1' and redis.call('HGET', KEYS[1], 'asked') or ''
+if string.sub(asked, 1, #ARGV[1] + 1) ~= ARGV[1] .. '\n' then asked = ARGV[1] .. '\n' end
+if is_new or (ARGV[10] == '1' and not result and not string.find(asked, line, 1, true)) then
+  if ARGV[10] == '1' then redis.call('HSET', KEYS[1], 'asked', asked .. line) end
   local before = redis.call('XREVRANGE', KEYS[3], '+', '-', 'COUNT', 1)
   local id = redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[7], '*', 'data', ARGV[5])
   if not before[1] then redis.call('PEXPIRE', KEYS[3], ARGV[6]) end
