@@ -46,6 +46,8 @@ export async function launch({ spec, url, loader, settings, env, dev }: LaunchOp
   const history = await openHistory(settings, redis, logger)
   const rest = history === undefined ? { logger } : { logger, history }
   try {
+    // Until the start hears signals itself, nobody else does.
+    if (signals.wasAsked) return 0
     const running = await start({ ...plainOptions(settings), worker, redis, ...rest, handleSignals: true }, settings)
     if (dev) process.stderr.write(`${nextCommand(running, settings, ownRedis?.url)}\n`)
     await running.stopped

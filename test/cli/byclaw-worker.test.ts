@@ -77,6 +77,17 @@ setInterval(() => {}, 1000)
     expect(await worker.end('SIGTERM')).toMatchObject({ code: 0, stderr: '' })
   })
 
+  test('does not begin when the signal came while its history was opened', async () => {
+    const source = plainAgent().replace(
+      'getCap',
+      "constructor() { super(); setImmediate(() => process.kill(process.pid, 'SIGTERM')) }\n  getCap",
+    )
+    const cwd = await project({ 'agent.mjs': source })
+    const env = { ...meetingPlace(), BYAI_HISTORY_URL: 'postgres://127.0.0.1:1/nobody' }
+    const worker = startByclawWorker(['--worker-class', './agent.mjs'], { cwd, env })
+    expect(await worker.ended).toEqual({ code: 0, signal: null, stdout: '', stderr: '' })
+  })
+
   test('ends with 1 when another process took its id, since nobody asked it to', async () => {
     const env = meetingPlace()
     const worker = await startTalker(env, ['--worker-id', 'w-1', '--lease-ms', '600'])
