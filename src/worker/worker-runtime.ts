@@ -1,5 +1,5 @@
 import type { Plugins } from '../agent/plugin-registry.ts'
-import { GatewayError } from '../errors.ts'
+import { errorMessage, GatewayError } from '../errors.ts'
 import type { HistoryState } from '../history/keeper.ts'
 import { checkServer } from '../redis/server-check.ts'
 import { Service } from '../service.ts'
@@ -55,8 +55,9 @@ export class WorkerRuntime extends Service implements RunningWorker {
       this.#markStopped = resolve
     })
     this.#parts = new WorkerParts(options, (reason) => {
-      this.#parts.logger.error({ reason }, 'another process took over the id of this worker, stopping')
-      void this.stop()
+      const { logger } = this.#parts
+      logger.error({ reason }, 'another process took over the id of this worker, stopping')
+      this.stop().catch((error: unknown) => logger.error({ reason: errorMessage(error) }, 'the stop failed'))
     })
     this.capabilities = this.#parts.capabilities
     makeDetachable<RunningWorker>(this, 'stop')

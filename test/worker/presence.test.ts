@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { setTimeout as pause } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
 import { waitFor } from '../../src/testing/wait-for.ts'
+import { unhandledRejections } from '../support/rejections.ts'
 import { startChild } from './child.ts'
 import { Gate, House, watchedWay } from './harness.ts'
 
@@ -305,4 +306,24 @@ test('onStartup comes before the first task, onShutdown after the last; a start 
   }
   await expect(runWorker(options)).rejects.toThrow('no licence')
   expect(await client.listWorkers()).toEqual([])
+})
+
+test('a worker whose id was taken over and whose onShutdown fails ends no process', async () => {
+  const house = new House()
+  const { FunctionWorker } = await import('./harness.ts')
+  const { runWorker } = await import('../../src/worker/run-worker.ts')
+  const rejections = unhandledRejections()
+  const agent = new FunctionWorker(['agent'], () => null)
+  agent.onShutdown = () => {
+    throw new Error('no goodbye')
+  }
+  const options = { redis: house.url, keyPrefix: house.prefix, logger: house.logger, worker: agent }
+  const worker = await runWorker({ ...options, workerId: 'w', leaseMs: 600 })
+  await house.redis.hset(house.keys.worker('w'), 'incarnation', 'the next')
+  await worker.stopped
+  await pause(50)
+  expect(rejections).toEqual([])
+  expect(house.logger.lines.filter(({ message }) => message === 'the stop failed')).toMatchObject([
+    { level: 'error', fields: { reason: 'no goodbye', workerId: 'w' } },
+  ])
 })
