@@ -1,5 +1,6 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import type { AgentContract } from '../agent/contract.ts'
+import { resolveRetry } from '../agent/retry.ts'
 import type { DurableResources, DurableTask } from '../context/durable/durable-task.ts'
 import type { Scope } from '../context/durable/scope.ts'
 import type { WaitDesk } from '../context/durable/wait-desk.ts'
@@ -37,7 +38,7 @@ export function executionResources(parts: ExecutionParts): ExecutionResources {
   const { workerId, worker, maxPayloadBytes, taskTimeoutMs, cancelGraceMs } = options
   const { coalesceMs, retry, onNonDeterminism } = options
   const { presence, writer, records } = stores
-  const retryOf = (agentType: string) => ({ ...retry, ...retry?.capabilities?.[agentType] })
+  const retryOf = (agentType: string) => resolveRetry(retry?.capabilities?.[agentType], retry)
   return {
     ...{ workerId, worker, maxPayloadBytes, taskTimeoutMs, contracts, presence, writer, logger },
     ...{ durable: durableResources(parts), onNonDeterminism, coalesceMs, cancelGraceMs },

@@ -178,6 +178,16 @@ describe('the policy', () => {
     expect(Object.fromEntries(attempts)).toEqual({ plain: 2, tough: 4, 'plain-5': 5, 'tough-1': 1 })
   })
 
+  test('of a capability that leaves a field undefined has that of the worker', async () => {
+    const house = new House()
+    const attempt = () => {
+      throw new Error('boom')
+    }
+    const left = { maxAttempts: undefined, backoff: undefined }
+    await house.work(attempt, { retry: { maxAttempts: 2, backoff: QUICK, capabilities: { agent: left } } })
+    expect(await house.client().ask({ ...send, timeoutMs: 10_000 })).toMatchObject({ status: 'FAILED', attempts: 2 })
+  })
+
   test('may be a function, which is told the attempt and the error', async () => {
     const house = new House()
     const told: unknown[] = []
