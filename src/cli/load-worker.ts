@@ -2,7 +2,7 @@ import type { GatewayWorker } from '../agent/worker.ts'
 import { errorMessage } from '../errors.ts'
 import { isObject } from '../protocol/json.ts'
 import { placeOf } from '../util/stack-place.ts'
-import { isWorkerClass } from '../worker/options.ts'
+import { extendsWorker, isWorkerClass } from '../worker/options.ts'
 import { loadingFault } from './loading-fault.ts'
 import type { ModuleLoader } from './module-loader.ts'
 import { notLoaded, type WorkerSpec } from './worker-spec.ts'
@@ -33,11 +33,13 @@ export async function loadWorker(spec: WorkerSpec, url: URL, loader: ModuleLoade
 
 function pickWorkerClass(spec: WorkerSpec, exports: ReadonlyMap<string, unknown>): WorkerClass {
   const { exportName } = spec
-  const classes = [...exports].flatMap(([name, value]) => (isWorkerClass(value) ? [{ name, value }] : []))
+  const extending = [...exports].flatMap(([name, value]) => (extendsWorker(value) ? [{ name, value }] : []))
+  const whole = extending.filter(({ value }) => isWorkerClass(value))
+  const classes = whole.length === 0 ? extending : whole
   const known = classes.length === 0 ? 'it has no worker class at all' : `worker classes in it: ${names(classes)}`
   if (exportName !== undefined) {
     if (!exports.has(exportName)) throw notLoaded(spec, `there is no export '${exportName}'; ${known}`)
-    const chosen = classes.find(({ name }) => name === exportName)
+    const chosen = extending.find(({ name }) => name === exportName)
     if (chosen !== undefined) return chosen.value
     throw notLoaded(spec, `export '${exportName}' is no class that extends GatewayWorker; ${known}`)
   }

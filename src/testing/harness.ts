@@ -11,7 +11,7 @@ import { createLogger } from '../logger.ts'
 import type { SessionEvent } from '../protocol/event.ts'
 import { makeDetachable } from '../util/detachable.ts'
 import { requireObject } from '../util/parse-options.ts'
-import { isWorkerClass, type RunWorkerOptions } from '../worker/options.ts'
+import { extendsWorker, type RunWorkerOptions } from '../worker/options.ts'
 import { runWorker } from '../worker/run-worker.ts'
 import type { RunningWorker } from '../worker/worker-runtime.ts'
 import { type HarnessRedis, openHarnessRedis } from './harness-redis.ts'
@@ -144,7 +144,7 @@ export class TestHarness implements AsyncDisposable {
     const settings = { ...this.#settings, ...options }
     const running = await runWorker({
       ...settings,
-      ...(isWorkerClass(worker) ? { workerClass: worker } : { worker: worker as GatewayWorker }),
+      ...(extendsWorker(worker) ? { workerClass: worker } : { worker: worker as GatewayWorker }),
       ...{ redis: this.redisUrl, keyPrefix: this.keyPrefix, retry: { backoff: BACKOFF, ...settings.retry } },
     })
     this.#workers.set(place, running)

@@ -256,18 +256,28 @@ function resolveWorker(worker: unknown, workerClass: unknown): GatewayWorker {
     throw invalid('worker and workerClass', 'only one of the two can be given')
   }
   if (worker !== undefined) {
-    if (worker instanceof GatewayWorker) return worker
+    if (worker instanceof GatewayWorker) return requireHandler('worker', worker)
     throw invalid('worker', 'must be an instance of a class that extends GatewayWorker')
   }
   if (workerClass === undefined) throw invalid('workerClass', 'workerClass or worker must be given')
-  if (!isWorkerClass(workerClass)) throw invalid('workerClass', 'must be a class that extends GatewayWorker')
-  return new workerClass()
+  if (!extendsWorker(workerClass)) throw invalid('workerClass', 'must be a class that extends GatewayWorker')
+  return requireHandler('workerClass', new workerClass())
 }
 
-/** True for a concrete-looking class that extends GatewayWorker, also that of another copy of this package. */
-export function isWorkerClass(value: unknown): value is new () => GatewayWorker {
-  if (typeof value !== 'function') return false
-  const { prototype } = value as { prototype?: unknown }
+/** Without it each task would fail, and be tried again. */
+function requireHandler(field: string, worker: GatewayWorker): GatewayWorker {
+  if (typeof worker.processCommand === 'function') return worker
+  throw new GatewayError('GW_INVALID_ARGUMENT', { field, reason: 'has no method processCommand' })
+}
+
+/** True for a class that extends GatewayWorker, also that of another copy of this package. */
+export function extendsWorker(value: unknown): value is new () => GatewayWorker {
+  if (typeof value !== 'function' || typeof value.prototype !== 'object') return false
   // GatewayWorker itself bears the brand, too, but has nothing to run.
-  return prototype instanceof GatewayWorker && typeof prototype.processCommand === 'function'
+  return value.prototype !== null && Object.getPrototypeOf(value.prototype) instanceof GatewayWorker
+}
+
+/** True for such a class that is no mere base of others; one whose instances bring their handler as a field looks like that, too. */
+export function isWorkerClass(value: unknown): value is new () => GatewayWorker {
+  return extendsWorker(value) && typeof value.prototype.processCommand === 'function'
 }

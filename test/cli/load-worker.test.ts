@@ -36,6 +36,13 @@ describe('loads', () => {
     expect(await load(spec, cwd)).toEqual(LOADED)
   })
 
+  test('a class whose handler is a field of it, by its name and alone', async () => {
+    const source = plainAgent().replace('async processCommand(command, context) {', 'processCommand = async () => {')
+    const cwd = await project({ 'agent.mjs': source })
+    expect(await load('./agent.mjs#EchoAgent', cwd)).toEqual(LOADED)
+    expect(await load('./agent.mjs', cwd)).toEqual(LOADED)
+  })
+
   test('the default export where there are several', async () => {
     const others = agentSource({ name: 'OtherAgent', js: true }).replace(/^import.*\n/, '')
     const cwd = await project({ 'agent.mjs': agentSource({ export: 'export default', js: true }) + others })

@@ -112,3 +112,26 @@ test('a class is a worker’s, or not', () => {
     Array.from({ length: 7 }, () => false),
   )
 })
+
+test('a handler may be a field of its class; a worker without one is refused', () => {
+  class Bound extends GatewayWorker {
+    override getCapabilities() {
+      return ['agent']
+    }
+    override processCommand = async () => null
+  }
+  expect(resolveWorkerOptions({ workerClass: Bound }).worker).toBeInstanceOf(Bound)
+  class Idle extends (GatewayWorker as unknown as new () => Agent) {
+    override getCapabilities() {
+      return ['agent']
+    }
+  }
+  const options = [{ worker: new Idle() }, { workerClass: Idle }] as const
+  for (const given of options) {
+    const [field] = Object.keys(given)
+    expect(() => resolveWorkerOptions(given)).toThrow(new RegExp(`^${field} is invalid: has no method processCommand$`))
+  }
+  expect(() => resolveWorkerOptions({ workerClass: GatewayWorker as unknown as typeof Agent })).toThrow(
+    'must be a class that extends GatewayWorker',
+  )
+})
