@@ -142,7 +142,7 @@ export class WorkerRuntime extends Service implements RunningWorker {
   }
 
   protected override async onStop(): Promise<void> {
-    const { connections, logger, losses } = this.#parts
+    const { connections, keeper, logger, losses } = this.#parts
     const stop = this.#limitTime()
     try {
       await this.#inTime(this.#leave())
@@ -150,6 +150,8 @@ export class WorkerRuntime extends Service implements RunningWorker {
       stop.abort()
       losses.close()
       connections.close()
+      // Nothing that hangs, or has failed, is to keep it on the list of those that live.
+      await keeper.stop()
       this.#markStopped()
       logger.info({}, 'worker has stopped')
     }

@@ -186,6 +186,19 @@ describe.concurrent('stop', () => {
   })
 })
 
+test('a worker whose stop took too long gives no sign of life any more: its id is free after a lease', async () => {
+  const house = new House()
+  const hook = deferred()
+  onTestFinished(() => hook.resolve())
+  const plugin = {
+    ...{ manifest: { pluginId: 'slow', version: '1.0.0', name: 'Slow' }, hookTimeoutMs: 60_000 },
+    onWorkerShutdown: () => hook.promise,
+  }
+  const worker = await house.work(() => null, { workerId: 'w', leaseMs: 1_000, plugins: [plugin] })
+  await worker.stop()
+  await house.work(() => null, { workerId: 'w', leaseMs: 1_000 })
+})
+
 test('a signal stops the worker, and its listeners go with it', async () => {
   const house = new House()
   const before = process.listenerCount('SIGTERM') + process.listenerCount('SIGINT')
