@@ -29,9 +29,16 @@ export class HoldBack {
 
   /** Takes one more event; `undecided` as long as less was said than before. */
   offer(said: Said, text: string): 'undecided' | 'same' | 'different' {
-    this.items.push(said)
+    this.items.push(asItIs(said))
     this.#sum.add(text)
     if (this.#sum.count < this.#target.count) return 'undecided'
     return this.#sum.equals(this.#target) ? 'same' : 'different'
   }
+}
+
+/** Whoever has said it may change its data before it is said again. */
+function asItIs({ body, metadata, step }: Said): Said {
+  if (body.type === 'chunk' && metadata === undefined) return { body, metadata, step }
+  const copy: Pick<Said, 'body' | 'metadata'> = JSON.parse(JSON.stringify({ body, metadata }))
+  return { ...copy, step }
 }

@@ -1,5 +1,6 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
+import type { AgentContext } from '../../../src/agent/context.ts'
 import { GatewayError } from '../../../src/errors.ts'
 import { waitFor } from '../../../src/testing/wait-for.ts'
 import { deferred } from '../../../src/util/deferred.ts'
@@ -186,7 +187,13 @@ describe('step', () => {
 
 describe('what a handler says when it runs again after a suspension', () => {
   /** A handler that calls an agent nobody offers until `open`. */
-  async function resumed(say: (context: { run: number; emit: (text: string) => Promise<void> }) => Promise<void>) {
+  async function resumed(
+    say: (context: {
+      run: number
+      emit: (text: string) => Promise<void>
+      emitData: AgentContext['emitData']
+    }) => Promise<void>,
+  ) {
     const house = new House()
     let run = 0
     const gate = deferred()
@@ -197,7 +204,8 @@ describe('what a handler says when it runs again after a suspension', () => {
           return 'x'
         }
         run += 1
-        await say({ run, emit: (text) => context.emitChunk(text) })
+        const emitData: AgentContext['emitData'] = (data, options) => context.emitData(data, options)
+        await say({ run, emit: (text) => context.emitChunk(text), emitData })
         await context.callAgent({ targetAgentType: 'child', content: 'x' })
         await context.emitChunk('end')
         return run
@@ -210,7 +218,7 @@ describe('what a handler says when it runs again after a suspension', () => {
     gate.resolve()
     const { data, content } = await client.result(send)
     expect([data, content]).toEqual([2, (await view(house)).text])
-    return view(house)
+    return { house, ...(await view(house)) }
   }
 
   test('is dropped if it is the same', async () => {
@@ -218,7 +226,7 @@ describe('what a handler says when it runs again after a suspension', () => {
       await emit('one ')
       void emit('two ')
     })
-    expect(seen).toEqual({ text: 'one two end', rewinds: 0 })
+    expect(seen).toMatchObject({ text: 'one two end', rewinds: 0 })
   })
 
   test('takes the place of the other if it differs', async () => {
@@ -227,7 +235,7 @@ describe('what a handler says when it runs again after a suspension', () => {
       await emit(`${run} `)
       await emit('three ')
     })
-    expect(seen).toEqual({ text: 'one 2 three end', rewinds: 1 })
+    expect(seen).toMatchObject({ text: 'one 2 three end', rewinds: 1 })
   })
 
   test('also if it is less, or more', async () => {
@@ -235,12 +243,31 @@ describe('what a handler says when it runs again after a suspension', () => {
       await emit('one ')
       if (run === 1) await emit('only once ')
     })
-    expect(less).toEqual({ text: 'one end', rewinds: 1 })
+    expect(less).toMatchObject({ text: 'one end', rewinds: 1 })
     const more = await resumed(async ({ run, emit }) => {
       await emit('one ')
       if (run === 2) await emit('more ')
     })
-    expect(more).toEqual({ text: 'one more end', rewinds: 0 })
+    expect(more).toMatchObject({ text: 'one more end', rewinds: 0 })
+  })
+
+  test('is said again as it was, also where its data has changed since', async () => {
+    const { house, rewinds } = await resumed(async ({ run, emit, emitData }) => {
+      const progress = { done: 0 }
+      const metadata = { of: 0 }
+      for (let done = 1; done <= 2; done += 1) {
+        progress.done = done
+        metadata.of = done
+        await emitData(progress, { metadata })
+      }
+      await emit(`${run} `)
+    })
+    expect(rewinds).toBe(1)
+    const data = folded(await rawEvents(house, 's'), 'm').filter((event) => event.event_type === 'data')
+    expect(data.map(({ data, metadata }) => [data, metadata])).toEqual([
+      [{ done: 1 }, { of: 1, attempt: 1 }],
+      [{ done: 2 }, { of: 2, attempt: 1 }],
+    ])
   })
 })
 
