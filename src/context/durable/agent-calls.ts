@@ -116,10 +116,12 @@ export class AgentCalls {
     const messageId = this.#messageId(call, op)
     const done = this.#task.working()
     try {
+      // Before anything is awaited: whoever calls may change its content for his next call.
+      const called = this.#toTask(call, messageId)
       if (op.entry === undefined) await checkContent(call)
       if (op.doubt !== undefined) await this.#task.settle(op.doubt)
       // Also if it is noted already: what was noted may not have been sent.
-      this.#task.noted(await this.#open(call, op, messageId))
+      this.#task.noted(await this.#open(op, called))
     } finally {
       done()
     }
@@ -145,8 +147,10 @@ export class AgentCalls {
   async #reply(call: CheckedCall, op: Operation, messageId: string, onOpened: () => void): Promise<AgentReply> {
     const { timeoutMs } = call
     const open = async () => {
+      // Before anything is awaited: see #send.
+      const called = this.#toTask(call, messageId)
       await checkContent(call)
-      const answer = await this.#open(call, op, messageId)
+      const answer = await this.#open(op, called)
       onOpened()
       if (timeoutMs !== undefined && answer.status === 'noted' && answer.text === '') {
         await this.#task.deadlines.start(op, timeoutMs, '{"s":"TIMEOUT"}')
@@ -179,9 +183,8 @@ export class AgentCalls {
     }
   }
 
-  #open(call: CheckedCall, op: Operation, messageId: string): Promise<NoteAnswer> {
+  #open(op: Operation, called: CalledTask): Promise<NoteAnswer> {
     const { resources, emitter, ref } = this.#task
-    const called = this.#toTask(call, messageId)
     return resources.journals.open({ op: op.key, entry: op.json, sum: emitter.sum(), called, ...ref })
   }
 

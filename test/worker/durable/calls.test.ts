@@ -50,6 +50,41 @@ describe('callAgent', () => {
     expect(await house.redis.exists(house.keys.journal('s', 'm'))).toBe(0)
   })
 
+  test('sends what it was called with, whatever the caller makes of that for the next call', async () => {
+    const house = new House()
+    const content = { city: '' }
+    const extraPayload = { day: 0 }
+    const each = <Result>(call: () => Result) =>
+      ['Oslo', 'Lima'].map((city, day) => {
+        content.city = city
+        extraPayload.day = day
+        return call()
+      })
+    await house.work(
+      by({
+        parent: async (_, context) => {
+          const request = { targetAgentType: 'child', content, extraPayload }
+          const sent = each(() => context.callAgent({ ...request, waitForReply: false }))
+          const called = each(() => context.callAgent(request))
+          const groups = each(() => context.dispatchGroup([request]))
+          const replies = [...(await Promise.all(called)), ...(await Promise.all(groups)).flat()]
+          return { sent: await Promise.all(sent), replies: replies.map((reply) => 'data' in reply && reply.data) }
+        },
+        child: ({ content, extraPayload }) => ({ content, extraPayload }),
+      }),
+      { capabilities: ['parent', 'child'] },
+    )
+    const client = house.client()
+    const { sent, replies } = (await client.ask(send)).data as { sent: { messageId: string }[]; replies: unknown[] }
+    const results = await Promise.all(sent.map(({ messageId }) => client.result({ sessionId: 's', messageId })))
+    const two = [
+      { content: { city: 'Oslo' }, extraPayload: { day: 0 } },
+      { content: { city: 'Lima' }, extraPayload: { day: 1 } },
+    ]
+    expect(results.map(({ data }) => data)).toEqual(two)
+    expect(replies).toEqual([...two, ...two])
+  })
+
   test('a chain of ten in one worker with one slot completes', async () => {
     const house = new House()
     const capabilities = Array.from({ length: 10 }, (_, i) => `agent-${i}`)
