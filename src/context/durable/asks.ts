@@ -2,7 +2,7 @@ import type { Question } from '../../agent/calls.ts'
 import { jsonSchemaOf } from '../../agent/json-schema.ts'
 import { checkSchema, type Schema } from '../../agent/schema.ts'
 import { GatewayError } from '../../errors.ts'
-import { eventEncoder } from '../../protocol/event.ts'
+import { type EventBody, eventEncoder } from '../../protocol/event.ts'
 import { askIdOf } from '../../protocol/ids.ts'
 import { isObject } from '../../protocol/json.ts'
 import type { NoteAnswer } from '../../store/journal-notes.ts'
@@ -35,9 +35,18 @@ export async function askUser(task: DurableTask, question: string | Question): P
   const op = task.claim('ask', '', { options, prompt, schema })
   const { resources, ref, emitter, header } = task
   const askId = askIdOf(ref.messageId, op.key)
-  const body = { type: 'ask_user', askId, prompt, schema, options } as const
+  // As it is now: whoever asks may change his options before it is put, or put again.
+  const body: EventBody & { type: 'ask_user' } = JSON.parse(
+    JSON.stringify({ type: 'ask_user', askId, prompt, schema, options }),
+  )
   const note = (isAgain: boolean) => {
-    const entry = JSON.stringify({ i: askId, p: prompt, s: schema, o: options, ...(JSON.parse(op.json) as object) })
+    const entry = JSON.stringify({
+      i: askId,
+      p: prompt,
+      s: body.schema,
+      o: body.options,
+      ...(JSON.parse(op.json) as object),
+    })
     const event = eventEncoder(header, task.agentType)(body, task.attempt)
     const { streamTtlMs, streamMaxLength, maxPayloadBytes: limit } = resources
     const bytes = Buffer.byteLength(event)

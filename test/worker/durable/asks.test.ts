@@ -32,6 +32,18 @@ async function sayYes(client: ReturnType<House['client']>): Promise<void> {
 }
 
 describe('askUser', () => {
+  test('offers the options of the moment in which it was called', async () => {
+    const { client, question } = await asking(async (context) => {
+      const options = ['yes', 'no']
+      void context.emitChunk('Well. ')
+      const answer = context.askUser({ prompt: 'Sure?', options })
+      options.shift()
+      return answer
+    })
+    expect(question.options).toEqual(['yes', 'no'])
+    await sayYes(client)
+  })
+
   test.each([
     ['in memory', 30_000, 'RUNNING'],
     ['suspended', 20, 'WAITING_USER'],
