@@ -1,3 +1,4 @@
+import { GatewayError } from '../../errors.ts'
 import type { Logger } from '../../logger.ts'
 import { loggable } from '../../util/loggable.ts'
 import { sleep } from '../../util/sleep.ts'
@@ -9,7 +10,12 @@ const MOST_MS = 2_000
 export class Farewells {
   readonly #callbacks: (() => void | Promise<void>)[] = []
 
+  /** @throws GatewayError `GW_INVALID_ARGUMENT` for what cannot be called. */
   add(callback: () => void | Promise<void>): void {
+    if (typeof callback !== 'function') {
+      const reason = 'must be a function'
+      throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'the callback of onSuspend', value: callback, reason })
+    }
     this.#callbacks.push(callback)
   }
 

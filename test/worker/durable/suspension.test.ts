@@ -149,6 +149,15 @@ describe('a task that waits for long', () => {
     },
   )
 
+  test('is told of nobody who cannot be called: that is refused where it is said', async () => {
+    const house = new House()
+    await house.work((_, context) => context.onSuspend('bye' as never), { retry: { maxAttempts: 1 } })
+    expect((await house.client().ask(send)).error).toMatchObject({
+      code: 'GW_INVALID_ARGUMENT',
+      message: expect.stringContaining('the callback of onSuspend'),
+    })
+  })
+
   test('may say that it leaves, and need not wait for that', async () => {
     const house = new House()
     await house.work(
