@@ -31,13 +31,21 @@ export interface Slot {
 /** The kind of the operations that say which changes in place a task goes along with. */
 export const PATCH = 'patch'
 
+/** How the key of an operation goes on behind that of the scope in which it is. */
+const INNER = String.raw`\/(?:(?:step|call|ask|sleep|tool|now|random|uuid):|group#)`
+const BEGINS_INNER = new RegExp(`^${INNER}`)
 /** Where a name looks as if a key ended in it, and that of an operation inside began. */
-const LIKE_KEYS = /#\d+(?:~\d+|\[\d+\])?\\*(?=\/(?:(?:step|call|ask|sleep|tool|now|random|uuid):|group#))/g
+const LIKE_KEYS = new RegExp(String.raw`#\d+(?:~\d+|\[\d+\])?\\*(?=${INNER})`, 'g')
 
 /** No two operations have the same, whatever their names are. */
 export function operationKey(scope: string, kind: string, name: string, ordinal: number): string {
   const own = name.includes('#') ? name.replace(LIKE_KEYS, '$&\\') : name
   return `${scope}/${kind}:${own}#${ordinal}`
+}
+
+/** True for the key of an operation in a scope; a name may hold a slash, too. */
+export function isInside(scope: string, key: string): boolean {
+  return key.startsWith(scope) && BEGINS_INNER.test(key.slice(scope.length))
 }
 
 /** Of an operation that failed in an earlier attempt and is begun again in this one. */

@@ -3,7 +3,7 @@ import { isObject } from '../../protocol/json.ts'
 import type { RawJournal } from '../../store/raw-journal.ts'
 import { parseResult, type RecordedResult } from '../../store/recorded-result.ts'
 import type { Doubt } from './doubts.ts'
-import { type Entry, isFailure, keyAgain, PATCH, parseEntry, type Request, type Slot } from './entry.ts'
+import { type Entry, isFailure, isInside, keyAgain, PATCH, parseEntry, type Request, type Slot } from './entry.ts'
 import { Matching } from './matching.ts'
 
 /** An operation as it is to be carried out: `entry` and `result` as far as earlier runs have come. */
@@ -69,9 +69,10 @@ export class Journal {
     return isObject(value) && typeof value.z === 'string' && value.z !== ''
   }
 
-  /** The steps, all or those below a key, that {@link hasSpoken | have spoken}. */
-  spokenSteps(below = ''): string[] {
-    return [...this.#slots.keys()].filter((key) => key.startsWith(below) && this.hasSpoken(key))
+  /** The steps, all or those in the body of one, that {@link hasSpoken | have spoken}. */
+  spokenSteps(around?: string): string[] {
+    const isMeant = (key: string) => around === undefined || isInside(around, key)
+    return [...this.#slots.keys()].filter((key) => isMeant(key) && this.hasSpoken(key))
   }
 
   /** The calls of agents that have no result yet, by their keys. */
@@ -111,7 +112,7 @@ export class Journal {
    */
   hasMore(scope: string): boolean {
     for (const [key, { entry, used }] of this.#slots) {
-      if (used || entry.kind === PATCH || !key.startsWith(`${scope}/`)) continue
+      if (used || entry.kind === PATCH || !isInside(scope, key)) continue
       if (this.#stepAround(key, scope.length + 1) === undefined) return true
     }
     return false
@@ -130,7 +131,7 @@ export class Journal {
   #stepAround(key: string, from: number): string | undefined {
     for (let slash = key.indexOf('/', from); slash >= 0; slash = key.indexOf('/', slash + 1)) {
       const above = key.slice(0, slash)
-      if (this.#slots.get(above)?.entry.kind === 'step') return above
+      if (this.#slots.get(above)?.entry.kind === 'step' && isInside(above, key)) return above
     }
     return undefined
   }

@@ -1,7 +1,7 @@
 import { NonDeterminismError } from '../../errors.ts'
 import type { RecordedResult } from '../../store/recorded-result.ts'
 import type { Doubt } from './doubts.ts'
-import { isFailure, keyAgain, operationKey, type Request, type Slot } from './entry.ts'
+import { isFailure, isInside, keyAgain, operationKey, type Request, type Slot } from './entry.ts'
 
 /** The kinds of operations that have arguments; others of one name can only be told apart by their numbers. */
 const TOLD_APART: readonly string[] = ['call', 'ask', 'sleep', 'tool']
@@ -85,7 +85,7 @@ export class Matching {
       const result = this.#results.get(key)
       const isTriedAgain = result === undefined ? entry.kind === 'step' : this.isOutdated(result)
       // What this run has begun is not opened yet.
-      if (isTriedAgain && entry.openedAt > 0 && !place.startsWith(`${key}/`)) first = Math.min(first, entry.openedAt)
+      if (isTriedAgain && entry.openedAt > 0 && !isInside(key, place)) first = Math.min(first, entry.openedAt)
     }
     return first
   }

@@ -3,6 +3,7 @@ import { isObject } from '../../protocol/json.ts'
 import type { RecordedResult } from '../../store/recorded-result.ts'
 import type { Said } from '../hold-back.ts'
 import type { DurableTask } from './durable-task.ts'
+import { isInside } from './entry.ts'
 import type { Operation } from './journal.ts'
 import { recordable, recordedValue } from './recordable.ts'
 import { Scope } from './scope.ts'
@@ -53,7 +54,7 @@ export class Steps {
     const { z: until, y: after = entry?.after } = isObject(result?.value) ? result.value : {}
     if (typeof until !== 'string' || typeof after !== 'string' || until === '') return []
     const said = await readSaid(resources.reader, ref, after, until)
-    return said.filter(({ step }) => isInside(key, step))
+    return said.filter(({ step }) => isOf(key, step))
   }
 
   /** Takes its turn at once: what comes later does not overtake it while its words are restored. */
@@ -101,14 +102,14 @@ export class Steps {
     const { emitter, resources, ref, journal, questions } = this.#task
     await emitter.rewrite(async () => {
       const said = await readSaid(resources.reader, ref, after)
-      const hasSpoken = said.some(({ step }) => isInside(key, step))
-      for (const inner of journal.spokenSteps(`${key}/`)) this.#silenced.add(inner)
+      const hasSpoken = said.some(({ step }) => isOf(key, step))
+      for (const inner of journal.spokenSteps(key)) this.#silenced.add(inner)
       if (!hasSpoken) return []
       const rewind = { body: { type: 'rewind', toId: after }, metadata: undefined, step: undefined } as const
       // A question to which this run has not come yet is put again when it does.
       const isOpen = ({ body }: Said) => body.type !== 'ask_user' || questions.has(body.askId)
       // What the handler itself has said counts for its sum already.
-      const others = said.filter((one) => !isInside(key, one.step) && isOpen(one))
+      const others = said.filter((one) => !isOf(key, one.step) && isOpen(one))
       return [rewind, ...others.map((other) => ({ ...other, isAgain: true }))]
     })
   }
@@ -118,6 +119,6 @@ export class Steps {
 const NOTED = { kind: 'step', name: '', hash: '', shown: '', openedAt: 0, after: '' } as const
 
 /** True for the words of a step, and of the steps in its body. */
-function isInside(key: string, step: string | undefined): boolean {
-  return step === key || step?.startsWith(`${key}/`) === true
+function isOf(key: string, step: string | undefined): boolean {
+  return step !== undefined && (step === key || isInside(key, step))
 }

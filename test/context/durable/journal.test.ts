@@ -287,6 +287,10 @@ describe('what an earlier run has recorded beyond this place', () => {
     expect(journal({ ...nested, '/call:y#0': entry('call') }).hasMore('/step:a/b#0')).toBe(true)
     expect(journal(nested).stepsAround('/step:a/b#0/call:x#0')).toEqual(['/step:a/b#0'])
     expect(journal(nested).stepsAround('/step:a/b#0')).toEqual([])
+    // A step of the handler's own, whose name begins as the key of another goes on.
+    const alike = journal({ '/step:a#0': entry('step'), '/step:a#0/b#0': entry('step') })
+    expect(alike.hasMore('/step:a#0')).toBe(false)
+    expect(alike.stepsAround('/step:a#0/b#0')).toEqual([])
     const asked = journal(nested)
     asked.claim({ scope: '', kind: 'step', name: 'a/b', ordinal: 0, hash: 'h', shown: '' })
     expect(asked.hasMore('')).toBe(false)

@@ -183,6 +183,33 @@ describe('step', () => {
     await house.work((_, context) => context.step(name, fn), { retry: { maxAttempts: 1 } })
     expect((await house.client().ask(send)).error).toMatchObject({ code })
   })
+
+  test('that is interrupted takes nothing back of one whose name begins with its key', async () => {
+    const house = new House()
+    const never = new Gate()
+    let run = 0
+    const handle = async (_: unknown, context: AgentContext) => {
+      run += 1
+      const isFirst = run === 1
+      await Promise.all([
+        context.step('issue', () => 'silent'),
+        context.step('issue', async () => {
+          await context.emitChunk('two ')
+          if (isFirst) await never.pass()
+        }),
+        context.step('issue#1/comments', () => context.emitChunk('three ')),
+      ])
+    }
+    const first = await house.work(handle, { shutdownTimeoutMs: 10 })
+    const client = house.client()
+    await client.sendMessage(send)
+    const isRecorded = async () => (await house.redis.hlen(house.keys.journal('s', 'm'))) === 6
+    await waitFor(async () => (await isRecorded()) && (await view(house)).text.length === 10)
+    await first.stop()
+    await house.work(handle)
+    expect((await client.result(send)).status).toBe('COMPLETED')
+    expect(await view(house)).toEqual({ text: 'three two ', rewinds: 1 })
+  })
 })
 
 describe('what a handler says when it runs again after a suspension', () => {
