@@ -210,7 +210,9 @@ export class TaskContext implements AgentContext {
   }
 
   step<Result>(name: string, fn: () => Result | Promise<Result>): Promise<Result> {
-    if (this.#plugins === undefined) return this.#durably('step', (task) => this.#needSteps(task).run(name, fn), name)
+    // What is no function is refused as such, with plugins as without.
+    const isPlain = this.#plugins === undefined || typeof fn !== 'function'
+    if (isPlain) return this.#durably('step', (task) => this.#needSteps(task).run(name, fn), name)
     this.#voice?.flush()
     const body = async () => {
       const result = await fn()

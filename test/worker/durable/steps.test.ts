@@ -1,6 +1,7 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
 import type { AgentContext } from '../../../src/agent/context.ts'
+import { definePlugin } from '../../../src/agent/plugin.ts'
 import { GatewayError } from '../../../src/errors.ts'
 import { waitFor } from '../../../src/testing/wait-for.ts'
 import { deferred } from '../../../src/util/deferred.ts'
@@ -182,6 +183,21 @@ describe('step', () => {
     const house = new House()
     await house.work((_, context) => context.step(name, fn), { retry: { maxAttempts: 1 } })
     expect((await house.client().ask(send)).error).toMatchObject({ code })
+  })
+
+  test.each([
+    ['without plugins', []],
+    [
+      'with plugins',
+      [definePlugin({ manifest: { pluginId: 'p', version: '1.0.0', name: 'P', description: 'A plugin' } })],
+    ],
+  ])('refuses what is no function, %s', async (_, plugins) => {
+    const house = new House()
+    await house.work((_, context) => context.step('x', 'y' as never), { plugins, retry: once })
+    expect((await house.client().ask(send)).error).toMatchObject({
+      code: 'GW_INVALID_ARGUMENT',
+      message: expect.stringContaining("what step 'x' runs"),
+    })
   })
 
   test('that is interrupted takes nothing back of one whose name begins with its key', async () => {
