@@ -23,20 +23,22 @@ export function aroundSend(
   const all = interceptors.flatMap((one) => (one.send === undefined ? [] : [one.send.bind(one)]))
   const composed = composeInterceptors(all)
   if (composed === undefined) return undefined
-  return (request, send) =>
-    composed(request, async (given) => {
-      const fault = changedId(request, given)
+  return (request, send) => {
+    // Before it is handed out: an interceptor may write into it.
+    const { sessionId, messageId, traceId = newTraceId() } = request
+    return composed(request, async (given) => {
+      const fault = changedId({ sessionId, messageId }, given)
       if (fault === undefined) return send(given)
-      const { messageId = newMessageId(), traceId = newTraceId() } = request
-      return refused('REJECTED', fault, { messageId, traceId, timestamp: Date.now() })
+      return refused('REJECTED', fault, { messageId: messageId ?? newMessageId(), traceId, timestamp: Date.now() })
     })
+  }
 }
 
-function changedId(request: SendInput, given: SendInput): GatewayError | undefined {
+function changedId(named: Pick<SendInput, 'sessionId' | 'messageId'>, given: SendInput): GatewayError | undefined {
   const field = (['sessionId', 'messageId'] as const).find(
-    (name) => request[name] !== undefined && request[name] !== given[name],
+    (name) => named[name] !== undefined && named[name] !== given[name],
   )
   if (field === undefined) return undefined
-  const reason = `an interceptor may not change the one that was given, ${JSON.stringify(request[field])}`
+  const reason = `an interceptor may not change the one that was given, ${JSON.stringify(named[field])}`
   return new GatewayError('GW_INVALID_ARGUMENT', { field, value: given[field], reason })
 }

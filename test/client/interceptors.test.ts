@@ -45,6 +45,21 @@ test('may name the message, but not rename what the caller has named', async () 
   await expect(naming.ask(send)).rejects.toThrow('messageId is invalid: an interceptor may not change')
 })
 
+test('may not rename it by writing into the request either', async () => {
+  const house = new House()
+  const renaming = (name: 'sessionId' | 'messageId') => {
+    const send: ClientInterceptors['send'] = (request, next) => next(Object.assign(request, { [name]: 'mine' }))
+    return house.client({ interceptors: { send } })
+  }
+  expect(await renaming('messageId').sendMessage({ ...send, messageId: 'yours' })).toMatchObject({
+    ...{ success: false, status: 'REJECTED', messageId: 'yours', error: { code: 'GW_INVALID_ARGUMENT' } },
+  })
+  expect(await renaming('sessionId').sendMessage(send)).toMatchObject({ success: false, status: 'REJECTED' })
+  // An ask would wait for a task that nobody has sent.
+  await expect(renaming('messageId').ask(send)).rejects.toThrow('messageId is invalid: an interceptor may not change')
+  expect(await house.waiting()).toBe(0)
+})
+
 test('what is no interceptor is refused', () => {
   const house = new House()
   const refused = { code: 'GW_INVALID_ARGUMENT', message: expect.stringMatching(/interceptors|sned/) }
