@@ -60,13 +60,13 @@ export class DeadLetterOffice {
     await overlapped({
       parts: this.#parts(filter, size, limit),
       run: (part) => this.#redriver.redrive(part, { looksOnly: dryRun, data }),
-      settle: (letters) => {
+      settle: async (letters) => {
         const others = letters.filter(({ outcome }) => outcome !== 'redriven')
         skipped.push(...others)
         matched += letters.length
         redriven += letters.length - others.length
-        options.onProgress?.({ matched, redriven, skipped: skipped.length, letters })
-        return dryRun ? undefined : pace.after(redriven)
+        await options.onProgress?.({ matched, redriven, skipped: skipped.length, letters })
+        if (!dryRun) await pace.after(redriven)
       },
     })
     return { matched, redriven, skipped }
@@ -81,13 +81,13 @@ export class DeadLetterOffice {
         const { capability } = part[0] as HeldLetter
         return { part, removed: dryRun ? part.map(() => true) : await this.#letters.discard(capability, part) }
       },
-      settle: ({ part, removed }) => {
+      settle: async ({ part, removed }) => {
         matched += part.length
         dropped += removed.filter(Boolean).length
         const letters = part.map(({ id, capability, reason, sessionId, messageId }) => {
           return { id, capability, reason, sessionId, messageId }
         })
-        options.onProgress?.({ matched, dropped, letters })
+        await options.onProgress?.({ matched, dropped, letters })
       },
     })
     return { matched, dropped }
@@ -145,7 +145,7 @@ class Pace {
 async function overlapped<Part, Done>(steps: {
   readonly parts: AsyncIterable<Part>
   readonly run: (part: Part) => Promise<Done>
-  readonly settle: (done: Done) => Promise<void> | undefined | void
+  readonly settle: (done: Done) => Promise<void>
 }): Promise<void> {
   let before: Promise<Done> | undefined
   for await (const part of steps.parts) {

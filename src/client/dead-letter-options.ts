@@ -23,7 +23,10 @@ export interface RedriveOptions extends SweepOptions {
   readonly ratePerSecond?: number | undefined
   /** An envelope in place of the letter's own; the filter must then match exactly one letter. */
   readonly data?: string | undefined
-  /** Called after each batch, in order. */
+  /**
+   * Called after each batch, in order. A promise that it answers is waited for; what it throws, or that rejects with, ends the
+   * redrive.
+   */
   readonly onProgress?: ((progress: RedriveProgress) => void) | undefined
 }
 
@@ -44,7 +47,7 @@ export interface RedriveResult {
 }
 
 export interface DropOptions extends SweepOptions {
-  /** Called after each batch, in order. */
+  /** Like that of a redrive. */
   readonly onProgress?: ((progress: DropProgress) => void) | undefined
 }
 

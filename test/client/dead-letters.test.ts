@@ -1,3 +1,4 @@
+import { setTimeout as pause } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
 import type { RedriveOptions, RedriveProgress } from '../../src/client/dead-letter-options.ts'
 import { TerminalError } from '../../src/errors.ts'
@@ -5,6 +6,7 @@ import type { AskAgentCommand } from '../../src/protocol/command.ts'
 import { DeadLetters } from '../../src/store/dead-letters.ts'
 import { waitFor } from '../../src/testing/wait-for.ts'
 import { connect } from '../redis/harness.ts'
+import { unhandledRejections } from '../support/rejections.ts'
 import { agendaOf, collect, envelope, Gate, House } from '../worker/harness.ts'
 
 /** A house with a hand on its dead letters. */
@@ -395,6 +397,25 @@ describe('many', () => {
     await expect(house.client().redriveDeadLetters({ ratePerSecond: 1, onProgress })).rejects.toThrow('enough')
     expect((await house.left()) + (await house.waiting())).toBe(8)
     expect(await house.left()).toBeGreaterThan(4)
+  })
+
+  test('a callback that answers a promise is waited for, and its rejection ends it', async () => {
+    const unhandled = unhandledRejections()
+    const house = new Cemetery()
+    for (let i = 0; i < 4; i += 1) await house.bury(`m-${i}`)
+    const client = house.client()
+    const onProgress = async () => {
+      await pause(10)
+      throw new Error('enough')
+    }
+    await expect(client.redriveDeadLetters({ ratePerSecond: 10, onProgress })).rejects.toThrow('enough')
+    await expect(client.dropDeadLetters({ dryRun: true, onProgress })).rejects.toThrow('enough')
+    expect((await house.left()) + (await house.waiting())).toBe(4)
+    expect(await house.left()).toBeGreaterThan(0)
+    expect(unhandled).toEqual([])
+    const said: number[] = []
+    await client.dropDeadLetters({ onProgress: ({ dropped }) => pause(10).then(() => void said.push(dropped)) })
+    expect(said).toHaveLength(1)
   })
 })
 
