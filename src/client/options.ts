@@ -59,10 +59,11 @@ const schema = z.strictObject({
   maxQueueLength: z.number().int().min(1).optional(),
   whenFull: z.enum(['refuse', 'wait']).default('refuse'),
   queueTimeoutMs: ms.default(DEFAULT_QUEUE_TIMEOUT_MS),
-  interceptors: z.union([z.array(interceptor), interceptor.transform((one) => [one])]).default([]),
+  interceptors: z.union([z.array(interceptor), interceptor]).default([]),
 })
 
-export type ResolvedClientOptions = Readonly<z.infer<typeof schema>> & {
+export type ResolvedClientOptions = Readonly<Omit<z.infer<typeof schema>, 'interceptors'>> & {
+  readonly interceptors: readonly ClientInterceptors[]
   readonly redis: ResolvedRedis
   readonly logger: Logger
   readonly history: HistoryStore | undefined
@@ -74,6 +75,8 @@ export function resolveClientOptions(options: GatewayClientOptions): ResolvedCli
   const { redis, logger, history, ...rest } = options
   return Object.freeze({
     ...parseOptions(schema, rest),
+    // As they were given: what comes of the check is a copy, which is not what a method knows as `this`.
+    interceptors: [rest.interceptors ?? []].flat(),
     redis: resolveRedis(redis),
     logger: checkLogger(logger ?? createLogger('warn')),
     history: history === undefined ? undefined : checkHistory(history),

@@ -1,5 +1,7 @@
 import { expect, test } from 'vitest'
-import type { ClientInterceptors } from '../../src/client/interceptors.ts'
+import type { Next } from '../../src/agent/interceptor.ts'
+import type { ClientInterceptors, SendInput } from '../../src/client/interceptors.ts'
+import type { SendAnswer } from '../../src/dispatch/send.ts'
 import { House } from '../worker/harness.ts'
 
 const send = { targetAgentType: 'agent', sessionId: 's', content: 'hi' }
@@ -58,6 +60,26 @@ test('may not rename it by writing into the request either', async () => {
   // An ask would wait for a task that nobody has sent.
   await expect(renaming('messageId').ask(send)).rejects.toThrow('messageId is invalid: an interceptor may not change')
   expect(await house.waiting()).toBe(0)
+})
+
+test('may be objects of a class, alone or among others', async () => {
+  const house = new House()
+  class Counter implements ClientInterceptors {
+    #count = 0
+
+    get count(): number {
+      return this.#count
+    }
+
+    async send(request: SendInput, next: Next<SendInput, SendAnswer>): Promise<SendAnswer> {
+      this.#count += 1
+      return next(request)
+    }
+  }
+  const [alone, among] = [new Counter(), new Counter()]
+  expect(await house.client({ interceptors: alone }).sendMessage(send)).toMatchObject({ status: 'QUEUED' })
+  expect(await house.client({ interceptors: [{}, among] }).sendMessage(send)).toMatchObject({ status: 'QUEUED' })
+  expect([alone.count, among.count]).toEqual([1, 1])
 })
 
 test('what is no interceptor is refused', () => {
