@@ -51,8 +51,8 @@ export class DeadLetterOffice {
   }
 
   async redrive(options: RedriveOptions): Promise<RedriveResult> {
-    const { dryRun, limit, ratePerSecond, data, onProgress: _, ...filter } = parseOptions(REDRIVE_OPTIONS, options)
-    if (data !== undefined) await this.#checkData(data, filter)
+    const { dryRun, limit, ratePerSecond, data, onProgress: _, ...given } = parseOptions(REDRIVE_OPTIONS, options)
+    const filter = data === undefined ? given : await this.#checkData(data, given)
     const size = ratePerSecond === undefined ? BATCH : Math.ceil(Math.min(BATCH, ratePerSecond / BATCHES_PER_SECOND))
     const pace = new Pace(ratePerSecond)
     const skipped: RedrivenLetter[] = []
@@ -110,16 +110,22 @@ export class DeadLetterOffice {
     }
   }
 
-  /** An envelope of an operator's own must be one that a worker can read, and be for the same task. */
-  async #checkData(data: string, filter: DeadLetterFilter): Promise<void> {
+  /**
+   * An envelope of an operator's own must be one that a worker can read, and be for the same task. Answers what finds that
+   * one letter and no other that comes meanwhile.
+   */
+  async #checkData(data: string, filter: DeadLetterFilter): Promise<DeadLetterFilter> {
     const fault = (reason: string) => new GatewayError('GW_INVALID_ARGUMENT', { field: 'data', reason })
     const decoded = decodeCommand(data, this.#maxPayloadBytes)
     if (!decoded.ok) throw fault(decoded.detail)
     const [letter, second] = await this.#letters.list(filter, 2)
     if (letter === undefined || second !== undefined) throw fault('must be for one letter, so exactly one must match')
     const { sessionId, messageId } = decoded.command.header
-    if (letter.messageId === '' || (letter.sessionId === sessionId && letter.messageId === messageId)) return
-    throw fault(`must keep session '${letter.sessionId}' and message '${letter.messageId}' of the letter`)
+    const isOfAnother = letter.sessionId !== sessionId || letter.messageId !== messageId
+    if (letter.messageId !== '' && isOfAnother) {
+      throw fault(`must keep session '${letter.sessionId}' and message '${letter.messageId}' of the letter`)
+    }
+    return { capability: letter.capability, id: letter.id }
   }
 }
 

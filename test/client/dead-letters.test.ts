@@ -1,5 +1,5 @@
 import { setTimeout as pause } from 'node:timers/promises'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import type { RedriveOptions, RedriveProgress } from '../../src/client/dead-letter-options.ts'
 import { TerminalError } from '../../src/errors.ts'
 import type { AskAgentCommand } from '../../src/protocol/command.ts'
@@ -313,6 +313,26 @@ describe('an envelope of the operator’s own', () => {
     expect(await client.redriveDeadLetters({ messageId: 'm', data })).toMatchObject({ matched: 1, redriven: 1 })
     expect(await house.entries()).toEqual([{ data, turn: '1' }])
     expect(await house.left()).toBe(1)
+  })
+
+  test('is for the letter that was found, not for one that comes meanwhile', async () => {
+    const house = new Cemetery()
+    await house.bury('m')
+    const { list } = DeadLetters.prototype
+    const spy = vi.spyOn(DeadLetters.prototype, 'list').mockImplementationOnce(async function (
+      this: DeadLetters,
+      ...args
+    ) {
+      const found = await list.apply(this, args)
+      await house.bury('m-2')
+      return found
+    })
+    onTestFinished(() => spy.mockRestore())
+    const data = envelope('m', 's', { content: 'mended' })
+    const result = await house.client().redriveDeadLetters({ capability: 'agent', data })
+    expect(result).toEqual({ matched: 1, redriven: 1, skipped: [] })
+    expect(await house.entries()).toEqual([{ data, turn: '1' }])
+    expect([await house.left(), await house.fence('m-2')]).toEqual([1, 'F:1:1-0:w'])
   })
 
   test.each([
