@@ -150,7 +150,8 @@ function errorFromWire({ code, message, retrying, retry_at: retryAt }: Record<st
 function doneFromWire({ status, result, error }: Record<string, unknown>): EventBody | null {
   if (!(TERMINAL_STATUSES as readonly unknown[]).includes(status)) return null
   const done = { type: 'done', status: status as TerminalStatus } as const
-  return error === undefined ? { result, ...done } : { error: error as TaskFault, ...done }
+  // Not every writer leaves out what is not there: null is no reason to forget the result.
+  return isObject(error) ? { error: error as unknown as TaskFault, ...done } : { result, ...done }
 }
 
 function asText(value: unknown): string {

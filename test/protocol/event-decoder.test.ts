@@ -74,6 +74,12 @@ describe('an entry of another writer', () => {
     expect(decodeEvent('7-1', text)).toEqual({ ...nobody, id: '7-1', type: 'chunk', content: '' })
   })
 
+  test.each([[null], [''], ['none'], [[]]])('a done whose error is %j has its result, and no error', (error) => {
+    const data = { status: 'COMPLETED', result: { answer: 1 }, error }
+    const text = JSON.stringify({ event_type: 'done', data })
+    expect(decodeEvent('7-1', text)).toEqual({ ...nobody, id: '7-1', type: 'done', ...data, error: undefined })
+  })
+
   test('what stands in its data never takes the place of the origin', () => {
     const forged = { id: '9999-0', type: 'chunk', sessionId: 'other', messageId: 'other', attempt: 99, timestamp: 1 }
     for (const type of ['chunk', 'state', 'data', 'artifact', 'ask_user', 'rewind', 'error', 'done']) {
