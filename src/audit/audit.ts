@@ -6,6 +6,7 @@ import { DEFAULT_GROUP } from '../store/defaults.ts'
 import { ANY_LENGTH, DEFAULT_RETENTION } from '../store/retention.ts'
 import { parseOptions } from '../util/parse-options.ts'
 import { sleep } from '../util/sleep.ts'
+import { MOST_TIMER_MS } from '../util/timer.ts'
 import { Abandonment } from './abandonment.ts'
 import type { Finding } from './finding.ts'
 import { describe, severityOf } from './finding-text.ts'
@@ -47,12 +48,7 @@ const schema = z.strictObject({
     .refine((value) => capabilityFault(value) === null, { error: ({ input }) => capabilityFault(input) ?? '' })
     .optional(),
   limit: z.number().int().min(1).default(100_000),
-  intervalMs: z
-    .number()
-    .int()
-    .min(1)
-    .max(2 ** 31 - 1)
-    .optional(),
+  intervalMs: z.number().int().min(1).max(MOST_TIMER_MS).optional(),
   consumerGroup: z.string().min(1).default(DEFAULT_GROUP),
 })
 

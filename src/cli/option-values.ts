@@ -1,7 +1,5 @@
 import { InvalidArgumentError } from 'commander'
-
-/** What a timer of Node can wait for. */
-const MOST_TIMER_MS = 2 ** 31 - 1
+import { MOST_TIMER_MS } from '../util/timer.ts'
 
 /** Reads a count given to an option; commander names the option and the value around the reason. */
 export function positiveInteger(text: string): number {

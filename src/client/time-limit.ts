@@ -1,8 +1,7 @@
 import { GatewayError } from '../errors.ts'
 import { onAbort } from '../util/on-abort.ts'
+import { MOST_TIMER_MS } from '../util/timer.ts'
 import { untilAborted } from '../util/until-aborted.ts'
-
-const MOST_TIMER_MS = 2 ** 31 - 1
 
 /** @throws GatewayError `GW_INVALID_ARGUMENT` for what no timer of Node can wait for. */
 export function checkTimer(field: string, value: number | undefined): void {

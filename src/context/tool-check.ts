@@ -1,10 +1,10 @@
 import { requireSchema } from '../agent/schema.ts'
 import type { Tool, Tools } from '../agent/tool.ts'
 import { GatewayError } from '../errors.ts'
+import { MOST_TIMER_MS } from '../util/timer.ts'
 
 /** What all of the large model APIs take as the name of a function. */
 const NAME = /^[A-Za-z0-9_-]{1,64}$/
-const MOST_TIMER_MS = 2 ** 31 - 1
 
 /**
  * Refuses what could only fail later, at the first call or at the model's: at the start of a worker somebody looks.

@@ -4,6 +4,7 @@ import { z } from 'zod'
 import { GatewayError } from '../errors.ts'
 import { createLogger, type Logger } from '../logger.ts'
 import { parseOptions, requireObject } from '../util/parse-options.ts'
+import { MOST_TIMER_MS } from '../util/timer.ts'
 
 /** Where a `PostgresHistory` keeps what was said; one of `connectionString` and `pool` is required. */
 export interface PostgresHistoryOptions {
@@ -36,11 +37,7 @@ export interface PostgresHistoryOptions {
   readonly logger?: Logger | undefined
 }
 
-const timer = z
-  .number()
-  .int()
-  .min(1)
-  .max(2 ** 31 - 1)
+const timer = z.number().int().min(1).max(MOST_TIMER_MS)
 /** Names of indexes are made of it, and have 63 characters at most. */
 const NAME = '[A-Za-z_][A-Za-z0-9_]{0,47}'
 

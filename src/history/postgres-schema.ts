@@ -2,6 +2,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import type { PoolClient, QueryConfig } from 'pg'
 import { GatewayError } from '../errors.ts'
 import type { Logger } from '../logger.ts'
+import { MOST_TIMER_MS } from '../util/timer.ts'
 import { type PostgresPool, withoutTimeLimit } from './postgres-pool.ts'
 import { quoted } from './postgres-sql.ts'
 
@@ -20,7 +21,6 @@ const LOCK_SPACE = 0x6279636c
 const LOCK_TRY_MS = 100
 const LOCK_WAIT_MS = 600_000
 const DDL_LOCK_MS = 10_000
-const MOST_TIMER_MS = 2 ** 31 - 1
 
 /** The table as the catalogue has it. */
 interface Catalogue {

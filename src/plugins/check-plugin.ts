@@ -5,8 +5,8 @@ import { INTERCEPTOR_NAMES } from '../agent/interceptor.ts'
 import { definePlugin, Plugin, type PluginDefinition } from '../agent/plugin.ts'
 import { excerpt, GatewayError } from '../errors.ts'
 import { isObject } from '../protocol/json.ts'
+import { MOST_TIMER_MS } from '../util/timer.ts'
 
-const MOST_TIMER_MS = 2 ** 31 - 1
 const timerMs = z.number().int().min(1).max(MOST_TIMER_MS)
 const callable = z.custom<unknown>((value) => typeof value === 'function', 'must be a function')
 const functions = (names: readonly string[]) =>

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { MOST_TIMER_MS } from '../util/timer.ts'
 
 /** How long to wait before the next attempt. Delays are in ms; `jitter` is the part of a delay that is left to chance. */
 export type BackoffRule =
@@ -33,11 +34,7 @@ export const LONGEST_MS = 31_536_000_000
 const delay = z.number().min(0).max(LONGEST_MS)
 const jitter = z.number().min(0).max(1).optional()
 /** What a timer of Node can wait for. */
-const timer = z
-  .number()
-  .int()
-  .min(1)
-  .max(2 ** 31 - 1)
+const timer = z.number().int().min(1).max(MOST_TIMER_MS)
 
 export const backoffRule = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('fixed'), delayMs: delay, jitter }),

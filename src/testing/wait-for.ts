@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import { MOST_TIMER_MS } from '../util/timer.ts'
 
 /** How long and how often to look. */
 export interface WaitForOptions {
@@ -14,8 +15,6 @@ export interface WaitForOptions {
 export type Truthy<T> = Exclude<T, false | 0 | 0n | '' | null | undefined>
 
 const PREDICATE_TEXT = 160
-/** What a timer of Node can wait for. */
-const MOST_TIMER_MS = 2 ** 31 - 1
 
 /**
  * Asks again and again until the predicate answers something truthy, and resolves with that. A predicate that throws has not

@@ -106,21 +106,17 @@ export class Batcher<Item, Result> {
 
   #send(batch: Waiting<Item, Result>[]): void {
     const isAlone = this.#inFlight === 0
+    const items = batch.map(({ item }) => item)
     this.#inFlight += 1
-    this.#options
-      .run(
-        batch.map((waiting) => waiting.item),
-        isAlone,
-      )
-      .then(
-        (results) =>
-          this.#settle(batch, ({ settled }, index) => {
-            const result = results[index]
-            if (result instanceof Error) settled.reject(result)
-            else settled.resolve(result as Result)
-          }),
-        (error: unknown) => this.#settle(batch, (waiting) => waiting.settled.reject(error)),
-      )
+    this.#options.run(items, isAlone).then(
+      (results) =>
+        this.#settle(batch, ({ settled }, index) => {
+          const result = results[index]
+          if (result instanceof Error) settled.reject(result)
+          else settled.resolve(result as Result)
+        }),
+      (error: unknown) => this.#settle(batch, (waiting) => waiting.settled.reject(error)),
+    )
   }
 
   #settle(batch: Waiting<Item, Result>[], settle: (waiting: Waiting<Item, Result>, index: number) => void): void {

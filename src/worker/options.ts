@@ -19,14 +19,12 @@ import type { RedisOption, ResolvedRedis } from '../redis/options.ts'
 import { DEFAULT_GROUP } from '../store/control-streams.ts'
 import { DEFAULT_RETENTION } from '../store/retention.ts'
 import { parseOptions, requireObject } from '../util/parse-options.ts'
+import { MOST_TIMER_MS } from '../util/timer.ts'
 
 const count = (most: number) => z.number().int().min(1).max(most)
 const ms = z.number().int().min(1)
 /** What a timer of Node can wait for; longer ones would fire at once. */
-const timer = z
-  .number()
-  .int()
-  .max(2 ** 31 - 1)
+const timer = z.number().int().max(MOST_TIMER_MS)
 const timerMs = timer.min(1)
 const workerId = z.string().refine((value) => idFault(value) === null, { error: () => idFault('') ?? '' })
 

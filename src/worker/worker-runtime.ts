@@ -151,8 +151,7 @@ export class WorkerRuntime extends Service implements RunningWorker {
       losses.close()
       connections.close()
       // Nothing that hangs, or has failed, is to keep it on the list of those that live.
-      await keeper.stop()
-      this.#markStopped()
+      await keeper.stop().finally(() => this.#markStopped())
       logger.info({}, 'worker has stopped')
     }
   }
