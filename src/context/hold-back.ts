@@ -37,8 +37,9 @@ export class HoldBack {
 }
 
 /** Whoever has said it may change its data before it is said again. */
-function asItIs({ body, metadata, step }: Said): Said {
-  if (body.type === 'chunk' && metadata === undefined) return { body, metadata, step }
+function asItIs(said: Said): Said {
+  const { body, metadata } = said
+  if (body.type === 'chunk' && metadata === undefined) return said
   const copy: Pick<Said, 'body' | 'metadata'> = JSON.parse(JSON.stringify({ body, metadata }))
-  return { ...copy, step }
+  return { ...said, ...copy }
 }
