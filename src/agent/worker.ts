@@ -28,7 +28,7 @@ export abstract class GatewayWorker {
   /** Called once before the first task is taken. */
   onStartup?(): void | Promise<void>
 
-  /** Called once after the last task has ended. */
+  /** Called once after the last task has ended, also where the start failed after `onStartup`. */
   onShutdown?(): void | Promise<void>
 }
 brand(GatewayWorker, 'GatewayWorker')

@@ -46,6 +46,8 @@ export class WorkerRuntime extends Service implements RunningWorker {
   readonly #givenUp = new AbortController()
   /** The time of a stop that came in the middle of the start. */
   #earlyStop: AbortController | undefined
+  /** Whether `onStartup` has come to its end, and `onShutdown` is still to come. */
+  #isStartedUp = false
 
   constructor(options: ResolvedWorkerOptions) {
     super()
@@ -104,6 +106,7 @@ export class WorkerRuntime extends Service implements RunningWorker {
     await parts.keeper.keep()
     await parts.workspaces.start()
     await this.#options.worker.onStartup?.()
+    this.#isStartedUp = true
     signal.throwIfAborted()
     await parts.history?.start()
     await parts.supply.start()
@@ -130,6 +133,16 @@ export class WorkerRuntime extends Service implements RunningWorker {
     await history?.stop()
     await workspaces.stop()
     await left
+    await this.#shutDown().catch((error: unknown) => {
+      this.#parts.logger.error({ reason: errorMessage(error) }, 'onShutdown failed after a start that failed')
+    })
+  }
+
+  /** Lets go what `onStartup` has opened. */
+  async #shutDown(): Promise<void> {
+    if (!this.#isStartedUp) return
+    this.#isStartedUp = false
+    await this.#options.worker.onShutdown?.()
   }
 
   protected override onEarlyStop(): void {
@@ -197,7 +210,7 @@ export class WorkerRuntime extends Service implements RunningWorker {
     await keeper.stop()
     await this.#forgetConsumer()
     await registration.stop()
-    await this.#options.worker.onShutdown?.()
+    await this.#shutDown()
   }
 
   async #stopTaking(): Promise<void> {

@@ -308,6 +308,28 @@ test('onStartup comes before the first task, onShutdown after the last; a start 
   expect(await client.listWorkers()).toEqual([])
 })
 
+test('what onStartup has opened onShutdown may close, also where the start fails between them and what comes last', async () => {
+  const house = new House()
+  const { FunctionWorker } = await import('./harness.ts')
+  const { runWorker } = await import('../../src/worker/run-worker.ts')
+  const agent = new FunctionWorker(['agent'], () => null)
+  const told: string[] = []
+  agent.onStartup = () => void told.push('startup')
+  agent.onShutdown = () => void told.push('shutdown')
+  const common = { keyPrefix: house.prefix, redis: house.url, logger: house.logger, worker: agent }
+  // Not a stream: what is to read tasks cannot start.
+  await house.redis.set(house.keys.control('agent', 'normal'), 'in the way')
+  await expect(runWorker({ ...common, workerId: 'w' })).rejects.toThrow('WRONGTYPE')
+  expect(told).toEqual(['startup', 'shutdown'])
+  agent.onShutdown = () => {
+    throw new Error('no goodbye')
+  }
+  await expect(runWorker({ ...common, workerId: 'w' })).rejects.toThrow('WRONGTYPE')
+  expect(house.logger.lines.filter(({ level }) => level === 'error')).toMatchObject([
+    { fields: { reason: 'no goodbye' } },
+  ])
+})
+
 test('a worker whose id was taken over and whose onShutdown fails ends no process', async () => {
   const house = new House()
   const { FunctionWorker } = await import('./harness.ts')
