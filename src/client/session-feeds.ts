@@ -27,6 +27,8 @@ const FOREIGN_DOUBT_AFTER_MS = 100
 /** How often listeners are told that time has passed, however busy the session is. */
 const PASSING_MS = 4_000
 const CHECK_AGAIN_MS = 1_000
+/** How often a server that no longer lets us hear a channel is asked whether it does. */
+const ASK_AGAIN_MS = 1_000
 
 interface Feed {
   readonly listeners: Set<FeedListener>
@@ -54,6 +56,8 @@ export class SessionFeeds {
   /** Channels that were left while there was no connection, and which it still keeps. */
   readonly #left = new Set<string>()
   #subscriber: Subscriber | undefined
+  /** When to ask again for channels that the server did not let us hear any more. */
+  #askAt = Number.POSITIVE_INFINITY
   #timer: NodeJS.Timeout | undefined
   #closed = false
 
@@ -72,7 +76,7 @@ export class SessionFeeds {
       const pauses = { doubtAt: now + DOUBT_AFTER_MS, pauseMs: DOUBT_AFTER_MS, checkAt: now + PASSING_MS }
       feed = { listeners: new Set(), heard: deferred(), decoder: new EventDecoder(), isAsked: false, ...pauses }
       this.#feeds.set(channel, feed)
-      if (this.#connect().status === 'ready') this.#hear(channel, feed)
+      if (this.#connect().status === 'ready') void this.#hear(channel, feed)
       this.#timer ??= setInterval(() => this.#check(), CHECK_EVERY_MS)
     }
     feed.listeners.add(listener)
@@ -118,7 +122,7 @@ export class SessionFeeds {
 
   #connect(): Subscriber {
     if (this.#subscriber !== undefined) return this.#subscriber
-    const subscriber = this.#connections.subscriber()
+    const subscriber = this.#connections.subscriber((channels) => this.#forgotten(channels))
     const onMessage = (channel: string, payload: string) => this.#onMessage(channel, payload)
     subscriber.on('message', onMessage)
     subscriber.on('smessage', onMessage)
@@ -138,7 +142,7 @@ export class SessionFeeds {
 
   /** Asks for what was wanted, and leaves what was left, while there was no connection. */
   #makeUp(): void {
-    for (const [channel, feed] of this.#feeds) if (!feed.isAsked) this.#hear(channel, feed)
+    for (const [channel, feed] of this.#feeds) if (!feed.isAsked) void this.#hear(channel, feed)
     for (const channel of this.#left) if (!this.#feeds.has(channel)) void this.#unsubscribe(channel)
     this.#left.clear()
   }
@@ -149,9 +153,45 @@ export class SessionFeeds {
     for (const { isAsked, heard } of this.#feeds.values()) if (!isAsked) heard.reject(this.#toError(error))
   }
 
-  #hear(channel: string, feed: Feed): void {
+  /** Answers whether the server lets us. */
+  async #hear(channel: string, feed: Feed): Promise<boolean> {
     feed.isAsked = true
-    this.#subscribe(channel).then(feed.heard.resolve, feed.heard.reject)
+    try {
+      await this.#subscribe(channel)
+      feed.heard.resolve()
+      return true
+    } catch (error) {
+      feed.isAsked = false
+      feed.heard.reject(error)
+      return false
+    }
+  }
+
+  #forgotten(channels: readonly string[]): void {
+    for (const channel of channels) {
+      const feed = this.#feeds.get(channel)
+      if (feed !== undefined) feed.isAsked = false
+    }
+    this.#askAt = performance.now() + ASK_AGAIN_MS
+  }
+
+  /** Asks for one of the channels that are not heard, since all may be too many to ask in vain; when that is granted, for all. */
+  async #askAgain(): Promise<void> {
+    const unheard = [...this.#feeds].filter(([, { isAsked }]) => !isAsked)
+    this.#askAt = unheard.length === 0 ? Number.POSITIVE_INFINITY : performance.now() + ASK_AGAIN_MS
+    // Whoever connects anew asks for all.
+    if (this.#connect().status !== 'ready') return
+    const [chosen] = unheard.splice(Math.floor(Math.random() * unheard.length), 1)
+    if (chosen === undefined || !(await this.#hearAgain(chosen))) return
+    await Promise.all(unheard.map((one) => this.#hearAgain(one)))
+  }
+
+  /** What was said until then is in the stream. */
+  async #hearAgain([channel, feed]: [string, Feed]): Promise<boolean> {
+    const isWanted = this.#feeds.get(channel) === feed && !feed.isAsked
+    if (!isWanted || !(await this.#hear(channel, feed))) return false
+    this.#doubt(feed)
+    return true
   }
 
   async #subscribe(channel: string): Promise<void> {
@@ -193,6 +233,7 @@ export class SessionFeeds {
 
   #check(): void {
     const now = performance.now()
+    if (this.#askAt <= now) void this.#askAgain()
     for (const feed of this.#feeds.values()) {
       if (feed.doubtAt <= now) this.#doubt(feed)
       if (feed.checkAt > now) continue

@@ -71,16 +71,22 @@ export class RedisConnections {
     return new RedisClient({ redis, isCluster, isClosed, patience, timeoutMs, ...news })
   }
 
-  /** A pub/sub connection that opens with its first subscription. */
-  subscriber(): Redis | Cluster {
+  /**
+   * A pub/sub connection that opens with its first subscription.
+   *
+   * @param onForgotten - Told of channels which the server does not let us hear again after a loss: they are none of this
+   * connection any more.
+   */
+  subscriber(onForgotten: (channels: readonly string[]) => void = ignore): Redis | Cluster {
     const state = new ConnectionState(this.#logger, { target: this.target, connection: 'subscriber' })
     const redis = this.#create('subscriber', state, () => hush())
     const hush = keepTalking(redis)
-    hearResubscriptions(redis, (reason) => {
+    hearResubscriptions(redis, (channels, reason) => {
       this.#logger.warn(
         { target: this.target, reason },
         'Redis refused to push events again; they are looked for instead',
       )
+      onForgotten(channels)
     })
     return redis
   }
@@ -190,15 +196,19 @@ function leaveDatabase(redis: Redis | Cluster, state: ConnectionState, reason: s
  * ioredis 6.0 subscribes again after a loss, all channels by one call, and does not listen to what comes of it: its
  * rejection would end the process. (On a Cluster it does.)
  */
-function hearResubscriptions(redis: Redis | Cluster, onRefused: (reason: string) => void): void {
+function hearResubscriptions(
+  redis: Redis | Cluster,
+  onRefused: (channels: readonly string[], reason: string) => void,
+): void {
   if ('nodes' in redis) return
   const subscribe = redis.subscribe.bind(redis) as (...channels: unknown[]) => Promise<unknown>
   redis.subscribe = (...channels: unknown[]) => {
     const answer = subscribe(...channels)
-    if (Array.isArray(channels[0])) {
+    const [all] = channels
+    if (Array.isArray(all)) {
       answer.catch((error: unknown) => {
         // A loss is told by the connection itself, and makes it subscribe once more.
-        if (error instanceof Error && error.name === 'ReplyError') onRefused(error.message)
+        if (error instanceof Error && error.name === 'ReplyError') onRefused(all, error.message)
       })
     }
     return answer
