@@ -54,6 +54,7 @@ export class Patience {
   #waiting = 0
   #told = false
   #over: NodeJS.Timeout | undefined
+  #isClosed = false
 
   /** @param about - Goes into the log lines. */
   constructor(logger: Logger, about: object) {
@@ -72,20 +73,21 @@ export class Patience {
     }
   }
 
-  /** Ends the watch for the end of the refusals. */
+  /** Ends the watch for the end of the refusals; nothing is said any more. */
   close(): void {
     clearTimeout(this.#over)
-    this.#told = true
+    this.#isClosed = true
   }
 
   async #wait(refusals: number, reason: string): Promise<void> {
     clearTimeout(this.#over)
-    if (!this.#told) this.#logger.warn({ ...this.#about, reason }, 'Redis refuses commands, trying again')
+    if (!this.#told && !this.#isClosed)
+      this.#logger.warn({ ...this.#about, reason }, 'Redis refuses commands, trying again')
     this.#told = true
     this.#waiting += 1
     await sleep(Math.min(FIRST_MS * 2 ** Math.min(refusals, 8), MOST_MS) * (0.8 + Math.random() * 0.2))
     this.#waiting -= 1
-    if (this.#waiting > 0) return
+    if (this.#waiting > 0 || this.#isClosed) return
     this.#over = setTimeout(() => {
       this.#told = false
       this.#logger.info(this.#about, 'Redis takes commands again')

@@ -1,8 +1,11 @@
 import { Redis } from 'ioredis'
 import { expect, onTestFinished, test } from 'vitest'
+import { RedisConnections } from '../../src/redis/connections.ts'
+import { resolveRedis } from '../../src/redis/environment.ts'
 import { findFreePort } from '../../src/testing/servers/free-port.ts'
 import { waitFor } from '../../src/testing/wait-for.ts'
 import { sleep } from '../../src/util/sleep.ts'
+import { House, memoryLogger } from '../worker/harness.ts'
 import { Ward } from './ward.ts'
 
 test('READONLY: a master that is a replica for a while; few attempts, one line, and all goes on', {
@@ -87,4 +90,18 @@ test('a server that is loading is waited for: nobody fails, and work goes on whe
   await ward.settled()
   for (const [line, count] of Object.entries(ward.logged())) expect([line, count]).toEqual([line, 1])
   expect([...ward.starts.values()].filter((count) => count > 1)).toEqual([])
+})
+
+test('who has closed while commands were refused does not say that they are taken again', async () => {
+  const { redis, url } = await House.private()
+  await redis.config('SET', 'maxmemory', '1')
+  const logger = memoryLogger()
+  const connections = new RedisConnections(resolveRedis(url), logger)
+  const refused = connections.client('patient').call('SET', 'key', 'value')
+  const lines = () => logger.lines.map(({ message }) => message)
+  await waitFor(() => lines().includes('Redis refuses commands, trying again'))
+  connections.close()
+  await expect(refused).rejects.toMatchObject({ code: 'GW_CLOSED' })
+  await sleep(1_500)
+  expect(lines()).toEqual(['Redis refuses commands, trying again'])
 })
