@@ -1,5 +1,5 @@
 import { createRequire } from 'node:module'
-import type { Pool, PoolClient } from 'pg'
+import type { Pool, PoolClient, QueryConfig, QueryResult, QueryResultRow } from 'pg'
 import { errorMessage, GatewayError } from '../errors.ts'
 import type { Logger } from '../logger.ts'
 import type { ResolvedPostgresOptions } from './postgres-options.ts'
@@ -15,6 +15,14 @@ export interface TimeLimits {
   readonly statementMs: number
   readonly lockMs?: number
 }
+
+/** A connection that is lent. A statement that says no limit of its own has the one after which its connection is given up. */
+export interface LentClient {
+  query<Row extends QueryResultRow>(statement: LentStatement, values?: unknown[]): Promise<QueryResult<Row>>
+}
+
+/** By its text alone, or with more. */
+export type LentStatement = string | (QueryConfig & { readonly query_timeout?: number })
 
 /** How much longer than the server's own limit a statement may take before its connection is given up. */
 const GRACE_MS = 1_000
@@ -65,7 +73,7 @@ export class PostgresPool {
   }
 
   /** Lends a connection of its own. */
-  async lend<Result>(operation: string, work: (client: PoolClient) => Promise<Result>): Promise<Result> {
+  async lend<Result>(operation: string, work: (client: LentClient) => Promise<Result>): Promise<Result> {
     try {
       return await this.#lend(work)
     } catch (error) {
@@ -77,7 +85,7 @@ export class PostgresPool {
   async transact<Result>(
     operation: string,
     limits: TimeLimits,
-    work: (client: PoolClient) => Promise<Result>,
+    work: (client: LentClient) => Promise<Result>,
   ): Promise<Result> {
     return this.lend(operation, (client) => inTransaction(client, limits, () => work(client)))
   }
@@ -96,19 +104,23 @@ export class PostgresPool {
 
   async #query<Row extends object>({ name, text }: Statement, values: unknown[]): Promise<Row[]> {
     const { prepare, statementTimeoutMs } = this.#options
-    // Said with each statement, since a pool of somebody's own knows nothing of it.
-    const query = { text, values, query_timeout: statementTimeoutMs + GRACE_MS }
+    const query = { text, values, query_timeout: this.#mostMs }
     if (prepare) return (await (await this.#open()).query<Row>({ name, ...query })).rows
     const limits = { statementMs: statementTimeoutMs }
     return this.#lend((client) => inTransaction(client, limits, async () => (await client.query<Row>(query)).rows))
   }
 
-  async #lend<Result>(work: (client: PoolClient) => Promise<Result>): Promise<Result> {
+  /** Said with each statement, since a pool of somebody's own knows nothing of it. */
+  get #mostMs(): number {
+    return this.#options.statementTimeoutMs + GRACE_MS
+  }
+
+  async #lend<Result>(work: (client: LentClient) => Promise<Result>): Promise<Result> {
     const client = await (await this.#open()).connect()
     client.on('error', this.#onLost) // while it is lent, the pool does not listen
     let hasFailed = true
     try {
-      const result = await work(client)
+      const result = await work(limited(client, this.#mostMs))
       hasFailed = false
       return result
     } finally {
@@ -130,7 +142,7 @@ export class PostgresPool {
     const pool = new Pool({
       ...{ connectionString, max: maxConnections, connectionTimeoutMillis: connectTimeoutMs },
       ...(prepare ? { statement_timeout: statementTimeoutMs } : {}),
-      query_timeout: statementTimeoutMs + GRACE_MS,
+      query_timeout: this.#mostMs,
       ...{ keepAlive: true, allowExitOnIdle: true, application_name: 'byclaw-history' },
       ...(ssl === undefined ? {} : { ssl }),
     })
@@ -139,9 +151,18 @@ export class PostgresPool {
   }
 }
 
+function limited(client: PoolClient, mostMs: number): LentClient {
+  return {
+    query: (statement, values) => {
+      const own = typeof statement === 'string' ? { text: statement } : statement
+      return client.query({ query_timeout: mostMs, ...own }, values)
+    },
+  }
+}
+
 /** What fails leaves the transaction to the end of its connection. */
 async function inTransaction<Result>(
-  client: PoolClient,
+  client: LentClient,
   { statementMs, lockMs }: TimeLimits,
   work: () => Promise<Result>,
 ): Promise<Result> {
@@ -153,7 +174,7 @@ async function inTransaction<Result>(
 }
 
 /** Lends itself for statements that make the table: those have no limit of time but for locks. */
-export async function withoutTimeLimit(client: PoolClient, lockTimeoutMs: number): Promise<void> {
+export async function withoutTimeLimit(client: LentClient, lockTimeoutMs: number): Promise<void> {
   await client.query(`SET statement_timeout = 0; SET lock_timeout = ${Math.ceil(lockTimeoutMs)}`)
 }
 

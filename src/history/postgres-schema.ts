@@ -1,9 +1,9 @@
 import { setTimeout as pause } from 'node:timers/promises'
-import type { PoolClient, QueryConfig } from 'pg'
+import type { QueryConfig } from 'pg'
 import { GatewayError } from '../errors.ts'
 import type { Logger } from '../logger.ts'
 import { MOST_TIMER_MS } from '../util/timer.ts'
-import { type PostgresPool, withoutTimeLimit } from './postgres-pool.ts'
+import { type LentClient, type PostgresPool, withoutTimeLimit } from './postgres-pool.ts'
 import { quoted } from './postgres-sql.ts'
 
 /** Longest session id, in characters. */
@@ -61,7 +61,7 @@ export async function ensureSchema(pool: PostgresPool, options: SchemaOptions): 
 }
 
 /** Holds the lock of a table's history until the end of the transaction, if nobody else does; answers whether it is so. */
-export function tryLock(client: PoolClient, table: string): Promise<boolean> {
+export function tryLock(client: LentClient, table: string): Promise<boolean> {
   return take(client, 'pg_try_advisory_xact_lock', table)
 }
 
@@ -76,7 +76,7 @@ async function changeInTransaction(pool: PostgresPool, options: SchemaOptions): 
 }
 
 /** Indexes that stop no writers cannot be made in a transaction, so the lock is one of the connection. */
-async function changeStepByStep(pool: PostgresPool, client: PoolClient, options: SchemaOptions): Promise<void> {
+async function changeStepByStep(pool: PostgresPool, client: LentClient, options: SchemaOptions): Promise<void> {
   const { table } = options
   await withoutTimeLimit(client, DDL_LOCK_MS)
   await untilLocked(pool, table, () => take(client, 'pg_try_advisory_lock', table))
@@ -86,7 +86,7 @@ async function changeStepByStep(pool: PostgresPool, client: PoolClient, options:
 }
 
 /** Whoever had the lock before may have done it. */
-async function change(client: PoolClient, options: SchemaOptions): Promise<void> {
+async function change(client: LentClient, options: SchemaOptions): Promise<void> {
   const { table, logger } = options
   for (;;) {
     const [step] = missingSteps(await look(client, table), options)
@@ -115,14 +115,14 @@ async function untilLocked(pool: PostgresPool, table: string, attempt: () => Pro
   }
 }
 
-async function take(client: PoolClient, verb: string, table: string): Promise<boolean> {
+async function take(client: LentClient, verb: string, table: string): Promise<boolean> {
   const { rows } = await client.query<{ taken: boolean }>(`SELECT ${verb}($1, hashtext($2)) AS taken`, [
     ...[LOCK_SPACE, table],
   ])
   return rows[0]?.taken === true
 }
 
-async function look(client: PoolClient, table: string): Promise<Catalogue> {
+async function look(client: LentClient, table: string): Promise<Catalogue> {
   const { rows } = await client.query<Catalogue>(
     `SELECT
       (SELECT json_object_agg(attname, CASE WHEN atttypid = 'varchar'::regtype AND atttypmod > 0 THEN atttypmod - 4 ELSE -1 END)

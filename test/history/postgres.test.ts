@@ -7,6 +7,7 @@ import { PostgresHistory, type PostgresHistoryOptions } from '../../src/history/
 import { type LocalPostgres, startLocalPostgres } from '../../src/testing/servers/postgres.ts'
 import { waitFor } from '../../src/testing/wait-for.ts'
 import { bringPrograms, INSTALL_TIMEOUT_MS } from '../support/programs.ts'
+import { TcpProxy } from '../support/tcp-proxy.ts'
 import { memoryLogger } from '../worker/harness.ts'
 import { freshSession, historyContract } from './contract.ts'
 
@@ -419,6 +420,33 @@ describe('options', () => {
     await client.query('ROLLBACK')
     await history.append('t', [{ role: 'user', content: 'y' }])
     expect(await history.list('t')).toMatchObject([{ content: 'y' }])
+  })
+
+  test.each([
+    ['the table is looked at', { prepare: true, isOpen: false }],
+    ['a message is on its way', { prepare: false, isOpen: true }],
+  ])('a pool of one’s own whose connection falls silent when %s is given up, and serves again', async (_, given) => {
+    const { Pool } = (await import('pg')).default
+    const { prepare, isOpen } = given
+    const table = freshTable()
+    await open({ table }).open()
+    const url = new URL(postgres.url)
+    const proxy = await TcpProxy.start(Number(url.port))
+    onTestFinished(() => proxy.stop())
+    url.port = String(proxy.port)
+    const pool = new Pool({ connectionString: url.href })
+    onTestFinished(() => pool.end())
+    const history = new PostgresHistory({ pool, table, prepare, statementTimeoutMs: 500, logger: memoryLogger() })
+    await (isOpen ? history.open() : pool.query('SELECT 1'))
+    proxy.blackHole(() => true)
+    const kept = Promise.resolve(history.append('s', [{ role: 'user', content: 'x' }])).then(
+      () => 'kept',
+      (error) => error.code,
+    )
+    expect(await Promise.race([kept, pause(5_000, 'still waits', { ref: false })])).toBe('GW_HISTORY_FAILED')
+    await history.append('t', [{ role: 'user', content: 'y' }])
+    expect(await history.list('t')).toMatchObject([{ content: 'y' }])
+    expect(pool.idleCount).toBe(pool.totalCount)
   })
 
   test('a pool of one’s own serves, and stays open', async () => {
