@@ -65,7 +65,7 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
     this.#options = options
     this.#follow = options.follow ?? true
     const { messageId, tree = false, idleTimeoutMs } = options
-    this.#callers = new Callers(idleTimeoutMs, () => this.#serve())
+    this.#callers = new Callers(idleTimeoutMs, () => this.#onIdle())
     this.#filter = new TaskFilter(messageId, tree, (id) => this.#endWatch?.isPast(id) === true)
     if (messageId !== undefined) this.#endWatch = this.#watchEnd(messageId)
     this.#opened = this.#open()
@@ -155,6 +155,20 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
     if (this.#callers.isEmpty) return
     if (this.#ended || this.#filter.isDone) this.#end()
     else if (this.#isOpen && !this.#isLooking) this.#seek()
+  }
+
+  #onIdle(): void {
+    if (this.#isOpen) this.#serve()
+    else void this.#knock()
+  }
+
+  /** Nothing came while it opens: a server that is there is waited for all the same, for it may have something to tell. */
+  async #knock(): Promise<void> {
+    try {
+      await this.#resources.reader.lastId(this.#sessionId)
+    } catch (error) {
+      if (!this.#isOpen) await this.#bear(error)
+    }
   }
 
   #seek(): void {

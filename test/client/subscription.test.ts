@@ -11,6 +11,7 @@ import { DataReader } from '../../src/store/data-reader.ts'
 import { TaskRecords } from '../../src/store/task-records.ts'
 import { waitFor } from '../../src/testing/wait-for.ts'
 import { deferred } from '../../src/util/deferred.ts'
+import { TcpProxy } from '../support/tcp-proxy.ts'
 import { collect, envelope, Gate, House } from '../worker/harness.ts'
 
 /** A house whose agent says as many words as its content asks for, and whose agent `gated` waits at the gate before its end. */
@@ -237,6 +238,30 @@ describe('where it ends', () => {
     const last = performance.now()
     expect((await events).map(inShort)).toEqual(['done', 'done', 'done', 'done'])
     expect(performance.now() - last).toBeGreaterThan(500)
+  })
+
+  test('when nothing came for the idle time and the server is away, also where it never was there', {
+    timeout: 40_000,
+  }, async () => {
+    const house = await House.private()
+    const client = house.client()
+    const opened = client.subscribe('opened', { after: '0', idleTimeoutMs: 300 })
+    await opened.opened()
+    await house.server.stop()
+    const others = [client, house.client()].map((one) => one.subscribe('s', { after: '0', idleTimeoutMs: 300 }))
+    const ends = [opened, ...others].map(async (subscription) => (await subscription.next()).done)
+    expect(await Promise.all(ends)).toEqual([true, true, true])
+  })
+
+  test('not before its connection is there, however short the idle time: what there is, is told', async () => {
+    const house = new House()
+    const { client } = await talkative(house)
+    await client.ask({ targetAgentType: 'agent', sessionId: 's', content: '2' })
+    const proxy = await TcpProxy.start(Number(new URL(house.url).port))
+    onTestFinished(() => proxy.stop())
+    proxy.delay(60)
+    const slow = house.client({ redis: proxy.url }).subscribe('s', { after: '0', idleTimeoutMs: 50 })
+    expect((await collect(slow)).map(inShort)).toEqual(['0', '1', 'done'])
   })
 
   test('when its signal aborts, while it waits, before it began, and between two events', async () => {
