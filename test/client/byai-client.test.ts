@@ -1,6 +1,7 @@
 import { expect, onTestFinished, test } from 'vitest'
-import { ByaiGatewayClient } from '../../src/client/byai-client.ts'
+import { ByaiGatewayClient, type RichMessageRequest } from '../../src/client/byai-client.ts'
 import { GatewayClient } from '../../src/client/client.ts'
+import type { RichMessage } from '../../src/protocol/rich-content.ts'
 import { House } from '../worker/harness.ts'
 
 const file = { fileId: 1, fileUrl: 'https://x/y.pdf', fileType: 'file', fileName: 'y.pdf' } as const
@@ -46,4 +47,23 @@ test('a message that is none is refused with its path, and nothing is written', 
     expect.stringMatching(/^content is invalid: must not be empty/),
   ])
   expect(await house.redis.keys(`${house.prefix}*`)).toEqual([])
+})
+
+test('what was made as a rich message, or as a request with one, is taken as it is', async () => {
+  const house = new House()
+  await house.work((command) => command.content)
+  const client = rich(house)
+  const message: RichMessage = { role: 'user', content: { text: 'Read this' } }
+  const request: RichMessageRequest = { ...to, content: message }
+  const full = [{ role: 'user', content: { text: 'Read this', files: [], resources: [] } }]
+  expect((await client.ask(request)).data).toEqual(full)
+  expect((await client.ask({ ...to, content: message })).data).toEqual(full)
+})
+
+test('a target that is undefined is none: the message gets its full form', async () => {
+  const house = new House()
+  await house.work((command) => command.content)
+  const request = { ...to, target: undefined, content: [{ role: 'user', content: { text: 'Read this' } }] }
+  const full = [{ role: 'user', content: { text: 'Read this', files: [], resources: [] } }]
+  expect((await rich(house).ask(request)).data).toEqual(full)
 })
