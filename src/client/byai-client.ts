@@ -13,7 +13,8 @@ export interface RichMessageRequest extends Omit<SendMessageRequest, 'content'> 
 export class ByaiGatewayClient extends GatewayClient {
   protected override prepare(request: AnyRequest): AnyRequest {
     const { content } = request
-    if ('target' in request || typeof content !== 'object' || content === null) return request
+    if (('target' in request && request.target !== undefined) || typeof content !== 'object' || content === null)
+      return request
     const messages = Array.isArray(content) ? content : [content]
     return { ...request, content: normalizeRichContent(messages) as CommandContent }
   }
