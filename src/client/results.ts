@@ -55,13 +55,16 @@ export class Results {
   async wait<Data>({ sessionId, messageId, ...limits }: ResultOptions): Promise<TaskResult<Data>> {
     const ref = checkRef({ sessionId, messageId })
     return withinTime(`the end of ${messageId}`, limits, async (signal) => {
-      const end = this.#subscriptions.awaitEnd(ref, signal)
-      try {
-        await end.came()
-        signal.throwIfAborted()
-        return await this.#read<Data>(ref)
-      } finally {
-        await end.return()
+      for (;;) {
+        const end = this.#subscriptions.awaitEnd(ref, signal)
+        try {
+          await end.came()
+          signal.throwIfAborted()
+          const result = await this.#read<Data>(ref)
+          if (result !== undefined) return result
+        } finally {
+          await end.return()
+        }
       }
     })
   }
@@ -76,7 +79,7 @@ export class Results {
       const ref = { sessionId, messageId }
       // Before the send, so that not even the first event has to be looked up. A message id of the caller's may have
       // been sent earlier: then its events begin earlier too.
-      const after = isKnown ? undefined : '$'
+      let after = isKnown ? undefined : '$'
       const open = () =>
         onEvent === undefined
           ? this.#subscriptions.awaitEnd(ref, signal)
@@ -89,31 +92,44 @@ export class Results {
         )
         if (!sent.success) signal.throwIfAborted() // it may have been waiting for room
         if (!sent.success) throw new GatewayError('GW_SEND_REFUSED', { status: sent.status, ...sent.error })
-        opened ??= open()
-        opened.expectTask()
-        if (opened instanceof EndWait) await opened.came()
-        else await hearAll(opened, onEvent, signal)
-        signal.throwIfAborted()
-        return await this.#read(ref)
+        for (;;) {
+          opened ??= open()
+          opened.expectTask()
+          if (opened instanceof EndWait) await opened.came()
+          else after = (await hearAll(opened, onEvent, signal)) ?? after
+          signal.throwIfAborted()
+          const result = await this.#read(ref)
+          if (result !== undefined) return result
+          await opened.return()
+          opened = undefined
+        }
       } finally {
         await opened?.return()
       }
     })
   }
 
-  /** The result of a task that has ended. */
-  async #read<Data>(ref: TaskRef): Promise<TaskResult<Data>> {
+  /** The result of a task that has ended; undefined if it lives again, as a dead letter does that was redriven meanwhile. */
+  async #read<Data>(ref: TaskRef): Promise<TaskResult<Data> | undefined> {
     this.#requireOpen()
     const end = await this.#records.getEnd(ref)
     if (isEnd(end)) return toResult<Data>(end)
+    if (end !== null) return undefined
     throw new GatewayError('GW_RESULT_GONE', { messageId: ref.messageId })
   }
 }
 
-/** Hands each event on, in order; resolves after the last. */
-async function hearAll(events: Subscription, onEvent: AskOptions['onEvent'], signal: AbortSignal): Promise<void> {
+/** Hands each event on, in order; resolves after the last, with its id if there was one. */
+async function hearAll(
+  events: Subscription,
+  onEvent: AskOptions['onEvent'],
+  signal: AbortSignal,
+): Promise<string | undefined> {
+  let lastId: string | undefined
   for await (const event of events) {
+    lastId = event.id
     const busy = begun(onEvent?.(event), signal)
     if (busy !== undefined) await busy
   }
+  return lastId
 }

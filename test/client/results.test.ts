@@ -94,6 +94,27 @@ describe('result', () => {
     gate.open()
   })
 
+  test('is that of the life which the task has: an end of which only a push knows is none', async () => {
+    const house = new House()
+    const gate = new Gate()
+    await house.work(() => gate.pass())
+    const client = house.client()
+    const { messageId } = await client.sendMessage(send)
+    await gate.reached(1)
+    const result = client.result({ sessionId: 's', messageId, timeoutMs: 10_000 })
+    const outcome = result.catch(({ code }) => code)
+    const channel = await waitFor(async () => {
+      const channels = (await house.redis.pubsub('CHANNELS', `${house.keys.data('s')}*`)) as string[]
+      return channels[0]
+    })
+    // As from a life before, where it was redriven before the reader came to look at the record.
+    const done = eventEncoder({ messageId, sessionId: 's', traceId: 't', parentMessageId: '' }, 'agent')
+    await house.redis.publish(channel, `0-0 1-1\n${done({ type: 'done', status: 'FAILED' }, 1)}`)
+    await client.getTask({ sessionId: 's', messageId })
+    gate.open()
+    expect(await outcome).toMatchObject({ status: 'COMPLETED' })
+  })
+
   test('a time that no timer can hold is not taken for no time at all', async () => {
     const client = new House().client()
     const days = 30 * 86_400_000
@@ -205,6 +226,31 @@ describe('ask', () => {
     controller.abort(new Error('enough'))
     await expect(asked).rejects.toThrow('enough')
     await expect(client.ask({ ...send, signal: AbortSignal.abort(new Error('before')) })).rejects.toThrow('before')
+  })
+
+  test('goes on into the life that its task began after its end, where it was redriven while it was told', async () => {
+    const house = new House()
+    const gate = new Gate()
+    await house.work(
+      async (_command, context) => {
+        if (context.fencingToken === 1) throw new Error('boom')
+        await context.emitChunk('again')
+        await gate.pass()
+        return 'second life'
+      },
+      { retry: { maxAttempts: 1 } },
+    )
+    const client = house.client()
+    const told: string[] = []
+    const onEvent = async (event: SessionEvent) => {
+      told.push(event.type === 'done' ? event.status : event.type)
+      if (event.type === 'chunk') gate.open()
+      const redrive = () => client.redriveDeadLetters({ capability: 'agent' })
+      if (told.at(-1) === 'FAILED') await waitFor(async () => (await redrive()).redriven > 0)
+    }
+    const asked = client.ask({ ...send, onEvent, timeoutMs: 10_000 })
+    expect(await asked).toMatchObject({ status: 'COMPLETED', data: 'second life' })
+    expect(told.filter((what) => what !== 'rewind')).toEqual(['error', 'FAILED', 'chunk', 'COMPLETED'])
   })
 
   test('a listener that throws rejects the ask, not the task', async () => {
