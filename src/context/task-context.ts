@@ -352,7 +352,11 @@ export class TaskContext implements AgentContext {
   }
 
   #needDurable(): DurableTask {
-    this.#durable ??= this.#makeDurable(new Journal(this.attempt))
+    if (this.#durable === undefined) {
+      this.#durable = this.#makeDurable(new Journal(this.attempt))
+      // Nobody would end one that is first asked for after the end.
+      if (this.#isHandled) this.#durable.end()
+    }
     return this.#durable
   }
 

@@ -149,10 +149,12 @@ export class DurableTask implements WaitingTask, ResultsOwner, ParkedTask {
    * The operation that the handler asks for now. Must be called before anything is awaited.
    *
    * @param args - With the members of objects in the order of their names, which spares their digest a second text.
-   * @throws the signal's reason when it is aborted.
+   * @throws the signal's reason when it is aborted, GatewayError `GW_CLOSED` when the attempt is over: its end may not be
+   * recorded yet, so that the operation would still be carried out, for nobody.
    */
   claim(kind: string, name: string, args: unknown, scope = this.scope): Operation {
     this.throwIfAborted()
+    if (this.isOver) throw this.#closed()
     const ordinal = scope.next(kind, name)
     return this.journal.claim({ scope: scope.key, kind, name, ordinal, ...fingerprint(args) })
   }
