@@ -175,6 +175,83 @@ describe('step', () => {
     for (const word of ['x1', '(x)', 'x2', 'y1', '(y)', 'y2']) expect(text.split(word)).toHaveLength(2)
   })
 
+  describe('that throws, and runs again whenever its handler does,', () => {
+    /** Runs a handler that waits, suspended, for an answer, and then runs again from the top; as often as it takes leave. */
+    async function again(handle: (context: AgentContext, run: number) => Promise<void>) {
+      const house = new House()
+      let runs = 0
+      const answer = deferred()
+      await house.work(() => answer.promise, { capabilities: ['child'] })
+      const hire = () =>
+        house.work(
+          async (_, context) => {
+            runs += 1
+            await handle(context, runs)
+            await context.callAgent({ targetAgentType: 'child', content: 'x' })
+            await context.emitChunk('end')
+            return { runs }
+          },
+          { suspendAfterMs: 0 },
+        )
+      const worker = await hire()
+      const client = house.client()
+      await client.sendMessage(send)
+      const ref = { sessionId: 's', messageId: 'm' }
+      await waitFor(async () => (await client.getTask(ref))?.status === 'WAITING_AGENT')
+      answer.resolve()
+      return { house, worker, hire, ended: client.result({ ...ref, timeoutMs: 10_000 }) }
+    }
+    const say = (context: AgentContext, name: string) => context.step(name, () => void context.emitChunk(`${name} `))
+    const fail = async (context: AgentContext, name: string) => {
+      const thrown = context.step(name, async () => {
+        await context.emitChunk(`${name} `)
+        throw new Error('no')
+      })
+      await thrown.catch(() => undefined)
+    }
+
+    test('keeps its words before those of the steps that came after it', async () => {
+      const { house, ended } = await again(async (context) => {
+        await say(context, 'a')
+        await fail(context, 'b')
+        await say(context, 'c')
+        await fail(context, 'd')
+        await context.step('e', () => say(context, 'f'))
+      })
+      const { content } = await ended
+      expect([content, (await view(house)).text]).toEqual(['a b c d f end', 'a b c d f end'])
+    })
+
+    test('and comes to something then, has taken back what was said because it had not', async () => {
+      const { house, ended } = await again(async (context, run) => {
+        if (run > 1) return say(context, 'a')
+        await fail(context, 'a')
+        await say(context, 'instead')
+      })
+      const { content } = await ended
+      expect([content, (await view(house)).text]).toEqual(['a end', 'a end'])
+    })
+
+    test.each([true, false])(
+      'loses no words of later ones where a worker is lost between them (throws again: %s)',
+      async (throws) => {
+        const gate = new Gate()
+        const { house, worker, hire, ended } = await again(async (context, run) => {
+          await (throws || run === 1 ? fail : say)(context, 'a')
+          if (run === 2) await gate.pass()
+          await say(context, 'b')
+          await say(context, 'c')
+        })
+        await gate.reached(1)
+        await worker.stop()
+        await hire()
+        expect(await ended).toMatchObject({ data: { runs: 3 } })
+        expect((await view(house)).text).toBe('a b c end')
+        gate.open()
+      },
+    )
+  })
+
   test.each([
     ['a name with a line break', 'a\nb', () => 1, 'GW_INVALID_ARGUMENT'],
     ['what JSON cannot carry', 'x', () => 1n, 'GW_INVALID_ARGUMENT'],
