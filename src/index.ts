@@ -124,7 +124,7 @@ export type { RedisHistoryOptions } from './history/redis.ts'
 export { RedisHistory } from './history/redis.ts'
 export type { Logger } from './logger.ts'
 export { createLogger } from './logger.ts'
-export type { CancelMode, CommandClass, CommandContent } from './protocol/command.ts'
+export type { CancelMode, CommandClass, CommandContent, GivenContent } from './protocol/command.ts'
 export {
   AskAgentCommand,
   CancelTaskCommand,

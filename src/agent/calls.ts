@@ -1,5 +1,5 @@
 import type { AgentCallStatus } from '../errors.ts'
-import type { CommandContent } from '../protocol/command.ts'
+import type { GivenContent } from '../protocol/command.ts'
 import type { TaskFault } from '../protocol/event.ts'
 import type { TaskOptions } from '../protocol/task-options.ts'
 import type { AgentContract, ContractInput } from './contract.ts'
@@ -24,7 +24,7 @@ export interface CallOptions {
 /** A call of an agent by the name of its type. */
 export interface AgentCall extends CallOptions {
   readonly targetAgentType: string
-  readonly content: CommandContent
+  readonly content: GivenContent
 }
 
 /** A call of an agent by its contract: content and result are typed, and the content is checked before it is sent. */

@@ -1,4 +1,3 @@
-import type { CommandContent } from '../protocol/command.ts'
 import { normalizeRichContent, type RichMessage } from '../protocol/rich-content.ts'
 import { GatewayClient } from './client.ts'
 import type { SendMessageRequest } from './request.ts'
@@ -16,6 +15,6 @@ export class ByaiGatewayClient extends GatewayClient {
     if (('target' in request && request.target !== undefined) || typeof content !== 'object' || content === null)
       return request
     const messages = Array.isArray(content) ? content : [content]
-    return { ...request, content: normalizeRichContent(messages) as CommandContent }
+    return { ...request, content: normalizeRichContent(messages) }
   }
 }

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { type AgentContract, type ContractInput, requireContract } from '../agent/contract.ts'
 import { GatewayError } from '../errors.ts'
-import { AskAgentCommand, type CommandContent } from '../protocol/command.ts'
+import { AskAgentCommand, type GivenContent } from '../protocol/command.ts'
 import { contentFault } from '../protocol/content-fault.ts'
 import { MessageHeader } from '../protocol/header.ts'
 import { capabilityFault, idFault, newMessageId, newTraceId } from '../protocol/ids.ts'
@@ -46,7 +46,7 @@ export interface MessageOptions extends TaskOptions {
 /** A message to an agent by the name of its type. */
 export interface SendMessageRequest extends MessageOptions {
   readonly targetAgentType: string
-  readonly content: CommandContent
+  readonly content: GivenContent
 }
 
 /** A message to an agent by its contract: the content's type is inferred, and checked before it is sent. */
@@ -122,7 +122,7 @@ export function checkRequest(request: SendMessageRequest | SendContractRequest):
   const options = hasOptions ? { timeoutMs, retry, expiresInMs } : undefined
   const command = new AskAgentCommand({
     header: headerOf(parsed.data, options),
-    content: content as CommandContent,
+    content: content as GivenContent,
     extraPayload,
   })
   return { command, contract, requireOnlineWorker, priority, targetWorkerId, waitReplicas, delayMs }

@@ -33,6 +33,9 @@ export interface CommandClass<Command extends GatewayCommand = GatewayCommand> {
 /** What a person or an agent says: text, messages, or the input of a typed contract. Never blank or empty. */
 export type CommandContent = string | readonly unknown[] | { readonly [key: string]: unknown }
 
+/** The same as a sender gives it: TypeScript takes no value of an interface for an object of whatever members. */
+export type GivenContent = string | object
+
 const payload = z.record(z.string(), z.unknown()).default({})
 
 /** Asks an agent to do something: the ordinary task. */
@@ -44,7 +47,7 @@ export class AskAgentCommand extends GatewayCommand {
 
   constructor(init: {
     header: MessageHeader | MessageHeaderInit
-    content: CommandContent
+    content: GivenContent
     waitForReply?: boolean
     extraPayload?: Record<string, unknown>
   }) {
@@ -53,7 +56,7 @@ export class AskAgentCommand extends GatewayCommand {
     if (fault !== null) {
       throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'content', value: init.content, reason: fault })
     }
-    this.content = init.content
+    this.content = init.content as CommandContent
     this.waitForReply = init.waitForReply ?? false
     this.extraPayload = init.extraPayload ?? {}
   }

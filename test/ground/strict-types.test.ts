@@ -140,3 +140,37 @@ client.subscribe('s', { after: maybe<string>(), signal: maybe<AbortSignal>() })
 `
   expect(await compiled(program)).toBe('')
 }, 60_000)
+
+test('what is sent may be of an interface, and what a client takes by its name may be given to it', async () => {
+  const program = `
+import { type AgentContext, AskAgentCommand, ByaiGatewayClient, GatewayClient } from 'byclaw-gateway-sdk'
+import type { RichMessage, RichMessageRequest } from 'byclaw-gateway-sdk'
+
+interface Trip {
+  readonly city: string
+  readonly days?: number
+}
+declare const context: AgentContext
+declare const trip: Trip
+declare const message: RichMessage
+declare const request: RichMessageRequest
+
+const task = { targetAgentType: 'x', sessionId: 's' }
+const client = new GatewayClient()
+await client.sendMessage({ ...task, content: trip })
+await client.ask({ ...task, content: trip, onEvent: ({ type }) => type })
+await context.callAgent({ targetAgentType: 'x', content: trip })
+await context.callAgent({ targetAgentType: 'x', content: trip, waitForReply: false })
+await context.dispatchGroup([{ targetAgentType: 'x', content: trip }])
+await client.sendCommand(new AskAgentCommand({ header: task, content: trip }))
+
+const rich = new ByaiGatewayClient()
+await rich.sendMessage({ ...task, content: message })
+await rich.sendMessage(request)
+await rich.ask({ ...request, timeoutMs: 1_000 })
+
+// @ts-expect-error neither text nor object
+await client.sendMessage({ ...task, content: 5 })
+`
+  expect(await compiled(program)).toBe('')
+}, 60_000)
