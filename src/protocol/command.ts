@@ -48,8 +48,8 @@ export class AskAgentCommand extends GatewayCommand {
   constructor(init: {
     header: MessageHeader | MessageHeaderInit
     content: GivenContent
-    waitForReply?: boolean
-    extraPayload?: Record<string, unknown>
+    waitForReply?: boolean | undefined
+    extraPayload?: Record<string, unknown> | undefined
   }) {
     super(init.header)
     const fault = contentFault(init.content)
@@ -99,10 +99,10 @@ export class ResumeCommand extends GatewayCommand {
 
   constructor(init: {
     header: MessageHeader | MessageHeaderInit
-    content?: CommandContent
-    status?: string
+    content?: CommandContent | undefined
+    status?: string | undefined
     replyData?: unknown
-    extraPayload?: Record<string, unknown>
+    extraPayload?: Record<string, unknown> | undefined
   }) {
     super(init.header)
     this.content = init.content ?? ''
@@ -155,11 +155,11 @@ export class CancelTaskCommand extends GatewayCommand {
   constructor(init: {
     header: MessageHeader | MessageHeaderInit
     targetMessageId: string
-    targetExecutionId?: string
-    targetWorkerId?: string
-    reason?: string
-    requestedBy?: string
-    cancelMode?: CancelMode
+    targetExecutionId?: string | undefined
+    targetWorkerId?: string | undefined
+    reason?: string | undefined
+    requestedBy?: string | undefined
+    cancelMode?: CancelMode | undefined
   }) {
     super(init.header)
     this.targetMessageId = init.targetMessageId

@@ -25,7 +25,11 @@ export type RichMessage = {
   readonly role: RichRole
   readonly content:
     | string
-    | { readonly text?: string; readonly files?: readonly RichFile[]; readonly resources?: readonly RichResource[] }
+    | {
+        readonly text?: string | undefined
+        readonly files?: readonly RichFile[] | undefined
+        readonly resources?: readonly RichResource[] | undefined
+      }
 }
 
 const ROLES: readonly string[] = ['user', 'assistant', 'system', 'tool-call', 'tool-response', 'response-to-sub-agent']

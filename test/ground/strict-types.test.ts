@@ -102,7 +102,15 @@ test('what may be left out may also be undefined, for those who check exactly', 
   const checks = names.flatMap(([, types]) =>
     types.map((type) => `export type _${type} = None<Refusing<Own<${type}>>>`),
   )
-  expect(await compiled([...imports, REFUSING, ...checks].join('\n'))).toBe('')
+  const within = {
+    AskAgentCommand: 'ConstructorParameters<typeof AskAgentCommand>[0]',
+    ResumeCommand: 'ConstructorParameters<typeof ResumeCommand>[0]',
+    CancelTaskCommand: 'ConstructorParameters<typeof CancelTaskCommand>[0]',
+    RichMessage: "Exclude<RichMessage['content'], string>",
+  }
+  const moreImports = `import type { ${Object.keys(within).join(', ')} } from 'byclaw-gateway-sdk'`
+  const more = Object.entries(within).map(([name, type]) => `export type _${name} = None<Refusing<${type}>>`)
+  expect(await compiled([...imports, moreImports, REFUSING, ...checks, ...more].join('\n'))).toBe('')
 }, 60_000)
 
 test('so a program need not say what it does not know', async () => {
