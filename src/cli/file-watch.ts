@@ -25,7 +25,9 @@ export class FileWatch implements AsyncDisposable {
   }
 
   async #hear(file: string, onChange: (file: string) => void): Promise<void> {
-    if (path.extname(file) === JSON_FILE && !(await this.#isImported(file))) return
+    // Folders and sockets are told as well; those of a task's workspace come and go with it.
+    const isPart = path.extname(file) === JSON_FILE ? await this.#isImported(file) : isCode(file)
+    if (!isPart) return
     clearTimeout(this.#timer)
     if (!this.#isClosed) this.#timer = setTimeout(() => onChange(file), QUIET_MS)
   }

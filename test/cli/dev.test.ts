@@ -1,4 +1,4 @@
-import { appendFile, rm, writeFile } from 'node:fs/promises'
+import { appendFile, mkdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { waitFor } from '../../src/testing/wait-for.ts'
@@ -116,6 +116,25 @@ test('--watch passes over JSON that no code imports: a worker may write beside i
   expect(worker.stderr).toContain('one.json changed')
   expect(worker.stderr).toContain('two.json changed')
   expect(worker.stderr).not.toMatch(/state\.json|new\.json/)
+  await worker.end()
+}, 40_000)
+
+test('--watch passes over folders that come and go: a worker may have its workspaces beside its code', async () => {
+  const work = "await context.workspace.write('notes.txt', 'x')\n return 'kept'"
+  const cwd = await project({ 'agent.mjs': answering('kept').replace("return 'kept'", work), 'lib/helper.mjs': '' })
+  const env = meetingPlace()
+  const args = ['--worker-class', './agent.mjs', '--watch', '--workspace-dir', './workspace']
+  const worker = startByclawWorker(args, { cwd, env })
+  await worker.says('worker is consuming')
+  expect((await command(['send', 'echo', 'x'], { env })).stdout).toBe('kept\n')
+  await mkdir(join(cwd, 'data'))
+  // Heard of after the folders, and the only change that counts.
+  await writeFile(join(cwd, 'lib/helper.mjs'), 'export {}')
+  await worker.says('changed, starting the worker anew')
+  await waitFor(() => starts(worker) === 2, { timeoutMs: 10_000 })
+  expect(worker.stderr).toBe('lib/helper.mjs changed, starting the worker anew\n')
+  await rm(join(cwd, 'lib'), { recursive: true })
+  await waitFor(() => starts(worker) === 3, { timeoutMs: 10_000 })
   await worker.end()
 }, 40_000)
 
