@@ -20,8 +20,8 @@ export interface RichResource {
   readonly resourceMetaData?: unknown
 }
 
-/** A message with text, files and resources; what is left out is empty. No interface, which would be no content of a command. */
-export type RichMessage = {
+/** A message with text, files and resources; what is left out is empty. */
+export interface RichMessage {
   readonly role: RichRole
   readonly content:
     | string
