@@ -9,10 +9,11 @@ import type { Keys } from '../redis/keys.ts'
 import { ControlRepairs } from '../store/control-repairs.ts'
 import { ControlSurvey } from '../store/control-survey.ts'
 import { DEFAULT_GROUP } from '../store/defaults.ts'
+import { isEnded } from '../store/fence.ts'
 import type { InboxWriter } from '../store/inbox.ts'
 import type { Presence } from '../store/presence.ts'
 import { type EntryTrace, SessionRemains } from '../store/session-remains.ts'
-import { lanesOfTask, TaskFactsReader } from '../store/task-facts.ts'
+import { lanesOfTask, type TaskFacts, TaskFactsReader } from '../store/task-facts.ts'
 import { parseOptions } from '../util/parse-options.ts'
 import { sleep } from '../util/sleep.ts'
 import type { DeadLetterOffice } from './dead-letter-office.ts'
@@ -110,47 +111,52 @@ export class SessionDeletion {
     const statuses = await this.#canceller.cancelSession(sessionId, WISH)
     const cancelled = [...statuses.values()].filter((status) => status === 'CANCELLED').length
     const messageIds = await this.#remains.messageIds(sessionId)
-    const left = await this.#forgetTasks(sessionId, messageIds, { timeoutMs, group: consumerGroup })
+    const { left, newcomers } = await this.#forgetTasks(sessionId, messageIds, { timeoutMs, group: consumerGroup })
     await this.#forgetWords(sessionId)
     await this.#deadLetters.drop({ sessionId })
     await this.#remains.forgetEvents(sessionId)
     const history = this.#history === undefined ? 'NOT_CONFIGURED' : 'CLEARED'
     return {
-      ...{ success: left.length === 0, tasks: messageIds.length - left.length },
+      ...{ success: left.length === 0, tasks: messageIds.length - left.length - newcomers },
       ...{ cancelled, left: left.length, history },
     }
   }
 
+  /** Answers those of which something is left, and how many were sent after the cancel: they go on as any other task does. */
   async #forgetTasks(
     sessionId: string,
     messageIds: readonly string[],
     { timeoutMs, group }: { readonly timeoutMs: number; readonly group: string },
-  ): Promise<readonly string[]> {
+  ): Promise<{ readonly left: readonly string[]; readonly newcomers: number }> {
     const until = performance.now() + timeoutMs
-    let left = await this.#remains.forgetTasks(sessionId, messageIds, () => undefined)
-    if (left.length === 0) return left
+    const kept = await this.#remains.forgetTasks(sessionId, messageIds, () => undefined)
+    if (kept.length === 0) return { left: kept, newcomers: 0 }
+    const facts = await this.#facts.read(kept.map((messageId) => ({ sessionId, messageId })))
+    const tasks = facts.filter((task) => task !== null)
+    const ended = tasks.filter(({ fence }) => isEnded(fence.text))
+    const newcomers = tasks.length - ended.length
     const survey = new ControlSurvey(this.#redis, group)
-    const entries = await this.#unqueue(sessionId, left, { survey, repairs: new ControlRepairs(this.#redis, group) })
+    const entries = await this.#unqueue(sessionId, ended, { survey, repairs: new ControlRepairs(this.#redis, group) })
     const traceOf = (messageId: string) => (entries.has(messageId) ? entries.get(messageId)?.trace : 'unseen')
-    left = await this.#remains.forgetTasks(sessionId, left, traceOf)
+    const meant = ended.map(({ messageId }) => messageId)
+    let left = await this.#remains.forgetTasks(sessionId, meant, traceOf)
     // The others are with workers, who hear of the cancel and let go of them.
     while (left.length > 0 && performance.now() < until) {
       await sleep(LOOK_MS)
       await Promise.all(left.map((messageId) => entries.get(messageId)?.look(survey)))
       left = await this.#remains.forgetTasks(sessionId, left, traceOf)
     }
-    return left
+    return { left, newcomers }
   }
 
   /** Takes the entries of tasks that nobody was handed yet off their control streams; answers what it has found. */
   async #unqueue(
     sessionId: string,
-    messageIds: readonly string[],
+    tasks: readonly TaskFacts[],
     { survey, repairs }: { readonly survey: ControlSurvey; readonly repairs: ControlRepairs },
   ): Promise<ReadonlyMap<string, FoundEntries>> {
-    const tasks = await this.#facts.read(messageIds.map((messageId) => ({ sessionId, messageId })))
-    const lanes = tasks.flatMap((task) => (task === null ? [] : lanesOfTask(this.#keys, task).map(({ key }) => key)))
-    const meant = new Set(messageIds)
+    const lanes = tasks.flatMap((task) => lanesOfTask(this.#keys, task).map(({ key }) => key))
+    const meant = new Set(tasks.map(({ messageId }) => messageId))
     const found = new Map<string, FoundEntries>()
     for (const key of new Set(lanes)) {
       for await (const { entries } of survey.walk(key)) {

@@ -1,12 +1,17 @@
 import { setTimeout as pause } from 'node:timers/promises'
-import { describe, expect, test } from 'vitest'
+import { afterEach, describe, expect, test, vi } from 'vitest'
 import type { AgentContext } from '../../src/agent/context.ts'
 import type { DeleteSessionOptions } from '../../src/client/session-deletion.ts'
+import { Canceller } from '../../src/dispatch/canceller.ts'
 import { MemoryHistory } from '../../src/history/memory.ts'
 import { RedisHistory } from '../../src/history/redis.ts'
 import { waitFor } from '../../src/testing/wait-for.ts'
 import { deferred } from '../../src/util/deferred.ts'
 import { Gate, House } from '../worker/harness.ts'
+
+afterEach(() => {
+  vi.restoreAllMocks()
+})
 
 /** Keys and entries that name a session. */
 async function traces(house: House, sessionId: string): Promise<string[]> {
@@ -202,6 +207,24 @@ describe('a session is deleted', () => {
     expect(await client.listTasks({ sessionId: 'gone' })).toMatchObject([{ messageId: 'late', status: 'QUEUED' }])
     expect((await client.cancelSession('gone')).tasks).toMatchObject([{ messageId: 'late', status: 'CANCELLED' }])
     expect(await sender.deleteSession('gone')).toMatchObject({ success: true, tasks: 1 })
+    expect(await traces(house, 'gone')).toEqual([])
+  })
+
+  test('and what is sent to it right after the cancel of the others keeps its message, and runs', async () => {
+    const house = new House()
+    const client = house.client()
+    await send(house, 'gone')
+    const ref = { sessionId: 'gone', messageId: 'late' }
+    const { cancelSession } = Canceller.prototype
+    vi.spyOn(Canceller.prototype, 'cancelSession').mockImplementationOnce(async function (this: Canceller, ...wish) {
+      const statuses = await Reflect.apply(cancelSession, this, wish)
+      await send(house, 'gone', 'hello', ref)
+      return statuses
+    })
+    expect(await client.deleteSession('gone')).toMatchObject({ success: true, tasks: 1, cancelled: 1, left: 0 })
+    await house.work(() => 'ran')
+    expect(await client.result({ ...ref, timeoutMs: 15_000 })).toMatchObject({ status: 'COMPLETED', data: 'ran' })
+    expect(await client.deleteSession('gone')).toMatchObject({ success: true, tasks: 1 })
     expect(await traces(house, 'gone')).toEqual([])
   })
 
