@@ -3,7 +3,7 @@ import type { LaneName } from '../redis/keys.ts'
 import type { Agenda, AgendaItem } from '../store/agenda.ts'
 import type { CancelRequest } from '../store/cancel-request.ts'
 import type { ControlWriter, Departure } from '../store/control-writer.ts'
-import { isEnded, ownerOf } from '../store/fence.ts'
+import { epochOf, isEnded, ownerOf } from '../store/fence.ts'
 import type { InboxWriter } from '../store/inbox.ts'
 import type { AdmitAnswer, TaskAdmission, TaskOutline, TaskRecords } from '../store/task-records.ts'
 import { Batcher, type BatcherOptions } from '../util/batcher.ts'
@@ -51,7 +51,16 @@ export function openDepartures(parts: {
     // The record first: what is due without one would be struck out. Without its appointment a record waits for the
     // sender, who was not told that it is accepted, to send again.
     const admitted = await records.admit(batch.map(({ task }) => task))
-    await note(batch.filter((_, index) => !isCancelled(admitted[index])))
+    const goesOn = await Promise.all(
+      batch.map(async ({ task }, index) => {
+        const answer = admitted[index]
+        if (answer !== false) return !isCancelled(answer)
+        // Sent again. What has begun by now needs no first turn, and would be buried if its record is gone when that comes.
+        const outline = await records.peek(task)
+        return outline === null || (epochOf(outline.fence) === '0' && !isEnded(outline.fence))
+      }),
+    )
+    await note(batch.filter((_, index) => goesOn[index]))
     return admitted
   })
   const expiring = timed(async (batch) => {

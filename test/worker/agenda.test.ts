@@ -5,7 +5,7 @@ import type { AgentContext } from '../../src/agent/context.ts'
 import { waitFor } from '../../src/testing/wait-for.ts'
 import { onTestFinished } from '../support/on-test-finished.ts'
 import { startChild } from './child.ts'
-import { agendaOf, House } from './harness.ts'
+import { agendaOf, Gate, House } from './harness.ts'
 
 const send = { targetAgentType: 'agent', sessionId: 's', messageId: 'm', content: 'hi' }
 const ref = { sessionId: 's', messageId: 'm' }
@@ -108,6 +108,24 @@ describe('a delayed task', () => {
     await waitFor(async () => (await agendaOf(house)).length === 0)
     await house.settled()
     expect([runs, (await house.dones('s', 'm')).length]).toEqual([1, 1])
+  })
+
+  test('that is sent again when it has begun, or has its end, is no dead letter when its record is gone', async () => {
+    const house = new House()
+    const gate = new Gate()
+    await house.work(() => gate.pass())
+    const client = house.client()
+    await client.sendMessage(send)
+    await gate.reached(1)
+    expect(await client.sendMessage({ ...send, delayMs: 1_000 })).toMatchObject({ status: 'QUEUED' })
+    gate.open()
+    await client.result(ref)
+    expect(await client.sendMessage({ ...send, delayMs: 1_000 })).toMatchObject({ status: 'QUEUED' })
+    // Its time is over.
+    await house.redis.del(house.keys.task('s', 'm'))
+    await waitFor(async () => (await agendaOf(house)).length === 0)
+    await house.settled()
+    expect([gate.arrived, await client.listDeadLetters()]).toEqual([1, []])
   })
 
   test('that is cancelled leaves nothing behind', async () => {
