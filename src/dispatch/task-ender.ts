@@ -70,7 +70,7 @@ export class TaskEnder {
    * and more to do. Takes its entry off its stream where nobody may come to see it off: see {@link LeftEntries}. Its record
    * goes in its time then; where an entry is on its way, or cannot be ruled out, it stays until that is seen off.
    *
-   * @param outline - What the task was before its end.
+   * @param outline - What the task was before its end; or after it, where somebody else has ended it and died, or is as far as this.
    * @param ops - What it waited for, as far as the agenda may bring it.
    */
   async tidy(outline: TaskOutline, status: OutsideEnd['status'], ops: readonly string[] = []): Promise<void> {
@@ -79,7 +79,7 @@ export class TaskEnder {
     if (ops.length > 0) await this.#agenda.strikeOut(outline, { ops })
     const turn = epochOf(fence)
     const isTakenBack = await this.#agenda.cancel(outline, turn, { keepsExpiry: status === 'EXPIRED' })
-    if (isTakenBack) await this.#records.retire(outline, endedFence(fence, status))
+    if (isTakenBack) await this.#records.retire(outline, isEnded(fence) ? fence : endedFence(fence, status))
     // What expires comes in crowds; the keeper sees to them together.
     else if (status === 'CANCELLED') await this.#leftEntries.clearOne(outline)
     // The entry of its last run, if that has died before it was acked. Where another is on its way, this one still sees it off.

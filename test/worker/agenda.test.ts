@@ -1,7 +1,8 @@
 import { once } from 'node:events'
 import { setTimeout as pause } from 'node:timers/promises'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import type { AgentContext } from '../../src/agent/context.ts'
+import { Agenda } from '../../src/store/agenda.ts'
 import { waitFor } from '../../src/testing/wait-for.ts'
 import { onTestFinished } from '../support/on-test-finished.ts'
 import { startChild } from './child.ts'
@@ -139,6 +140,20 @@ describe('a delayed task', () => {
     expect(await client.cancelTask(ref)).toEqual({ success: true, status: 'CANCELLED' })
     expect(await client.result(ref)).toMatchObject({ status: 'CANCELLED' })
     expect([await agendaOf(house), await house.waiting()]).toEqual([[], 0])
+    expect(await house.redis.pttl(house.keys.task('s', 'm'))).toBeGreaterThan(0)
+  })
+
+  test('that is cancelled by one who dies on the way, and would have expired, goes in its time', async () => {
+    const house = new House()
+    const client = house.client()
+    await client.sendMessage({ ...send, delayMs: 600_000, expiresInMs: 100 })
+    const cut = vi.spyOn(Agenda.prototype, 'cancel').mockRejectedValueOnce(new Error('cut off'))
+    onTestFinished(() => cut.mockRestore())
+    expect(await client.cancelTask(ref)).toEqual({ success: true, status: 'CANCELLED' })
+    expect((await agendaOf(house)).sort()).toEqual(['expiry 0 s m', 'ready 0 s m'])
+    await keep(house)
+    await waitFor(async () => (await agendaOf(house)).length === 0)
+    expect(await client.getTask(ref)).toMatchObject({ status: 'CANCELLED' })
     expect(await house.redis.pttl(house.keys.task('s', 'm'))).toBeGreaterThan(0)
   })
 })
