@@ -19,6 +19,8 @@ const HANDSHAKE_MS = SILENCE_MS / 2
 const UPLOAD_BYTES = 131_072
 const LOOK_EVERY_MS = 250
 const TALK_EVERY_MS = 600
+/** How often one who listens on a Cluster looks which servers have the slots. */
+const MAP_EVERY_MS = 2_000
 /** A connection that dies of silence again and again gets up to 2^3 times as long. */
 const MOST_STRIKES = 3
 /** A connection that was given up, and on which nothing was waited for at so many looks, is taken for alive. */
@@ -131,17 +133,22 @@ function forget(states: Map<Redis, State>, present: readonly Redis[]): void {
 }
 
 /**
- * Makes a pub/sub connection say something now and then, so that its silence can be told from its death. (On a Cluster
- * ioredis hides these connections.)
+ * Makes a pub/sub connection say something now and then, so that its silence can be told from its death. On a Cluster
+ * ioredis hides these connections, and looks for others only when one closes or its server says that a slot has gone: a
+ * server that falls silent does neither, and its replica, which has taken over, would be listened to by nobody.
  *
  * @returns Ends the talk.
  */
 export function keepTalking(redis: Redis | Cluster): () => void {
-  if ('nodes' in redis) return () => undefined
-  const timer = setInterval(() => {
-    // An answer that does not come is the watchdog's affair.
-    if (redis.status === 'ready') redis.ping().catch(() => undefined)
-  }, TALK_EVERY_MS)
+  const isCluster = 'nodes' in redis
+  // An answer that does not come is the watchdog's affair.
+  const talk = isCluster ? () => redis.refreshSlotsCache() : () => void redis.ping().catch(() => undefined)
+  const timer = setInterval(
+    () => {
+      if (redis.status === 'ready') talk()
+    },
+    isCluster ? MAP_EVERY_MS : TALK_EVERY_MS,
+  )
   timer.unref()
   return () => clearInterval(timer)
 }

@@ -213,3 +213,28 @@ test('a master that holds control streams and sessions is killed under load: its
     `${fleet.accepted.length} tasks, ${fleet.refusals.length} sends repeated, started more than once: ${[...fleet.starts.values()].filter((count) => count > 1).length}\n`,
   )
 })
+
+test('a master falls silent: who listens to its sessions, or comes to do so, hears the replica that takes over', {
+  timeout: 100_000,
+}, async () => {
+  const [shard, ...others] = await startReplicatedCluster()
+  if (shard === undefined) throw new Error('there is no shard')
+  const fleet = new Fleet(
+    [shard, ...others].flatMap(({ master, replica }) => [master.server.port, replica.server.port]),
+  )
+  const { keys, client } = fleet
+  const [before = '', after = ''] = SESSIONS.filter((id) => shard.holds(keys.data(id)))
+  await client.subscribe(before).opened()
+  // Nothing is closed, as when a machine or the way to it is gone.
+  shard.master.server.kill('SIGSTOP')
+  onTestFinished(() => shard.master.server.kill('SIGCONT'))
+  await promotion(shard)
+  const isHeard = async (sessionId: string) => {
+    const [, listeners] = (await shard.replica.bare.call('PUBSUB', 'SHARDNUMSUB', keys.data(sessionId))) as unknown[]
+    return listeners === 1
+  }
+  const isOpen = client.subscribe(after, { after: '0' }).opened()
+  await waitFor(() => isHeard(before), { timeoutMs: 10_000, message: 'the replica to be listened to' })
+  await isOpen
+  expect(await isHeard(after)).toBe(true)
+})
