@@ -1,6 +1,6 @@
 import { errorMessage, GatewayError } from '../errors.ts'
 import { isWrongKind } from './apart.ts'
-import { isNoEntry, isRefusedForNow } from './patience.ts'
+import { isNoEntry, isOnItsWay, isRefusedForNow } from './patience.ts'
 import type { RedisValue } from './script-call.ts'
 
 /** Most keys that an error names. */
@@ -29,7 +29,7 @@ export function toCallError(
   if (error instanceof GatewayError) return error
   if (isWrongKind(error)) return toWrongKind(operation, error, keysOf())
   const isAnswer = error instanceof Error && error.name === 'ReplyError'
-  if (isAnswer && !isRefusedForNow(error) && !isNoEntry(error)) return error
+  if (isAnswer && !isRefusedForNow(error) && !isOnItsWay(error) && !isNoEntry(error)) return error
   const details = { operation, reason: errorMessage(error), ...(isDown ? CONNECTION_IS_DOWN : {}) }
   return new GatewayError('GW_REDIS_FAILED', details, { cause: error })
 }

@@ -5,7 +5,7 @@ import type { Logger } from '../logger.ts'
 import { RedisClient } from './client.ts'
 import { ConnectionState } from './connection-state.ts'
 import type { ResolvedRedis } from './options.ts'
-import { Patience } from './patience.ts'
+import { isOnItsWay, Patience } from './patience.ts'
 import { keepTalking, SILENCE_MS, watchSilence } from './watchdog.ts'
 
 /**
@@ -62,7 +62,7 @@ export class RedisConnections {
    */
   client(role: 'patient' | 'pulse' | 'prompt' | 'blocking', name: string = role): RedisClient {
     const { isCluster } = this
-    const patience = role === 'patient' ? new Patience(this.#logger, { target: this.target }) : undefined
+    const patience = this.#patienceOf(role)
     const state = new ConnectionState(this.#logger, { target: this.target, connection: name })
     const redis = this.#create(role, state, () => patience?.close())
     const isClosed = () => !this.#open.has(redis)
@@ -145,6 +145,14 @@ export class RedisConnections {
       state.ready()
     })
     return redis
+  }
+
+  #patienceOf(role: ConnectionRole): Patience | undefined {
+    const about = { target: this.target }
+    if (role === 'patient') return new Patience(this.#logger, about)
+    if (role !== 'prompt' || !this.isCluster) return undefined
+    // Whatever else a Cluster says of its slots ioredis hears and asks again.
+    return new Patience(this.#logger, about, { isWaitedFor: isOnItsWay, mostMs: PROMPT_TIMEOUT_MS })
   }
 
   #build(role: ConnectionRole, state: ConnectionState): Redis | Cluster {

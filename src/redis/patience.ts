@@ -40,34 +40,52 @@ export function isForbidden(error: unknown): boolean {
   return isNoEntry(error) && /\bNOPERM /.test(errorMessage(error))
 }
 
-function isOfCluster(error: unknown): boolean {
-  return error instanceof Error && (NODE_AWAY.test(error.message) || ON_ITS_WAY.test(error.message))
+/** True for what a script is told of a key that is on its way to another node of a Cluster. */
+export function isOnItsWay(error: unknown): boolean {
+  return error instanceof Error && ON_ITS_WAY.test(error.message)
+}
+
+function willNotLast(error: unknown): boolean {
+  return isRefusedForNow(error) || isOnItsWay(error) || (error instanceof Error && NODE_AWAY.test(error.message))
 }
 
 /**
  * Carries out what the server refuses for now, or a Cluster has no node for yet, again and again, with pauses, until it is
- * taken. Says so once when it begins and once when it is over, however many commands are concerned.
+ * taken or that has lasted too long. Says so once when it begins and once when it is over, however many commands are
+ * concerned.
  */
 export class Patience {
   readonly #logger: Logger
   readonly #about: object
+  readonly #isWaitedFor: (error: unknown) => boolean
+  readonly #mostMs: number
   #waiting = 0
   #told = false
   #over: NodeJS.Timeout | undefined
   #isClosed = false
 
-  /** @param about - Goes into the log lines. */
-  constructor(logger: Logger, about: object) {
+  /**
+   * @param about - Goes into the log lines.
+   * @param limits - Which refusals to wait for the end of, and how long, in ms. Default all, whatever it takes.
+   */
+  constructor(
+    logger: Logger,
+    about: object,
+    limits: { readonly isWaitedFor?: (error: unknown) => boolean; readonly mostMs?: number } = {},
+  ) {
     this.#logger = logger
     this.#about = about
+    this.#isWaitedFor = limits.isWaitedFor ?? willNotLast
+    this.#mostMs = limits.mostMs ?? Number.POSITIVE_INFINITY
   }
 
   async run<T>(attempt: () => Promise<T>): Promise<T> {
+    const since = performance.now()
     for (let refusals = 0; ; refusals += 1) {
       try {
         return await attempt()
       } catch (error) {
-        if (!isRefusedForNow(error) && !isOfCluster(error)) throw error
+        if (!this.#isWaitedFor(error) || performance.now() - since >= this.#mostMs) throw error
         await this.#wait(refusals, errorMessage(error))
       }
     }

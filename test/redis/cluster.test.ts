@@ -365,6 +365,31 @@ describe('on a Cluster', () => {
     expect((await client.diagnose({ intervalMs: 200 })).findings).toEqual([])
   }, 60_000)
 
+  test('a suspended task is cancelled though its slot is on its way', async () => {
+    const keyPrefix = `c${Math.random().toString(36).slice(2)}`
+    const logger = memoryLogger()
+    const redis = { cluster: nodes }
+    const worker = await runWorker({
+      ...{ redis, keyPrefix, logger, shutdownTimeoutMs: 1_000, suspendAfterMs: 30 },
+      worker: new FunctionWorker(['agent'], (_command, context) => context.askUser('Who?')),
+    })
+    onTestFinished(() => worker.stop())
+    const client = new GatewayClient({ redis, keyPrefix, logger })
+    onTestFinished(() => client.close())
+    const task = { sessionId: 's', messageId: 'm' }
+    await client.sendMessage({ ...task, targetAgentType: 'agent', content: 'x' })
+    await waitFor(async () => (await client.getTask(task))?.status === 'WAITING_USER')
+    await pause(200)
+    let cancelled: Promise<unknown> = Promise.resolve()
+    await moveSlot(calculateSlot(new Keys(keyPrefix).data('s')), async () => {
+      cancelled = client.cancelTask(task)
+      cancelled.catch(() => undefined)
+      await pause(1_000)
+    })
+    expect(await cancelled).toMatchObject({ status: 'CANCELLED' })
+    expect(await client.result(task)).toMatchObject({ status: 'CANCELLED' })
+  }, 60_000)
+
   test('while a node does not answer, only what has to go there waits for it', async () => {
     const { client, keys } = house
     const onNode = (node: number, keyOf: (name: string) => string) =>
