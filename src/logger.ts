@@ -1,4 +1,4 @@
-import { pino } from 'pino'
+import { type DestinationStream, pino } from 'pino'
 import { GatewayError } from './errors.ts'
 
 /** What this library asks of a logger; pino and everything of its shape fits. */
@@ -19,7 +19,20 @@ export function checkLogger(logger: Logger): Logger {
   throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'logger', reason: `has no method ${missing}` })
 }
 
+/** So much is kept while stdout cannot be written to, in bytes; then lines are left out. */
+const MOST_UNWRITTEN = 1_048_576
+
 /** The default logger: pino, JSON lines on stdout, level `info`. */
 export function createLogger(level = 'info'): Logger {
-  return pino({ name: 'byclaw', level })
+  return pino({ name: 'byclaw', level }, stdoutLines())
+}
+
+/**
+ * Stdout as a logger writes to it: each line at once, so that the last one before an end is there. Where it cannot be
+ * written to, because a disk is full or a terminal has gone, that is no reason to end or to hang: what a pino of its own
+ * writes later is an uncaught error there, and kept trying for ever when the process ends.
+ */
+export function stdoutLines(): DestinationStream {
+  const lines = pino.destination({ dest: 1, sync: true, maxLength: MOST_UNWRITTEN })
+  return lines.on('error', () => undefined)
 }

@@ -12,12 +12,9 @@ export function endOnInterruption(): void {
 }
 
 /**
- * For a program that works on when nobody reads its output any more, as its log does: a reader that goes takes no task with it.
+ * For a program that works on when its output goes nowhere any more, as its log does: a reader or a terminal that goes, or a
+ * disk that is full, takes no task with it.
  */
 export function outliveReaders(): void {
-  for (const stream of [process.stdout, process.stderr]) {
-    stream.on('error', (error: NodeJS.ErrnoException) => {
-      if (error.code !== 'EPIPE') throw error
-    })
-  }
+  for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined)
 }

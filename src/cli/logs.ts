@@ -1,6 +1,6 @@
 import { type DestinationStream, pino } from 'pino'
 import { GatewayError } from '../errors.ts'
-import type { Logger } from '../logger.ts'
+import { type Logger, stdoutLines } from '../logger.ts'
 import type { Environment } from '../redis/variables.ts'
 import { hasColours } from './terminal.ts'
 
@@ -8,14 +8,13 @@ import { hasColours } from './terminal.ts'
 const SYNONYMS: Readonly<Record<string, string>> = { warning: 'warn', critical: 'fatal', off: 'silent' }
 
 /**
- * The worker's log on stdout: for reading on a terminal, else JSON lines. Written at once, so that the last line before an
- * end is not lost.
+ * The worker's log on stdout: for reading on a terminal, else JSON lines.
  *
  * @throws GatewayError `GW_INVALID_ARGUMENT` for a level that does not exist.
  */
 export async function createWorkerLogger(level: string | undefined, env: Environment): Promise<Logger> {
   const options = { name: 'byclaw', ...(level === undefined ? {} : { level: checkedLevel(level) }) }
-  const logger: Logger = process.stdout.isTTY ? pino(options, await readable(env)) : pino(options)
+  const logger: Logger = pino(options, process.stdout.isTTY ? await readable(env) : stdoutLines())
   return logger
 }
 

@@ -1,10 +1,10 @@
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { Redis } from 'ioredis'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { VERSION } from '../../src/version.ts'
 import { testRedisUrl } from '../support/redis.ts'
 import { command, type Outcome, workerCommand } from './support/command.ts'
-import { builtProgram, byclaw, byclawWorker, startByclaw, startByclawWorker } from './support/program.ts'
+import { builtProgram, byclaw, byclawWorker, Program, startByclaw, startByclawWorker } from './support/program.ts'
 import { agentSource, plainAgent, project } from './support/project.ts'
 import { meetingPlace, startTalker, TALKER } from './support/talker.ts'
 import { HAS_TERMINAL, onTerminal, styled } from './support/terminal.ts'
@@ -74,6 +74,22 @@ setInterval(() => {}, 1000)
     await worker.says('worker is consuming')
     worker.child.stdout?.destroy()
     for (const text of ['one', 'two']) expect(await command(['send', 'echo', text], { env })).toMatchObject({ code: 0 })
+    expect(await worker.end('SIGTERM')).toMatchObject({ code: 0, stderr: '' })
+  })
+
+  test.skipIf(!existsSync('/dev/full')).each([
+    ['info', 'its log is written', ''],
+    ['silent', 'its code prints', "console.log('hearing'); "],
+  ])('at level %s outlives a disk that is full when %s, and ends when it is asked to', async (level, _what, print) => {
+    const cwd = await project({ 'agent.mjs': plainAgent().replace("return 'heard'", `${print}return 'heard'`) })
+    const env = { ...meetingPlace(), LOG_LEVEL: level }
+    const args = [builtProgram('byclaw-worker'), '--worker-class', './agent.mjs']
+    const script = 'exec "$0" "$@" > /dev/full'
+    const worker = new Program('/bin/sh', ['-c', script, process.execPath, ...args], { cwd, env })
+    for (const text of ['one', 'two']) {
+      const sent = command(['send', 'echo', text, '--timeout-ms', '20000'], { env })
+      expect(await sent).toMatchObject({ code: 0 })
+    }
     expect(await worker.end('SIGTERM')).toMatchObject({ code: 0, stderr: '' })
   })
 
