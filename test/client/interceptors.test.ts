@@ -82,6 +82,21 @@ test('may be objects of a class, alone or among others', async () => {
   expect([alone.count, among.count]).toEqual([1, 1])
 })
 
+test('one that forgets to answer, or to hand on the request, is told so', async () => {
+  const house = new House()
+  const forgetful = house.client({
+    interceptors: { send: (async (request, next) => void (await next(request))) as never },
+  })
+  const fault = {
+    code: 'GW_INVALID_ARGUMENT',
+    message: expect.stringContaining('interceptors.send is invalid: must answer'),
+  }
+  await expect(forgetful.sendMessage(send)).rejects.toMatchObject(fault)
+  await expect(forgetful.ask(send)).rejects.toMatchObject(fault)
+  const empty = house.client({ interceptors: { send: (_request, next) => next(undefined as never) } })
+  await expect(empty.sendMessage(send)).rejects.toThrow('the request that an interceptor hands on is invalid')
+})
+
 test('what is no interceptor is refused', () => {
   const house = new House()
   const refused = { code: 'GW_INVALID_ARGUMENT', message: expect.stringMatching(/interceptors|sned/) }
