@@ -84,9 +84,8 @@ test('may be objects of a class, alone or among others', async () => {
 
 test('one that forgets to answer, or to hand on the request, is told so', async () => {
   const house = new House()
-  const forgetful = house.client({
-    interceptors: { send: (async (request, next) => void (await next(request))) as never },
-  })
+  const mute = async (request: SendInput, next: Next<SendInput, SendAnswer>) => void (await next(request))
+  const forgetful = house.client({ interceptors: { send: mute as never } })
   const fault = {
     code: 'GW_INVALID_ARGUMENT',
     message: expect.stringContaining('interceptors.send is invalid: must answer'),

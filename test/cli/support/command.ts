@@ -42,10 +42,13 @@ async function runHere(name: string, main: () => Promise<number>, { env = {} }: 
     }),
   )
   const { env: ownEnv, exitCode } = process
+  const listeners = process.listenerCount('uncaughtException')
   process.env = cleanEnvironment(env)
   process.exitCode = undefined
   try {
     const code = await outcomeOf(name, main)
+    // A launch takes the channel of the process and its last errors for its own, for good.
+    if (process.listenerCount('uncaughtException') > listeners) throw new Error('this is for a process of its own')
     return { code, ...output }
   } finally {
     for (const spy of spies) spy.mockRestore()
