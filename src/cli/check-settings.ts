@@ -1,5 +1,6 @@
 import { resolveRedis } from '../redis/environment.ts'
 import { resolvePlainOptions } from '../worker/options.ts'
+import { historyKind } from './history-store.ts'
 import { checkedLevel } from './logs.ts'
 import { plainOptions } from './plain-options.ts'
 import { redisOption } from './redis-settings.ts'
@@ -15,4 +16,5 @@ export function checkSettings(settings: Settings): void {
   if (logLevel !== undefined) checkedLevel(logLevel)
   resolvePlainOptions(plainOptions(settings))
   resolveRedis(redisOption(settings))
+  historyKind(settings)
 }

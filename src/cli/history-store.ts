@@ -24,11 +24,10 @@ export async function openHistory(
   own: RedisOption | undefined,
   logger: Logger,
 ): Promise<HistoryStore | undefined> {
+  const kind = historyKind(settings)
   const { historyUrl, historyTable: table, historyPooler, keyPrefix } = settings.values
-  const isPostgres = historyUrl !== undefined && /^postgres(ql)?:/.test(historyUrl)
-  if (!isPostgres) requireNoPostgres(settings)
   if (historyUrl === undefined) return undefined
-  if (isPostgres) {
+  if (kind === 'postgres') {
     // Loaded by those who use it only.
     const { PostgresHistory } = await import('../history/postgres.ts')
     try {
@@ -38,9 +37,6 @@ export async function openHistory(
       throw renamed(error)
     }
   }
-  if (historyUrl !== 'redis' && !/^rediss?:/.test(historyUrl)) {
-    throw refused('must be postgres://…, redis://… or redis')
-  }
   const prefix = keyPrefix === undefined ? {} : { keyPrefix }
   if (historyUrl === 'redis')
     return new RedisHistory({ ...prefix, ...(own === undefined ? {} : { redis: own }), logger })
@@ -49,6 +45,22 @@ export async function openHistory(
   } catch (error) {
     throw renamed(error)
   }
+}
+
+/**
+ * Where the settings keep a history, by the form of its URL; undefined: nowhere.
+ *
+ * @throws GatewayError `GW_INVALID_ARGUMENT` that names the setting.
+ */
+export function historyKind(settings: Settings): 'postgres' | 'redis' | undefined {
+  const { historyUrl } = settings.values
+  if (historyUrl !== undefined && /^postgres(ql)?:/.test(historyUrl)) return 'postgres'
+  requireNoPostgres(settings)
+  if (historyUrl === undefined) return undefined
+  if (historyUrl === 'redis' || /^rediss?:/.test(historyUrl)) return 'redis'
+  // Without the URL: a password may stand in it.
+  const reason = 'must be postgres://…, redis://… or redis'
+  throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'historyUrl', reason })
 }
 
 /**
@@ -70,11 +82,6 @@ function requireNoPostgres({ sources }: Settings): void {
     const reason = 'it is for a history in Postgres, and the history URL names none'
     throw new GatewayError('GW_INVALID_ARGUMENT', { field, reason })
   }
-}
-
-/** Without the URL: a password may stand in it. */
-function refused(reason: string): GatewayError {
-  return new GatewayError('GW_INVALID_ARGUMENT', { field: 'historyUrl', reason })
 }
 
 /** What the library calls the table, or its Redis, is another setting here. */

@@ -8,7 +8,7 @@ import type { RunningWorker } from '../worker/worker-runtime.ts'
 import { checkSettings } from './check-settings.ts'
 import { devRedis } from './dev-redis.ts'
 import { AgentFault, EXIT } from './failure.ts'
-import { checkHistory, openHistory } from './history-store.ts'
+import { openHistory } from './history-store.ts'
 import { loadWorker } from './load-worker.ts'
 import { createWorkerLogger } from './logs.ts'
 import type { ModuleLoader } from './module-loader.ts'
@@ -34,7 +34,6 @@ export interface LaunchOptions {
 /** Runs a worker until it stops; answers the exit code, which is 0 when a signal asked for the stop. */
 export async function launch({ spec, url, loader, settings, env, dev }: LaunchOptions): Promise<number> {
   checkSettings(settings)
-  await checkHistory(settings)
   const logger = await openLog(settings, env)
   // So that what plugins throw shows their own files and lines.
   if (settings.values.pluginDir !== undefined || settings.values.plugins !== undefined)
