@@ -1,9 +1,12 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
-import { aroundEach, type TestContext } from 'vitest'
+import type { TestContext } from 'vitest'
 
 const current = new AsyncLocalStorage<TestContext>()
 
-aroundEach((run, context) => current.run(context, run))
+/** Runs a test such that {@link onTestFinished} knows it. */
+export function withinTest(run: () => Promise<void>, context: TestContext): Promise<void> {
+  return current.run(context, run)
+}
 
 /**
  * Has something done when the test is over from within which it is called. Vitest's own knows of one test at a time; this

@@ -1,22 +1,20 @@
 import { execFileSync } from 'node:child_process'
-import { mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, symlinkSync } from 'node:fs'
 import { createRequire } from 'node:module'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { afterAll } from 'vitest'
+import { inject } from 'vitest'
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 const ESBUILD = createRequire(import.meta.url).resolve('esbuild/bin/esbuild')
 
 /**
  * The path of a program in TypeScript that imports nothing but this package and Node's, without its types: a loader that
- * takes them away in each process takes longer than all the rest of its start. Made at the head of a test file, and gone
- * after it.
+ * takes them away in each process takes longer than all the rest of its start. Made at the head of a module, and gone
+ * after the run.
  */
 export function plainProgram(file: URL): string {
-  const folder = realpathSync(mkdtempSync(join(tmpdir(), 'byclaw-program-')))
-  afterAll(() => rmSync(folder, { recursive: true }))
+  const folder = mkdtempSync(join(inject('scratchFolder'), 'program-'))
   mkdirSync(join(folder, 'node_modules'))
   symlinkSync(ROOT, join(folder, 'node_modules/byclaw-gateway-sdk'))
   const program = join(folder, 'program.mjs')

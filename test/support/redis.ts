@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { Redis } from 'ioredis'
-import { afterAll, inject } from 'vitest'
+import { inject } from 'vitest'
 
 const prefixes: string[] = []
 
@@ -33,7 +33,7 @@ export async function removeKeys(prefix: string): Promise<number> {
   }
 }
 
-// This module is loaded before a file registers hooks of its own, so what they close is closed when this runs.
-afterAll(async () => {
+/** Removes every key of every prefix that was handed out since it was called last. */
+export async function removeUsedKeys(): Promise<void> {
   await Promise.all(prefixes.splice(0).map(removeKeys))
-})
+}

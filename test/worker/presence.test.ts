@@ -3,7 +3,9 @@ import { once } from 'node:events'
 import { setTimeout as pause } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
 import { waitFor } from '../../src/testing/wait-for.ts'
+import { onTestFinished } from '../support/on-test-finished.ts'
 import { unhandledRejections } from '../support/rejections.ts'
+import { TcpProxy } from '../support/tcp-proxy.ts'
 import { startChild } from './child.ts'
 import { Gate, House, watchedWay } from './harness.ts'
 
@@ -40,17 +42,14 @@ describe.concurrent('two workers with one id', () => {
   })
 
   test('a failed start leaves no connection and no trace', async () => {
-    const house = await House.private()
-    const count = async () => ((await house.redis.client('LIST')) as string).trim().split('\n').length
-    const way = await watchedWay(house)
-    await house.work(() => 'first', { workerId: 'w', leaseMs: 1_000, redis: way.url })
-    // The thread has a connection of its own, which is the last.
-    await way.isPulsing()
-    const before = await count()
-    await expect(house.work(() => 'second', { workerId: 'w', leaseMs: 1_000 })).rejects.toMatchObject({
-      code: 'GW_WORKER_ID_TAKEN',
-    })
-    await waitFor(async () => (await count()) <= before, { message: 'the connections of the second to be closed' })
+    const house = new House()
+    const way = await TcpProxy.start(Number(new URL(house.url).port))
+    onTestFinished(() => way.stop())
+    await house.work(() => 'first', { workerId: 'w', leaseMs: 1_000 })
+    const second = house.work(() => 'second', { workerId: 'w', leaseMs: 1_000, redis: way.url })
+    await expect(second).rejects.toMatchObject({ code: 'GW_WORKER_ID_TAKEN' })
+    expect(way.accepted).toBeGreaterThan(0)
+    await waitFor(() => way.connections().length === 0, { message: 'the connections of the second to be closed' })
   })
 
   test('after the first has stopped, the next may have it at once', async () => {
