@@ -82,6 +82,24 @@ describe.each(['graceful', 'force'] as const)('each script being carried out twi
   })
 })
 
+test('each script being carried out twice, what is sent on behalf of a cancelled task has its end at once, and leaves nothing', async () => {
+  const house = new House()
+  const client = house.client()
+  const send = { sessionId: 's', targetAgentType: 'nobody', content: 'x' }
+  await client.sendMessage({ ...send, messageId: 'above' })
+  await client.cancelTask({ sessionId: 's', messageId: 'above' })
+  sayTwice()
+  const ways = { plain: {}, delayed: { delayMs: 60_000 }, expiring: { expiresInMs: 60_000 } }
+  for (const [messageId, way] of Object.entries(ways)) {
+    await client.sendMessage({ ...send, ...way, messageId, parentMessageId: 'above' })
+    const task = await client.getTask({ sessionId: 's', messageId })
+    expect([messageId, task?.status]).toEqual([messageId, 'CANCELLED'])
+    expect(await house.dones('s', messageId)).toHaveLength(1)
+  }
+  expect(await house.redis.keys(`${house.prefix}:ctrl:nobody*`)).toEqual([])
+  expect((await kept(house)).filter((key) => !key.includes(':delayed'))).toEqual([])
+})
+
 test('each script being carried out twice, tasks of all kinds come to their ends, once, and leave nothing', async () => {
   const house = new House()
   sayTwice()

@@ -184,6 +184,17 @@ describe('who is sent by a task', () => {
     expect(JSON.parse((await cancelOf('child')) ?? '')).toMatchObject({ reason: 'why' })
   })
 
+  test('is told so again when it asks again, unless it has begun or has its end', async () => {
+    await hold('X:1:1-0:w')
+    const delayed = { ...child, messageId: 'delayed', delayMs: 60_000 }
+    const told = { reason: '', requestedBy: '' }
+    for (const _ of ['first', 'again']) expect(await records.admit([child, delayed])).toEqual([told, told])
+    for (const fence of ['R:1:2-0:w', 'X:0::']) {
+      await bare.hset(keys.task('s', 'child'), 'fence', fence)
+      expect(await records.admit([child])).toEqual([false])
+    }
+  })
+
   test.each([
     ['X:1:1-0:w', '{}'],
     ['C:1:1-0:w', null],

@@ -2,8 +2,9 @@
 
 -- Makes the record of a task unless it is there, and puts it on its session's index. `timing` is '' or `<delay>:<expiry>`
 -- in ms from now, each may be empty, then `:<lane>` if only the worker of that lane may run it.
--- Answers 1 (made), 0 (the record was there: the same message was sent before) or, if it was made and is cancelled, the
--- request (JSON): who is sent by a task that was cancelled is cancelled, too.
+-- Answers 1 (made), 0 (the record was there: the same message was sent before) or, if it is cancelled and waits for its first
+-- start, the request (JSON): who is sent by a task that was cancelled is cancelled, too. Asked again it answers so again: who was
+-- told that first ends the task, and may not have heard it.
 -- The fence packs `state:epoch:live entry:owner`; Q with an empty entry waits for `begin` to bind one, D is held back
 -- until the agenda puts an entry on the stream.
 local function make(now, record, index, message_id, agent_type, trace_id, parent, user_code, timing)
@@ -13,7 +14,10 @@ local function make(now, record, index, message_id, agent_type, trace_id, parent
   -- First, since on a Cluster it may be on its way to another server, which is an error.
   local above = parent ~= ''
     and redis.call('HMGET', string.sub(record, 1, -#message_id - 1) .. parent, 'fence', 'cancel')
-  if redis.call('HSETNX', record, 'fence', held_back and 'D:0::' or 'Q:0::') == 0 then return 0 end
+  if redis.call('HSETNX', record, 'fence', held_back and 'D:0::' or 'Q:0::') == 0 then
+    local held = redis.call('HMGET', record, 'fence', 'cancel')
+    return (held[1] == 'Q:0::' or held[1] == 'D:0::') and held[2] or 0
+  end
   if parent == '' and user_code == '' then
     redis.call('HSET', record, 'agent_type', agent_type, 'trace_id', trace_id, 'created_at', now)
   else
