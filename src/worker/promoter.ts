@@ -2,7 +2,7 @@ import { setMaxListeners } from 'node:events'
 import type { TaskEnder } from '../dispatch/task-ender.ts'
 import { errorMessage } from '../errors.ts'
 import type { Logger } from '../logger.ts'
-import { isOfOneItem } from '../redis/apart.ts'
+import { isOfOneItem, runApart } from '../redis/apart.ts'
 import { Service } from '../service.ts'
 import {
   type Agenda,
@@ -164,14 +164,27 @@ export class Promoter extends Service {
     const items = taken.flatMap(({ item }) => (item.kind === 'ready' ? [] : [item]))
     if (items.length === 0) return
     const expired: ExpiryItem[] = []
+    const stuck = new Set<AgendaItem>()
     await Promise.all(
       items.map(async (item) => {
-        if (item.kind === 'expiry' && (await this.#expire(item))) expired.push(item)
-        // Without its payload the item was struck out meanwhile.
-        if (item.kind === 'answer' && item.result !== '') await this.#journals.answer(item, item.op, item.result)
+        try {
+          if (item.kind === 'expiry' && (await this.#expire(item))) expired.push(item)
+          // Without its payload the item was struck out meanwhile.
+          if (item.kind === 'answer' && item.result !== '') await this.#journals.answer(item, item.op, item.result)
+        } catch (error) {
+          this.#leaveStuck(shard, error)
+          stuck.add(item)
+        }
       }),
     )
-    this.#strikeOut(shard, items, () => this.#clear(expired))
+    const done = items.filter((item) => !stuck.has(item))
+    this.#strikeOut(shard, done, () => this.#clear(expired))
+  }
+
+  /** What a key of another kind keeps from being done stays on the agenda until that is mended, and keeps no others. */
+  #leaveStuck(shard: number, error: unknown): void {
+    if (!isOfOneItem(error)) throw error
+    this.#logger.warn({ shard, reason: errorMessage(error) }, 'what is due cannot be done now, and stays on the agenda')
   }
 
   /** Puts tasks on their streams, in their order. */
@@ -180,10 +193,18 @@ export class Promoter extends Service {
     const stages = new Set(tasks.flatMap(({ stage }) => stage ?? []))
     const whole = tasks.filter(({ item }) => hasEnvelope(item))
     const single = whole.filter(({ stage }) => stage === undefined)
-    await Promise.all([...[...stages].map((stage) => this.#open(stage)), this.#write(single.map(({ item }) => item))])
+    const stuck = await Promise.all([
+      ...[...stages].map((stage) => this.#open(shard, stage)),
+      this.#write(
+        shard,
+        single.map(({ item }) => item),
+      ),
+    ])
+    const left = new Set(stuck.flat())
+    const done = whole.filter(({ item }) => !left.has(item))
     this.#strikeOut(
       shard,
-      whole.map(({ item }) => item),
+      done.map(({ item }) => item),
     )
     for (const { item } of tasks) {
       if (!hasEnvelope(item)) this.#strikeOut(shard, [item], () => this.#seeOff(item))
@@ -197,16 +218,30 @@ export class Promoter extends Service {
     this.#logger.error(about, 'a task on the agenda has lost its envelope and cannot be started')
   }
 
-  async #open(stage: Stage): Promise<void> {
-    if (!(await this.#stages.open(stage))) await this.#write(stage.items)
+  /** Answers those that could not be put on their stream. */
+  async #open(shard: number, stage: Stage): Promise<readonly ReadyItem[]> {
+    try {
+      if (await this.#stages.open(stage)) return []
+    } catch (error) {
+      this.#leaveStuck(shard, error)
+      return stage.items
+    }
+    return this.#write(shard, stage.items)
   }
 
-  async #write(items: readonly ReadyItem[]): Promise<void> {
-    const writes: Promise<unknown>[] = []
+  /** Answers those that could not be put on their streams. */
+  async #write(shard: number, items: readonly ReadyItem[]): Promise<readonly ReadyItem[]> {
+    const writes: Promise<(string | null | Error)[]>[] = []
     for (let from = 0; from < items.length; from += WRITE_ITEMS) {
-      writes.push(this.#control.enqueue(items.slice(from, from + WRITE_ITEMS)))
+      const part = items.slice(from, from + WRITE_ITEMS)
+      const writing = runApart(part, (some) => this.#control.enqueue(some))
+      writes.push(writing.catch((error: unknown) => part.map(() => error as Error)))
     }
-    await Promise.all(writes)
+    const written = (await Promise.all(writes)).flat()
+    const failure = written.find((answer) => answer instanceof Error)
+    if (failure === undefined) return []
+    this.#leaveStuck(shard, failure)
+    return items.filter((_, index) => written[index] instanceof Error)
   }
 
   /**

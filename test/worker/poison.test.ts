@@ -1,3 +1,4 @@
+import { setTimeout as pause } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
 import type { AgentContext } from '../../src/agent/context.ts'
 import {
@@ -9,7 +10,8 @@ import {
 } from '../../src/protocol/command.ts'
 import type { MessageHeader } from '../../src/protocol/header.ts'
 import { waitFor } from '../../src/testing/wait-for.ts'
-import { envelope, House } from './harness.ts'
+
+import { agendaOf, envelope, House } from './harness.ts'
 
 /** The fields of the dead letters of the capability, as bytes. */
 async function letters(house: House, capability = 'agent'): Promise<Map<string, Buffer>[]> {
@@ -395,6 +397,53 @@ describe('a key of another kind than it should be', () => {
     expect(await client.result({ sessionId: 's', messageId: 'm' })).toMatchObject({ status: 'FAILED' })
     await house.settled()
     expect(await house.redis.exists(house.keys.journal('s', 'm'))).toBe(0)
+  })
+
+  test.each([5, 60])(
+    'in place of a control stream holds up its own delayed tasks only, of %i due at one moment',
+    async (count) => {
+      const house = new House()
+      const ran: string[] = []
+      await house.work(({ header }) => void ran.push(header.messageId))
+      await house.redis.set(house.keys.control('broken'), 'no stream')
+      const client = house.client()
+      const send = (targetAgentType: string, messageId: string) =>
+        client.sendMessage({ sessionId: 's', messageId, targetAgentType, content: 'x', delayMs: 600 })
+      const ids = Array.from({ length: count }, (_, index) => `m-${index}`)
+      await Promise.all(ids.flatMap((id) => [send('broken', `broken-${id}`), send('agent', id)]))
+      await waitFor(() => ran.length === ids.length)
+      await pause(200)
+      expect(ran.sort()).toEqual([...ids].sort())
+      const isBroken = (member: string) => member.includes(' broken-')
+      await waitFor(async () => (await agendaOf(house)).every(isBroken))
+      expect(await agendaOf(house)).toHaveLength(ids.length)
+      await house.redis.del(house.keys.control('broken'))
+      await waitFor(async () => (await house.waiting('broken')) >= ids.length, { timeoutMs: 10_000 })
+      await waitFor(async () => (await agendaOf(house)).length === 0)
+    },
+  )
+
+  test('in place of a record keeps no others from having their ends when they are due', async () => {
+    const house = new House()
+    const client = house.client()
+    const ids = Array.from({ length: 20 }, (_, index) => `m-${index}`)
+    const send = { sessionId: 's', targetAgentType: 'nobody', content: 'x', expiresInMs: 500 }
+    await Promise.all(ids.map((messageId) => client.sendMessage({ ...send, messageId })))
+    const good = ids.slice(1)
+    const broken = house.keys.task('s', ids[0] as string)
+    await house.redis.del(broken)
+    await house.redis.set(broken, 'no record')
+    // All at one moment.
+    const [due = ''] = await house.redis.keys(`${house.prefix}:delayed:*`)
+    const at = String(Date.now() + 300)
+    await Promise.all((await agendaOf(house)).map((member) => house.redis.zadd(due, 'XX', at, member)))
+    await house.work(() => undefined)
+    await waitFor(async () => {
+      const ttls = await Promise.all(good.map((id) => house.redis.pttl(house.keys.task('s', id))))
+      return ttls.every((ttl) => ttl > 0)
+    })
+    await waitFor(async () => (await agendaOf(house)).length === 1)
+    expect(await house.waiting('nobody')).toBe(1)
   })
 
   test('in place of the agenda, which is no key of the task, makes it wait for its next attempt until that is mended', async () => {
