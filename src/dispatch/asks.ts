@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { z } from 'zod'
 import { errorMessage } from '../errors.ts'
 import { askIdOf, type TaskRef } from '../protocol/ids.ts'
@@ -72,11 +73,13 @@ export class Asks {
     const reason = ask.result === undefined ? this.#fault(ask, content) : null
     if (reason !== null) return { status: 'INVALID', reason }
     // Also where there is an answer: whoever gave it may not have told the task.
-    const answer = JSON.stringify({ s: 'A', v: content ?? null })
+    const answer = JSON.stringify({ s: 'A', v: content ?? null, id: randomUUID() })
     const given = await this.#journals.answer(ref, ask.op, answer, '{"s":"A"}')
     if (given === 'accepted') return { status: 'ACCEPTED' }
     if (given === 'refused') return { status: 'CLOSED' }
     const result = ask.result ?? (await this.#journals.results(ref, [ask.op])).get(ask.op) ?? ''
+    // Sent again after a lost reply, it met what its first copy had brought.
+    if (result.endsWith(answer)) return { status: 'ACCEPTED' }
     return { status: isTimeout(result) ? 'CLOSED' : 'ALREADY_ANSWERED' }
   }
 

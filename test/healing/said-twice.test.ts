@@ -151,6 +151,31 @@ test('each script being carried out twice, tasks of all kinds come to their ends
   expect(await agendaOf(house)).toEqual([])
 })
 
+test('each script being carried out twice, who answers first is told that it was accepted, and nobody else', async () => {
+  const house = new House()
+  const client = house.client()
+  const ref = { sessionId: 's', messageId: 'm' }
+  const large = 'x'.repeat(50_000)
+  const handle = async (_: AskAgentCommand, context: AgentContext) => {
+    const one = await context.askUser('one?')
+    return [one, await context.askUser('two?'), await context.askUser('three?')]
+  }
+  await house.work(handle, { suspendAfterMs: 20 })
+  await client.sendMessage({ ...ref, targetAgentType: 'agent', content: 'x' })
+  const question = (prompt: string) =>
+    waitFor(async () => (await client.pendingAsks('s')).find((ask) => ask.prompt === prompt)?.askId)
+  sayTwice()
+  for (const [prompt, content] of Object.entries({ 'one?': 'yes', 'two?': large })) {
+    const reply = { ...ref, askId: await question(prompt), content }
+    const replies = await Promise.all([client.reply(reply), house.client().reply(reply)])
+    expect(replies.map(({ status }) => status).sort()).toEqual(['ACCEPTED', 'ALREADY_ANSWERED'])
+    await question(prompt === 'one?' ? 'two?' : 'three?')
+    expect(await client.reply(reply)).toEqual({ success: false, status: 'ALREADY_ANSWERED' })
+  }
+  await client.reply({ ...ref, askId: await question('three?'), content: 3 })
+  expect((await client.result(ref)).data).toEqual(['yes', large, 3])
+})
+
 test('each script being carried out twice, a question that was taken back is put again once', async () => {
   const house = new House()
   sayTwice()
