@@ -1,3 +1,4 @@
+import { errorMessage } from '../errors.ts'
 import type { GatewayCommand } from '../protocol/command.ts'
 import type { AgentContext } from './context.ts'
 import type { HandlerEvent, TaskFacts } from './hooks.ts'
@@ -85,13 +86,23 @@ export function composeInterceptors<Input, Output>(
   }
 }
 
-/** The flushes of several interceptors, the outermost first; what each lets out goes through those behind it. */
+/**
+ * The flushes of several interceptors, the outermost first; what each lets out goes through those behind it. One that
+ * throws keeps nobody else from letting out what he holds; what was thrown is told when all were asked.
+ */
 export function composeFlushes(all: readonly Interceptors[]): Interceptors['flush'] {
   if (all.every(({ flush }) => flush === undefined)) return undefined
   return async (input, last) => {
+    const failures: unknown[] = []
     for (const [index, one] of all.entries()) {
       const behind = composeInterceptors(all.slice(index + 1).flatMap(({ emit }) => emit ?? []))
-      await one.flush?.(input, behind === undefined ? last : (given) => behind(given, last))
+      try {
+        await one.flush?.(input, behind === undefined ? last : (given) => behind(given, last))
+      } catch (error) {
+        failures.push(error)
+      }
     }
+    if (failures.length > 1) throw new AggregateError(failures, failures.map(errorMessage).join('; '))
+    if (failures.length > 0) throw failures[0]
   }
 }

@@ -321,6 +321,30 @@ describe('around an event', () => {
     expect(await house.dones('s', messageId)).toHaveLength(1)
   })
 
+  test('what one throws when it is asked to let out what it holds takes nothing from those behind it', async () => {
+    const house = new House()
+    const held: EmitInput[] = []
+    const broken: Interceptors = {
+      flush: async () => {
+        throw new Error('it broke')
+      },
+    }
+    const holding: Interceptors = {
+      emit: async (input) => void held.push(input),
+      flush: async (_input, emit) => {
+        for (const input of held.splice(0)) await emit(input)
+      },
+    }
+    const plugins = [around('broken', broken, 10), around('holding', holding), around('broken-too', broken, -10)]
+    await house.work(async (_command, context) => context.emitChunk('all of it'), { plugins })
+    const { said, status } = await ask(house)
+    expect({ said, status }).toEqual({ said: ['all of it'], status: 'COMPLETED' })
+    const lines = house.logger.lines.filter(({ message }) => message.startsWith('an interceptor threw'))
+    expect(lines.map(({ fields }) => fields)).toMatchObject([
+      { sessionId: 's', err: { message: 'it broke; it broke' } },
+    ])
+  })
+
   test('calling on after it has returned is too late', async () => {
     const house = new House()
     const late = deferred<unknown>()
