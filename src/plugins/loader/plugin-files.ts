@@ -31,10 +31,10 @@ export async function filesBelow(folder: string, onCircle: (circle: Circle) => v
           onCircle(circle)
           return []
         }
-        const isFolder = entry.isSymbolicLink()
-          ? (await presentOr(null, stat(file)))?.isDirectory()
-          : entry.isDirectory()
-        return isFolder ? filesBelow(file, onCircle) : [file]
+        const found = entry.isSymbolicLink() ? await presentOr(null, stat(file)) : entry
+        if (found?.isDirectory()) return filesBelow(file, onCircle)
+        // A link to nothing may lead to a file later. To read a pipe would take for ever, and a socket cannot be read.
+        return found === null || found.isFile() ? [file] : []
       }),
   )
   return files.flat().sort()

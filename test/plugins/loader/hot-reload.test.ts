@@ -1,4 +1,8 @@
+import { execFile } from 'node:child_process'
+import { once } from 'node:events'
 import { appendFile, open, rename, symlink } from 'node:fs/promises'
+import { createServer } from 'node:net'
+import { promisify } from 'node:util'
 import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { Gate } from '../../worker/harness.ts'
 import { eventually, PluginDir, PluginHouse, sayPlugin } from './support.ts'
@@ -78,6 +82,22 @@ describe('what a plugin in a folder may be made of', () => {
     const house = new PluginHouse()
     await house.workWith(dir)
     expect(await house.say()).toBe(dir.at('sayer/node_modules/native-code/index.js'))
+  })
+
+  test('a pipe or a socket that lies beside its code is none of its files', async () => {
+    const dir = await PluginDir.with({ 'sayer/index.ts': sayPlugin("'old'") })
+    await promisify(execFile)('mkfifo', [dir.at('sayer/pipe')])
+    const server = createServer().listen(dir.at('sayer/socket'))
+    await once(server, 'listening')
+    onTestFinished(() => void server.close())
+    await symlink('pipe', dir.at('sayer/link'))
+    const house = new PluginHouse()
+    const worker = await house.workWith(dir)
+    expect(await house.say()).toBe('old')
+    await dir.write('sayer/index.ts', sayPlugin("'new'"))
+    await house.says('new')
+    expect(house.errors).toEqual([])
+    await worker.stop()
   })
 
   test('a class, and CommonJS', async () => {
