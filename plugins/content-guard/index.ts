@@ -82,7 +82,8 @@ export class ContentGuard extends Plugin {
     if (bytes > maxEventBytes) {
       throw new Error(`content-guard: a ${event.type} event has ${bytes} bytes, the limit is ${maxEventBytes}`)
     }
-    return mapTexts(event, (text) => redact(text, rules, this.#count)) as Event
+    const { type, ...said } = event
+    return { type, ...(mapTexts(said, (text) => redact(text, rules, this.#count)) as object) } as Event
   }
 
   readonly #count = (rule: string) => {

@@ -230,6 +230,23 @@ describe('in a worker', () => {
     ])
   })
 
+  test('a rule that fits what events are called changes what they say, and no more', async () => {
+    const { events } = await run(
+      async (context) => {
+        await context.emitState('the state of the data')
+        await context.emitData({ type: 'data' })
+        await context.emitArtifact({ name: 'an artifact' })
+      },
+      { redact: [{ name: 'x', pattern: /state|data|artifact/ }] },
+    )
+    expect(events).toMatchObject([
+      { type: 'state', state: 'the [x] of the [x]' },
+      { type: 'data', data: { type: '[x]' } },
+      { type: 'artifact', artifact: { name: 'an [x]' } },
+      { type: 'done', status: 'COMPLETED' },
+    ])
+  })
+
   test('an event that is too large fails the emit, and the task if it does not catch that', async () => {
     const { result } = await run((context) => context.emitData('x'.repeat(100)), { maxEventBytes: 50 })
     expect(result).toMatchObject({ status: 'FAILED', error: { message: expect.stringContaining('the limit is 50') } })
