@@ -1,6 +1,13 @@
 import { readFile } from 'node:fs/promises'
 import { z } from 'zod'
 
+/** Of a longer time Node's timers make 1 ms. */
+const timerMs = z
+  .number()
+  .int()
+  .min(1)
+  .max(2 ** 31 - 1)
+
 const common = {
   /** In front of its tools' names, with `__` in between; '' for none. Default the server's name. */
   prefix: z
@@ -11,9 +18,9 @@ const common = {
   include: z.array(z.string()).optional(),
   exclude: z.array(z.string()).default([]),
   /** How long a call may take, in ms. */
-  timeoutMs: z.number().int().min(1).default(60_000),
+  timeoutMs: timerMs.default(60_000),
   /** How long a connection may take to come about, in ms, at the start with the list of tools; a call waits so long for one that broke. */
-  connectTimeoutMs: z.number().int().min(1).default(15_000),
+  connectTimeoutMs: timerMs.default(15_000),
   /** False: the worker starts without it if it cannot be reached, and without its tools. */
   required: z.boolean().default(true),
 }

@@ -23,7 +23,13 @@ export interface WeatherOptions {
 const schema = z.strictObject({
   units: z.enum(['metric', 'imperial']).default('metric'),
   language: z.string().length(2).default('en'),
-  timeoutMs: z.number().int().min(1).default(5_000),
+  // Of a longer time Node's timers make 1 ms.
+  timeoutMs: z
+    .number()
+    .int()
+    .min(1)
+    .max(2 ** 31 - 1)
+    .default(5_000),
   cacheMs: z.number().int().min(0).default(600_000),
   agentId: z.string().default('weather_assistant'),
   geocodingUrl: z.url().default('https://geocoding-api.open-meteo.com/v1/search'),

@@ -138,6 +138,15 @@ describe('a server that is a process', { timeout: 90_000 }, () => {
     expect(checkPlugin(slow).startTimeoutMs).toBeGreaterThan(120_000)
   })
 
+  test('times that no timer can wait for are refused by name', async () => {
+    const longest = 2 ** 31 - 1
+    for (const field of ['timeoutMs', 'connectTimeoutMs']) {
+      const openWith = (ms: number) => openServer({ ...serverOf(['echo']), [field]: ms })
+      await expect(openWith(longest + 1)).rejects.toThrow(`servers.all.${field}: `)
+      expect(await call((await openWith(longest)).tools, 'all__echo', {})).toBe('echo')
+    }
+  })
+
   test('one that dies is started again', async () => {
     const { tools, logger } = await openServer({ ...everything, command: await selfKiller() })
     await expect(call(tools, 'all__echo', { message: 'die' })).rejects.toThrow("tool 'echo' of MCP server 'all':")

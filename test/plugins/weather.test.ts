@@ -126,6 +126,7 @@ describe('the tools', () => {
       'the weather service 127.0.0.1:1 failed: it cannot be reached',
     ])
     expect(() => weatherPlugin({ units: 'kelvin' as never })).toThrow(/weather: .*units/s)
+    expect(() => weatherPlugin({ timeoutMs: 2 ** 31 })).toThrow(/weather: .*timeoutMs/s)
   })
 
   test('keep no answer that did not come whole, and say what became of it', async () => {
