@@ -39,7 +39,7 @@ export class TaskWorkspace implements Workspace {
   }
 
   resolve(relativePath: string): string {
-    const root = realpathSync(this.path)
+    const root = realpathSync.native(this.path)
     const target = path.resolve(root, relativePath)
     if (!isInside(root, target) || !isInside(root, realpathOfExisting(target))) {
       throw new GatewayError('GW_PATH_OUTSIDE_WORKSPACE', { path: relativePath })
@@ -87,16 +87,19 @@ function isInside(root: string, target: string): boolean {
   return relative === '' || !(relative === '..' || relative.startsWith(`..${path.sep}`) || path.isAbsolute(relative))
 }
 
-/** Where the path really leads, as far as it exists: a symbolic link on the way must not lead out. */
+/**
+ * Where the path really leads, as far as it exists: a symbolic link on the way must not lead out. As the system follows
+ * it, which goes up from where a link leads, not from where it lies: so a link's target is not put in order by its letters.
+ */
 function realpathOfExisting(target: string): string {
   try {
-    return realpathSync(target)
+    return realpathSync.native(target)
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
     const parent = path.dirname(target)
     // A link whose target is not there yet leads out just as well: writing through it makes the target.
     const link = lstatSync(target, { throwIfNoEntry: false })?.isSymbolicLink() ? readlinkSync(target) : undefined
-    if (link !== undefined) return realpathOfExisting(path.resolve(realpathSync(parent), link))
-    return path.join(realpathOfExisting(path.dirname(target)), path.basename(target))
+    if (link === undefined) return path.join(realpathOfExisting(parent), path.basename(target))
+    return realpathOfExisting(path.isAbsolute(link) ? link : `${realpathSync.native(parent)}${path.sep}${link}`)
   }
 }

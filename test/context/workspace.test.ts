@@ -92,6 +92,31 @@ describe('no path leaves it', () => {
     expect(await readdir(secret)).toEqual(['file'])
   })
 
+  test('not by a symbolic link whose target goes up from where another link leads', async () => {
+    const workspace = open()
+    await workspace.write('a/b/file', 'x')
+    const root = workspace.path
+    await symlink('../..', path.join(root, 'a/b/up'))
+    // By its letters it leads to a/b/new; the system follows `up` first, to the workspace, and goes up from there.
+    await symlink('a/b/up/../new', path.join(root, 'relative'))
+    await symlink(`${path.join(root, 'a/b/up')}/../new`, path.join(root, 'absolute'))
+    await symlink('relative', path.join(root, 'to-link'))
+    for (const given of ['relative', 'absolute', 'to-link']) {
+      expect([given, resolveOrCode(workspace, given)]).toEqual([given, 'GW_PATH_OUTSIDE_WORKSPACE'])
+      await expect(workspace.write(given, 'x')).rejects.toEqual(outside)
+    }
+    expect(await readdir(parent)).toEqual([path.basename(root)])
+  })
+
+  test('a symbolic link to what is not there yet is fine where that will be inside', async () => {
+    const workspace = open()
+    await workspace.write('a/b/file', 'x')
+    await symlink('b', path.join(workspace.path, 'a/link'))
+    await symlink('a/link/../new', path.join(workspace.path, 'to-nothing'))
+    await workspace.write('to-nothing', 'y')
+    expect(String(await workspace.read('a/new'))).toBe('y')
+  })
+
   test('a symbolic link that stays inside is fine', async () => {
     const workspace = open()
     await workspace.write('real/file', 'x')
