@@ -1,6 +1,7 @@
 import type { GatewayError } from '../errors.ts'
 import type { Logger } from '../logger.ts'
 import { Attended } from '../util/attended.ts'
+import { loggable } from '../util/loggable.ts'
 
 /** So many failures of an attempt are logged. */
 const MOST_TOLD = 10
@@ -60,6 +61,6 @@ export class UnheardCalls {
   #tell({ promise, error, about }: Failure): void {
     if (promise.isAsked || error === this.#attempt.reason || this.#told >= MOST_TOLD) return
     this.#told += 1
-    this.#logger().warn({ ...about, err: error }, 'a call that nobody awaited has failed')
+    this.#logger().warn({ ...about, err: loggable(error) }, 'a call that nobody awaited has failed')
   }
 }

@@ -6,6 +6,7 @@ import type { Emitting } from '../plugins/emit-line.ts'
 import type { TaskPlugins } from '../plugins/task-plugins.ts'
 import type { Artifact } from '../protocol/event.ts'
 import { Attended } from '../util/attended.ts'
+import { loggable } from '../util/loggable.ts'
 import { requireKnown, requireObject } from '../util/parse-options.ts'
 import type { Emitter } from './emitter.ts'
 
@@ -73,7 +74,10 @@ export class Voice {
   #refused(error: unknown): void {
     if (this.#hasComplained || this.#emitter.isClosedBy(error)) return
     this.#hasComplained = true
-    this.#logger().warn({ err: error }, 'an event that nobody awaited was refused; more of this attempt are not logged')
+    this.#logger().warn(
+      { err: loggable(error) },
+      'an event that nobody awaited was refused; more of this attempt are not logged',
+    )
   }
 
   /** What interceptors hold back comes out before the handler waits, and before and after a step. */

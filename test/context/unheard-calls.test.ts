@@ -1,10 +1,11 @@
 import { setTimeout as pause } from 'node:timers/promises'
+import { pino } from 'pino'
 import { describe, expect, test } from 'vitest'
 import { z } from 'zod'
 import type { AgentContext } from '../../src/agent/context.ts'
 import { tool } from '../../src/agent/tool.ts'
 import { waitFor } from '../../src/testing/wait-for.ts'
-import { unhandledRejections } from '../support/rejections.ts'
+import { uncaughtExceptions, unhandledRejections } from '../support/rejections.ts'
 import { House } from '../worker/harness.ts'
 
 const send = { targetAgentType: 'agent', sessionId: 's', messageId: 'm', content: 'hi' }
@@ -148,6 +149,52 @@ test('what a cancel breaks off is told by the end of the task alone', async () =
   await expect(client.result({ sessionId: 's', messageId: 'm' })).resolves.toMatchObject({ status: 'CANCELLED' })
   await pause(30)
   expect(complaints(house)).toEqual([])
+})
+
+describe('what fails with an error that throws when it is looked at', () => {
+  const sour = () => {
+    const get = () => {
+      throw new Error('do not look')
+    }
+    throw Object.defineProperty(new Error('sour'), 'request', { enumerable: true, get })
+  }
+  const TOLD = [
+    'a call that nobody awaited has failed',
+    'an event that nobody awaited was refused; more of this attempt are not logged',
+  ]
+
+  test.each<[string, (context: AgentContext) => unknown]>([
+    ['a step', (context) => context.step('load', sour)],
+    ['a tool', (context) => context.callTool('sour', {})],
+    ['an event', (context) => context.emitData({ toJSON: () => sourCause() })],
+  ])('%s: the task ends, the process goes on, and the log is told of it', async (_what, call) => {
+    const uncaught = uncaughtExceptions()
+    const house = new House()
+    const lines: string[] = []
+    // The default logger looks closely at an error.
+    const logger = pino({}, { write: (text) => void lines.push(text) })
+    let runs = 0
+    const handle = async (_: unknown, context: AgentContext) => {
+      runs += 1
+      void call(context)
+      await pause(30)
+      setTimeout(() => void call(context), 50)
+      return 'fine'
+    }
+    const tools = { sour: tool({ ...about, execute: sour }) }
+    await house.work(handle, { tools, history: false, logger })
+    expect(await house.client().ask({ ...send, timeoutMs: 5_000 })).toMatchObject({ status: 'COMPLETED', data: 'fine' })
+    await pause(100)
+    expect([runs, uncaught]).toEqual([1, []])
+    expect(lines.filter((text) => TOLD.some((told) => text.includes(told))).length).toBeGreaterThan(0)
+  })
+
+  function sourCause(): never {
+    const get = () => {
+      throw new Error('do not look')
+    }
+    throw Object.defineProperty(new Error('sour'), 'stack', { get })
+  }
 })
 
 test('of very many the first ten are told', async () => {
