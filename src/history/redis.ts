@@ -1,8 +1,10 @@
 import { z } from 'zod'
 import type { HistoryMessage, HistoryPage, HistoryRole, HistoryStore, NewHistoryMessage } from '../agent/history.ts'
+import { errorMessage, GatewayError } from '../errors.ts'
 import { createLogger, type Logger } from '../logger.ts'
 import { checkId } from '../protocol/ids.ts'
 import { parseJson } from '../protocol/json.ts'
+import { isOfOneItem, runApart } from '../redis/apart.ts'
 import type { RedisClient } from '../redis/client.ts'
 import { RedisConnections } from '../redis/connections.ts'
 import { resolveRedis } from '../redis/environment.ts'
@@ -89,7 +91,14 @@ export class RedisHistory implements HistoryStore, AsyncDisposable {
     } catch (error) {
       throw jsonFault(messages) ?? error
     }
-    for (const append of appends) await this.#batcher.add(append)
+    try {
+      for (const append of appends) await this.#batcher.add(append)
+    } catch (error) {
+      if (!isOfOneItem(error)) throw error
+      // Taken for trouble that will pass, it would keep the history of all sessions down.
+      const details = { field: 'sessionId', value: sessionId, reason: errorMessage(error) }
+      throw new GatewayError('GW_INVALID_ARGUMENT', details, { cause: error })
+    }
   }
 
   async list(sessionId: string, page?: HistoryPage): Promise<readonly HistoryMessage[]> {
@@ -113,22 +122,24 @@ export class RedisHistory implements HistoryStore, AsyncDisposable {
     return this.close()
   }
 
-  async #send(appends: readonly Append[]): Promise<undefined[]> {
+  async #send(appends: readonly Append[]): Promise<(undefined | Error)[]> {
     const answers = await this.#redis.bySlot(
       appends,
       ({ order }) => order,
-      async (part) => {
-        const keys: string[] = []
-        const args: (string | number)[] = [...this.#limits]
-        for (const append of part) {
-          keys.push(append.order, append.messages)
-          args.push(...append.args)
-        }
-        await this.#redis.script('historyAppend', keys, args)
-        return part.map(() => undefined)
-      },
+      (part) => runApart(part, (some) => this.#keep(some)),
     )
     return [...answers]
+  }
+
+  async #keep(appends: readonly Append[]): Promise<undefined[]> {
+    const keys: string[] = []
+    const args: (string | number)[] = [...this.#limits]
+    for (const append of appends) {
+      keys.push(append.order, append.messages)
+      args.push(...append.args)
+    }
+    await this.#redis.script('historyAppend', keys, args)
+    return appends.map(() => undefined)
   }
 }
 

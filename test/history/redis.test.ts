@@ -53,3 +53,42 @@ test('carries many sessions at once, and many messages', async () => {
   const page = await history.list('many', { limit: 1_000 })
   expect([page.length, page[0]?.content, page.at(-1)?.content]).toEqual([700, '0', '699'])
 })
+
+test.each(['order', 'messages'] as const)(
+  'a key of another kind harms its own session alone, and what came with it is kept once: %s',
+  async (part) => {
+    const house = new House()
+    const history = open({ keyPrefix: house.prefix })
+    await house.redis.set(house.keys.history('bad')[part], 'of somebody else')
+    const append = (session: string) => history.append(session, [{ role: 'user', content: session }])
+    const outcomes = await Promise.allSettled(['a', 'bad', 'b'].map(append))
+    expect(outcomes).toMatchObject([
+      { status: 'fulfilled' },
+      {
+        status: 'rejected',
+        reason: {
+          ...{ code: 'GW_INVALID_ARGUMENT', details: { field: 'sessionId', value: 'bad' } },
+          message: expect.stringContaining(house.keys.history('bad')[part]),
+        },
+      },
+      { status: 'fulfilled' },
+    ])
+    for (const session of ['a', 'b']) expect(await history.list(session)).toMatchObject([{ content: session }])
+  },
+)
+
+test('nor does it take the history of a worker down', async () => {
+  const house = new House()
+  const history = open({ keyPrefix: house.prefix })
+  await house.redis.set(house.keys.history('bad').order, 'of somebody else')
+  const worker = await house.work(() => 'answer', { history })
+  const client = house.client({ history })
+  for (const sessionId of ['bad', 's']) await client.ask({ targetAgentType: 'agent', sessionId, content: 'hi' })
+  expect(worker.history).toEqual({ status: 'UP', putBy: 0, lost: 2 })
+  expect(await history.list('s')).toMatchObject([{ content: 'hi' }, { content: 'answer' }])
+  const lost = house.logger.lines.filter(({ message }) => message === 'a message is not in the history')
+  expect(lost.map(({ fields }) => [fields['sessionId'], fields['role']])).toEqual([
+    ['bad', 'user'],
+    ['bad', 'assistant'],
+  ])
+})

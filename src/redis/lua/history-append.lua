@@ -23,6 +23,11 @@ end
 local most, ttl = tonumber(ARGV[1]), ARGV[2]
 local at = 3
 local kept = 0
+-- A key of another kind is met before anything is written: who is told to come again does not come twice.
+for i = 1, #KEYS, 2 do
+  redis.call('ZCARD', KEYS[i])
+  redis.call('HLEN', KEYS[i + 1])
+end
 for i = 1, #KEYS / 2 do
   local order, messages = KEYS[2 * i - 1], KEYS[2 * i]
   local count = tonumber(ARGV[at])
