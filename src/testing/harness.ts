@@ -107,7 +107,7 @@ export class TestHarness implements AsyncDisposable {
   constructor(redis: HarnessRedis, settings: WorkerSettings, askTimeoutMs: number) {
     this.#redis = redis
     this.#askTimeoutMs = askTimeoutMs
-    this.#settings = { logger: createLogger('silent'), shutdownTimeoutMs: SHUTDOWN_TIMEOUT_MS, ...settings }
+    this.#settings = { logger: createLogger('silent'), shutdownTimeoutMs: SHUTDOWN_TIMEOUT_MS, ...said(settings) }
     this.redisUrl = redis.url
     this.keyPrefix = redis.keyPrefix
     this.client = new GatewayClient({ redis: redis.url, keyPrefix: redis.keyPrefix, logger: this.#settings.logger })
@@ -141,11 +141,15 @@ export class TestHarness implements AsyncDisposable {
   ): Promise<RunningWorker> {
     this.#requireOpen()
     const place = this.#asked++
-    const settings = { ...this.#settings, ...options }
+    const settings = { ...this.#settings, ...said(options) }
     const running = await runWorker({
       ...settings,
       ...(extendsWorker(worker) ? { workerClass: worker } : { worker: worker as GatewayWorker }),
-      ...{ redis: this.redisUrl, keyPrefix: this.keyPrefix, retry: { backoff: BACKOFF, ...settings.retry } },
+      ...{
+        redis: this.redisUrl,
+        keyPrefix: this.keyPrefix,
+        retry: { backoff: BACKOFF, ...said(settings.retry ?? {}) },
+      },
     })
     this.#workers.set(place, running)
     // Closed meanwhile: it came too late to be stopped with the others.
@@ -226,4 +230,9 @@ export class TestHarness implements AsyncDisposable {
     const reason = names.length === 0 ? 'there is no worker' : `there are several capabilities: ${names.join(', ')}`
     throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'targetAgentType', reason })
   }
+}
+
+/** What is left undefined is not said: it hides no default. */
+function said<Options extends object>(options: Options): Partial<Options> {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as Partial<Options>
 }

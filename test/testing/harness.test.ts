@@ -174,6 +174,20 @@ describe('workers', () => {
     expect(logger.lines.map(({ message }) => message)).toContain('worker is consuming')
   })
 
+  test('have the options of the harness, and those its defaults, where others are left undefined', async () => {
+    const logger = memoryLogger()
+    const unsaid = { logger: undefined, shutdownTimeoutMs: undefined, retry: undefined }
+    const harness = await harnessOf({ workers: [], logger, retry: { maxAttempts: 3, backoff: undefined } })
+    await harness.startWorker(Writer, { ...unsaid, workerId: undefined })
+    expect(logger.lines.map(({ message }) => message)).toContain('worker is consuming')
+    expect(await harness.ask('third time')).toMatchObject({ status: 'COMPLETED', attempts: 3 })
+    const hanging = await harnessOf({ workers: [Writer], ...unsaid })
+    await expect(hanging.ask({ content: 'hang', timeoutMs: 100 })).rejects.toMatchObject({ code: 'GW_TIMEOUT' })
+    const began = performance.now()
+    await hanging.close()
+    expect(performance.now() - began).toBeLessThan(10_000)
+  })
+
   test('that do not start leave nothing behind', async () => {
     class Broken extends Writer {
       override onStartup(): never {
