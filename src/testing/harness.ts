@@ -79,18 +79,29 @@ export async function createTestHarness(options: TestHarnessOptions): Promise<Te
     throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'workers', value: workers, reason })
   }
   const redis = await openHarnessRedis(url)
-  const harness = new TestHarness(redis, settings, askTimeoutMs)
+  const harness = await harnessOn(redis, settings, askTimeoutMs)
   // All of them come to an end of their start before any is stopped.
   const started = await Promise.allSettled(workers.map((worker) => harness.startWorker(worker)))
   const failure = started.find(({ status }) => status === 'rejected')
   if (failure?.status === 'rejected') {
-    await harness.close()
+    // Why nothing started is said, and not what came of closing: where Redis cannot be reached, that fails as well.
+    await Promise.allSettled([harness.close()])
     throw failure.reason
   }
   return harness
 }
 
 /** Running agents and a client; made by {@link createTestHarness}. */
+/** A harness without workers; a Redis whose client is refused does not stay open. */
+async function harnessOn(redis: HarnessRedis, settings: WorkerSettings, askTimeoutMs: number): Promise<TestHarness> {
+  try {
+    return new TestHarness(redis, settings, askTimeoutMs)
+  } catch (error) {
+    await Promise.allSettled([redis.close()])
+    throw error
+  }
+}
+
 export class TestHarness implements AsyncDisposable {
   readonly redisUrl: string
   /** The first part of all keys, for clients and workers that a test makes itself. */

@@ -14,6 +14,7 @@ import { describe, expect, expectTypeOf, onTestFinished, test } from 'vitest'
 import { z } from 'zod'
 import { canConnect } from '../../src/testing/servers/tcp.ts'
 import { bareRedis } from '../redis/harness.ts'
+import { OpenResources } from '../support/open-resources.ts'
 import { testRedisUrl } from '../support/redis.ts'
 import { memoryLogger } from '../worker/harness.ts'
 
@@ -91,6 +92,13 @@ test('an agent without its list is refused before a Redis is started', async () 
     await expect(createTestHarness(wrong as never)).rejects.toThrow('workers is invalid: must be an array of agents')
   }
   await expect(createTestHarness(undefined as never)).rejects.toThrow('the options of createTestHarness is invalid')
+})
+
+test('a logger that is none is refused, and the private Redis does not stay', { timeout: 60_000 }, async () => {
+  const resources = new OpenResources()
+  onTestFinished(() => resources.close())
+  await expect(createTestHarness({ workers: [Writer], logger: {} as never })).rejects.toThrow('logger is invalid')
+  expect(resources.list().filter((resource) => resource.startsWith('child process'))).toEqual([])
 })
 
 describe('ask', () => {
@@ -186,6 +194,13 @@ describe('workers', () => {
     const began = performance.now()
     await hanging.close()
     expect(performance.now() - began).toBeLessThan(10_000)
+  })
+
+  test('that cannot reach Redis say so, whatever comes of closing', { timeout: 60_000 }, async () => {
+    const nobody = 'redis://127.0.0.1:9'
+    await expect(createTestHarness({ redis: nobody, workers: [Writer] })).rejects.toMatchObject({
+      code: 'GW_REDIS_UNREACHABLE',
+    })
   })
 
   test('that do not start leave nothing behind', async () => {
