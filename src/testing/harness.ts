@@ -21,6 +21,7 @@ import { type WaitForOptions, waitFor } from './wait-for.ts'
 export type HarnessWorker = (new () => GatewayWorker) | GatewayWorker
 
 type WorkerSettings = Omit<RunWorkerOptions, 'worker' | 'workerClass' | 'workerId' | 'redis' | 'keyPrefix'>
+type StartSettings = WorkerSettings & { readonly workerId?: string | undefined }
 
 /** What a harness is made of; all but the agents are options of `runWorker`, for all of its workers. */
 export interface TestHarnessOptions extends WorkerSettings {
@@ -91,7 +92,6 @@ export async function createTestHarness(options: TestHarnessOptions): Promise<Te
   return harness
 }
 
-/** Running agents and a client; made by {@link createTestHarness}. */
 /** A harness without workers; a Redis whose client is refused does not stay open. */
 async function harnessOn(redis: HarnessRedis, settings: WorkerSettings, askTimeoutMs: number): Promise<TestHarness> {
   try {
@@ -102,6 +102,7 @@ async function harnessOn(redis: HarnessRedis, settings: WorkerSettings, askTimeo
   }
 }
 
+/** Running agents and a client; made by {@link createTestHarness}. */
 export class TestHarness implements AsyncDisposable {
   readonly redisUrl: string
   /** The first part of all keys, for clients and workers that a test makes itself. */
@@ -112,6 +113,8 @@ export class TestHarness implements AsyncDisposable {
   readonly #askTimeoutMs: number
   /** By the order in which their start was asked for, which is not that in which they came up. */
   readonly #workers = new Map<number, RunningWorker>()
+  /** Starts that have not come to their end, and with it, after `close()`, to their stop. */
+  readonly #starting = new Set<Promise<RunningWorker>>()
   #asked = 0
   #closing: Promise<void> | undefined
 
@@ -146,11 +149,18 @@ export class TestHarness implements AsyncDisposable {
    *
    * @throws GatewayError like `runWorker`, and `GW_CLOSED` after `close()`.
    */
-  async startWorker(
-    worker: HarnessWorker,
-    options: WorkerSettings & { workerId?: string | undefined } = {},
-  ): Promise<RunningWorker> {
+  async startWorker(worker: HarnessWorker, options: StartSettings = {}): Promise<RunningWorker> {
     this.#requireOpen()
+    const starting = this.#start(worker, options)
+    this.#starting.add(starting)
+    try {
+      return await starting
+    } finally {
+      this.#starting.delete(starting)
+    }
+  }
+
+  async #start(worker: HarnessWorker, options: StartSettings): Promise<RunningWorker> {
     const place = this.#asked++
     const settings = { ...this.#settings, ...said(options) }
     const running = await runWorker({
@@ -225,6 +235,8 @@ export class TestHarness implements AsyncDisposable {
 
   async #close(): Promise<void> {
     const stopped = await Promise.allSettled(this.workers.map((worker) => worker.stop()))
+    // Without Redis they would neither come up nor stop; whoever started them is told how that went.
+    await Promise.allSettled(this.#starting)
     const closed = await Promise.allSettled([this.client.close()])
     const removed = await Promise.allSettled([this.#redis.close()])
     const failure = [...stopped, ...closed, ...removed].find(({ status }) => status === 'rejected')

@@ -33,6 +33,12 @@ class Writer extends GatewayWorker {
   }
 }
 
+class Slow extends Writer {
+  override async onStartup() {
+    await sleep(300)
+  }
+}
+
 const doubler = defineAgent('doubler', { input: z.object({ n: z.number() }), output: z.object({ twice: z.number() }) })
 
 class Doubler extends GatewayWorker {
@@ -194,6 +200,21 @@ describe('workers', () => {
     const began = performance.now()
     await hanging.close()
     expect(performance.now() - began).toBeLessThan(10_000)
+  })
+
+  test('that are still starting when the harness is closed have stopped when it is', async () => {
+    const harness = await harnessOf({ workers: [Writer] })
+    const late = harness.startWorker(Slow).catch((error) => error)
+    await harness.close()
+    expect(await Promise.race([late, sleep(0, 'still starting')])).toMatchObject({ code: 'GW_CLOSED' })
+    expect(await bareRedis().keys(`*${harness.keyPrefix}*`)).toEqual([])
+  })
+
+  test('that are still starting do not outlive a private Redis', { timeout: 60_000 }, async () => {
+    const harness = await createTestHarness({ workers: [] })
+    const late = harness.startWorker(Slow).catch((error) => error)
+    await harness.close()
+    expect(await Promise.race([late, sleep(1_000, 'still starting')])).toMatchObject({ code: 'GW_CLOSED' })
   })
 
   test('that cannot reach Redis say so, whatever comes of closing', { timeout: 60_000 }, async () => {
