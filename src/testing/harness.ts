@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import type { AgentContract, ContractResult } from '../agent/contract.ts'
 import type { GatewayWorker } from '../agent/worker.ts'
+import { checkCallback } from '../client/callback.ts'
 import { GatewayClient } from '../client/client.ts'
 import { foldEvents } from '../client/fold.ts'
 import type { SendContractRequest, SendMessageRequest } from '../client/request.ts'
@@ -192,12 +193,14 @@ export class TestHarness implements AsyncDisposable {
   ask<Data = unknown>(request: TestRequest | string): Promise<TestAnswer<Data>>
   async ask(request: TestRequest | TestContractRequest<AgentContract> | string): Promise<TestAnswer> {
     const given = typeof request === 'string' ? { content: request } : request
+    requireObject('the request', given)
+    checkCallback('onEvent', given.onEvent)
     const target = 'target' in given ? {} : { targetAgentType: given.targetAgentType ?? this.#onlyCapability() }
     const sessionId = given.sessionId ?? `session-${randomUUID()}`
     const events: SessionEvent[] = []
     const onEvent = (event: SessionEvent) => {
       events.push(event)
-      given.onEvent?.(event)
+      return given.onEvent?.(event)
     }
     const timeoutMs = given.timeoutMs ?? this.#askTimeoutMs
     const message = { ...given, ...target, timeoutMs, sessionId, onEvent }

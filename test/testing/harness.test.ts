@@ -16,6 +16,7 @@ import { canConnect } from '../../src/testing/servers/tcp.ts'
 import { bareRedis } from '../redis/harness.ts'
 import { OpenResources } from '../support/open-resources.ts'
 import { testRedisUrl } from '../support/redis.ts'
+import { unhandledRejections } from '../support/rejections.ts'
 import { memoryLogger } from '../worker/harness.ts'
 
 class Writer extends GatewayWorker {
@@ -121,6 +122,32 @@ describe('ask', () => {
     expect(third.data.content).toBe('c')
     expect(seen).toEqual(['chunk', 'done'])
     expect(await harness.client.text('s', 'm')).toBe(third.text)
+  })
+
+  test('waits for what a callback has begun, and is rejected with it', async () => {
+    const harness = await harnessOf({ workers: [Writer] })
+    const seen: string[] = []
+    await harness.ask({
+      content: 'a',
+      onEvent: async ({ type }) => {
+        seen.push(`${type} begins`)
+        await sleep(20)
+        seen.push(`${type} ends`)
+      },
+    })
+    expect(seen).toEqual(['chunk begins', 'chunk ends', 'done begins', 'done ends'])
+    const rejections = unhandledRejections()
+    const broken = harness.ask({ content: 'a', onEvent: () => Promise.reject(new Error('expected a table')) })
+    await expect(broken).rejects.toThrow('expected a table')
+    expect(rejections).toEqual([])
+  })
+
+  test('refuses what is no request, and no callback, by its name', async () => {
+    const harness = await harnessOf({ workers: [Writer] })
+    for (const wrong of [undefined, null, 5, []]) {
+      await expect(harness.ask(wrong as never)).rejects.toThrow('the request is invalid: must be an object')
+    }
+    await expect(harness.ask({ content: 'a', onEvent: 'x' as never })).rejects.toThrow('onEvent is invalid')
   })
 
   test('retries happen, soon, and are rewound', async () => {
