@@ -43,7 +43,10 @@ export async function findEntry(
 }
 
 /** True for the entry whose turn it is; an entry without a turn is a first send. */
-function isOf({ data, turn }: SurveyedEntry, { sessionId, messageId, fence }: TaskFacts): boolean {
+function isOf({ id, data, turn, delivery }: SurveyedEntry, task: TaskFacts): boolean {
+  const { sessionId, messageId, fence, lane } = task
+  // Until it is on the lane of the version that is to go on with it, the entry by which it came holds it.
+  if (lane === null && fence.state === 'Q' && fence.entryId === id && delivery !== null) return true
   if (turn === '' ? fence.epoch > 0 : Number(turn) !== fence.epoch) return false
   const decoded = decodeCommand(data, Number.MAX_SAFE_INTEGER)
   const header = decoded.ok ? decoded.command.header : decoded.header

@@ -82,6 +82,22 @@ test('it was handed out and not begun, to a live worker and to one that is gone'
   expect(taken.text).toMatch(/Another worker takes it over in about \d+m?s\./)
 })
 
+test('it was handed out on its way to the lane of its version, and is not there yet', async () => {
+  const { ward, explain } = open()
+  await ward.alive('w')
+  const entryId = await ward.entry('m', { turn: '1' })
+  await ward.record('m', `Q:2:${entryId}:`, { journal: 'j', version: '2 1.0', lane_version: '1.0' })
+  await ward.take('gone', 1_000)
+  const taken = await explain()
+  expect(taken).toMatchObject({ state: 'taken', entryId, worker: { workerId: 'gone', host: null }, workers: 1 })
+  expect(taken.text).toMatch(/Another worker takes it over in about \d+m?s\./)
+  expect(await ward.findings()).toEqual([])
+  const lane = ward.keys.control('agent', 'normal', '1.0')
+  await ward.redis.xgroup('CREATE', lane, GROUP, '0', 'MKSTREAM')
+  await ward.redis.xadd(lane, '*', 'data', envelope('m', 's'), 'turn', '2')
+  expect(await explain()).toMatchObject({ state: 'queued', version: '1.0' })
+})
+
 test('it is held back, or waits for its next attempt', async () => {
   const { ward, explain } = open()
   const dueAt = Date.now() + 3_600_000
