@@ -16,8 +16,8 @@ export default defineConfig({
     // To load everything anew for each file takes a fifth of a run. What a file must not leave to the next one in its
     // process, its own hooks and the leak guard see to.
     isolate: false,
-    // Two more than there are cores where tests run: most files wait for most of their time.
-    maxWorkers: 4,
+    // One more than there are cores where tests run: most files wait for most of their time.
+    maxWorkers: 3,
     testTimeout: 60_000,
     hookTimeout: 60_000,
     globalSetup: ['test/support/global-setup.ts'],

@@ -56,10 +56,10 @@ test('leaves the Redis of REDIS_URL running, and no worker on its list', { timeo
   expect(await client.listWorkers()).toEqual([])
 })
 
-test('leaves no worker behind when it is interrupted', { timeout: 40_000 }, async () => {
+test('leaves no worker behind when it is interrupted', { timeout: 90_000 }, async () => {
   await using redis = await startLocalRedis({ fresh: true })
   const demo = startNode(['--import', 'tsx', DEMO], redis.url)
-  await waitFor(() => demo.stdout().includes('thinking'), { timeoutMs: 20_000 })
+  await waitFor(() => demo.stdout().includes('thinking'), { timeoutMs: 60_000 })
   demo.kill('SIGINT')
   expect((await demo.ended).code).toBe(1)
   const worker = numberIn(demo.stdout(), /worker +process (\d+)/)
