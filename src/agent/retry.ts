@@ -21,7 +21,7 @@ export interface ResolvedRetryPolicy {
 const MOST_MS = 60_000
 const JITTER = 0.2
 
-export const DEFAULT_BACKOFF = { type: 'exponential', delayMs: 1_000, maxDelayMs: MOST_MS, jitter: JITTER } as const
+export const DEFAULT_BACKOFF = { type: 'exponential', delayMs: 1_000, jitter: JITTER } as const
 
 export const DEFAULT_RETRY: ResolvedRetryPolicy = { maxAttempts: 3, backoff: DEFAULT_BACKOFF }
 
@@ -48,10 +48,14 @@ export function retryDelay({ backoff }: ResolvedRetryPolicy, attempt: number, er
     void Attended.of(delay)
     throw new TypeError('a backoff function must answer a number, not a promise')
   }
-  const { delayMs, jitter = backoff.type === 'exponential' ? JITTER : 0 } = backoff
-  const full =
-    backoff.type === 'fixed' ? delayMs : Math.min(delayMs * 2 ** (attempt - 1), backoff.maxDelayMs ?? MOST_MS)
-  return full * (1 - jitter * chance)
+  const { jitter = backoff.type === 'exponential' ? JITTER : 0 } = backoff
+  return fullDelay(backoff, attempt) * (1 - jitter * chance)
+}
+
+function fullDelay(backoff: BackoffRule, attempt: number): number {
+  if (backoff.type === 'fixed') return backoff.delayMs
+  const { delayMs, maxDelayMs = Math.max(delayMs, MOST_MS) } = backoff
+  return Math.min(delayMs * 2 ** (attempt - 1), maxDelayMs)
 }
 
 /** What user code names as a delay, as a time that can be waited for: nothing below 0, nothing above a year. */

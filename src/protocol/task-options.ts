@@ -8,7 +8,7 @@ export type BackoffRule =
       readonly type: 'exponential'
       /** Before the second attempt; doubled before each further one. */
       readonly delayMs: number
-      /** Default 60,000. */
+      /** Default 60,000, or `delayMs` where that is more. */
       readonly maxDelayMs?: number | undefined
       readonly jitter?: number | undefined
     }

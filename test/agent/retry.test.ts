@@ -74,12 +74,17 @@ describe('a delay by rule', () => {
         const policy = withRule(backoff)
         const now = retryDelay(policy, number, null, 0)
         const next = retryDelay(policy, number + 1, null, 0)
-        const limit = backoff.maxDelayMs ?? 60_000
+        const limit = backoff.maxDelayMs ?? Math.max(60_000, backoff.delayMs)
         expect(next).toBe(Math.min(now * 2, limit))
         expect(now).toBeLessThanOrEqual(limit)
       }),
     )
   })
+})
+
+test('a first delay beyond the default limit is waited for', () => {
+  const policy = withRule({ type: 'exponential', delayMs: 300_000 })
+  expect([1, 2].map((number) => retryDelay(policy, number, null, 0))).toEqual([300_000, 300_000])
 })
 
 describe('a delay by a function', () => {
