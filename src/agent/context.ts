@@ -155,7 +155,8 @@ export interface AgentContext {
   /**
    * Runs `fn` once for the whole task: a handler that runs again, after a crash, a suspension or a failed attempt, gets
    * the recorded result. What is emitted inside belongs to the step: if it is interrupted it runs again, and readers are
-   * told by a `rewind` to forget what the interrupted run said. If `fn` throws, nothing is recorded.
+   * told by a `rewind` to forget what the interrupted run said. What `fn` throws is recorded for the attempt: a handler that
+   * runs again in it meets an error of the same name, text and plain members. The next attempt runs `fn` again.
    *
    * @returns what `fn` returned, as JSON has it; at most 1 MiB.
    */

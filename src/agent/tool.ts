@@ -30,7 +30,8 @@ export interface Tool<Input extends Schema = Schema, Output = unknown> {
   readonly inputSchema?: JsonSchema | undefined
   /**
    * True: a call that comes to an end runs once per task; its JSON result, at most 1 MiB, is recorded like that of a
-   * step, and a handler that runs again gets it from there. Default false: the tool runs whenever it is called.
+   * step, as is what it throws, and a handler that runs again gets it from there. Default false: the tool runs whenever it
+   * is called.
    */
   readonly durable?: boolean | undefined
   readonly execute: (input: SchemaOutput<Input>, context: ToolContext) => Output | Promise<Output>

@@ -36,8 +36,6 @@ export interface Retelling {
   readonly hasStepTexts: boolean
   /** The questions that wait for their answers. */
   readonly questions: () => Iterable<EventBody>
-  /** Words of recorded steps are not where they belong. */
-  readonly lacksWords: () => boolean
 }
 
 /**
@@ -60,7 +58,6 @@ export class Emitter implements Speaker {
   #isAfresh = true
   #restore: RestoreStep = restoreNothing
   #questions: () => Iterable<EventBody> = noQuestions
-  #lacksWords: () => boolean = no
   /** Earlier runs have recorded steps that said something. */
   #hasStepTexts = false
   /** Events on their way here, through interceptors. */
@@ -94,12 +91,11 @@ export class Emitter implements Speaker {
   }
 
   /** Goes on from where an earlier run of the same attempt ended, if that is known; else like {@link rewind}. */
-  resume({ sum }: Replay, { restore, hasStepTexts, questions, lacksWords }: Retelling): void {
+  resume({ sum }: Replay, { restore, hasStepTexts, questions }: Retelling): void {
     this.#isSummed = true
     this.#restore = restore
     this.#hasStepTexts = hasStepTexts
     this.#questions = questions
-    this.#lacksWords = lacksWords
     const [written, text = ''] = sum.split(':')
     const target = Number(written) === this.#ownership.written ? Sum.parse(text) : null
     if (target === null) {
@@ -336,12 +332,11 @@ export class Emitter implements Speaker {
   }
 
   /**
-   * Unknown while a rewrite is half written, or words of steps are to be said again, and where all was taken back although
-   * steps had spoken: what of their words is said again already cannot be told from a count.
+   * Unknown while a rewrite is half written, and where all was taken back although steps had spoken: what of their words
+   * is said again already cannot be told from a count.
    */
   #sumAt(written: number): string {
-    const isHalfSaid = this.#rewrites?.isHalfWritten || this.#lacksWords()
-    const isUnknown = isHalfSaid || (this.#isAfresh && this.#hasStepTexts)
+    const isUnknown = this.#rewrites?.isHalfWritten || (this.#isAfresh && this.#hasStepTexts)
     return isUnknown ? UNKNOWN : `${written}:${this.#sum}`
   }
 
@@ -354,7 +349,6 @@ export class Emitter implements Speaker {
 // Shared, since most tasks never come to need their own.
 const restoreNothing: RestoreStep = async () => []
 const noQuestions = (): readonly EventBody[] => []
-const no = (): boolean => false
 
 /** No chunk looks like another event: those begin with a control character. */
 function countedText(body: EventBody): string {

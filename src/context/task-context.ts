@@ -316,8 +316,7 @@ export class TaskContext implements AgentContext {
     const steps = this.#needSteps(durable)
     const hasStepTexts = journal.spokenSteps().length > 0
     const questions = () => durable.questions.values()
-    const restore = (key: string) => steps.restore(key)
-    this.#emitter.resume(replay, { restore, hasStepTexts, questions, lacksWords: () => steps.lacksWords })
+    this.#emitter.resume(replay, { restore: (key) => steps.restore(key), hasStepTexts, questions })
   }
 
   /** Tells of plugins that are other ones than before the suspension. */

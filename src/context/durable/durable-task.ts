@@ -121,6 +121,11 @@ export class DurableTask implements WaitingTask, ResultsOwner, ParkedTask {
     return this.results.isOver
   }
 
+  /** True if the attempt is over, or its handler has been told to come to its end. */
+  get isBrokenOff(): boolean {
+    return this.isOver || this.#options.signal.reason !== undefined
+  }
+
   get logger(): Logger {
     return this.#options.logger()
   }

@@ -28,6 +28,8 @@ export class Journal {
   readonly #results = new Map<string, RecordedResult>()
   readonly #matching: Matching
   readonly #attempt: number
+  /** The order of the newest result. */
+  readonly lastOrder: number
   readonly #readAt: number
   readonly #read = performance.now()
 
@@ -35,22 +37,23 @@ export class Journal {
     this.#attempt = attempt
     this.#matching = new Matching(this.#slots, this.#results, attempt)
     this.#readAt = raw.now
+    const results = [...raw.fields].filter(([field]) => field.startsWith('='))
     for (const [field, text] of raw.fields) {
-      if (field.startsWith('=')) this.#results.set(field.slice(1), parseResult(text))
-      else if (field !== 'n') this.#slots.set(field, { entry: parseEntry(text), used: false })
+      if (!field.startsWith('=') && field !== 'n') this.#slots.set(field, { entry: parseEntry(text), used: false })
     }
+    let last = 0
+    for (const [field, text] of results) {
+      const key = field.slice(1)
+      const result = parseResult(text)
+      last = Math.max(last, result.order)
+      if (!this.#isTriedAgain(key, result)) this.#results.set(key, result)
+    }
+    this.lastOrder = last
   }
 
   /** Redis' time now, as far as it was known when the journal was read; Unix ms. */
   get now(): number {
     return this.#readAt + performance.now() - this.#read
-  }
-
-  /** The order of the newest result. */
-  get lastOrder(): number {
-    let last = 0
-    for (const { order } of this.#results.values()) last = Math.max(last, order)
-    return last
   }
 
   /** What is noted under a key. */
@@ -103,7 +106,17 @@ export class Journal {
   /** A result has come. If this run has not asked for it yet, it is recorded for the time when it does. */
   learn(key: string, result: RecordedResult): void {
     const slot = this.#slots.get(key)
-    if (slot !== undefined && !slot.used && !this.#results.has(key)) this.#results.set(key, result)
+    const isNews = slot !== undefined && !slot.used && !this.#results.has(key)
+    if (isNews && !this.#isTriedAgain(key, result)) this.#results.set(key, result)
+  }
+
+  /**
+   * True for what came of a step or a tool that failed in an earlier attempt: as if it had been interrupted, that is carried
+   * out again under its own key, which is part of the keys of all that was completed in its body.
+   */
+  #isTriedAgain(key: string, result: RecordedResult): boolean {
+    const kind = this.#slots.get(key)?.entry.kind
+    return (kind === 'step' || kind === 'tool') && this.#matching.isOutdated(result)
   }
 
   /**

@@ -1,16 +1,39 @@
 import { errorMessage, GatewayError } from '../../errors.ts'
 import { isObject } from '../../protocol/json.ts'
 import type { RecordedResult } from '../../store/recorded-result.ts'
+import type { DurableTask } from './durable-task.ts'
+import { isFailure } from './entry.ts'
+import { fromThrown, toThrown } from './thrown.ts'
 
 const MOST_BYTES = 1_048_576
+
+/** How code came to its end, as it is recorded; and what it threw. */
+export interface Outcome {
+  readonly recorded: { readonly v: unknown; readonly s?: 'F' }
+  readonly failure?: { readonly error: unknown }
+}
+
+/**
+ * Runs code whose end is to be recorded.
+ *
+ * @param key - Of its operation.
+ * @throws what it throws when its attempt is broken off: that may be a consequence, and says nothing of another run.
+ */
+export async function outcomeOf(task: DurableTask, key: string, run: () => unknown): Promise<Outcome> {
+  try {
+    return { recorded: { v: recordable(key, await run()) } }
+  } catch (error) {
+    if (task.isBrokenOff) throw error
+    return { recorded: { s: 'F', v: toThrown(error) }, failure: { error } }
+  }
+}
 
 /**
  * A value as JSON can record it.
  *
- * @param key - Of its operation.
  * @throws GatewayError `GW_INVALID_ARGUMENT` for what JSON cannot carry, `GW_PAYLOAD_TOO_LARGE` for more than 1 MiB.
  */
-export function recordable(key: string, value: unknown): unknown {
+function recordable(key: string, value: unknown): unknown {
   let text: string
   try {
     text = JSON.stringify(value ?? null) ?? 'null'
@@ -25,7 +48,15 @@ export function recordable(key: string, value: unknown): unknown {
   return value ?? null
 }
 
-/** What was recorded beside what is told of it, as JSON has it. */
-export function recordedValue({ value }: RecordedResult): unknown {
-  return isObject(value) ? value.v : null
+/**
+ * What was recorded beside what is told of it, as JSON has it.
+ *
+ * @param failure - What was thrown, in the run in which it was.
+ * @throws what was thrown.
+ */
+export function recordedValue({ value }: RecordedResult, failure?: Outcome['failure']): unknown {
+  if (failure !== undefined) throw failure.error
+  if (!isObject(value)) return null
+  if (isFailure(value)) throw fromThrown(value.v)
+  return value.v
 }

@@ -1,12 +1,11 @@
 import { GatewayError } from '../../errors.ts'
 import { isObject } from '../../protocol/json.ts'
-import { compareEntryIds } from '../../redis/streams.ts'
 import type { RecordedResult } from '../../store/recorded-result.ts'
 import type { Said } from '../hold-back.ts'
 import type { DurableTask } from './durable-task.ts'
 import { isInside } from './entry.ts'
 import type { Operation } from './journal.ts'
-import { recordable, recordedValue } from './recordable.ts'
+import { outcomeOf, recordedValue } from './recordable.ts'
 import { Scope } from './scope.ts'
 import { readSaid } from './step-text.ts'
 
@@ -14,24 +13,17 @@ import { readSaid } from './step-text.ts'
 const NAME = /^[^\p{C}\p{Zl}\p{Zp}]{1,128}$/u
 
 /**
- * Steps of a task: code that runs once, whatever happens. What a step says belongs to it: the words of one that was
- * interrupted are taken back before it runs again, those of a recorded one stay, or are said again where all was taken
- * back.
+ * Steps of a task: code that runs once, whatever happens; one that throws, once in an attempt. What a step says belongs to
+ * it: the words of one that was interrupted are taken back before it runs again, those of a recorded one stay, or are said
+ * again where all was taken back.
  */
 export class Steps {
   readonly #task: DurableTask
   /** Recorded steps whose words were taken back together with those of a step around them. */
   readonly #silenced = new Set<string>()
-  /** Recorded steps that are to come, whose words were taken back with those of a step before them. */
-  readonly #putOff = new Set<string>()
 
   constructor(task: DurableTask) {
     this.#task = task
-  }
-
-  /** True while words of recorded steps are not on the stream, or not where they belong. */
-  get lacksWords(): boolean {
-    return this.#putOff.size > 0
   }
 
   /** See `AgentContext.step`. */
@@ -74,15 +66,11 @@ export class Steps {
   /** Resolves when the words of a recorded step are said again; undefined if they need not be. */
   #saidAgain({ key }: Operation): Promise<void> | undefined {
     const { emitter, journal } = this.#task
-    const isSilenced = this.#silenced.delete(key) || this.#putOff.has(key)
+    const isSilenced = this.#silenced.delete(key)
     // One that was silent has no words to look for.
     const isSilent = !journal.hasSpoken(key)
     if (isSilent || (emitter.pass(key) && !isSilenced)) return undefined
-    return emitter.rewrite(async () => {
-      const said = await this.restore(key)
-      this.#putOff.delete(key)
-      return said
-    })
+    return emitter.rewrite(() => this.restore(key))
   }
 
   async #carryOut<Result>(op: Operation, scope: Scope, fn: () => Result | Promise<Result>): Promise<Result> {
@@ -100,19 +88,16 @@ export class Steps {
       }
       // Where this run of the step begins, if there was one before.
       const after = op.entry === undefined ? undefined : await resources.reader.lastId(ref.sessionId)
-      const value = recordable(op.key, await resources.scopes.run(scope, fn))
+      const { recorded, failure } = await outcomeOf(task, op.key, () => resources.scopes.run(scope, fn))
       await emitter.flushed()
-      const result = await task.results.close({ ...op, entry: NOTED }, { v: value, y: after, z: emitter.lastId })
-      return recordedValue(result) as Result
+      const result = await task.results.close({ ...op, entry: NOTED }, { ...recorded, y: after, z: emitter.lastId })
+      return recordedValue(result, failure) as Result
     } finally {
       done()
     }
   }
 
-  /**
-   * Takes back what an interrupted step has said. What others have said since then is said again: at once, or, by those to
-   * which this run has not come yet, when it does, so that it stays behind what this step says now.
-   */
+  /** Takes back what an interrupted step has said; what others have said since then is said again. */
   async #takeBack(key: string, after: string): Promise<void> {
     const { emitter, resources, ref, journal, questions } = this.#task
     await emitter.rewrite(async () => {
@@ -120,27 +105,13 @@ export class Steps {
       const hasSpoken = said.some(({ step }) => isOf(key, step))
       for (const inner of journal.spokenSteps(key)) this.#silenced.add(inner)
       if (!hasSpoken) return []
-      const isToCome = (step: string) => this.#isToCome(step, after)
-      for (const step of journal.spokenSteps()) {
-        // Those in their bodies belong to them.
-        if (isToCome(step) && journal.stepsAround(step).length === 0) this.#putOff.add(step)
-      }
       const rewind = { body: { type: 'rewind', toId: after }, metadata: undefined, step: undefined } as const
       // A question to which this run has not come yet is put again when it does.
       const isOpen = ({ body }: Said) => body.type !== 'ask_user' || questions.has(body.askId)
       // What the handler itself has said counts for its sum already.
-      const isPutOff = ({ step }: Said) => step !== undefined && isToCome(step)
-      const others = said.filter((one) => !isOf(key, one.step) && isOpen(one) && !isPutOff(one))
+      const others = said.filter((one) => !isOf(key, one.step) && isOpen(one))
       return [rewind, ...others.map((other) => ({ ...other, isAgain: true }))]
     })
-  }
-
-  /** True for a step that began after an entry of the stream, and to which this run has not come; or one in its body. */
-  #isToCome(step: string, after: string): boolean {
-    const { journal } = this.#task
-    const outermost = journal.stepsAround(step)[0] ?? step
-    const entry = journal.entry(outermost)
-    return entry !== undefined && !journal.isAsked(outermost) && compareEntryIds(entry.after, after) >= 0
   }
 }
 

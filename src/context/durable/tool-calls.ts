@@ -1,11 +1,11 @@
 import { errorMessage, ToolInputError } from '../../errors.ts'
 import type { DurableTask } from './durable-task.ts'
 import type { Operation } from './journal.ts'
-import { recordable, recordedValue } from './recordable.ts'
+import { outcomeOf, recordedValue } from './recordable.ts'
 
 /**
- * Calls a tool whose result is recorded: it runs once per task, as far as it comes to an end. One that throws, or whose
- * worker dies, has recorded nothing and runs again when the handler does.
+ * Calls a tool whose end is recorded: it runs once per task, as far as it comes to one; what it throws is recorded for the
+ * attempt. One whose worker dies has recorded nothing and runs again when the handler does.
  *
  * @param run - Checks the arguments and runs the tool.
  */
@@ -19,8 +19,8 @@ export async function callRecorded(
   const done = task.working()
   try {
     if (op.doubt !== undefined) await task.settle(op.doubt)
-    const value = recordable(op.key, await run())
-    return recordedValue(await task.results.close(op, { v: value }))
+    const { recorded, failure } = await outcomeOf(task, op.key, run)
+    return recordedValue(await task.results.close(op, recorded), failure)
   } finally {
     done()
   }

@@ -20,7 +20,8 @@ for i = 1, #KEYS / 3 do
     end
     if entry ~= '' then redis.call('HSETNX', journal, op, now .. ' ' .. entry) end
     local text = redis.call('HGET', journal, '=' .. op)
-    if not text then
+    -- Only what failed is carried out again in another attempt.
+    if not text or string.match(text, '^%d+ (%d+)') ~= (held[2] or '0') then
       text = redis.call('HINCRBY', journal, 'n', 1) .. ' ' .. (held[2] or '0') .. ' ' .. kept(record, op, ARGV[at + 3], ARGV[at + 5])
       redis.call('HSET', journal, '=' .. op, text)
     end

@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import { setTimeout as pause } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
 import type { AgentContext } from '../../../src/agent/context.ts'
@@ -11,7 +12,7 @@ import { folded, rawEvents, textOf } from './crew.ts'
 const send = { targetAgentType: 'agent', sessionId: 's', messageId: 'm', content: 'hi' }
 const quick = { retry: { maxAttempts: 3, backoff: { type: 'fixed', delayMs: 10 } } } as const
 
-const once = { maxAttempts: 1 } as const
+const single = { maxAttempts: 1 } as const
 
 /** What a reader of the task has in the end, and how often he was told to forget. */
 async function view(house: House): Promise<{ text: string; rewinds: number }> {
@@ -124,7 +125,7 @@ describe('step', () => {
     gate.open()
   })
 
-  test('that throws records nothing, and the error is the handler’s', async () => {
+  test('that throws is the handler’s to see to, who may call another of the same name', async () => {
     const house = new House()
     let ran = 0
     await house.work(async (_, context) => {
@@ -175,9 +176,9 @@ describe('step', () => {
     for (const word of ['x1', '(x)', 'x2', 'y1', '(y)', 'y2']) expect(text.split(word)).toHaveLength(2)
   })
 
-  describe('that throws, and runs again whenever its handler does,', () => {
-    /** Runs a handler that waits, suspended, for an answer, and then runs again from the top; as often as it takes leave. */
-    async function again(handle: (context: AgentContext, run: number) => Promise<void>) {
+  describe('that throws', () => {
+    /** Runs a handler that waits, suspended, for an answer, and then runs again from the top. */
+    async function again(handle: (context: AgentContext, run: number) => Promise<unknown>) {
       const house = new House()
       let runs = 0
       const answer = deferred()
@@ -186,12 +187,12 @@ describe('step', () => {
         house.work(
           async (_, context) => {
             runs += 1
-            await handle(context, runs)
+            const found = await handle(context, runs)
             await context.callAgent({ targetAgentType: 'child', content: 'x' })
             await context.emitChunk('end')
-            return { runs }
+            return { runs, found }
           },
-          { suspendAfterMs: 0 },
+          { suspendAfterMs: 0, shutdownTimeoutMs: 10, ...quick },
         )
       const worker = await hire()
       const client = house.client()
@@ -202,54 +203,98 @@ describe('step', () => {
       return { house, worker, hire, ended: client.result({ ...ref, timeoutMs: 10_000 }) }
     }
     const say = (context: AgentContext, name: string) => context.step(name, () => void context.emitChunk(`${name} `))
-    const fail = async (context: AgentContext, name: string) => {
-      const thrown = context.step(name, async () => {
-        await context.emitChunk(`${name} `)
-        throw new Error('no')
+
+    test('throws the same whenever its handler runs again, and is not run: what was done instead stays', async () => {
+      const errors: unknown[] = []
+      let ran = 0
+      const { house, ended } = await again(async (context) => {
+        try {
+          await context.step('model', async () => {
+            ran += 1
+            await context.emitChunk('half ')
+            throw Object.assign(new RangeError('busy', { cause: { code: 'ECONNRESET' } }), { status: 429, request: {} })
+          })
+        } catch (error) {
+          errors.push(error)
+          await say(context, 'instead')
+        }
       })
-      await thrown.catch(() => undefined)
-    }
+      await ended
+      expect([ran, await view(house)]).toEqual([1, { text: 'half instead end', rewinds: 0 }])
+      const as = { name: 'RangeError', message: 'busy', status: 429, cause: { code: 'ECONNRESET' } }
+      expect(errors).toMatchObject([as, as])
+      expect(errors[1]).toBeInstanceOf(Error)
+      expect(errors[1]).not.toHaveProperty('request')
+    })
 
     test('keeps its words before those of the steps that came after it', async () => {
-      const { house, ended } = await again(async (context) => {
+      const fail = async (context: AgentContext, name: string) => {
+        const thrown = context.step(name, async () => {
+          await context.emitChunk(`${name} `)
+          throw new Error('no')
+        })
+        await thrown.catch(() => undefined)
+      }
+      const gate = new Gate()
+      const { house, worker, hire, ended } = await again(async (context, run) => {
         await say(context, 'a')
         await fail(context, 'b')
+        if (run === 2) await gate.pass()
         await say(context, 'c')
         await fail(context, 'd')
         await context.step('e', () => say(context, 'f'))
       })
-      const { content } = await ended
+      await gate.reached(1)
+      await worker.stop()
+      await hire()
+      const { content, data } = await ended
       expect([content, (await view(house)).text]).toEqual(['a b c d f end', 'a b c d f end'])
+      expect(data).toMatchObject({ runs: 3 })
+      gate.open()
     })
 
-    test('and comes to something then, has taken back what was said because it had not', async () => {
-      const { house, ended } = await again(async (context, run) => {
-        if (run > 1) return say(context, 'a')
-        await fail(context, 'a')
-        await say(context, 'instead')
-      })
-      const { content } = await ended
-      expect([content, (await view(house)).text]).toEqual(['a end', 'a end'])
-    })
-
-    test.each([true, false])(
-      'loses no words of later ones where a worker is lost between them (throws again: %s)',
-      async (throws) => {
-        const gate = new Gate()
-        const { house, worker, hire, ended } = await again(async (context, run) => {
-          await (throws || run === 1 ? fail : say)(context, 'a')
-          if (run === 2) await gate.pass()
-          await say(context, 'b')
-          await say(context, 'c')
+    test('is tried again in the next attempt, and what was completed in its body stays', async () => {
+      const ran = { outer: 0, inner: 0 }
+      const { house, ended } = await again(async (context) => {
+        const found = await context.step('outer', async () => {
+          ran.outer += 1
+          const inner = await context.step('inner', async () => {
+            ran.inner += 1
+            await context.emitChunk('inner ')
+            return ran.inner
+          })
+          await context.emitChunk(`outer${ran.outer} `)
+          if (ran.outer < 3) throw new Error('no')
+          return { inner, outer: ran.outer }
         })
-        await gate.reached(1)
-        await worker.stop()
-        await hire()
-        expect(await ended).toMatchObject({ data: { runs: 3 } })
-        expect((await view(house)).text).toBe('a b c end')
-        gate.open()
-      },
-    )
+        return found
+      })
+      expect(await ended).toMatchObject({ attempts: 3, data: { runs: 4, found: { inner: 1, outer: 3 } } })
+      expect(ran).toEqual({ outer: 3, inner: 1 })
+      expect((await view(house)).text).toBe('inner outer3 end')
+    })
+
+    test('because its worker leaves is run again by the next one', async () => {
+      const asleep = new Gate()
+      let ran = 0
+      const { worker, hire, ended } = await again(async (context, run) => {
+        if (run === 1) return 'not yet'
+        return context.step('poll', async () => {
+          ran += 1
+          if (ran > 1) return 'found'
+          const left = once(context.signal, 'abort')
+          void asleep.pass()
+          await left
+          throw new Error('broken off')
+        })
+      })
+      await asleep.reached(1)
+      await worker.stop()
+      await hire()
+      expect(await ended).toMatchObject({ attempts: 1, data: { found: 'found' } })
+      expect(ran).toBe(2)
+      asleep.open()
+    })
   })
 
   test.each([
@@ -270,7 +315,7 @@ describe('step', () => {
     ],
   ])('refuses what is no function, %s', async (_, plugins) => {
     const house = new House()
-    await house.work((_, context) => context.step('x', 'y' as never), { plugins, retry: once })
+    await house.work((_, context) => context.step('x', 'y' as never), { plugins, retry: single })
     expect((await house.client().ask(send)).error).toMatchObject({
       code: 'GW_INVALID_ARGUMENT',
       message: expect.stringContaining("what step 'x' runs"),
@@ -482,7 +527,7 @@ describe('after a failed attempt', () => {
         const fetched = context.step('fetch', () => {
           if (runs === 1) throw new Error('out of order')
         })
-        await fetched.catch(() => context.callAgent({ targetAgentType: 'child', content: help, retry: once }))
+        await fetched.catch(() => context.callAgent({ targetAgentType: 'child', content: help, retry: single }))
         return (await context.callAgent({ targetAgentType: 'child', content: 'go on' })).content
       },
       { ...quick, capabilities: ['agent', 'child'], suspendAfterMs: 20 },

@@ -54,6 +54,35 @@ describe('a durable tool', () => {
     expect(ran).toEqual({ booked: 2, looked: 3 })
   })
 
+  test('that fails does so again whenever the handler runs again in the attempt, and is tried again in the next', async () => {
+    const house = new House()
+    let ran = 0
+    const tools = {
+      charge: tool({
+        ...{ description: 'charges', input: z.object({}), durable: true },
+        execute: () => {
+          ran += 1
+          throw Object.assign(new Error(`declined ${ran}`), { code: 'card_declined' })
+        },
+      }),
+    }
+    const seen: unknown[] = []
+    await house.work(
+      async (_, context) => {
+        const error = await context.callTool('charge', {}).catch((thrown: unknown) => thrown)
+        const { message, code } = error as Error & { code?: unknown }
+        seen.push(`${context.attempt}: ${message} ${code}`)
+        // What was slept in the attempt before is not slept again.
+        for (let slept = 0; slept < context.attempt; slept += 1) await context.sleep(50)
+        if (context.attempt === 1) throw new Error('again')
+      },
+      { ...quick, tools, suspendAfterMs: 0 },
+    )
+    await house.client().ask(send)
+    const [first, second] = ['1: declined 1 card_declined', '2: declined 2 card_declined']
+    expect([seen, ran]).toEqual([[first, first, second, second], 2])
+  })
+
   test('that its worker did not live to end runs again', async () => {
     const house = new House()
     const gate = new Gate()
