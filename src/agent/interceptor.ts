@@ -58,9 +58,9 @@ export interface Interceptors {
    */
   readonly emit?: Interceptor<EmitInput, void> | undefined
   /**
-   * For one that holds events back in `emit`: now they must come out, because the handler has ended or begins to wait, or a
-   * step begins or ends. `emit` leads to the interceptors behind this one. `task` is the same object for all events of an
-   * attempt, so that a WeakMap can keep what belongs to it.
+   * For one that holds events back in `emit`: now they must come out, because the handler has ended or begins to wait, a
+   * step begins or ends, or another branch says something that belongs to another step. `emit` leads to the interceptors
+   * behind this one. `task` is the same object for all events of an attempt, so that a WeakMap can keep what belongs to it.
    */
   readonly flush?: ((input: FlushInput, emit: Next<EmitInput, void>) => Promise<void>) | undefined
 }

@@ -15,7 +15,6 @@ import type { ToolDescription } from '../agent/tool.ts'
 import { GatewayError, PromptNotFoundError } from '../errors.ts'
 import type { HistoryKeeper } from '../history/keeper.ts'
 import type { Logger } from '../logger.ts'
-import type { Emitting } from '../plugins/emit-line.ts'
 import type { TaskPlugins } from '../plugins/task-plugins.ts'
 import { NO_PLUGINS, versionChanges } from '../plugins/version-changes.ts'
 import type { Artifact } from '../protocol/event.ts'
@@ -146,11 +145,6 @@ export class TaskContext implements AgentContext {
 
   emitData(data: unknown, options?: EmitOptions): Promise<void> {
     return this.#speech.data(data, options)
-  }
-
-  /** See {@link Voice.emitting}. */
-  emitting(): Emitting {
-    return this.#speech.emitting()
   }
 
   // biome-ignore lint/suspicious/noExplicitAny: see AgentContext

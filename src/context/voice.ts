@@ -62,7 +62,7 @@ export class Voice {
       return Attended.of(Promise.reject(error)).ifUnheard((error) => this.#refused(error))
     }
     const step = this.#step()
-    if (this.#plugins !== undefined) return this.#plugins.emit(body, options?.metadata, this.emitting(step))
+    if (this.#plugins !== undefined) return this.#plugins.emit(body, options?.metadata, this.#emitting(step))
     const written = this.#emitter.emit(body, options?.metadata, step)
     return written instanceof Attended ? written.ifUnheard((error) => this.#refused(error)) : written
   }
@@ -82,13 +82,14 @@ export class Voice {
 
   /** What interceptors hold back comes out before the handler waits, and before and after a step. */
   flush(): void {
-    this.#plugins?.flush(() => this.emitting())
+    this.#plugins?.flush()
   }
 
-  /** Where the events of the running code go. */
-  emitting(step = this.#step()): Emitting {
+  /** Where the events of a step, or of the handler itself, go. */
+  #emitting(step: string | undefined): Emitting {
     const emitter = this.#emitter
     return {
+      step,
       write: (event, metadata) => emitter.emit(event, metadata, step),
       isReplay: () => step === undefined && emitter.isHoldingBack,
       expect: () => emitter.expect(),

@@ -306,7 +306,7 @@ export class Execution implements Placed {
     if (this.#plugins === undefined) return worker.processCommand(command, context)
     const handle = (input: { command: GatewayCommand; context: AgentContext }) =>
       worker.processCommand(input.command, input.context)
-    return this.#plugins.run({ command, context }, handle, () => context.emitting())
+    return this.#plugins.run({ command, context }, handle)
   }
 }
 

@@ -10,6 +10,8 @@ export type WriteEvent = (event: HandlerEvent, metadata: Record<string, unknown>
 
 /** Where the events of a task go. */
 export interface Emitting {
+  /** The step in whose body they are said, if it is in one. */
+  readonly step: string | undefined
   readonly write: WriteEvent
   /** True if what is written now only repeats what an earlier run has said. */
   readonly isReplay: () => boolean

@@ -20,6 +20,8 @@ export class TaskPlugins {
   readonly #about: AboutTask
   readonly #line = new HookLine()
   #emits: EmitLine | undefined
+  /** Where the newest event has come from; what is held back is always of the same step. */
+  #newest: Emitting | undefined
   #task: TaskFacts | undefined
   #startedAt: number | undefined
   #hasLeft = false
@@ -61,24 +63,23 @@ export class TaskPlugins {
   async run(
     input: Omit<TaskInput, 'task'>,
     handle: (input: Omit<TaskInput, 'task'>) => Promise<unknown>,
-    emitting: () => Emitting,
   ): Promise<unknown> {
     const { task: around } = this.snapshot.interceptors
     try {
       if (around === undefined) return await handle(input)
       return await around({ ...input, task: this.task }, handle)
     } finally {
-      this.flush(emitting)
+      this.flush()
       await this.#emits?.passed()
     }
   }
 
   /** Lets out what interceptors hold back, behind all that was emitted before. */
-  flush(emitting: () => Emitting): void {
+  flush(): void {
     const { flush } = this.snapshot.interceptors
-    if (flush === undefined || this.#emits === undefined) return
+    if (flush === undefined || this.#emits === undefined || this.#newest === undefined) return
     // What goes wrong is logged.
-    void this.#emits.pass((last) => flush({ task: this.task }, last), this.#told(emitting()))
+    void this.#emits.pass((last) => flush({ task: this.task }, last), this.#told(this.#newest))
   }
 
   /** Calls a tool inside the interceptors. */
@@ -114,6 +115,8 @@ export class TaskPlugins {
     const { emit: around } = this.snapshot.interceptors
     if (around === undefined) return Attended.of(this.#write(event, metadata, emitting)).ifUnheard(emitting.refused)
     this.#emits ??= new EmitLine()
+    if (this.#newest?.step !== emitting.step) this.flush()
+    this.#newest = emitting
     const input: EmitInput = { task: this.task, event, metadata }
     return this.#emits.pass((last) => around(input, last), this.#told(emitting))
   }

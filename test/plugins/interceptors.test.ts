@@ -443,4 +443,40 @@ describe('around an event', () => {
     ])
     expect(ran).toBe(2)
   })
+
+  test('what is held back of one branch is not taken for what another says whose step ends meanwhile', async () => {
+    const house = new House()
+    const held: EmitInput[] = []
+    const holding: Interceptors = {
+      emit: async (input) => void held.push(input),
+      flush: async (_input, emit) => {
+        for (const input of held.splice(0)) await emit(input)
+      },
+    }
+    const [said, recorded] = [deferred(), deferred()]
+    const handle = async (_command: unknown, context: AgentContext) => {
+      const broken = context.step('broken', async () => {
+        await context.emitChunk('a')
+        said.resolve()
+        await recorded.promise
+        if (context.attempt === 1) throw new Error('it broke')
+      })
+      await context.step('recorded', async () => {
+        await said.promise
+        await context.emitChunk('b')
+      })
+      recorded.resolve()
+      await broken
+    }
+    const retry = { maxAttempts: 2, backoff: { type: 'fixed', delayMs: 1 } } as const
+    await house.work(handle, { plugins: [around('p', holding)], retry })
+    const { content, attempts, messageId } = await ask(house)
+    expect({ content, attempts }).toEqual({ content: 'ba', attempts: 2 })
+    const steps = (await house.events('s')).flatMap(({ event_type: type, message_id: id, data, metadata }) =>
+      type === 'chunk' && id === messageId
+        ? [`${(data as { content: string }).content} ${(metadata as { step?: string }).step}`]
+        : [],
+    )
+    expect(steps).toEqual(['a /step:broken#0', 'b /step:recorded#0', 'b /step:recorded#0', 'a /step:broken#0'])
+  })
 })
