@@ -33,7 +33,7 @@ const OWN_FAULTS: readonly string[] = ['GW_CONTRACT_VIOLATION', 'GW_PAYLOAD_TOO_
 interface Calling {
   readonly messageId: string
   readonly call: CheckedCall
-  /** Resolves when the task is there; not at all if its answer was recorded before, or it is never sent. */
+  /** Resolves when the task is there, and may be cancelled; not at all if it has another end, or is never sent. */
   readonly opened: Promise<void>
   readonly reply: Promise<AgentReply>
 }
@@ -132,6 +132,8 @@ export class AgentCalls {
     const messageId = this.#messageId(call, op)
     this.#giveUpBefore(call, op)
     const opened = deferred()
+    // Whoever cancelled it may have died before he came to what it had called.
+    if (isObject(op.result?.value) && op.result.value.s === 'X') opened.resolve()
     const reply = this.#reply(call, op, messageId, opened.resolve)
     const { plugins } = this.#task
     if (plugins !== undefined) this.#watch(plugins, { ...call, waitForReply: true }, op, reply)

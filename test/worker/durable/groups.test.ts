@@ -5,8 +5,10 @@ import type { AgentContext } from '../../../src/agent/context.ts'
 import { defineAgent } from '../../../src/agent/contract.ts'
 import { type AgentCallError, TerminalError } from '../../../src/errors.ts'
 import type { AskAgentCommand } from '../../../src/protocol/command.ts'
+import { TaskRecords } from '../../../src/store/task-records.ts'
 import { waitFor } from '../../../src/testing/wait-for.ts'
 import { untilAborted } from '../../../src/util/until-aborted.ts'
+import { connect } from '../../redis/harness.ts'
 import { Gate, House } from '../harness.ts'
 
 const send = { targetAgentType: 'parent', sessionId: 's', messageId: 'm', content: 'hi' }
@@ -191,6 +193,47 @@ describe('dispatchGroup', () => {
     const { data } = await house.client().ask(send)
     expect(data).toEqual(['CANCELLED', 'FAILED', 'CANCELLED'])
     gate.open()
+  })
+
+  test('with failFast goes on with a cancel whose worker died before it came to what the cancelled had called', async () => {
+    const house = new House()
+    const failing = new Gate()
+    const parent: Handler = async (_, context) => {
+      const tasks = ['middle', 'failing'].map((targetAgentType) => ({ targetAgentType, content: 'x' }))
+      return (await context.dispatchGroup(tasks, { failFast: true })).map(({ status }) => status)
+    }
+    const others: Handler = async (_, context) => {
+      if (context.agentType === 'middle') return context.callAgent({ targetAgentType: 'leaf', content: 'x' })
+      if (context.agentType === 'leaf') return untilAborted(new Promise(() => undefined), context.signal)
+      await failing.pass()
+      throw new TerminalError('no')
+    }
+    const first = await house.work(parent, { capabilities: ['parent'], suspendAfterMs: 0 })
+    await house.work(others, { capabilities: ['middle', 'failing', 'leaf'] })
+    const client = house.client()
+    await client.sendMessage(send)
+    const tasks = async () => {
+      const ids = (await house.redis.zrange(house.keys.session('s'), '0', '-1')).filter((id) => id !== '')
+      const types = await Promise.all(ids.map((id) => house.redis.hget(house.keys.task('s', id), 'agent_type')))
+      return new Map(types.map((agentType, index) => [agentType, { sessionId: 's', messageId: ids[index] ?? '' }]))
+    }
+    const statusOf = async (agentType: string) => {
+      const ref = (await tasks()).get(agentType)
+      return ref === undefined ? undefined : (await client.getTask(ref))?.status
+    }
+    await waitFor(async () => (await statusOf('parent')) === 'WAITING_AGENT' && (await statusOf('leaf')) === 'RUNNING')
+    await first.stop()
+    failing.open()
+    await waitFor(async () => (await statusOf('failing')) === 'FAILED')
+    // As far as one comes who dies then.
+    const middle = (await tasks()).get('middle') ?? send
+    const records = new TaskRecords(connect().client('patient'), house.keys)
+    await records.requestCancel(middle, { reason: 'failFast', requestedBy: 'm' })
+    await waitFor(async () => (await statusOf('middle')) === 'CANCELLED', { timeoutMs: 15_000 })
+    expect(await statusOf('leaf')).toBe('RUNNING')
+    await house.work(parent, { capabilities: ['parent'] })
+    expect((await client.result({ sessionId: 's', messageId: 'm' })).data).toEqual(['CANCELLED', 'FAILED'])
+    await waitFor(async () => (await statusOf('leaf')) === 'CANCELLED')
   })
 })
 
