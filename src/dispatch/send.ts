@@ -99,7 +99,7 @@ export class Dispatcher {
     const data = violation ?? encodeOrFault(command, { maxBytes: this.#maxPayloadBytes, isChecked: options.isChecked })
     if (data instanceof GatewayError) return refused('REJECTED', data, { messageId, traceId, timestamp })
     try {
-      if (options.requireOnlineWorker && !(await this.#isOnline(targetAgentType, options.targetWorkerId))) {
+      if (options.requireOnlineWorker && !(await this.#isAwaited(command, options.targetWorkerId))) {
         const details = { agentType: targetAgentType, workerId: options.targetWorkerId }
         const error = new GatewayError('GW_NO_ONLINE_WORKER', details)
         return refused('NO_WORKER', error, { messageId, traceId, timestamp })
@@ -121,9 +121,11 @@ export class Dispatcher {
     return { success: true, status: 'QUEUED', messageId, traceId, timestamp }
   }
 
-  async #isOnline(agentType: string, workerId: string | undefined): Promise<boolean> {
-    const online = await this.#presence.online(agentType)
-    return workerId === undefined ? online.length > 0 : online.includes(workerId)
+  /** True if somebody is there for it. One that is there itself was sent when somebody was, whatever the sender heard of it. */
+  async #isAwaited({ header }: GatewayCommand, workerId: string | undefined): Promise<boolean> {
+    const online = await this.#presence.online(header.targetAgentType)
+    const isOnline = workerId === undefined ? online.length > 0 : online.includes(workerId)
+    return isOnline || (await this.#records.peek(header)) !== null
   }
 
   /** False if there was no room in the queue. */

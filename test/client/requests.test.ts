@@ -249,6 +249,26 @@ describe('requireOnlineWorker', () => {
     expect(await client.sendMessage({ ...send, requireOnlineWorker: true })).toMatchObject({ status: 'NO_WORKER' })
   })
 
+  test('what was sent when somebody was there is QUEUED, also where it is sent again when he has left', async () => {
+    const house = new House()
+    const client = house.client()
+    const ways = [{}, { targetWorkerId: 'w' }, { delayMs: 60_000 }, { expiresInMs: 60_000 }]
+    const worker = await house.work(() => new Gate().pass(), { workerId: 'w' })
+    const sendAll = () =>
+      Promise.all(
+        ways.map((way, i) => client.sendMessage({ ...send, messageId: `m-${i}`, requireOnlineWorker: true, ...way })),
+      )
+    expect((await sendAll()).map(({ status }) => status)).toEqual(ways.map(() => 'QUEUED'))
+    await worker.stop()
+    expect((await sendAll()).map(({ status }) => status)).toEqual(ways.map(() => 'QUEUED'))
+    expect(await client.sendMessage({ ...send, requireOnlineWorker: true })).toMatchObject({ status: 'NO_WORKER' })
+    expect(await client.listTasks({ sessionId: 's' })).toHaveLength(ways.length)
+    const ran: string[] = []
+    await house.work((_command, { messageId }) => void ran.push(messageId), { workerId: 'w' })
+    await house.settled()
+    expect(ran.sort()).toEqual(['m-0', 'm-1', 'm-3'])
+  })
+
   test('with a worker whose lease is longer than usual: it is live all the time', async () => {
     const house = new House()
     // It gives a sign of life every 15 s, which is fine with a lease of 60 s: as if the last one was 14 s ago.
