@@ -76,14 +76,14 @@ export class Results {
     const { sessionId, messageId = newMessageId() } = message
     const isKnown = message.messageId !== undefined
     return withinTime(`the end of ${messageId}`, { timeoutMs, signal: callers }, async (signal) => {
-      const ref = { sessionId, messageId }
+      let ref = { sessionId, messageId }
       // Before the send, so that not even the first event has to be looked up. A message id of the caller's may have
       // been sent earlier: then its events begin earlier too.
       let after = isKnown ? undefined : '$'
       const open = () =>
         onEvent === undefined
           ? this.#subscriptions.awaitEnd(ref, signal)
-          : this.#subscriptions.follow(sessionId, { messageId, after, signal })
+          : this.#subscriptions.follow(sessionId, { messageId: ref.messageId, after, signal })
       let opened = idFault(sessionId) === null && !isKnown ? open() : undefined
       try {
         const sent = await this.#sender.send(
@@ -92,6 +92,11 @@ export class Results {
         )
         if (!sent.success) signal.throwIfAborted() // it may have been waiting for room
         if (!sent.success) throw new GatewayError('GW_SEND_REFUSED', { status: sent.status, ...sent.error })
+        if (sent.messageId !== messageId) {
+          // An interceptor has answered in its place, with a task that was sent earlier.
+          await opened?.return()
+          ;[ref, after, opened] = [{ sessionId, messageId: sent.messageId }, undefined, undefined]
+        }
         for (;;) {
           opened ??= open()
           opened.expectTask()

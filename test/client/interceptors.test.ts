@@ -2,6 +2,7 @@ import { expect, test } from 'vitest'
 import type { Next } from '../../src/agent/interceptor.ts'
 import type { ClientInterceptors, SendInput } from '../../src/client/interceptors.ts'
 import type { SendAnswer } from '../../src/dispatch/send.ts'
+import type { SessionEvent } from '../../src/protocol/event.ts'
 import { House } from '../worker/harness.ts'
 
 const send = { targetAgentType: 'agent', sessionId: 's', content: 'hi' }
@@ -35,6 +36,24 @@ test('may answer in its place, and nothing is written; what it throws the caller
   const rude = house.client({ interceptors: { send: () => Promise.reject(new Error('boom')) } })
   await expect(rude.sendMessage(send)).rejects.toThrow('boom')
   expect(await house.waiting()).toBe(0)
+})
+
+test('may answer with a task that was sent earlier: an ask waits for that one, and tells its events', async () => {
+  const house = new House()
+  await house.work(async (_command, context) => {
+    await context.emitChunk('once')
+    return context.messageId
+  })
+  const earlier = await house.client().sendMessage(send)
+  const client = house.client({ interceptors: { send: async () => earlier } })
+  const { messageId } = earlier
+  expect(await client.ask(send)).toMatchObject({ messageId, data: messageId, content: messageId })
+  const types: string[] = []
+  const onEvent = ({ type }: SessionEvent) => void types.push(type)
+  expect(await client.ask({ ...send, onEvent })).toMatchObject({ messageId, data: messageId })
+  expect(await client.ask({ ...send, messageId: 'mine', onEvent })).toMatchObject({ messageId, data: messageId })
+  expect(types).toEqual(['chunk', 'done', 'chunk', 'done'])
+  expect(await client.listTasks({ sessionId: 's' })).toHaveLength(1)
 })
 
 test('may name the message, but not rename what the caller has named', async () => {
