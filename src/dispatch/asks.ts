@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { isDeepStrictEqual } from 'node:util'
 import { z } from 'zod'
 import { errorMessage } from '../errors.ts'
 import { askIdOf, type TaskRef } from '../protocol/ids.ts'
@@ -139,8 +140,10 @@ function contentFault({ schema, options }: PendingAsk, content: unknown): string
   if (!json.ok) return json.reason
   const fault = isObject(schema) ? schemaFault(schema, json.value) : null
   if (fault !== null || !Array.isArray(options)) return fault
-  const choices = options.map((option) => JSON.stringify(isObject(option) && 'value' in option ? option.value : option))
-  return choices.includes(JSON.stringify(json.value)) ? null : `must be one of ${choices.join(', ')}`
+  const choices: unknown[] = options.map((option) => (isObject(option) && 'value' in option ? option.value : option))
+  // In whatever order its members come: a database or another language may have changed that.
+  if (choices.some((choice) => isDeepStrictEqual(choice, json.value))) return null
+  return `must be one of ${choices.map((choice) => JSON.stringify(choice)).join(', ')}`
 }
 
 function schemaFault(schema: Record<string, unknown>, content: unknown): string | null {

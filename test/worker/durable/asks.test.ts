@@ -131,6 +131,17 @@ describe('askUser', () => {
     expect((await client.result(ref)).data).toBe(2)
   })
 
+  test('with options that are objects takes one of them in whatever order its members come', async () => {
+    const rooms = [{ value: { hotel: 'Aurora', floors: [1, 2] } }, { value: { hotel: 'Borealis', floors: [1] } }]
+    const { client, question } = await asking((context) => context.askUser({ prompt: 'Which?', options: rooms }))
+    const reply = (content: unknown) => client.reply({ ...ref, askId: question.askId, content })
+    expect(await reply({ floors: [2, 1], hotel: 'Aurora' })).toMatchObject({
+      ...{ status: 'INVALID', reason: `must be one of ${rooms.map(({ value }) => JSON.stringify(value)).join(', ')}` },
+    })
+    expect(await reply({ floors: [1], hotel: 'Borealis' })).toMatchObject({ status: 'ACCEPTED' })
+    expect((await client.result(ref)).data).toEqual({ hotel: 'Borealis', floors: [1] })
+  })
+
   test('with a schema that checks more than its JSON form says fails where it does not fit, and says so once', async () => {
     const schema = z.string().refine((text) => text !== 'no', 'not that')
     const { client, question } = await asking((context) => context.askUser({ prompt: 'Well?', schema }))
