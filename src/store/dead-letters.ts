@@ -74,13 +74,16 @@ export class DeadLetters {
     for (const capability of await this.#meant(filter)) yield* this.#pages(capability, filter, 'XRANGE', LARGEST_PAGE)
   }
 
-  /** Removes letters of one capability; per letter true if it was there. */
+  /** Removes letters of one capability; per letter true if it was there, or may have been until the connection was lost. */
   async discard(capability: string, letters: readonly HeldLetter[]): Promise<boolean[]> {
     if (letters.length === 0) return []
     const keys = [this.#keys.dead(capability), this.#keys.deadIndex(capability)]
     const args = letters.flatMap(({ id, member }) => [id, member])
+    const { losses } = this.#redis
     const removed = await this.#redis.script<number[]>('discard', keys, args)
-    return removed.map((flag) => flag === 1)
+    // Sent again after a lost answer, it finds no more what its first copy has removed.
+    const isFirst = this.#redis.losses === losses
+    return removed.map((flag) => flag === 1 || !isFirst)
   }
 
   async #meant({ capability }: DeadLetterFilter): Promise<string[]> {

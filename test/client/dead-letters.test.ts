@@ -1,12 +1,15 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { describe, expect, onTestFinished, test, vi } from 'vitest'
+import type { GatewayClient } from '../../src/client/client.ts'
 import type { RedriveOptions, RedriveProgress } from '../../src/client/dead-letter-options.ts'
 import { TerminalError } from '../../src/errors.ts'
 import type { AskAgentCommand } from '../../src/protocol/command.ts'
+import { RedisClient } from '../../src/redis/client.ts'
 import { DeadLetters } from '../../src/store/dead-letters.ts'
 import { waitFor } from '../../src/testing/wait-for.ts'
 import { connect } from '../redis/harness.ts'
 import { unhandledRejections } from '../support/rejections.ts'
+import { TcpProxy } from '../support/tcp-proxy.ts'
 import { agendaOf, collect, envelope, Gate, House } from '../worker/harness.ts'
 
 /** A house with a hand on its dead letters. */
@@ -456,6 +459,27 @@ describe('dropping', () => {
     expect(both.reduce((sum, result) => sum + result.dropped, 0)).toBe(1)
     expect([await house.left(), await house.fence('m-1')]).toEqual([0, 'F:1:1-0:w'])
   })
+})
+
+test.each([
+  ['redriven', (client: GatewayClient) => client.redriveDeadLetters()],
+  ['dropped', (client: GatewayClient) => client.dropDeadLetters()],
+] as const)('what was %s counts, also where the answer to it was lost', { timeout: 40_000 }, async (count, sweep) => {
+  const house = new Cemetery()
+  for (const name of ['m-0', 'm-1', 'm-2']) await house.bury(name)
+  // The server knows the script, so that it is carried out before its answer is lost.
+  await house.client().dropDeadLetters({ messageId: 'm-0' })
+  const proxy = await TcpProxy.start(Number(new URL(house.url).port))
+  onTestFinished(() => proxy.stop())
+  const { script } = RedisClient.prototype
+  const spy = vi.spyOn(RedisClient.prototype, 'script')
+  onTestFinished(() => spy.mockRestore())
+  spy.mockImplementation(function (this: RedisClient, ...call) {
+    if (call[0] === 'discard') proxy.blackHole(() => true, 'down')
+    return Reflect.apply(script, this, call)
+  })
+  expect(await sweep(house.client({ redis: proxy.url }))).toMatchObject({ matched: 2, [count]: 2 })
+  expect(await house.left()).toBe(0)
 })
 
 describe('looking', () => {
