@@ -5,6 +5,7 @@ import { checkServer } from '../redis/server-check.ts'
 import { Service } from '../service.ts'
 import { makeDetachable } from '../util/detachable.ts'
 import { sleep } from '../util/sleep.ts'
+import { MOST_TIMER_MS } from '../util/timer.ts'
 import { untilAborted } from '../util/until-aborted.ts'
 import type { ResolvedWorkerOptions } from './options.ts'
 import { WorkerParts } from './parts.ts'
@@ -176,7 +177,8 @@ export class WorkerRuntime extends Service implements RunningWorker {
   #limitTime(): AbortController {
     const { connections, logger } = this.#parts
     const stop = new AbortController()
-    void sleep(this.#options.shutdownTimeoutMs + STOP_GRACE_MS, stop.signal).then(() => {
+    const limitMs = Math.min(this.#options.shutdownTimeoutMs + STOP_GRACE_MS, MOST_TIMER_MS)
+    void sleep(limitMs, stop.signal).then(() => {
       if (stop.signal.aborted) return
       logger.warn({}, 'the orderly shutdown takes too long, closing the connections')
       connections.close()

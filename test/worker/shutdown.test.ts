@@ -2,6 +2,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { afterAll, describe, expect, test } from 'vitest'
 import { waitFor } from '../../src/testing/wait-for.ts'
 import { deferred } from '../../src/util/deferred.ts'
+import { MOST_TIMER_MS } from '../../src/util/timer.ts'
 import { runWorker } from '../../src/worker/run-worker.ts'
 import { onTestFinished } from '../support/on-test-finished.ts'
 import { TcpProxy } from '../support/tcp-proxy.ts'
@@ -29,6 +30,20 @@ describe.concurrent('stop', () => {
       const worker = await house.work(() => null, { workerId: 'w', shutdownTimeoutMs: 30_000 })
       await worker.stop()
     }
+  })
+
+  test('waits for what runs also where it may take as long as a timer can wait', async () => {
+    const house = new House()
+    const gate = new Gate()
+    const worker = await house.work(() => gate.pass(), { shutdownTimeoutMs: MOST_TIMER_MS })
+    await house.client().sendMessage({ ...send, messageId: 'm' })
+    await gate.reached(1)
+    const stop = worker.stop()
+    await pause(100)
+    gate.open()
+    await stop
+    expect(house.logger.lines.filter(({ level }) => level === 'error')).toEqual([])
+    expect(await house.dones('s', 'm')).toMatchObject([{ data: { status: 'COMPLETED' } }])
   })
 
   test('lets running tasks finish, takes nothing new, and leaves the rest to others', async () => {
