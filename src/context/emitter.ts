@@ -200,7 +200,7 @@ export class Emitter implements Speaker {
 
   /** True if the attempt failed and the task was left to its next one. */
   get wasParked(): boolean {
-    return this.#wasParked
+    return this.#wasParked && !this.wasCancelled
   }
 
   /** True if the task's entry was acked and deleted with its end. */

@@ -80,3 +80,23 @@ test('a failed attempt leaves its deadline to the next', async () => {
   expect(await client.result({ ...ref, timeoutMs: 10_000 })).toMatchObject({ status: 'COMPLETED', data: 'GW_TIMEOUT' })
   await nothingNoted(house)
 })
+
+test('a task that is cancelled while its attempt fails leaves none, though another attempt was to follow', async () => {
+  const house = new House()
+  const { redis, keys } = house
+  const cancel = JSON.stringify({ reason: 'enough', requestedBy: 'somebody' })
+  await house.work(
+    async (_command, context) => {
+      context.sleep(WEEK_MS).catch(() => undefined)
+      await waitFor(async () => (await agendaOf(house)).length === 2)
+      // As a cancel whose wake-up is still on its way.
+      await redis.hset(keys.task('s', 'm'), 'cancel', cancel)
+      throw new Error('boom')
+    },
+    { retry: { maxAttempts: 2 } },
+  )
+  const client = house.client()
+  await client.sendMessage({ ...send, expiresInMs: WEEK_MS })
+  expect(await client.result(ref)).toMatchObject({ status: 'CANCELLED' })
+  await nothingNoted(house)
+})
