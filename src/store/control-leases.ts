@@ -16,6 +16,12 @@ const MOST_RECLAIMED = 100
 
 type ReclaimReply = [cursor: string, taken: [...RawEntry, deliveries: number][]]
 
+/** How far a server's clock is ahead of `performance.now()`, in ms. */
+interface Clock {
+  readonly least: number
+  readonly most: number
+}
+
 /**
  * The leases on taken entries. The time for which an entry has been pending without a sign of life is its idle time,
  * kept by Redis; a lease is renewed by restarting it and has run out when it is longer than the lease.
@@ -24,8 +30,8 @@ export class ControlLeases {
   readonly #redis: RedisClient
   readonly #group: string
   readonly #consumer: string
-  /** Per slot, by the key of its first stream, how far its server's clock is ahead of `performance.now()`, in ms. */
-  readonly #clocks = new Map<string, number>()
+  /** Per slot, by the key of its first stream, what is known of its server's clock. */
+  readonly #clocks = new Map<string, Clock>()
 
   constructor(redis: RedisClient, group: string, consumer: string) {
     this.#redis = redis
@@ -76,6 +82,8 @@ export class ControlLeases {
    * @param cursors - Per stream's key, where its last walk ended; moved on to where this one did.
    * @param withinMs - Nothing is taken if the server carries this out later than so many ms from now, which it is told from
    * the second call on, since the first one tells what its clock says. Default: no limit.
+   * @returns Besides, how much later than it was asked for a server has carried it out, in ms, as far as that is certain:
+   * it was away for so long, or its clock was put forward.
    */
   async reclaim(
     streams: readonly ControlStream[],
@@ -83,9 +91,10 @@ export class ControlLeases {
     count: number,
     cursors: Map<string, string>,
     withinMs?: number,
-  ): Promise<{ entries: readonly TakenEntry[]; fault: Error | undefined }> {
+  ): Promise<{ entries: readonly TakenEntry[]; fault: Error | undefined; heldUpMs: number }> {
     const entries: TakenEntry[] = []
     let fault: Error | undefined
+    let heldUpMs = 0
     // One slot after the other, because they share the count: taking over more would count deliveries that were none.
     for (const part of slotGroups(this.#redis.isCluster, streams, ({ key }) => key)) {
       const left = count - entries.length
@@ -94,18 +103,15 @@ export class ControlLeases {
       const clock = this.#clocks.get(slot)
       const isLimited = clock !== undefined && withinMs !== undefined
       const askedAt = performance.now()
-      const until = isLimited ? Math.ceil(askedAt + clock + withinMs) : ''
+      const until = isLimited ? Math.ceil(askedAt + clock.least + withinMs) : ''
       const limits = [this.#group, this.#consumer, idleMs, left, MOST_RECLAIMED, until]
       const [walked, error, now] = await this.#redis.script<[ReclaimReply[], string, number]>(
         'reclaim',
         part.map(({ key }) => key),
         [...limits, ...part.map(({ key }) => cursors.get(key) ?? '0-0')],
       )
-      // It is ahead by at least what an answer shows when it comes, and by at most what it shows since it was asked for; one
-      // that is read late, by a busy event loop, shows less than others did. Beyond the most it was set back. It tells whole
-      // milliseconds, so that it may be nearly one more.
-      const [least, most] = [now - performance.now(), now + 1 - askedAt]
-      this.#clocks.set(slot, clock !== undefined && clock <= most ? Math.max(clock, least) : least)
+      if (clock !== undefined) heldUpMs = Math.max(heldUpMs, now - askedAt - clock.most)
+      this.#clocks.set(slot, narrowed(clock, now, askedAt))
       if (error !== '' && !isGroupGone(new Error(error))) fault = new Error(error)
       walked.forEach(([cursor, taken], index) => {
         const stream = part[index] as ControlStream
@@ -115,7 +121,7 @@ export class ControlLeases {
         }
       })
     }
-    return { entries, fault }
+    return { entries, fault, heldUpMs }
   }
 
   /** Lets go of entries (default: all that this consumer has), for any worker to take over at once. */
@@ -145,6 +151,17 @@ export class ControlLeases {
       throw error
     }
   }
+}
+
+/**
+ * A clock is ahead by at least what an answer shows when it comes, and by at most what it shows since it was asked for; one
+ * that is read late, by a busy event loop, shows less than others did. Beyond that it was put back or forward. It tells whole
+ * milliseconds, so that it may be nearly one more.
+ */
+function narrowed(clock: Clock | undefined, now: number, askedAt: number): Clock {
+  const seen = { least: now - performance.now(), most: now + 1 - askedAt }
+  if (clock === undefined || clock.least > seen.most || clock.most < seen.least) return seen
+  return { least: Math.max(clock.least, seen.least), most: Math.min(clock.most, seen.most) }
 }
 
 /** True if a stream or its consumer group does not exist any more. */

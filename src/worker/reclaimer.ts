@@ -21,9 +21,9 @@ const CLEAN_EVERY_MS = 60_000
 
 /**
  * Takes over what dead workers have left, this one's former life included: walks over the pending entries of all
- * lanes, the high ones first, about ten times in a lease and with jitter, bounded by the free slots. After Redis was away it
- * waits until the living have renewed the leases that ran out meanwhile. Who has just started cannot know that it was, and
- * for a moment takes only what was let go.
+ * lanes, the high ones first, about ten times in a lease and with jitter, bounded by the free slots. After Redis was away, or
+ * its clock was put forward, it waits until the living have renewed the leases that ran out by that. Who has just started
+ * cannot know of it, and for a moment takes only what was let go.
  */
 export class Reclaimer extends Service {
   readonly #leases: ControlLeases
@@ -36,6 +36,8 @@ export class Reclaimer extends Service {
   readonly #patrol: Patrol
   #cleanedAt = performance.now()
   #reachedAt = 0
+  /** A walk was held up, and the living have not had their time since. */
+  #wasHeldUp = false
   #startedAt = 0
   #isDue = false
 
@@ -110,6 +112,7 @@ export class Reclaimer extends Service {
     await this.#leases.reach()
     if (this.#isAway) {
       await sleep(this.#leaseMs * IDLE_SHARE + GRACE_MS, signal)
+      this.#wasHeldUp = false
       askedAt = performance.now()
       await this.#leases.reach()
     }
@@ -117,7 +120,7 @@ export class Reclaimer extends Service {
   }
 
   get #isAway(): boolean {
-    return performance.now() - this.#reachedAt >= this.#awayMs
+    return this.#wasHeldUp || performance.now() - this.#reachedAt >= this.#awayMs
   }
 
   get #awayMs(): number {
@@ -135,7 +138,9 @@ export class Reclaimer extends Service {
     const idleMs = isNew ? LET_GO_MS : this.#leaseMs * IDLE_SHARE
     // Should Redis go away between meeting it and this call, the call is carried out when it is back.
     const withinMs = this.#reachedAt + this.#awayMs - performance.now()
-    const { entries, fault } = await this.#leases.reclaim(this.#streams, idleMs, count, this.#cursors, withinMs)
+    const walk = this.#leases.reclaim(this.#streams, idleMs, count, this.#cursors, withinMs)
+    const { entries, fault, heldUpMs } = await walk
+    if (heldUpMs >= this.#awayMs) this.#wasHeldUp = true
     if (entries.length > 0) {
       const taken = entries.map(({ stream, id }) => `${stream.key} ${id}`)
       this.#logger.info({ entries: taken }, 'took over tasks whose worker was silent')
