@@ -33,6 +33,8 @@ const NONE: NewRow['metadata'] = Object.freeze({})
 const REPLACEMENT = '\ufffd'
 /** Any escape in JSON text, so that an escaped backslash begins none; apart, the zero byte and halves of surrogate pairs. */
 const ESCAPE = /\\(?:(u0000|ud[89a-f][0-9a-f]{2})|.)/g
+/** The same in a text itself. */
+const UNSTORABLE = /\0|\p{Surrogate}/gu
 
 export function toRow(sessionId: string, message: NewHistoryMessage): NewRow {
   const { role, content, messageId = '', fencingToken = 0, createdAt, metadata = NONE } = message
@@ -44,7 +46,8 @@ export function toRow(sessionId: string, message: NewHistoryMessage): NewRow {
     rich: isText ? undefined : content,
     metadata,
     time: createdAt === undefined ? undefined : Math.floor(createdAt),
-    message_id: messageId === '' ? undefined : messageId,
+    // As it will be stored: what is one id there is one message.
+    message_id: messageId === '' ? undefined : messageId.replace(UNSTORABLE, REPLACEMENT),
     token: fencingToken,
   }
 }

@@ -264,6 +264,14 @@ describe('trouble', () => {
     expect(await history.list('s')).toMatchObject([{ content: content.replace('\0', '\ufffd') }])
   })
 
+  test('nor do two whose ids become one where they are stored', async () => {
+    const history = open()
+    const append = (messageId: string) =>
+      history.append('s', [{ role: 'user', messageId, content: messageId[0] ?? '' }])
+    await Promise.all([append('a\0'), append('a\ud800'), append('b')])
+    expect((await history.list('s')).map(({ messageId }) => messageId)).toEqual(['a\ufffd', 'b'])
+  })
+
   test('a database that is not there is said in plain words', async () => {
     const history = open({ connectionString: 'postgres://postgres@127.0.0.1:1/postgres' })
     await expect(history.list('s')).rejects.toMatchObject({
