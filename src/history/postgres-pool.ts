@@ -103,9 +103,10 @@ export class PostgresPool {
   }
 
   async #query<Row extends object>({ name, text }: Statement, values: unknown[]): Promise<Row[]> {
-    const { prepare, statementTimeoutMs } = this.#options
+    const { prepare, statementTimeoutMs, pool } = this.#options
     const query = { text, values, query_timeout: this.#mostMs }
-    if (prepare) return (await (await this.#open()).query<Row>({ name, ...query })).rows
+    if (prepare && pool === undefined) return (await (await this.#open()).query<Row>({ name, ...query })).rows
+    if (prepare) return this.#lend(async (client) => (await client.query<Row>({ name, ...query })).rows)
     const limits = { statementMs: statementTimeoutMs }
     return this.#lend((client) => inTransaction(client, limits, async () => (await client.query<Row>(query)).rows))
   }
@@ -116,7 +117,7 @@ export class PostgresPool {
   }
 
   async #lend<Result>(work: (client: LentClient) => Promise<Result>): Promise<Result> {
-    const client = await (await this.#open()).connect()
+    const client = await this.#connect()
     client.on('error', this.#onLost) // while it is lent, the pool does not listen
     let hasFailed = true
     try {
@@ -128,6 +129,12 @@ export class PostgresPool {
       client.off('error', this.#onLost)
       client.release(hasFailed)
     }
+  }
+
+  async #connect(): Promise<PoolClient> {
+    const pool = await this.#open()
+    // One of our own knows the limit.
+    return this.#options.pool === undefined ? pool.connect() : connectInTime(pool, this.#options.connectTimeoutMs)
   }
 
   #open(): Promise<Pool> {
@@ -148,6 +155,27 @@ export class PostgresPool {
     })
     pool.on('error', this.#onLost)
     return pool
+  }
+}
+
+/** A connection of a pool that may let wait for ever; one that comes too late goes back. */
+async function connectInTime(pool: Pool, timeoutMs: number): Promise<PoolClient> {
+  let isLate = false
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => {
+      isLate = true
+      reject(new Error(`no connection within ${timeoutMs} ms`))
+    }, timeoutMs)
+  })
+  const connected = pool.connect().then((client) => {
+    if (isLate) client.release()
+    return client
+  })
+  try {
+    return await Promise.race([connected, late])
+  } finally {
+    clearTimeout(timer)
   }
 }
 

@@ -457,6 +457,32 @@ describe('options', () => {
     expect(pool.idleCount).toBe(pool.totalCount)
   })
 
+  test.each([{ prepare: true }, { prepare: false }])(
+    'a pool of one’s own that has no connection to give is waited for as long as is said: %j',
+    async ({ prepare }) => {
+      const { Pool } = (await import('pg')).default
+      const pool = new Pool({ connectionString: postgres.url, max: 1 })
+      onTestFinished(() => pool.end())
+      const limits = { prepare, connectTimeoutMs: 300 }
+      const history = new PostgresHistory({ pool, table: freshTable(), ...limits, logger: memoryLogger() })
+      await history.open()
+      const held = await pool.connect()
+      const kept = Promise.resolve(history.append('s', [{ role: 'user', content: 'x' }])).then(
+        () => 'kept',
+        (error) => error.message,
+      )
+      const read = history.list('s').catch((error) => error.message)
+      const limit = pause(5_000, 'still waits', { ref: false })
+      const outcomes = await Promise.all([kept, read].map((outcome) => Promise.race([outcome, limit])))
+      held.release()
+      for (const outcome of outcomes) expect(outcome).toContain('no connection within 300 ms')
+      await history.append('t', [{ role: 'user', content: 'y' }])
+      expect(await history.list('t')).toMatchObject([{ content: 'y' }])
+      // Those that came too late went back.
+      await waitFor(() => pool.idleCount === 1 && pool.waitingCount === 0)
+    },
+  )
+
   test('a pool of one’s own serves, and stays open', async () => {
     const { Pool } = (await import('pg')).default
     const pool = new Pool({ connectionString: postgres.url })
