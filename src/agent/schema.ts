@@ -75,7 +75,8 @@ export function isSchema(value: unknown): value is Schema {
 
 /** `path: message (got value)`; a value that is not there is not shown. */
 function describeIssue({ path = [], message }: SchemaIssue, value: unknown): string {
-  const keys = path.map((step) => (typeof step === 'object' ? step.key : step))
+  // Not by its own `map`: that of ArkType's paths makes [0] of none.
+  const keys = Array.from(path, (step) => (typeof step === 'object' ? step.key : step))
   const given = keys.reduce(memberOf, value)
   const place = keys.length === 0 ? '' : `${keys.map(String).join('.')}: `
   return `${place}${message}${given === undefined ? '' : ` (got ${excerpt(given)})`}`

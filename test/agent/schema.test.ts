@@ -32,6 +32,22 @@ test('one with very many faults is told with the first of them, and how many mor
   expect(parts.at(-1)).toBe('and 99980 more')
 })
 
+test('a path that is a kind of array of its own is told as it is, as are those of ArkType', async () => {
+  class ReadonlyPath extends Array<PropertyKey> {
+    constructor(...keys: PropertyKey[]) {
+      super()
+      this.push(...keys)
+    }
+  }
+  const schema = refusing(
+    { message: 'must be a string (was an object)', path: new ReadonlyPath() },
+    { message: 'must be a number', path: new ReadonlyPath('a', 1) },
+  )
+  expect(await checkSchema(schema, ['x'])).toEqual({
+    ...{ ok: false, reason: 'must be a string (was an object) (got ["x"]); a.1: must be a number' },
+  })
+})
+
 test('paths of other libraries are told too', async () => {
   const schema = refusing(
     { message: 'one', path: ['a', 0, Symbol('s')] },
