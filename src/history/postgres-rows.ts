@@ -81,9 +81,14 @@ export function withoutStale(rows: readonly NewRow[]): readonly NewRow[] {
   /** By message id, where its rows stand; those of other sessions may be among them. */
   const places = new Map<string, number[]>()
   for (const row of rows) {
-    const known = row.message_id === undefined ? undefined : places.get(row.message_id)
+    if (row.message_id === undefined) {
+      // In the table a blank row without an id is a message, as other writers have it; here it has nothing to take back.
+      if (row.content !== '' || row.rich !== undefined) kept.push(row)
+      continue
+    }
+    const known = places.get(row.message_id)
     if (known === undefined) {
-      if (row.message_id !== undefined) places.set(row.message_id, [kept.length])
+      places.set(row.message_id, [kept.length])
       kept.push(row)
       continue
     }

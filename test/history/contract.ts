@@ -181,6 +181,14 @@ export function historyContract(open: () => Promise<HistoryStore>): void {
       expect(said(await store.list(session)).sort()).toEqual(['assistant: of another', 'user: question'])
     })
 
+    test('a blank message of no task takes nothing back, and is none itself', async () => {
+      const store = await open()
+      const session = freshSession()
+      await store.append(session, [{ role: 'system', content: 'Be brief.' }])
+      await store.append(session, [{ role: 'system', content: '' }, user('m-1', 'question')])
+      expect(said(await store.list(session))).toEqual(['system: Be brief.', 'user: question'])
+    })
+
     test('a blank message takes back what was said', async () => {
       const store = await open()
       const session = freshSession()
