@@ -52,6 +52,22 @@ export function toRow(sessionId: string, message: NewHistoryMessage): NewRow {
   }
 }
 
+/** About how many characters rows take as JSON. @throws what JSON throws for what it has no text for. */
+export function lengthOf(rows: readonly NewRow[]): number {
+  let length = 0
+  for (const { content, rich, metadata } of rows) {
+    length += content.length
+    if (rich !== undefined) length += jsonLength(rich)
+    if (metadata !== NONE) length += jsonLength(metadata)
+  }
+  return length
+}
+
+function jsonLength(value: unknown): number {
+  // What has a `toJSON` may have nothing to say.
+  return (JSON.stringify(value) as string | undefined)?.length ?? 0
+}
+
 /** Rows as one JSON text, without what Postgres cannot hold. */
 export function toJson(rows: readonly NewRow[]): string {
   const text = JSON.stringify(rows)

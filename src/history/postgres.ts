@@ -9,7 +9,7 @@ import {
   resolvePostgresOptions,
 } from './postgres-options.ts'
 import { isTableAtFault, PostgresPool } from './postgres-pool.ts'
-import { type NewRow, type StoredRow, toJson, toMessage, toRow, withoutStale } from './postgres-rows.ts'
+import { lengthOf, type NewRow, type StoredRow, toJson, toMessage, toRow, withoutStale } from './postgres-rows.ts'
 import { ensureSchema, tryLock } from './postgres-schema.ts'
 import { type HistoryStatements, ROWS_PER_DELETE, statementsFor } from './postgres-sql.ts'
 
@@ -18,6 +18,13 @@ export type { PostgresHistoryOptions } from './postgres-options.ts'
 /** Most appends that go into one statement, and about how many characters. */
 const APPENDS_PER_STATEMENT = 256
 const LENGTH_PER_STATEMENT = 4 * 1_048_576
+
+/** The rows of one call, and about how many characters they take. */
+interface Append {
+  readonly rows: readonly NewRow[]
+  readonly length: number
+}
+
 /** Why an append was refused, if it was. */
 type Answer = GatewayError | undefined
 
@@ -30,7 +37,7 @@ export class PostgresHistory implements HistoryStore, AsyncDisposable {
   readonly #options: ResolvedPostgresOptions
   readonly #pool: PostgresPool
   readonly #statements: HistoryStatements
-  readonly #batcher: Batcher<readonly NewRow[], Answer>
+  readonly #batcher: Batcher<Append, Answer>
   #ready: Promise<void> | undefined
   #retention: NodeJS.Timeout | undefined
   #isClosed = false
@@ -41,10 +48,10 @@ export class PostgresHistory implements HistoryStore, AsyncDisposable {
     this.name = `postgres.${this.#options.table}`
     this.#pool = new PostgresPool(this.#options)
     this.#statements = statementsFor(this.#options.table)
-    this.#batcher = new Batcher<readonly NewRow[], Answer>({
+    this.#batcher = new Batcher<Append, Answer>({
       maxItems: APPENDS_PER_STATEMENT,
       maxWeight: LENGTH_PER_STATEMENT,
-      weigh: (rows) => rows.reduce((sum, { content }) => sum + content.length, 0),
+      weigh: ({ length }) => length,
       run: (appends) => this.#insert(appends),
     })
   }
@@ -65,7 +72,8 @@ export class PostgresHistory implements HistoryStore, AsyncDisposable {
     checkId('sessionId', sessionId)
     checkMessages(messages)
     try {
-      await this.#batcher.add(messages.map((message) => toRow(sessionId, message)))
+      const rows = messages.map((message) => toRow(sessionId, message))
+      await this.#batcher.add({ rows, length: lengthOf(rows) })
     } catch (error) {
       throw jsonFault(messages) ?? error
     }
@@ -152,9 +160,9 @@ export class PostgresHistory implements HistoryStore, AsyncDisposable {
     }
   }
 
-  async #insert(appends: readonly (readonly NewRow[])[]): Promise<Answer[]> {
+  async #insert(appends: readonly Append[]): Promise<Answer[]> {
     await this.#openToWrite()
-    const rows = withoutStale(appends.flat())
+    const rows = withoutStale(appends.flatMap((append) => append.rows))
     try {
       if (rows.length > 0) await this.#run('a write', this.#statements.insert, [textOf(rows)])
       return appends.map(() => undefined)

@@ -272,6 +272,29 @@ describe('trouble', () => {
     expect((await history.list('s')).map(({ messageId }) => messageId)).toEqual(['a\ufffd', 'b'])
   })
 
+  test('large ones go in several statements, whatever of them it is that is large', async () => {
+    const { Pool } = (await import('pg')).default
+    const pool = new Pool({ connectionString: postgres.url })
+    onTestFinished(() => pool.end())
+    const lengths: number[] = []
+    pool.on('connect', (client) => {
+      const query = client.query.bind(client) as (...args: unknown[]) => unknown
+      const spied = (config: { values?: unknown[] }, ...rest: unknown[]) => {
+        lengths.push(String(config.values?.[0] ?? '').length)
+        return query(config, ...rest)
+      }
+      client.query = spied as typeof client.query
+    })
+    const history = new PostgresHistory({ pool, table: freshTable(), logger: memoryLogger() })
+    const large = 'x'.repeat(1_000_000)
+    const rich = { role: 'user', content: { text: 'look at this', files: [large] } } as const
+    const metadata = { role: 'user', content: 'look at that', metadata: { large } } as const
+    await Promise.all(Array.from({ length: 12 }, (_, index) => history.append('s', [index % 2 ? rich : metadata])))
+    expect(await history.list('s')).toHaveLength(12)
+    expect(Math.max(...lengths)).toBeGreaterThan(1_000_000)
+    expect(Math.max(...lengths)).toBeLessThan(6_000_000)
+  })
+
   test('a database that is not there is said in plain words', async () => {
     const history = open({ connectionString: 'postgres://postgres@127.0.0.1:1/postgres' })
     await expect(history.list('s')).rejects.toMatchObject({
