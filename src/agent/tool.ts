@@ -19,8 +19,8 @@ export interface ToolContext {
 export interface Tool<Input extends Schema = Schema, Output = unknown> {
   readonly description: string
   readonly input: Input
-  /** If given, what `execute` returns must fit. */
-  readonly output?: Schema<unknown, Output> | undefined
+  /** If given, what `execute` returns must fit; who calls the tool gets it as this schema made it. */
+  readonly output?: Schema<Output, unknown> | undefined
   /** Longest run in ms; none by default. */
   readonly timeoutMs?: number | undefined
   /**

@@ -34,3 +34,16 @@ test('what does not fit its declared output is an error of the compiler', () => 
   tool({ input: z.string(), execute: () => 1 })
   expect(output).toBeDefined()
 })
+
+test('a tool returns what its output schema takes, which may make something else of it', () => {
+  const about = { description: '', input: z.string() }
+  const place = z.object({ name: z.string(), height: z.number().default(0) })
+  const made = tool({ ...about, output: z.string().transform(Number), execute: async (text) => text })
+  const filledIn = tool({ ...about, output: place, execute: (name): { name: string } => ({ name }) })
+  const oneOf = tool({ ...about, output: z.enum(['dot', 'disc']), execute: async () => 'dot' })
+  // @ts-expect-error the schema takes a text, and makes a number of it
+  const wrong = tool({ ...about, output: z.string().transform(Number), execute: async (text) => text.length })
+  expectTypeOf(made.execute).returns.resolves.toEqualTypeOf<string>()
+  const tools: Tools = { made, filledIn, oneOf, wrong }
+  expect(Object.keys(tools)).toHaveLength(4)
+})
