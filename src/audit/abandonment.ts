@@ -42,10 +42,12 @@ export class Abandonment {
     const fence = task.fence.text
     const done = cancel === null ? strandedDone(reason) : cancelledDone(cancel.reason)
     const event = eventEncoder(task, agentType)(done, attempt)
-    const end = { fence: endedFence(fence, done.status), fields: { error: JSON.stringify(done.error) } }
+    const ended = endedFence(fence, done.status)
+    const end = { fence: ended, fields: { error: JSON.stringify(done.error) } }
     const answer = await this.#writer.commit(() => ({ sessionId, messageId, fence, first: 0, events: [event], end }))
     // Nobody will come by an entry that is gone, and only then is it time for the record to go, too.
-    if (answer.ok) await this.#space.expireUnset(this.#keys.task(sessionId, messageId), this.retention.resultTtlMs)
+    const record = this.#keys.task(sessionId, messageId)
+    if (answer.ok) await this.#space.expireEnded(task, ended, record, this.retention.resultTtlMs)
     if (answer.ok && answer.tells !== undefined) await this.#writer.tell(answer.tells)
     return answer.ok
   }

@@ -17,16 +17,21 @@ export interface Seat {
   readonly position: number
 }
 
-/** Looks for the entry that will start a task that nobody owns. */
+/**
+ * Looks for the entry that will start a task that nobody owns.
+ *
+ * @param fromMs - Only among those that were written at this time or later, in Unix ms by Redis' clock. Default: all.
+ */
 export async function findEntry(
   survey: ControlSurvey,
   lanes: readonly TaskLane[],
   task: TaskFacts,
+  fromMs = 0,
 ): Promise<{ readonly seat: Seat | null; readonly isCutOff: boolean }> {
   let seen = 0
   for (const { key, priority, version } of lanes) {
     let waiting = 0
-    for await (const { entries } of survey.walk(key)) {
+    for await (const { entries } of survey.walk(key, fromMs)) {
       for (const entry of entries) {
         if (!entry.isDelivered) waiting += 1
         if (!isOf(entry, task)) continue

@@ -35,13 +35,15 @@ export async function checkDeadLetters(look: Look, key: string, capability: stri
 
 async function checkKey(look: Look, found: FoundKey): Promise<void> {
   const { streamTtlMs } = look.abandonment.retention
+  const { space } = look.tools
   switch (found.family) {
     case 'data':
       // A suspended task keeps what was said before.
       if (await hasOpenTask(look, found.sessionId, MOST_SESSION_TASKS)) return
-      return suspectLasting(look, found.key, 'events', streamTtlMs)
+      return suspectLasting(look, found.key, 'events', () => space.expireEvents(found.sessionId, streamTtlMs))
     case 'worker':
-      return suspectLasting(look, found.key, 'worker', WORKER_TTL_MS)
+      // Who is alive gives it its time with each heartbeat, whatever it has.
+      return suspectLasting(look, found.key, 'worker', () => space.expireUnset(found.key, WORKER_TTL_MS))
     case 'session':
       return checkIndex(look, found)
     case 'journal':
@@ -82,14 +84,22 @@ async function checkJournal(
   look: Look,
   { key, sessionId, messageId }: FoundKey & { family: 'task' | 'journal' | 'blobs' },
 ) {
-  const [task = null] = await look.tools.facts.read([{ sessionId, messageId }])
+  const { space, facts } = look.tools
+  const ref = { sessionId, messageId }
+  const { resultTtlMs } = look.abandonment.retention
+  const [task = null] = await facts.read([ref])
   if (task === null) {
-    look.suspect({ kind: 'orphaned-journal', key }, [key], () => look.tools.space.remove(key))
+    look.suspect({ kind: 'orphaned-journal', key }, [key], () => space.removeOrphan(ref, key))
   } else if (isEnded(task.fence.text)) {
-    suspectLasting(look, key, 'journal', look.abandonment.retention.resultTtlMs)
+    suspectLasting(look, key, 'journal', () => space.expireEnded(ref, task.fence.text, key, resultTtlMs))
   }
 }
 
-function suspectLasting(look: Look, key: string, holds: 'journal' | 'events' | 'worker', ttlMs: number) {
-  look.suspect({ kind: 'key-without-ttl', key, holds }, [key], () => look.tools.space.expireUnset(key, ttlMs))
+function suspectLasting(
+  look: Look,
+  key: string,
+  holds: 'journal' | 'events' | 'worker',
+  repair: () => Promise<boolean>,
+): void {
+  look.suspect({ kind: 'key-without-ttl', key, holds }, [key], repair)
 }

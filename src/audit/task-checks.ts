@@ -1,10 +1,13 @@
 import { isEnded, isUnbound } from '../store/fence.ts'
 import type { FoundKey } from '../store/key-space.ts'
 import { lanesOfTask, type TaskFacts } from '../store/task-facts.ts'
+import { findEntry } from './entry-search.ts'
 import type { Look } from './look.ts'
 
 /** So many tasks are looked for on the agenda at once. */
 const AGENDA_PAGE = 500
+/** On a Cluster the clocks of servers may differ by so much. */
+const CLOCK_LEEWAY_MS = 10_000
 const WAITING = { Q: 'QUEUED', D: 'DELAYED', T: 'RETRYING' } as const
 
 /** Records whose lives have stopped: ended ones that would stay for ever, running ones that nobody holds. */
@@ -31,18 +34,28 @@ export async function checkRecords(look: Look, found: readonly FoundKey[]): Prom
  * the agenda to a stream: first {@link strikeHeldBack}, then the streams, which strike out what they hold, then this.
  */
 export function checkWaiting(look: Look): void {
-  for (const [key, { keepMs }] of look.retained) {
-    suspectKept(look, key, keepMs ?? look.abandonment.retention.resultTtlMs)
-  }
+  for (const [key, task] of look.retained) suspectKept(look, task, key)
   for (const task of look.unbound.values()) {
     const { sessionId, messageId, agentType, fence } = task
     const status = WAITING[fence.state as keyof typeof WAITING]
     look.suspect(
       { kind: 'waiting-without-entry', sessionId, messageId, agentType, status },
       [sessionId, messageId, fence.text],
-      () => look.abandonment.end(task, 'no entry on its control stream will ever start it'),
+      () => endWaiting(look, task),
     )
   }
+}
+
+/** Its sender may have sent it again since, which its record does not say until it begins. */
+async function endWaiting(look: Look, task: TaskFacts): Promise<boolean> {
+  const { tools, abandonment, now } = look
+  const { sessionId, messageId, fence } = task
+  // In this order: what is due goes from the agenda to a stream.
+  const [isHeld] = await tools.agenda.holds([{ sessionId, messageId, turn: String(fence.epoch) }])
+  const lanes = lanesOfTask(tools.keys, task)
+  const { seat, isCutOff } = await findEntry(tools.survey, lanes, task, Math.max(now - CLOCK_LEEWAY_MS, 0))
+  if (isHeld === true || seat !== null || isCutOff) return false
+  return abandonment.end(task, 'no entry on its control stream will ever start it')
 }
 
 /** Strikes out what the agenda holds. */
@@ -70,12 +83,15 @@ async function isStillPending(look: Look, task: TaskFacts): Promise<boolean> {
 
 function checkKept(look: Look, task: TaskFacts, key: string): void {
   if (task.ttlMs !== null) return
-  if (task.keepMs === null) suspectKept(look, key, look.abandonment.retention.resultTtlMs)
+  if (task.keepMs === null) suspectKept(look, task, key)
   else look.retained.set(key, task)
 }
 
-function suspectKept(look: Look, key: string, ttlMs: number): void {
-  look.suspect({ kind: 'key-without-ttl', key, holds: 'record' }, [key], () => look.tools.space.expireUnset(key, ttlMs))
+function suspectKept(look: Look, task: TaskFacts, key: string): void {
+  const ttlMs = task.keepMs ?? look.abandonment.retention.resultTtlMs
+  look.suspect({ kind: 'key-without-ttl', key, holds: 'record' }, [key], () =>
+    look.tools.space.expireEnded(task, task.fence.text, key, ttlMs),
+  )
 }
 
 async function checkRunning(look: Look, task: TaskFacts): Promise<void> {

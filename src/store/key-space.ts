@@ -1,3 +1,4 @@
+import type { TaskRef } from '../protocol/ids.ts'
 import type { RedisClient } from '../redis/client.ts'
 import type { Keys, ParsedKey } from '../redis/keys.ts'
 import { latestTasks } from './session-index.ts'
@@ -44,15 +45,31 @@ export class KeySpace {
     return (await this.#redis.script<number>('expireUnset', [key], [ttlMs])) === 1
   }
 
+  /**
+   * The same for a key of a task that has its end, unless it has another life by now.
+   *
+   * @param fence - The one it ended with.
+   */
+  async expireEnded({ sessionId, messageId }: TaskRef, fence: string, key: string, ttlMs: number): Promise<boolean> {
+    const keys = [this.#keys.task(sessionId, messageId), key]
+    return (await this.#redis.script<number>('expireEnded', keys, [fence, ttlMs])) === 1
+  }
+
+  /** The same for a session's events, unless a suspended task is in it. */
+  async expireEvents(sessionId: string, ttlMs: number): Promise<boolean> {
+    const keys = [this.#keys.data(sessionId), this.#keys.session(sessionId)]
+    return (await this.#redis.script<number>('expireEvents', keys, [ttlMs, this.#keys.task(sessionId, '')])) === 1
+  }
+
   /** The same for a session's index, unless a task without an end is in it; counts those anew. */
   async expireIndex(sessionId: string, ttlMs: number): Promise<boolean> {
     const args = [ttlMs, this.#keys.task(sessionId, '')]
     return (await this.#redis.script<number>('expireIndex', [this.#keys.session(sessionId)], args)) === 1
   }
 
-  /** Removes a key in the background of the server. */
-  async remove(key: string): Promise<boolean> {
-    return (await this.#redis.call<number>('UNLINK', key)) === 1
+  /** Removes the journal of a task that has no record. */
+  async removeOrphan({ sessionId, messageId }: TaskRef, key: string): Promise<boolean> {
+    return (await this.#redis.script<number>('removeOrphan', [this.#keys.task(sessionId, messageId), key], [])) === 1
   }
 
   exists(key: string): Promise<number> {

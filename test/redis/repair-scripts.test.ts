@@ -15,6 +15,22 @@ test('expire-unset gives a time to keys that have none, and to no other', async 
   expect(await bare.exists(gone)).toBe(0)
 })
 
+test('expire-ended gives a time to what a task has left, as long as it has that end', async () => {
+  const { redis, keys, bare } = openStore()
+  const [record, journal] = [keys.task('s', 'm'), keys.journal('s', 'm')]
+  const expire = (key: string, fence: string) => redis.script<number>('expireEnded', [record, key], [fence, 60_000])
+  await bare.hset(record, 'fence', 'Q:1::')
+  await bare.hset(journal, 'n', '1')
+  expect([await expire(record, 'F:1:5-5:w'), await expire(journal, 'F:1:5-5:w')]).toEqual([0, 0])
+  await bare.hset(record, 'fence', 'F:1:5-5:w')
+  expect([await expire(record, 'F:1:5-5:w'), await expire(journal, 'F:1:5-5:w')]).toEqual([1, 1])
+  await bare.pexpire(record, 30_000)
+  expect(await expire(record, 'F:1:5-5:w')).toBe(0)
+  expect(await bare.pttl(record)).toBeLessThanOrEqual(30_000)
+  await bare.del(journal)
+  expect(await expire(journal, 'F:1:5-5:w')).toBe(0)
+})
+
 test('restore-entry makes an acked entry pending again, in place, for any worker to take over', async () => {
   const { redis, keys, bare } = openStore()
   const key = keys.control('a')
