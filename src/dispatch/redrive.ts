@@ -15,9 +15,10 @@ export interface RedrivenLetter {
    * - `waiting`, `running`: its task is with the workers already
    * - `ended`: its task came to another end than `FAILED`, or ran again since
    * - `no-data`: there is no envelope that could go back
+   * - `wrong-kind`: its task's record or its session's index is a key of another kind, somebody else's
    * - `gone`: somebody else took the letter away meanwhile
    */
-  readonly outcome: 'redriven' | 'waiting' | 'running' | 'ended' | 'no-data' | 'gone'
+  readonly outcome: 'redriven' | 'waiting' | 'running' | 'ended' | 'no-data' | 'wrong-kind' | 'gone'
   /** True where there is no letter any more. */
   readonly isRemoved: boolean
 }

@@ -1,4 +1,5 @@
 import type { TaskRef } from '../protocol/ids.ts'
+import { isOfOneItem, runApart } from '../redis/apart.ts'
 import type { RedisClient } from '../redis/client.ts'
 import type { Keys } from '../redis/keys.ts'
 import type { TaskAdmission } from './task-records.ts'
@@ -21,9 +22,13 @@ export type RevivalAnswer =
   | { readonly status: 'revived'; readonly turn: string }
   /** It is on its way, runs, or has another end than FAILED; `isPast`: what the entry did is history. */
   | { readonly status: 'waiting' | 'running' | 'ended'; readonly isPast: boolean }
+  /** Its record or its session's index is a key of another kind; nothing was written. */
+  | { readonly status: 'wrong-kind'; readonly isPast: false }
 
 /** What the script says. */
 type Reply = [status: RevivalAnswer['status'] | 'missing', epoch: string, isPast: number]
+
+const WRONG_KIND: Reply = ['wrong-kind', '0', 0]
 
 /** A request as the script takes it. */
 interface Call {
@@ -62,14 +67,29 @@ export class TaskRevivals {
   #call(calls: readonly Call[], looksOnly: boolean): Promise<readonly Reply[]> {
     if (calls.length === 0) return Promise.resolve([])
     const keyOf = ({ request: { sessionId, messageId } }: Call) => this.#keys.task(sessionId, messageId)
-    return this.#redis.bySlot(calls, keyOf, (part) => {
-      const keys = part.flatMap((call) => [keyOf(call), this.#keys.session(call.request.sessionId)])
-      const args = part.flatMap(({ request: { messageId, turn, entryId }, birth }) => [
-        ...[messageId, turn, entryId, birth === undefined ? '' : JSON.stringify(toFields(birth))],
-      ])
-      return this.#redis.script<Reply[]>('revive', keys, [looksOnly ? 1 : 0, ...args])
-    })
+    return this.#redis.bySlot(calls, keyOf, (all) =>
+      apart(all, (part) => {
+        const keys = part.flatMap((call) => [keyOf(call), this.#keys.session(call.request.sessionId)])
+        const args = part.flatMap(({ request: { messageId, turn, entryId }, birth }) => [
+          ...[messageId, turn, entryId, birth === undefined ? '' : JSON.stringify(toFields(birth))],
+        ])
+        return this.#redis.script<Reply[]>('revive', keys, [looksOnly ? 1 : 0, ...args])
+      }),
+    )
   }
+}
+
+/** A key of another kind is the matter of its own task. */
+async function apart(
+  calls: readonly Call[],
+  run: (calls: readonly Call[]) => Promise<readonly Reply[]>,
+): Promise<Reply[]> {
+  const replies = await runApart(calls, run).catch((error: unknown) => calls.map(() => error))
+  return replies.map((reply): Reply => {
+    if (Array.isArray(reply)) return reply as Reply
+    if (isOfOneItem(reply)) return WRONG_KIND
+    throw reply
+  })
 }
 
 function toFields({ epoch, agentType, traceId, parentMessageId, userCode }: Birth): Record<string, string> {
@@ -80,5 +100,5 @@ function toFields({ epoch, agentType, traceId, parentMessageId, userCode }: Birt
 function toAnswer([status, epoch, isPast]: Reply): RevivalAnswer {
   if (status === 'revived') return { status, turn: epoch }
   if (status === 'missing') throw new TypeError('a task was neither found nor made')
-  return { status, isPast: isPast === 1 }
+  return status === 'wrong-kind' ? { status, isPast: false } : { status, isPast: isPast === 1 }
 }

@@ -17,16 +17,19 @@ class Cemetery extends House {
   readonly letters = new DeadLetters(connect().client('patient'), this.keys)
 
   /** A task that failed in a worker, and lies in the dead letters. */
-  async bury(messageId: string, options: { fence?: string; data?: string; expired?: boolean } = {}): Promise<void> {
-    const { fence = 'F:1:1-0:w', data = envelope(messageId, 's'), expired = false } = options
+  async bury(
+    messageId: string,
+    options: { fence?: string; data?: string; expired?: boolean; sessionId?: string } = {},
+  ): Promise<void> {
+    const { fence = 'F:1:1-0:w', sessionId = 's', data = envelope(messageId, sessionId), expired = false } = options
     if (!expired) {
       const record = { fence, agent_type: 'agent', created_at: '1', failures: '1' }
       // What was revived has no end any more.
       const end = fence.startsWith('Q:') ? {} : { finished_at: '2', error: '{}' }
-      await this.redis.hset(this.keys.task('s', messageId), { ...record, ...end })
+      await this.redis.hset(this.keys.task(sessionId, messageId), { ...record, ...end })
     }
     const entryId = (await this.add({ data })) as string
-    await this.give(entryId, 's', messageId)
+    await this.give(entryId, sessionId, messageId)
   }
 
   /** What no worker can tell the task of. */
@@ -231,6 +234,41 @@ describe('several at once, and again after a crash', () => {
     await house.settled()
     expect(ran).toBe(2)
   })
+
+  test.each([
+    ['record', (house: Cemetery) => house.keys.task('s', 'm-2'), 's'],
+    ['index', (house: Cemetery) => house.keys.session('other'), 'other'],
+  ] as const)(
+    'whose %s is a key of another kind keeps its letter, and holds no other up',
+    async (_, keyOf, sessionId) => {
+      const house = new Cemetery()
+      const client = house.client()
+      const key = keyOf(house)
+      for (const messageId of ['m-1', 'm-2', 'm-3']) {
+        await house.bury(messageId, messageId === 'm-2' ? { sessionId } : {})
+      }
+      await house.redis.del(key)
+      await house.redis.set(key, 'x')
+      const letters: RedriveProgress['letters'][number][] = []
+      const onProgress = (progress: RedriveProgress) => letters.push(...progress.letters)
+      expect(await client.redriveDeadLetters({ onProgress })).toMatchObject({
+        ...{ matched: 3, redriven: 2, skipped: [{ messageId: 'm-2', outcome: 'wrong-kind', isRemoved: false }] },
+      })
+      expect(letters.map(({ messageId, outcome }) => [messageId, outcome])).toEqual([
+        ['m-1', 'redriven'],
+        ['m-2', 'wrong-kind'],
+        ['m-3', 'redriven'],
+      ])
+      expect((await house.entries()).map(({ turn }) => turn)).toEqual(['1', '1'])
+      expect(await house.left()).toBe(1)
+      await house.redis.del(key)
+      expect(await client.redriveDeadLetters()).toMatchObject({ matched: 1, redriven: 1 })
+      await house.work(() => 'done')
+      expect(await client.result({ sessionId, messageId: 'm-2' })).toMatchObject({ data: 'done' })
+      await house.settled()
+      expect(await house.left()).toBe(0)
+    },
+  )
 
   test('a task that runs is left alone, and its old letter goes', async () => {
     const house = new Cemetery()

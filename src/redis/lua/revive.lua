@@ -12,7 +12,8 @@
 --   ended    it came to another end than FAILED
 -- The epoch stays and only grows with the next begin, so an entry of the life before can never begin again. With that epoch
 -- `life` also tells this life from those before, whose journals are gone: what the handler calls is to have other names
--- than what it called then. One that was never begun has called nothing.
+-- than what it called then. One that was never begun has called nothing. A task is listed first: an index of another kind is an
+-- error, and then its record is as it was.
 local now = clock()
 local writes = ARGV[1] ~= '1'
 local out = {}
@@ -25,12 +26,12 @@ for i = 1, #KEYS / 2 do
     local later = tonumber(epoch) > turn and 1 or 0
     if state == 'F' then
       if writes then
+        enlist(index, now, message_id)
         redis.call('HSET', record, 'fence', 'Q:' .. epoch .. '::', 'failures', 0)
         redis.call('HDEL', record, 'finished_at', 'end_id', 'result', 'error', 'content', 'cancel', 'expires_at',
           'due_at', 'started_at', 'attempt', 'restarts')
         if epoch ~= '0' then redis.call('HSET', record, 'life', epoch) end
         redis.call('PERSIST', record)
-        enlist(index, now, message_id)
       end
       out[i] = { 'revived', epoch, 0 }
     elseif state == 'C' or state == 'X' or state == 'E' then
@@ -46,11 +47,11 @@ for i = 1, #KEYS / 2 do
   else
     local born = cjson.decode(birth)
     if writes then
+      enlist(index, now, message_id)
       -- Its first life has spoken, at least its end: the next attempt begins with a rewind.
       redis.call('HSET', record, 'fence', 'Q:' .. born.epoch .. '::', 'failures', 0, 'written', 1, 'agent_type', born.agent_type,
         'trace_id', born.trace_id, 'parent_message_id', born.parent_message_id, 'user_code', born.user_code,
         'created_at', now, 'life', born.epoch)
-      enlist(index, now, message_id)
     end
     out[i] = { 'revived', born.epoch, 0 }
   end
