@@ -1,5 +1,7 @@
 import { z } from 'zod'
+import { errorMessage } from '../errors.ts'
 import { capabilityFault } from '../protocol/ids.ts'
+import { isOfOneItem } from '../redis/apart.ts'
 import type { RedisClient } from '../redis/client.ts'
 import type { Keys } from '../redis/keys.ts'
 import { DEFAULT_GROUP } from '../store/defaults.ts'
@@ -35,7 +37,7 @@ export interface DiagnoseOptions {
 /** What was found. */
 export interface Diagnosis {
   readonly findings: readonly Finding[]
-  /** What was left out, in full sentences; empty if everything was looked at. */
+  /** What was left out, or could not be repaired, in full sentences; empty if everything was looked at. */
   readonly notes: readonly string[]
   readonly recordsSeen: number
   readonly entriesSeen: number
@@ -89,7 +91,7 @@ export class Audit {
     const second = await this.#look(scope)
     const findings: Finding[] = []
     for (const [evidence, suspicion] of second.suspicions) {
-      if (first.suspicions.has(evidence)) findings.push(await toFinding(suspicion, fix))
+      if (first.suspicions.has(evidence)) findings.push(await toFinding(suspicion, fix, second.notes))
     }
     return toDiagnosis(second, findings)
   }
@@ -129,9 +131,20 @@ async function walkKeys(look: Look): Promise<{ lanes: Map<string, Lane>; capabil
   return { lanes, capabilities }
 }
 
-async function toFinding({ detail, repair }: Suspicion, fix: boolean): Promise<Finding> {
-  const fixed = fix && repair !== undefined && (await repair())
+async function toFinding({ detail, repair }: Suspicion, fix: boolean, notes: Set<string>): Promise<Finding> {
+  const fixed = fix && repair !== undefined && (await mend(repair, notes))
   return { ...detail, severity: severityOf(detail), ...describe(detail), fixable: repair !== undefined, fixed }
+}
+
+/** A key of another kind is in the way of its own repair; what else was repaired is to be told all the same. */
+async function mend(repair: () => Promise<boolean>, notes: Set<string>): Promise<boolean> {
+  try {
+    return await repair()
+  } catch (error) {
+    if (!isOfOneItem(error)) throw error
+    notes.add(`Something could not be repaired. ${errorMessage(error)}`)
+    return false
+  }
 }
 
 function toDiagnosis({ notes, records, entries }: Look, findings: readonly Finding[]): Diagnosis {

@@ -182,3 +182,20 @@ test('what moves between the look and the repair is not touched', async () => {
   expect(await ward.redis.hget(record, 'fence')).toBe('R:1:7-7:w')
   expect(await ward.redis.exists(ward.keys.data('s'))).toBe(0)
 })
+
+test('a key of another kind keeps one repair from being made, and no other; it is told', async () => {
+  const ward = new Ward()
+  const data = ward.keys.data('broken')
+  await ward.redis.set(data, 'x')
+  await ward.redis.pexpire(data, 60_000)
+  for (const sessionId of ['a', 'broken', 'c']) await ward.record('m', 'Q:0::', {}, sessionId)
+  const { findings, notes } = await ward.audit.diagnose({ fix: true, intervalMs: 20 })
+  const fixed = findings.flatMap((finding) => ('sessionId' in finding ? [[finding.sessionId, finding.fixed]] : []))
+  expect(fixed.sort()).toEqual([
+    ['a', true],
+    ['broken', false],
+    ['c', true],
+  ])
+  expect(notes).toEqual([expect.stringContaining(data)])
+  expect(await ward.redis.hget(ward.keys.task('broken', 'm'), 'fence')).toBe('Q:0::')
+})
