@@ -3,6 +3,7 @@ import { environment } from './env.ts'
 import { UsageError } from './failure.ts'
 import type { LaunchOptions } from './launch.ts'
 import { ModuleLoader } from './module-loader.ts'
+import { ParentWatch } from './parent-watch.ts'
 import { addHelp, program } from './program.ts'
 import { addFlags, nameSource, readSettings } from './settings.ts'
 import { IGNORED_VARIABLES, WORKER_FLAGS } from './worker-flags.ts'
@@ -48,6 +49,8 @@ export async function work(args: readonly string[]): Promise<number> {
     env,
     dev: given.dev === true,
   }
+  // Set by npm for all that it starts.
+  using _parent = env.npm_lifecycle_event === undefined ? undefined : new ParentWatch()
   try {
     return given.watch === true ? await watch(options, args) : await run(options)
   } catch (error) {

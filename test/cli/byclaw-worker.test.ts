@@ -93,6 +93,20 @@ setInterval(() => {}, 1000)
     expect(await worker.end('SIGTERM')).toMatchObject({ code: 0, stderr: '' })
   })
 
+  test.each([[], ['--watch']])(
+    'that npm has started stops in order when npm ends without a word %s',
+    async (...flags) => {
+      const start = [process.execPath, builtProgram('byclaw-worker'), '--worker-class', './agent.mjs', ...flags]
+      const manifest = { name: 'mine', type: 'module', scripts: { start: start.join(' ') } }
+      const cwd = await project({ 'agent.mjs': plainAgent(), 'package.json': JSON.stringify(manifest) })
+      const npm = new Program('npm', ['start', '--silent'], { cwd, env: meetingPlace() })
+      await npm.says('worker is consuming')
+      // It has ended when all that it has started has closed its output as well.
+      const { stdout } = await npm.end('SIGTERM')
+      expect(stdout).toContain('worker has stopped')
+    },
+  )
+
   test('does not begin when the signal came while its history was opened', async () => {
     const source = plainAgent().replace(
       'getCap',

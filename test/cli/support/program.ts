@@ -11,6 +11,8 @@ export interface ProgramOptions {
   readonly env?: Record<string, string>
   /** Text for stdin; without it stdin is empty. */
   readonly input?: string
+  /** True for one that starts others which may outlive it: they do not outlive the test. */
+  readonly isGroup?: boolean
 }
 
 /** How a program ended. */
@@ -42,10 +44,15 @@ export class Program {
   stdout = ''
   stderr = ''
 
-  constructor(command: string, args: readonly string[], { cwd, env = {}, input }: ProgramOptions = {}) {
+  constructor(
+    command: string,
+    args: readonly string[],
+    { cwd, env = {}, input, isGroup = false }: ProgramOptions = {},
+  ) {
     this.child = spawn(command, args, {
       cwd,
       env: cleanEnvironment(env),
+      detached: isGroup,
       stdio: [input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
     })
     this.child.stdout?.setEncoding('utf8').on('data', (text: string) => {
@@ -59,7 +66,8 @@ export class Program {
       return { code, signal, stdout: this.stdout, stderr: this.stderr }
     })
     onTestFinished(async () => {
-      this.child.kill('SIGKILL')
+      if (isGroup) killGroup(this.child)
+      else this.child.kill('SIGKILL')
       await this.ended
     })
   }
@@ -85,6 +93,14 @@ export class Program {
       .split('\n')
       .filter(Boolean)
       .map((line) => JSON.parse(line) as Record<string, unknown>)
+  }
+}
+
+function killGroup({ pid }: ChildProcess): void {
+  try {
+    if (pid !== undefined) process.kill(-pid, 'SIGKILL')
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error // all have ended
   }
 }
 
