@@ -191,6 +191,7 @@ function durableTasks(): TaskPlan[] {
     {
       work: durable(
         { do: 'step', count: 2, pauseMs: 0 },
+        { do: 'step', count: 2, pauseMs: 0, throws: true },
         { do: 'all', works: [child, child] },
         { do: 'group', works: [child, failing], failFast: false },
         { do: 'race', works: [child, child], waitsForAll: true },

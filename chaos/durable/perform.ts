@@ -48,13 +48,8 @@ class Run {
       }
       case 'ask':
         return this.#mark(path, await this.#ask(path, act.timeoutMs))
-      case 'step': {
-        const value = await context.step(`s${path}`, async () => {
-          await this.#sayAll(act, path)
-          return Math.random()
-        })
-        return this.#mark(path, String(value))
-      }
+      case 'step':
+        return this.#mark(path, await this.#step(act, path))
       case 'sleep':
         return context.sleep(act.ms)
       case 'values':
@@ -64,6 +59,19 @@ class Run {
         return
       case 'fail':
         throw new TerminalError('this is final')
+    }
+  }
+
+  async #step(act: Act & { readonly do: 'step' }, path: string): Promise<string> {
+    try {
+      return await this.#context.step(`s${path}`, async () => {
+        await this.#sayAll(act, path)
+        if (act.throws) throw new RangeError(String(Math.random()))
+        return String(Math.random())
+      })
+    } catch (error) {
+      if (error instanceof Error && error.name === 'RangeError') return error.message
+      throw error
     }
   }
 

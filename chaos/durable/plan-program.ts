@@ -45,7 +45,7 @@ function planAct(random: Random, options: ProgramOptions, depth: number): Act {
     case 'ask':
       return { do: kind, ...timeout() }
     case 'step':
-      return { ...planSay(random), do: kind }
+      return { ...planSay(random), do: kind, throws: random.chance(0.3) }
     case 'sleep':
       return { do: kind, ms: random.integer(1, 2 * options.leaseMs) }
     case 'values':

@@ -15,8 +15,8 @@ export type Act =
   | { readonly do: 'send'; readonly work: DurableWork }
   /** Asks a person, who answers with the prompt. */
   | { readonly do: 'ask'; readonly timeoutMs?: number }
-  /** A step that emits `count` chunks, `pauseMs` apart, and whose value nobody can guess. */
-  | { readonly do: 'step'; readonly count: number; readonly pauseMs: number }
+  /** A step that emits `count` chunks, `pauseMs` apart, and answers, or throws, what nobody can guess. */
+  | { readonly do: 'step'; readonly count: number; readonly pauseMs: number; readonly throws?: boolean }
   | { readonly do: 'sleep'; readonly ms: number }
   /** Time, chance and a name, which are the same whenever the handler runs. */
   | { readonly do: 'values' }
