@@ -4,7 +4,7 @@ import type { RawJournal } from '../../store/raw-journal.ts'
 import { parseResult, type RecordedResult } from '../../store/recorded-result.ts'
 import type { Doubt } from './doubts.ts'
 import { type Entry, isFailure, isInside, keyAgain, PATCH, parseEntry, type Request, type Slot } from './entry.ts'
-import { Matching } from './matching.ts'
+import { Matching, RECORDING } from './matching.ts'
 
 /** An operation as it is to be carried out: `entry` and `result` as far as earlier runs have come. */
 export interface Operation {
@@ -115,8 +115,8 @@ export class Journal {
    * out again under its own key, which is part of the keys of all that was completed in its body.
    */
   #isTriedAgain(key: string, result: RecordedResult): boolean {
-    const kind = this.#slots.get(key)?.entry.kind
-    return (kind === 'step' || kind === 'tool') && this.#matching.isOutdated(result)
+    const kind = this.#slots.get(key)?.entry.kind ?? ''
+    return RECORDING.includes(kind) && this.#matching.isOutdated(result)
   }
 
   /**

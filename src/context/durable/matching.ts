@@ -3,6 +3,9 @@ import type { RecordedResult } from '../../store/recorded-result.ts'
 import type { Doubt } from './doubts.ts'
 import { isFailure, isInside, keyAgain, operationKey, type Request, type Slot } from './entry.ts'
 
+/** The kinds of operations that run code and record its end. */
+export const RECORDING: readonly string[] = ['step', 'tool']
+
 /** The kinds of operations that have arguments; others of one name can only be told apart by their numbers. */
 const TOLD_APART: readonly string[] = ['call', 'ask', 'sleep', 'tool']
 
@@ -83,7 +86,7 @@ export class Matching {
     let first = Number.POSITIVE_INFINITY
     for (const [key, { entry }] of this.#slots) {
       const result = this.#results.get(key)
-      const isTriedAgain = result === undefined ? entry.kind === 'step' : this.isOutdated(result)
+      const isTriedAgain = result === undefined ? RECORDING.includes(entry.kind) : this.isOutdated(result)
       // What this run has begun is not opened yet.
       if (isTriedAgain && entry.openedAt > 0 && !isInside(key, place)) first = Math.min(first, entry.openedAt)
     }

@@ -83,6 +83,30 @@ describe('a durable tool', () => {
     expect([seen, ran]).toEqual([[first, first, second, second], 2])
   })
 
+  test('that failed and comes to something in the next attempt lets the handler go another way from there', async () => {
+    const house = new House()
+    const { tools } = pair()
+    let ran = 0
+    const search = tool({
+      ...{ description: 'searches', input: z.object({}), durable: true },
+      execute: () => {
+        ran += 1
+        if (ran === 1) throw new Error('busy')
+        return 'b'
+      },
+    })
+    await house.work(
+      async (_, context) => {
+        const room = await context.callTool('search', {}).catch(() => 'a')
+        await context.callTool('book', { room })
+        if (context.attempt === 1) throw new Error('again')
+        return room
+      },
+      { ...quick, tools: { ...tools, search } },
+    )
+    expect(await house.client().ask(send)).toMatchObject({ data: 'b', attempts: 2 })
+  })
+
   test('that its worker did not live to end runs again', async () => {
     const house = new House()
     const gate = new Gate()
