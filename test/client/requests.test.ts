@@ -265,6 +265,8 @@ describe('requireOnlineWorker', () => {
     expect(await client.listTasks({ sessionId: 's' })).toHaveLength(ways.length)
     const ran: string[] = []
     await house.work((_command, { messageId }) => void ran.push(messageId), { workerId: 'w' })
+    // His own lane is not among those that are to be settled.
+    await client.result({ sessionId: 's', messageId: 'm-1' })
     await house.settled()
     expect(ran.sort()).toEqual(['m-0', 'm-1', 'm-3'])
   })
