@@ -22,8 +22,13 @@ export function connect(option: RedisOption = testRedisUrl(), logger = createLog
   return connections
 }
 
-/** What a store needs, on the Redis of the run under a prefix of its own. */
-export function openStore(): { redis: RedisClient; keys: Keys; bare: Redis; connections: RedisConnections } {
-  const connections = connect()
-  return { connections, redis: connections.client('patient'), keys: new Keys(freshPrefix()), bare: bareRedis() }
+/** What a store needs, on the Redis of the run unless told otherwise, under a prefix of its own. */
+export function openStore(url = testRedisUrl()): {
+  redis: RedisClient
+  keys: Keys
+  bare: Redis
+  connections: RedisConnections
+} {
+  const connections = connect(url)
+  return { connections, redis: connections.client('patient'), keys: new Keys(freshPrefix()), bare: bareRedis(url) }
 }

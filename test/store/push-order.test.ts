@@ -3,10 +3,15 @@ import { DataWriter } from '../../src/store/data-writer.ts'
 import { endedFence } from '../../src/store/fence.ts'
 import { DEFAULT_RETENTION } from '../../src/store/retention.ts'
 import { TaskRecords } from '../../src/store/task-records.ts'
+import { startLocalRedis } from '../../src/testing/servers/redis.ts'
 import { bareRedis, openStore } from '../redis/harness.ts'
+import { onTestFinished } from '../support/on-test-finished.ts'
 
 test('what one task says, and its end, leaves behind a PING, so that the server answers whoever listens first', async () => {
-  const { redis, keys, bare } = openStore()
+  // Of its own: where others are busy ioredis 6.0 takes what they do for the answer to MONITOR.
+  const server = await startLocalRedis({ fresh: true })
+  onTestFinished(() => server.stop())
+  const { redis, keys, bare } = openStore(server.url)
   const records = new TaskRecords(redis, keys)
   const writer = new DataWriter(redis, keys, DEFAULT_RETENTION)
   const tasks = await Promise.all(
@@ -32,11 +37,11 @@ test('what one task says, and its end, leaves behind a PING, so that the server 
     await writer.commit(() => ({ ...one, first: 2, end: { fence: endedFence(one.fence, 'COMPLETED'), fields: {} } })),
     ...(await Promise.all(crowd.map((task) => writer.commit(() => task)))),
   ]
-  await bareRedis().get(keys.data('over'))
+  await bareRedis(server.url).get(keys.data('over'))
   await end
   monitor.disconnect()
   expect(answers.map(({ ok }) => ok)).toEqual([true, true, true, true])
-  // The server is that of other tests, too; to one that does not know a script yet that is sent once more, as its text.
+  // To a server that does not know a script yet that is sent once more, as its text.
   const own = seen.find(({ name, args }) => name === 'evalsha' && args.includes(keys.task('s', 'm-1')))?.source
   expect(seen.flatMap(({ name, source }) => (source === own && name !== 'eval' ? [name] : []))).toEqual([
     ...['ping', 'evalsha'],
