@@ -95,7 +95,9 @@ export class Results {
         if (sent.messageId !== messageId) {
           // An interceptor has answered in its place, with a task that was sent earlier.
           await opened?.return()
-          ;[ref, after, opened] = [{ sessionId, messageId: sent.messageId }, undefined, undefined]
+          opened = undefined
+          ref = { sessionId, messageId: sent.messageId }
+          after = undefined
         }
         for (;;) {
           opened ??= open()
