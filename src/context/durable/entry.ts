@@ -62,7 +62,10 @@ export function parseEntry(text: string): Entry {
   return { openedAt: Number(openedAt), after, ...about }
 }
 
-/** Results of called agents and of questions say by `s` how they came about; C is completion, A an answer. */
+/**
+ * Results of called agents and of questions say by `s` how they came about; C is completion, A an answer. Those of steps and
+ * tools say it only where they failed.
+ */
 export function isFailure(value: unknown): boolean {
   return isObject(value) && typeof value.s === 'string' && value.s !== 'C' && value.s !== 'A'
 }
