@@ -4,11 +4,12 @@ import { endedFence } from '../../src/store/fence.ts'
 import { DEFAULT_RETENTION } from '../../src/store/retention.ts'
 import { TaskRecords } from '../../src/store/task-records.ts'
 import { startLocalRedis } from '../../src/testing/servers/redis.ts'
-import { bareRedis, openStore } from '../redis/harness.ts'
+import { waitFor } from '../../src/testing/wait-for.ts'
+import { openStore } from '../redis/harness.ts'
 import { onTestFinished } from '../support/on-test-finished.ts'
+import { seenCommands } from '../support/seen-commands.ts'
 
 test('what one task says, and its end, leaves behind a PING, so that the server answers whoever listens first', async () => {
-  // Of its own: where others are busy ioredis 6.0 takes what they do for the answer to MONITOR.
   const server = await startLocalRedis({ fresh: true })
   onTestFinished(() => server.stop())
   const { redis, keys, bare } = openStore(server.url)
@@ -23,23 +24,15 @@ test('what one task says, and its end, leaves behind a PING, so that the server 
     }),
   )
   const [one, ...crowd] = tasks as [(typeof tasks)[0], ...typeof tasks]
-  const seen: { readonly name: string; readonly args: readonly string[]; readonly source: string }[] = []
-  const monitor = await bare.monitor()
-  const end = new Promise<void>((resolve) => {
-    monitor.on('monitor', (_time: string, [name = '', ...args]: string[], source: string) => {
-      seen.push({ name: name.toLowerCase(), args, source })
-      if (args[0] === keys.data('over')) resolve()
-    })
-  })
+  const seen = await seenCommands(server.url)
 
   const answers = [
     await writer.commit(() => one),
     await writer.commit(() => ({ ...one, first: 2, end: { fence: endedFence(one.fence, 'COMPLETED'), fields: {} } })),
     ...(await Promise.all(crowd.map((task) => writer.commit(() => task)))),
   ]
-  await bareRedis(server.url).get(keys.data('over'))
-  await end
-  monitor.disconnect()
+  await bare.get(keys.data('over'))
+  await waitFor(() => seen.some(({ args }) => args[0] === keys.data('over')), { message: 'what came last' })
   expect(answers.map(({ ok }) => ok)).toEqual([true, true, true, true])
   // To a server that does not know a script yet that is sent once more, as its text.
   const own = seen.find(({ name, args }) => name === 'evalsha' && args.includes(keys.task('s', 'm-1')))?.source

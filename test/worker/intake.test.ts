@@ -2,22 +2,15 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { PRIORITIES } from '../../src/redis/keys.ts'
 import { waitFor } from '../../src/testing/wait-for.ts'
+import { type SeenCommand, seenCommands } from '../support/seen-commands.ts'
 import { envelope, Gate, House } from './harness.ts'
 
 const names = (count: number) => Array.from({ length: count }, (_, index) => `agent_${index}`)
 
-/** The read commands that a server was sent, as it carries them out. */
-async function reads(house: House): Promise<string[][]> {
-  const monitor = await house.redis.monitor()
-  onTestFinished(() => monitor.disconnect())
-  const seen: string[][] = []
-  monitor.on('monitor', (_time: string, args: string[]) => {
-    if (args[0]?.toUpperCase() === 'XREADGROUP') seen.push(args)
-  })
-  return seen
-}
+/** The reads that a server carries out for groups. */
+const reads = (house: House) => seenCommands(house.url, 'xreadgroup')
 
-const has = (args: string[], word: string) => args.some((arg) => arg.toUpperCase() === word)
+const has = ({ args }: SeenCommand, word: string) => args.some((arg) => arg.toUpperCase() === word)
 
 describe('an idle worker', () => {
   test('waits with one blocking read over all its capabilities, and takes from each at once', async () => {
@@ -26,13 +19,16 @@ describe('an idle worker', () => {
     const seen = await reads(house)
     // As many slots as streams: three lanes of each.
     await house.work((command) => command.content, { capabilities, maxConcurrency: 60 })
-    await waitFor(() => seen.some((args) => has(args, 'BLOCK')), { message: 'a blocking read' })
+    await waitFor(() => seen.some((read) => has(read, 'BLOCK')), { message: 'a blocking read' })
     await pause(200)
-    const blocking = seen.filter((args) => has(args, 'BLOCK'))
+    const blocking = seen.filter((read) => has(read, 'BLOCK'))
     expect(blocking).toHaveLength(1)
     expect(seen.at(-1)).toBe(blocking[0])
     const lanes = PRIORITIES.flatMap((priority) => capabilities.map((name) => house.keys.control(name, priority)))
-    expect(blocking[0]?.slice((blocking[0]?.indexOf('STREAMS') ?? 0) + 1)).toEqual([...lanes, ...lanes.map(() => '>')])
+    expect(blocking[0]?.args.slice(blocking[0].args.indexOf('STREAMS') + 1)).toEqual([
+      ...lanes,
+      ...lanes.map(() => '>'),
+    ])
     const client = house.client()
     const before = performance.now()
     for (const [index, targetAgentType] of capabilities.entries()) {
@@ -47,7 +43,7 @@ describe('an idle worker', () => {
     const house = await House.private()
     const seen = await reads(house)
     await house.work(() => null, { capabilities: names(5) })
-    await waitFor(() => seen.some((args) => has(args, 'BLOCK')), { message: 'a blocking read' })
+    await waitFor(() => seen.some((read) => has(read, 'BLOCK')), { message: 'a blocking read' })
     const before = seen.length
     await pause(500)
     expect(seen.length - before).toBeLessThan(5)
@@ -127,17 +123,17 @@ describe('an idle worker', () => {
     const house = await House.private()
     const seen = await reads(house)
     await house.work(() => null, { fetchCount: 3, maxConcurrency: 40 })
-    await waitFor(() => seen.some((args) => has(args, 'BLOCK')), { message: 'a blocking read' })
-    const blocking = seen.find((args) => has(args, 'BLOCK')) as string[]
-    expect(blocking[blocking.findIndex((arg) => arg.toUpperCase() === 'COUNT') + 1]).toBe('3')
+    await waitFor(() => seen.some((read) => has(read, 'BLOCK')), { message: 'a blocking read' })
+    const { args } = seen.find((read) => has(read, 'BLOCK')) as SeenCommand
+    expect(args[args.findIndex((arg) => arg.toUpperCase() === 'COUNT') + 1]).toBe('3')
   })
 
   test('nor for more than it has slots', async () => {
     const house = await House.private()
     const seen = await reads(house)
     await house.work(() => null, { fetchCount: 30, maxConcurrency: 4 })
-    await waitFor(() => seen.some((args) => has(args, 'BLOCK')), { message: 'a blocking read' })
-    for (const args of seen) {
+    await waitFor(() => seen.some((read) => has(read, 'BLOCK')), { message: 'a blocking read' })
+    for (const { args } of seen) {
       expect(Number(args[args.findIndex((arg) => arg.toUpperCase() === 'COUNT') + 1])).toBeLessThanOrEqual(4)
     }
   })
@@ -214,7 +210,7 @@ describe('a busy worker never has more in flight than its slots, and takes nothi
     onTestFinished(() => gate.open())
     const seen = await reads(house)
     await house.work(() => gate.pass(), { capabilities: all, maxConcurrency: 36, workerId: 'w' })
-    await waitFor(() => seen.some((args) => has(args, 'BLOCK')), { message: 'a blocking read' })
+    await waitFor(() => seen.some((read) => has(read, 'BLOCK')), { message: 'a blocking read' })
     const client = house.client()
     for (let i = 0; i < 33; i += 1)
       await client.sendMessage({ targetAgentType: 'agent_0', sessionId: 's', content: 'x' })
