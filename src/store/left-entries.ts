@@ -86,8 +86,8 @@ export class LeftEntries {
 
   /**
    * Tasks that have no end, or whose entries were seen off, are left alone; and so are expired ones whose lane is not
-   * known, cancelled ones whose capability somebody offers, who comes by their entries, and those of which an entry may
-   * still be put on a stream.
+   * known, cancelled ones whose capability, and version if they wait for one, somebody offers, who comes by their entries,
+   * and those of which an entry may still be put on a stream.
    */
   async clear(items: readonly LeftTask[]): Promise<void> {
     if (items.length === 0) return
@@ -126,25 +126,36 @@ export class LeftEntries {
 
   async #look(items: readonly LeftTask[]): Promise<Left[]> {
     const found = await this.#facts.read(items)
-    const capabilities = new Set(found.flatMap((task) => (task !== null && isFirstSend(task) ? [task.agentType] : [])))
-    const offered = new Set<string>()
-    await Promise.all(
-      [...capabilities].map(async (capability) => {
-        if ((await this.#presence.online(capability)).length > 0) offered.add(capability)
-      }),
-    )
+    const isOffered = await this.#offers(found.filter((task) => task !== null))
     return found.flatMap((task, index): Left[] => {
       if (task === null || task.keepMs === null || !isEnded(task.fence.text)) return []
-      const keys = this.#keysOf(task, items[index]?.priority, offered)
+      const keys = this.#keysOf(task, items[index]?.priority, isOffered)
       return keys.length === 0 ? [] : [{ task, keys, entries: [], isWhole: true }]
     })
   }
 
-  #keysOf(task: TaskFacts, priority: LaneName | undefined, offered: ReadonlySet<string>): string[] {
+  /** Tells whether a live worker would take a task, which may be for those of one version only. */
+  async #offers(tasks: readonly TaskFacts[]): Promise<(task: TaskFacts) => boolean> {
+    const offered = new Set<string>()
+    const capabilities = new Set(tasks.filter(isFirstSend).map(({ agentType }) => agentType))
+    const [workers] = await Promise.all([
+      tasks.some(isOfVersion) ? this.#presence.list() : [],
+      ...[...capabilities].map(async (capability) => {
+        if ((await this.#presence.online(capability)).length > 0) offered.add(capability)
+      }),
+    ])
+    return ({ agentType, laneVersion }) =>
+      laneVersion === null
+        ? offered.has(agentType)
+        : workers.some((one) => one.capabilities.includes(agentType) && one.agentVersions.includes(laneVersion))
+  }
+
+  #keysOf(task: TaskFacts, priority: LaneName | undefined, isOffered: (task: TaskFacts) => boolean): string[] {
     const { agentType, lane } = task
     if (lane !== null) return [this.#keys.control(agentType, lane)]
     if (hasExpired(task)) return priority === undefined ? [] : [this.#keys.control(agentType, priority)]
-    return isFirstSend(task) && !offered.has(agentType) ? lanesOfTask(this.#keys, task).map(({ key }) => key) : []
+    const isLeft = (isFirstSend(task) || isOfVersion(task)) && !isOffered(task)
+    return isLeft ? lanesOfTask(this.#keys, task).map(({ key }) => key) : []
   }
 
   async #find(key: string, all: readonly Left[]): Promise<void> {
@@ -204,6 +215,11 @@ function hasExpired({ fence }: TaskFacts): boolean {
 /** True for what any worker might have run, had it not been cancelled before its first start. */
 function isFirstSend({ fence, lane, dueAt }: TaskFacts): boolean {
   return fence.text === 'X:0::' && lane === null && dueAt === null
+}
+
+/** True for what only workers of one version go on with, as far as is known. */
+function isOfVersion({ lane, laneVersion }: TaskFacts): boolean {
+  return lane === null && laneVersion !== null
 }
 
 /** True if there is no need to look for more entries than one. */

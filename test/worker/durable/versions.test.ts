@@ -119,6 +119,18 @@ describe('a suspended task', () => {
     expect((await client.result(ref)).status).toBe('CANCELLED')
   })
 
+  test('of a version that nobody runs leaves nothing when it is cancelled', async () => {
+    const { house, client } = await left()
+    await house.work(handle, { ...quick, workerId: 'w-2', version: 'v2' })
+    await child(house)
+    await waitFor(async () => (await house.waiting(lane)) === 1)
+    await house.settled('agent')
+    expect(await client.cancelTask(ref)).toMatchObject({ status: 'CANCELLED' })
+    expect(await house.waiting(lane)).toBe(0)
+    expect(await house.redis.pttl(house.keys.task('s', 'm'))).toBeGreaterThan(0)
+    expect(await house.dones('s', 'm')).toHaveLength(1)
+  })
+
   test('of a worker without a version is run by any', async () => {
     const { house, client } = await left({ version: undefined })
     await house.work(handle, { ...quick, workerId: 'w-2', version: 'v2' })
