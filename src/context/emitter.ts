@@ -304,7 +304,8 @@ export class Emitter implements Speaker {
     const sort = JSON.stringify([step, body.role])
     const about = step === undefined ? undefined : { step }
     const encode = (content: string) => this.encode({ ...body, content }, about)
-    const make = () => new JoinedChunks(sort, step === undefined, encode, this.#coder.surelyFit)
+    const counted = step === undefined ? (text: string) => countedChunk(text, body.role) : undefined
+    const make = () => new JoinedChunks(sort, counted, encode, this.#coder.surelyFit)
     return this.#outbox.join(sort, body.content, make)
   }
 
@@ -352,7 +353,11 @@ const noQuestions = (): readonly EventBody[] => []
 
 /** No chunk looks like another event: those begin with a control character. */
 function countedText(body: EventBody): string {
-  return body.type === 'chunk' ? body.content : `\0${body.type} ${JSON.stringify(body)}`
+  return body.type === 'chunk' ? countedChunk(body.content, body.role) : `\0${body.type} ${JSON.stringify(body)}`
+}
+
+function countedChunk(content: string, role: string | undefined): string {
+  return role === undefined ? content : `\0chunk ${JSON.stringify([role, content])}`
 }
 
 function refused(reason: GatewayError): Promise<void> {

@@ -41,20 +41,25 @@ export class JoinedChunks implements Pending {
   readonly #texts: string[] = []
   readonly #encode: (text: string) => string
   readonly #sort: string
-  readonly #counts: boolean
+  readonly #counted: ((text: string) => string) | undefined
   readonly #mostLength: number
   #length = 0
   #json: string | undefined
 
   /**
    * @param sort - Chunks of other sorts are other events.
-   * @param counts - They count for the sum, each by itself: how they are joined is other in each run.
+   * @param counted - What of each counts for the sum, if anything does: how they are joined is other in each run.
    * @param mostLength - So long several may become together.
    */
-  constructor(sort: string, counts: boolean, encode: (text: string) => string, mostLength: number) {
+  constructor(
+    sort: string,
+    counted: ((text: string) => string) | undefined,
+    encode: (text: string) => string,
+    mostLength: number,
+  ) {
     this.#mostLength = mostLength
     this.#sort = sort
-    this.#counts = counts
+    this.#counted = counted
     this.#encode = encode
   }
 
@@ -72,7 +77,7 @@ export class JoinedChunks implements Pending {
   }
 
   get counted(): readonly string[] | undefined {
-    return this.#counts ? this.#texts : undefined
+    return this.#counted === undefined ? undefined : this.#texts.map(this.#counted)
   }
 
   get json(): string {

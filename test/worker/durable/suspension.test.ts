@@ -45,6 +45,36 @@ describe('a task that waits for long', () => {
     expect(Object.keys(record)).not.toEqual(expect.arrayContaining(['envelope']))
   })
 
+  test.each([0, 20])(
+    'takes words back that come in another role, not those with other metadata (coalesceMs %d)',
+    async (coalesceMs) => {
+      const house = new House()
+      const client = house.client()
+      const handle = async (_: unknown, context: AgentContext) => {
+        const run = context.fencingToken
+        void context.emitChunk('hm', { metadata: { run } })
+        if (context.messageId === 'm') void context.emitChunk({ content: 'so', role: `role-${run}` })
+        await context.callAgent(call)
+      }
+      await house.work(handle, { suspendAfterMs: 50, coalesceMs })
+      await client.sendMessage(send)
+      await client.sendMessage({ ...send, messageId: 'same' })
+      await waitFor(async () => (await client.listTasks({ status: 'WAITING_AGENT' })).length === 2)
+      await house.work(() => 'y', { capabilities: ['child'] })
+      await client.result(send)
+      await client.result({ ...send, messageId: 'same' })
+      const saidBy = async (messageId: string) => {
+        const said: string[] = []
+        for await (const event of client.subscribe('s', { after: '0', messageId })) {
+          said.push((event.type === 'chunk' && event.role) || event.type)
+        }
+        return said
+      }
+      expect(await saidBy('m')).toEqual(['chunk', 'role-1', 'rewind', 'chunk', 'role-2', 'done'])
+      expect(await saidBy('same')).toEqual(['chunk', 'done'])
+    },
+  )
+
   test('is nothing that the doctor would repair', async () => {
     const house = new House()
     const client = house.client()
