@@ -5,7 +5,13 @@ export function contentFault(content: unknown): string | null {
   if (typeof content === 'string') return content.trim() === '' ? 'must not be blank' : null
   if (Array.isArray(content)) return content.length === 0 ? 'must not be empty' : null
   if (typeof content !== 'object' || content === null) return NEITHER
-  return 'toJSON' in content && typeof content.toJSON === 'function' ? fateFault(content) : null
+  const becomes = 'toJSON' in content && typeof content.toJSON === 'function'
+  return becomes || isBoxed(content) ? fateFault(content) : null
+}
+
+/** True for what becomes a bare value in JSON, as `new String('')` does. */
+function isBoxed(content: object): boolean {
+  return content instanceof String || content instanceof Number || content instanceof Boolean
 }
 
 /** An object that says itself what becomes of it may become what cannot be sent: a `Date` of no time is null. */
