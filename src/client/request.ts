@@ -5,7 +5,7 @@ import { AskAgentCommand, type GivenContent } from '../protocol/command.ts'
 import { contentFault } from '../protocol/content-fault.ts'
 import { MessageHeader } from '../protocol/header.ts'
 import { capabilityFault, idFault, newMessageId, newTraceId } from '../protocol/ids.ts'
-import { LONGEST_MS, metadata, type TaskOptions, taskOptions } from '../protocol/task-options.ts'
+import { LONGEST_MS, members, metadata, type TaskOptions, taskOptions } from '../protocol/task-options.ts'
 import type { Priority } from '../redis/keys.ts'
 import { optionFault } from '../util/parse-options.ts'
 
@@ -57,7 +57,6 @@ export interface SendContractRequest<Contract extends AgentContract = AgentContr
 
 const id = z.string().refine((value) => idFault(value) === null, { error: () => idFault('') ?? '' })
 const text = z.string().optional()
-const object = z.record(z.string(), z.unknown()).optional()
 
 const schema = z.strictObject({
   targetAgentType: z.string().refine((value) => capabilityFault(value) === null, {
@@ -70,7 +69,7 @@ const schema = z.strictObject({
   userCode: text,
   userName: text,
   metadata: metadata.optional(),
-  extraPayload: object,
+  extraPayload: members.optional(),
   requireOnlineWorker: z.boolean().optional(),
   priority: z.enum(['high', 'normal', 'low']).optional(),
   targetWorkerId: id.optional(),

@@ -53,13 +53,20 @@ export const taskOptions = z.strictObject({
 /** Key of the options inside a header's metadata. */
 export const TASK_OPTIONS_KEY = 'gateway_options'
 
-/** What a sender may say besides, handed to the agent as it is. */
-export const metadata = z
-  .record(z.string(), z.unknown())
+/** Members by name, all of which arrive: zod drops one of the name `__proto__` and says nothing. */
+export const members = z
+  .unknown()
   .refine(
-    (value) => !Object.hasOwn(value, TASK_OPTIONS_KEY),
-    `may have no member of its own named '${TASK_OPTIONS_KEY}'`,
+    (value) => typeof value !== 'object' || value === null || !Object.hasOwn(value, '__proto__'),
+    "may have no member of its own named '__proto__'",
   )
+  .pipe(z.record(z.string(), z.unknown()))
+
+/** What a sender may say besides, handed to the agent as it is. */
+export const metadata = members.refine(
+  (value) => !Object.hasOwn(value, TASK_OPTIONS_KEY),
+  `may have no member of its own named '${TASK_OPTIONS_KEY}'`,
+)
 
 const wireBackoff = z.object({
   type: z.enum(['fixed', 'exponential']),

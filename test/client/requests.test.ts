@@ -99,6 +99,8 @@ describe('a request that is at fault is answered with its field, and nothing is 
     [{ metadata: 'x' }, /^metadata is invalid/],
     [{ metadata: [1] }, /^metadata is invalid/],
     [{ metadata: { gateway_options: { timeout_ms: 5 } } }, /^metadata is invalid: .*'gateway_options'/],
+    [{ metadata: JSON.parse('{"__proto__":1}') }, /^metadata is invalid: .*'__proto__'/],
+    [{ extraPayload: JSON.parse('{"__proto__":1}') }, /^extraPayload is invalid: .*'__proto__'/],
     [{ extraPayload: 1 }, /^extraPayload is invalid/],
     [{ userCode: 7 }, /^userCode is invalid/],
     [{ requireOnlineWorker: 'yes' }, /^requireOnlineWorker is invalid/],

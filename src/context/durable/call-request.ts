@@ -6,7 +6,7 @@ import { GatewayError } from '../../errors.ts'
 import type { CommandContent } from '../../protocol/command.ts'
 import { contentFault } from '../../protocol/content-fault.ts'
 import { capabilityFault, idFault } from '../../protocol/ids.ts'
-import { metadata, taskOptions } from '../../protocol/task-options.ts'
+import { members, metadata, taskOptions } from '../../protocol/task-options.ts'
 import { parseOptions } from '../../util/parse-options.ts'
 
 /** A year. */
@@ -24,7 +24,7 @@ const schema = z.strictObject({
     .refine((value) => idFault(value) === null, { error: () => idFault('') ?? '' })
     .optional(),
   metadata: metadata.optional(),
-  extraPayload: z.record(z.string(), z.unknown()).optional(),
+  extraPayload: members.optional(),
   retry: taskOptions.shape.retry,
   priority: z.enum(['high', 'normal', 'low']).default('normal'),
 })
