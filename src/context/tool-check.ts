@@ -1,6 +1,6 @@
 import { requireSchema } from '../agent/schema.ts'
 import type { Tool, Tools } from '../agent/tool.ts'
-import { GatewayError } from '../errors.ts'
+import { errorMessage, GatewayError } from '../errors.ts'
 import { MOST_TIMER_MS } from '../util/timer.ts'
 
 /** What all of the large model APIs take as the name of a function. */
@@ -35,8 +35,20 @@ function checkTool(name: string, tool: Tool): void {
   if (inputSchema !== undefined && !isObject(inputSchema)) {
     throw invalid(field('inputSchema'), 'must be a JSON Schema as an object', inputSchema)
   }
+  const fault = jsonFault(inputSchema)
+  if (fault !== null) throw invalid(field('inputSchema'), fault)
   if (durable !== undefined && typeof durable !== 'boolean') {
     throw invalid(field('durable'), 'must be true or false', durable)
+  }
+}
+
+/** Why JSON cannot carry something, a circle for instance, or null if it can. */
+function jsonFault(value: unknown): string | null {
+  try {
+    JSON.stringify(value)
+    return null
+  } catch (error) {
+    return errorMessage(error)
   }
 }
 

@@ -197,6 +197,8 @@ describe('an error of input', () => {
 
 describe('at the start of a worker', () => {
   const fine = tool({ description: 'fine', input: z.any(), execute })
+  const circle: Record<string, unknown> = { type: 'object' }
+  circle.itself = circle
   const start = (tools: unknown) => {
     const house = new House()
     return house.work(() => null, { tools: tools as Tools })
@@ -221,6 +223,10 @@ describe('at the start of a worker', () => {
     [{ t: { ...fine, timeoutMs: 0 } }, "timeoutMs of tool 't' is invalid"],
     [{ t: { ...fine, timeoutMs: 2 ** 31 } }, "timeoutMs of tool 't' is invalid"],
     [{ t: { ...fine, inputSchema: 'x' } }, "inputSchema of tool 't' is invalid"],
+    [
+      { t: { ...fine, inputSchema: circle } },
+      "inputSchema of tool 't' is invalid: Converting circular structure to JSON",
+    ],
     [{ t: { ...fine, durable: 'yes' } }, "durable of tool 't' is invalid: must be true or false"],
     [{ t: null }, "tool 't' is invalid: must be what tool({ … }) returns"],
     [[fine], 'getTools() is invalid: must return an object of tools by name'],
