@@ -45,5 +45,6 @@ function requireJson(content: unknown): void {
   } catch (cause) {
     throw invalid(errorMessage(cause), cause)
   }
-  if (text === undefined) throw invalid('must be something that JSON can carry')
+  if (text === undefined || (text === 'null' && content !== null))
+    throw invalid('must be something that JSON can carry')
 }
