@@ -9,7 +9,10 @@ export interface ListTasksOptions {
   /** Only the tasks of this session; without it the key space is walked, which is for operators only. */
   readonly sessionId?: string | undefined
   readonly status?: TaskStatus | undefined
-  /** Default 100. */
+  /**
+   * Most tasks, of which the oldest are taken; with neither session nor status those that the walk comes by first, whichever
+   * they are. Default 100.
+   */
   readonly limit?: number | undefined
 }
 
