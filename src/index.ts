@@ -5,7 +5,9 @@ export type {
   AgentReply,
   CallOptions,
   ContractCall,
+  GroupCalls,
   GroupOptions,
+  GroupReplies,
   GroupReply,
   Question,
 } from './agent/calls.ts'

@@ -2,7 +2,7 @@ import type { AgentCallStatus } from '../errors.ts'
 import type { GivenContent } from '../protocol/command.ts'
 import type { TaskFault } from '../protocol/event.ts'
 import type { TaskOptions } from '../protocol/task-options.ts'
-import type { AgentContract, ContractInput } from './contract.ts'
+import type { AgentContract, ContractInput, ContractResult } from './contract.ts'
 
 /** What can be said of a call besides its target and content. */
 export interface CallOptions {
@@ -58,6 +58,19 @@ export type GroupReply<Data = unknown> =
       readonly agentType: string
       readonly messageId: string
     }
+
+/** The calls of a group, each with the content that its contract has, if it has one. */
+export type GroupCalls<Calls extends readonly unknown[]> = {
+  readonly [Index in keyof Calls]: Calls[Index] &
+    (Calls[Index] extends { readonly target: infer Contract extends AgentContract } ? ContractCall<Contract> : unknown)
+}
+
+/** The answers of a group, each typed by the contract of its call. */
+export type GroupReplies<Calls extends readonly unknown[]> = {
+  readonly [Index in keyof Calls]: GroupReply<
+    Calls[Index] extends { readonly target: infer Contract extends AgentContract } ? ContractResult<Contract> : unknown
+  >
+}
 
 export interface GroupOptions {
   /** False: resolves as soon as all are accepted. Default true. A call of the group cannot say otherwise for itself. */

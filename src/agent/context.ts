@@ -6,7 +6,9 @@ import type {
   AgentCallAccepted,
   AgentReply,
   ContractCall,
+  GroupCalls,
   GroupOptions,
+  GroupReplies,
   GroupReply,
   Question,
 } from './calls.ts'
@@ -136,12 +138,16 @@ export interface AgentContext {
   callAgent<Data = unknown>(call: AgentCall): Promise<AgentReply<Data>>
 
   /** Calls several agents at once; resolves with all replies, in the order of `tasks`, whether they completed or not. */
-  dispatchGroup(
-    tasks: readonly (AgentCall | ContractCall)[],
+  dispatchGroup<Calls extends readonly (AgentCall | ContractCall)[] | []>(
+    tasks: GroupCalls<Calls>,
     options: GroupOptions & { readonly waitForReply: false },
   ): Promise<readonly AgentCallAccepted[]>
+  dispatchGroup<Calls extends readonly (AgentCall | ContractCall)[] | []>(
+    tasks: GroupCalls<Calls>,
+    options?: GroupOptions,
+  ): Promise<GroupReplies<Calls>>
   dispatchGroup<Data = unknown>(
-    tasks: readonly (AgentCall | ContractCall)[],
+    tasks: readonly AgentCall[],
     options?: GroupOptions,
   ): Promise<readonly GroupReply<Data>[]>
 

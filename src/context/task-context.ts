@@ -4,7 +4,9 @@ import type {
   AgentCallAccepted,
   AgentReply,
   ContractCall,
+  GroupCalls,
   GroupOptions,
+  GroupReplies,
   GroupReply,
   Question,
 } from '../agent/calls.ts'
@@ -183,12 +185,16 @@ export class TaskContext implements AgentContext {
     return new AgentCalls(this.#needDurable()).call(call)
   }
 
-  dispatchGroup(
-    tasks: readonly (AgentCall | ContractCall)[],
+  dispatchGroup<Calls extends readonly (AgentCall | ContractCall)[] | []>(
+    tasks: GroupCalls<Calls>,
     options: GroupOptions & { readonly waitForReply: false },
   ): Promise<readonly AgentCallAccepted[]>
+  dispatchGroup<Calls extends readonly (AgentCall | ContractCall)[] | []>(
+    tasks: GroupCalls<Calls>,
+    options?: GroupOptions,
+  ): Promise<GroupReplies<Calls>>
   dispatchGroup<Data = unknown>(
-    tasks: readonly (AgentCall | ContractCall)[],
+    tasks: readonly AgentCall[],
     options?: GroupOptions,
   ): Promise<readonly GroupReply<Data>[]>
   dispatchGroup(tasks: readonly (AgentCall | ContractCall)[], options: GroupOptions = {}): Promise<readonly unknown[]> {

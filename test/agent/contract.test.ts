@@ -1,5 +1,7 @@
 import { describe, expect, expectTypeOf, test } from 'vitest'
 import { z } from 'zod'
+import type { AgentCall, AgentCallAccepted, ContractCall, GroupReply } from '../../src/agent/calls.ts'
+import type { AgentContext } from '../../src/agent/context.ts'
 import type { ContractContent, ContractInput, ContractResult } from '../../src/agent/contract.ts'
 import { contentOf, defineAgent } from '../../src/agent/contract.ts'
 import type { Schema } from '../../src/agent/schema.ts'
@@ -62,6 +64,40 @@ describe('types', () => {
       const { data } = await client.ask({ target: weather, sessionId: 's', content: { city: 'x' } })
       // @ts-expect-error the result has no such field
       data.nothing
+    }
+    expect(judged).toBeTypeOf('function')
+  })
+
+  test('of a group: each call by its own contract, those by name as before', () => {
+    const place = defineAgent('place', { input: z.object({ name: z.string() }), output: z.number() })
+    const judged = async (context: AgentContext) => {
+      const [one, two, three] = await context.dispatchGroup([
+        { target: weather, content: { city: 'x' }, priority: 'high' },
+        { target: place, content: { name: 'x' } },
+        { targetAgentType: 'x', content: ['x'] },
+      ])
+      expectTypeOf(one).toEqualTypeOf<GroupReply<Result>>()
+      expectTypeOf(two).toEqualTypeOf<GroupReply<number>>()
+      expectTypeOf(three).toEqualTypeOf<GroupReply>()
+      const calls = ['x', 'y'].map((city) => ({ target: weather, content: { city } }))
+      expectTypeOf(await context.dispatchGroup(calls, { failFast: true })).toEqualTypeOf<
+        readonly GroupReply<Result>[]
+      >()
+      const named = ['x', 'y'].map((content) => ({ targetAgentType: 'x', content }))
+      expectTypeOf(await context.dispatchGroup<number>(named)).toEqualTypeOf<readonly GroupReply<number>[]>()
+      const either: (AgentCall | ContractCall)[] = [...calls, ...named]
+      expectTypeOf(await context.dispatchGroup(either)).toEqualTypeOf<readonly GroupReply[]>()
+      const accepted = await context.dispatchGroup(calls, { waitForReply: false })
+      expectTypeOf(accepted).toEqualTypeOf<readonly AgentCallAccepted[]>()
+      // @ts-expect-error a city is missing
+      await context.dispatchGroup([{ target: weather, content: {} }])
+      const first = { target: weather, content: { city: 'x' } }
+      // @ts-expect-error a name is a text
+      await context.dispatchGroup([first, { target: place, content: { name: 1 } }])
+      // @ts-expect-error a city is missing
+      await context.dispatchGroup([{ target: weather, content: {} }], { waitForReply: false })
+      // @ts-expect-error no such priority
+      await context.dispatchGroup([{ target: weather, content: { city: 'x' }, priority: 'urgent' }])
     }
     expect(judged).toBeTypeOf('function')
   })
