@@ -127,10 +127,8 @@ export class EndWatch {
     if (!('endId' in end)) return undefined
     if (this.#after !== undefined && compareEntryIds(end.endId, this.#after) <= 0) return 'known'
     const isPassed = () => compareEntryIds(end.endId, cursor()) <= 0
-    if (!this.#doneSeen && isPassed()) return doneEvent(end)
+    if (isPassed()) return doneEvent(end)
     const lastId = await this.#reader.lastId(this.#ref.sessionId)
-    // A push may have brought it meanwhile.
-    if (this.#doneSeen) return undefined
     if (isPassed() || compareEntryIds(end.endId, lastId) > 0) return doneEvent(end)
     // Written between the reader's page and this look, or trimmed by now: the next page tells.
     this.#isDue = true

@@ -90,7 +90,6 @@ export class Results {
           { ...message, messageId, timeoutMs: taskTimeoutMs } as SendMessageRequest,
           signal,
         )
-        if (!sent.success) signal.throwIfAborted() // it may have been waiting for room
         if (!sent.success) throw new GatewayError('GW_SEND_REFUSED', { status: sent.status, ...sent.error })
         if (sent.messageId !== messageId) {
           // An interceptor has answered in its place, with a task that was sent earlier.

@@ -160,13 +160,13 @@ export class SessionDeletion {
     const found = new Map<string, FoundEntries>()
     for (const key of new Set(lanes)) {
       for await (const { entries } of survey.walk(key)) {
-        for (const { id, data, isDelivered } of entries) {
+        for (const { id, data } of entries) {
           const decoded = decodeCommand(data, Number.MAX_SAFE_INTEGER)
           const { sessionId: owner, messageId = '' } = (decoded.ok ? decoded.command.header : decoded.header) ?? {}
           if (owner !== sessionId || !meant.has(messageId)) continue
           const own = found.get(messageId) ?? new FoundEntries()
           found.set(messageId, own)
-          if (isDelivered || (await repairs.withdraw(key, id)) !== 'withdrawn') own.add(key, id)
+          if ((await repairs.withdraw(key, id)) !== 'withdrawn') own.add(key, id)
         }
       }
     }

@@ -192,7 +192,6 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
     const position = this.#position()
     await Promise.all([listening, position])
     this.#buffer.startAfter(await position)
-    if (this.#ended) feeds.unlisten(this.#sessionId, this)
   }
 
   get #isFromNow(): boolean {
@@ -268,7 +267,6 @@ export class Subscription implements AsyncIterableIterator<SessionEvent>, FeedLi
     this.#append(this.#buffer.unseenOf(page.events))
     if (page.events.length === length) this.#live = false
     if (doubted && page.events.length > 0) feeds.markForeign(this.#sessionId)
-    if (this.#endWatch?.isDue && page.events.length < length) await this.#lookAtRecord()
   }
 
   async #lookForGap(from: string, next: SessionEvent | undefined): Promise<void> {

@@ -6,7 +6,7 @@ export class TaskFilter {
   readonly #tree: boolean
   readonly #isPast: (endId: string) => boolean
   readonly #members = new Set<string>()
-  /** Tasks of which it is known that they are none; '' is who calls for a backend. */
+  /** Tasks of which it is known that they are none; '' is who calls for a backend, and whose a gap is. */
   readonly #strangers = new Set([''])
   #isDone = false
 
@@ -24,8 +24,8 @@ export class TaskFilter {
   }
 
   /** True of an event that cannot be judged yet: {@link trace} it first. */
-  isUnknown({ type, messageId, parentMessageId }: SessionEvent): boolean {
-    return this.#tree && type !== 'gap' && !this.#knows(messageId) && !this.#knows(parentMessageId)
+  isUnknown({ messageId, parentMessageId }: SessionEvent): boolean {
+    return this.#tree && !this.#knows(messageId) && !this.#knows(parentMessageId)
   }
 
   /** Follows the line of callers up to one that is known; those between may have said nothing yet. */
