@@ -104,6 +104,18 @@ describe('where it starts', () => {
     expect(new Set(events.map(({ messageId }) => messageId))).toEqual(new Set(['mine']))
   })
 
+  test('also where a clock was behind when the task began: that of the server before a failover', async () => {
+    const house = new House()
+    const client = house.client()
+    const ref = { sessionId: 's', messageId: 'mine' }
+    await say(client, 1, 'mine')
+    const createdAt = (await client.getTask(ref))?.createdAt ?? 0
+    const early = JSON.stringify({ event_type: 'chunk', message_id: 'mine', data: { content: 'early' } })
+    await house.redis.xadd(house.keys.data('s'), `${createdAt - 30_000}-0`, 'data', early)
+    const events = await collect(client.subscribe('s', { messageId: 'mine', follow: false }))
+    expect(events.map(inShort)).toEqual(['early'])
+  })
+
   test.each([['now'], ['1-2-3'], ['-1'], [''], ['abc'], ['$0'], ['99999999999999999']])('%j is no place', (after) => {
     const client = new House().client()
     expect(() => client.subscribe('s', { after })).toThrow(/^after is invalid/)
@@ -208,6 +220,27 @@ describe('where it ends', () => {
     expect(told).toEqual(['root 0', 'a 0', 'a 1'])
   })
 
+  test('with its tree: also where others are parents in a circle', async () => {
+    const house = new House()
+    const { client } = await talkative(house)
+    const ask = (messageId: string, parentMessageId?: string) =>
+      client.ask({ targetAgentType: 'agent', sessionId: 's', content: '1', messageId, parentMessageId })
+    await ask('a', 'b')
+    await ask('b', 'a')
+    await ask('self', 'self')
+    await ask('root')
+    const tree = client.subscribe('s', {
+      messageId: 'root',
+      tree: true,
+      after: '0',
+      signal: AbortSignal.timeout(10_000),
+    })
+    expect((await collect(tree)).map((event) => `${event.messageId} ${inShort(event)}`)).toEqual([
+      'root 0',
+      'root done',
+    ])
+  })
+
   test('at the present end, if it shall not follow', async () => {
     const house = new House()
     const { client, gate } = await talkative(house)
@@ -262,6 +295,34 @@ describe('where it ends', () => {
     proxy.delay(60)
     const slow = house.client({ redis: proxy.url }).subscribe('s', { after: '0', idleTimeoutMs: 50 })
     expect((await collect(slow)).map(inShort)).toEqual(['0', '1', 'done'])
+  })
+
+  test('not because it was idle before: what came late is followed by as long a wait as any', async () => {
+    const house = new House()
+    const { client } = await talkative(house)
+    const connections = new RedisConnections(resolveRedisOption(house.url), house.logger)
+    onTestFinished(() => connections.close())
+    const commands = connections.client('prompt')
+    const late = deferred()
+    class LateReader extends DataReader {
+      override async page(...args: Parameters<DataReader['page']>): ReturnType<DataReader['page']> {
+        await late.promise
+        return super.page(...args)
+      }
+    }
+    const reader = new LateReader(commands, house.keys)
+    const feeds = new SessionFeeds(connections, reader, house.logger)
+    onTestFinished(() => feeds.close())
+    const records = new TaskRecords(commands, house.keys)
+    await client.ask({ targetAgentType: 'agent', sessionId: 's', content: '0' })
+    const subscription = new Subscription({ feeds, reader, records }, 's', { after: '0', idleTimeoutMs: 600 })
+    const first = subscription.next()
+    await pause(900)
+    late.resolve()
+    expect(inShort((await first).value as SessionEvent)).toBe('done')
+    const before = performance.now()
+    expect((await subscription.next()).done).toBe(true)
+    expect(performance.now() - before).toBeGreaterThan(300)
   })
 
   test('when its signal aborts, while it waits, before it began, and between two events', async () => {
@@ -583,6 +644,25 @@ describe('gaps', () => {
     const later = await collect(client.subscribe('s', { messageId: 'later', follow: false }))
     expect(ends.length).toBeGreaterThan(5)
     expect(later.map(inShort)).toEqual(['0', '1', '2', 'done'])
+  })
+
+  test('one who comes late to a task of several attempts, too', async () => {
+    const house = new House()
+    await house.work(
+      async (_command, context) => {
+        await pause(5)
+        for (const word of words(3)) await context.emitChunk(word)
+        if (context.attempt === 1) throw new Error('once more')
+      },
+      { retry: { maxAttempts: 2, backoff: { type: 'fixed', delayMs: 5 } } },
+    )
+    const client = house.client()
+    await client.ask({ targetAgentType: 'agent', sessionId: 's', content: 'x', messageId: 'm' })
+    const key = house.keys.data('s')
+    const second = (await house.redis.xrange(key, '-', '+'))[1]?.[0] as string
+    await house.redis.xtrim(key, 'MINID', second)
+    const late = await collect(client.subscribe('s', { messageId: 'm', follow: false }))
+    expect(late.map(inShort).slice(0, 2)).toEqual(['gap', '1'])
   })
 
   test('one who misses nothing is told of none', async () => {
