@@ -97,8 +97,9 @@ describe('a session is deleted', () => {
   test('also where no worker is: what waits is taken off its queue', async () => {
     const house = new House()
     const client = house.client()
-    await send(house, 'gone')
-    await send(house, 'kept')
+    // A message id names a task only together with its session.
+    await send(house, 'gone', 'hello', { messageId: 'm' })
+    await send(house, 'kept', 'hello', { messageId: 'm' })
     expect(await client.deleteSession('gone')).toMatchObject({ success: true, cancelled: 1, history: 'NOT_CONFIGURED' })
     expect(await traces(house, 'gone')).toEqual([])
     expect(await house.waiting()).toBe(1)
@@ -106,6 +107,17 @@ describe('a session is deleted', () => {
     await house.work((command) => void heard.push(command.header.sessionId))
     await house.settled()
     expect(heard).toEqual(['kept'])
+  })
+
+  test('also what waits as a command of a kind that is not known here', async () => {
+    const house = new House()
+    await send(house, 'gone')
+    const control = house.keys.control('agent')
+    const [[id, fields]] = (await house.redis.xrange(control, '-', '+')) as [[string, string[]]]
+    await house.redis.xdel(control, id)
+    await house.redis.xadd(control, '*', ...fields.map((text) => text.replace('ASK_AGENT', 'FROM_ELSEWHERE')))
+    expect(await house.client().deleteSession('gone')).toMatchObject({ success: true, tasks: 1, cancelled: 1, left: 0 })
+    expect(await traces(house, 'gone')).toEqual([])
   })
 
   test('what a dead worker holds is scrubbed, said, and goes when it is taken over', async () => {

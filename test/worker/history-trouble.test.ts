@@ -236,11 +236,16 @@ describe.concurrent('a history that is down', () => {
     const house = new House()
     const history = new Moody()
     history.mood = 'failing'
+    // More than are looked at in one call lie before them.
+    const older = house.redis.pipeline()
+    const data = JSON.stringify({ session_id: 'older', message: { role: 'user', content: 'hi' } })
+    for (let i = 0; i < 250; i += 1) older.xadd(house.keys.historyBuffer('moody').messages, '*', 'data', data)
+    await older.exec()
     await house.work(() => 'answer', { history })
     await ask(house, 'gone', 'hi')
     await ask(house, 'kept', 'hi')
     await house.client({ history }).deleteSession('gone')
-    expect(await waits(house, 'moody')).toBe(2)
+    expect(await waits(house, 'moody')).toBe(252)
     history.mood = 'well'
     await waitFor(async () => (await history.kept.list('kept')).length === 2, { timeoutMs: 15_000 })
     expect(await history.kept.list('gone')).toEqual([])
