@@ -1,5 +1,8 @@
-import { describe, expect, test } from 'vitest'
+import { setTimeout as pause } from 'node:timers/promises'
+import { describe, expect, onTestFinished, test, vi } from 'vitest'
+import type { GatewayClient } from '../../src/client/client.ts'
 import { eventEncoder, type SessionEvent } from '../../src/protocol/event.ts'
+import { TaskRecords } from '../../src/store/task-records.ts'
 import { waitFor } from '../../src/testing/wait-for.ts'
 import { Gate, House } from '../worker/harness.ts'
 
@@ -172,6 +175,21 @@ describe('ask', () => {
     expect(events.every(({ messageId }) => messageId === result.messageId)).toBe(true)
   })
 
+  test('of a message id that was sent before tells the events from the beginning of its task', async () => {
+    const house = new House()
+    await house.work((_command, context) => context.emitChunk('once'))
+    const client = house.client()
+    const ask = async () => {
+      const events: string[] = []
+      await client.ask({ ...send, messageId: 'm', onEvent: ({ type }) => events.push(type) })
+      return events
+    }
+    expect([await ask(), await ask()]).toEqual([
+      ['chunk', 'done'],
+      ['chunk', 'done'],
+    ])
+  })
+
   test('many at once in one session each get their own', async () => {
     const house = new House()
     await house.work(async (command, context) => {
@@ -253,6 +271,21 @@ describe('ask', () => {
     expect(told.filter((what) => what !== 'rewind')).toEqual(['error', 'FAILED', 'chunk', 'COMPLETED'])
   })
 
+  test('whose task is lost before anybody has seen it rejects, since it was accepted', async () => {
+    const house = new House()
+    const client = house.client({
+      interceptors: {
+        send: async (request, next) => {
+          const answer = await next(request)
+          await house.redis.del(house.keys.task('s', answer.messageId))
+          return answer
+        },
+      },
+    })
+    const asks = [undefined, () => undefined].map((onEvent) => client.ask({ ...send, onEvent, timeoutMs: 20_000 }))
+    expect(await Promise.allSettled(asks)).toMatchObject(asks.map(() => ({ reason: { code: 'GW_TASK_LOST' } })))
+  })
+
   test('a listener that throws rejects the ask, not the task', async () => {
     const house = new House()
     await house.work(() => 'fine')
@@ -282,6 +315,23 @@ describe('ask', () => {
     const late = client.ask({ ...send, messageId: 'm-3', onEvent: hanging, timeoutMs: 200 })
     await expect(late).rejects.toMatchObject({ code: 'GW_TIMEOUT' })
   })
+})
+
+test.each<[string, (client: GatewayClient) => Promise<unknown>]>([
+  ['a result', (client) => client.result({ sessionId: 's', messageId: 'm', timeoutMs: 100 })],
+  ['an ask', (client) => client.ask({ ...send, messageId: 'm', timeoutMs: 100 })],
+  ['an ask that hears events', (client) => client.ask({ ...send, messageId: 'm', onEvent: () => 0, timeoutMs: 100 })],
+  ['a text', (client) => client.text('s', 'm', { timeoutMs: 100 })],
+])('%s that was given up asks for nothing any more', async (_what, wait) => {
+  const client = new House().client()
+  await client.sendMessage({ ...send, messageId: 'm' })
+  const looks = vi.spyOn(TaskRecords.prototype, 'getEnd')
+  onTestFinished(() => looks.mockRestore())
+  await expect(wait(client)).rejects.toMatchObject({ code: 'GW_TIMEOUT' })
+  await pause(100) // what was under way ends
+  const before = looks.mock.calls.length
+  await pause(300)
+  expect(looks).toHaveBeenCalledTimes(before)
 })
 
 describe('close', () => {
