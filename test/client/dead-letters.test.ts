@@ -437,15 +437,23 @@ describe('many', () => {
     const client = house.client()
     expect(await client.redriveDeadLetters({ limit: 2 })).toMatchObject({ matched: 2, redriven: 2 })
     expect(await client.listDeadLetters()).toMatchObject([{ messageId: 'm-3' }])
+    // Nor where they come in several batches.
+    for (const name of ['m-4', 'm-5']) await house.bury(name)
+    expect(await client.redriveDeadLetters({ limit: 2, ratePerSecond: 10 })).toMatchObject({ matched: 2, redriven: 2 })
+    expect(await client.listDeadLetters()).toMatchObject([{ messageId: 'm-5' }])
   })
 
   test('no faster than the rate', async () => {
     const house = new Cemetery()
     for (let i = 0; i < 12; i += 1) await house.bury(`m-${i}`)
     const started = performance.now()
-    await house.client().redriveDeadLetters({ ratePerSecond: 20 })
+    const batches: number[] = []
+    const onProgress = ({ letters }: RedriveProgress) => void batches.push(letters.length)
+    await house.client().redriveDeadLetters({ ratePerSecond: 20, onProgress })
     // Twelve at twenty a second; timers may be a little early.
     expect(performance.now() - started).toBeGreaterThan(500)
+    // Nor does it come as one burst.
+    expect(batches).toEqual([2, 2, 2, 2, 2, 2])
     expect(await house.waiting()).toBe(12)
   })
 

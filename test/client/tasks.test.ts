@@ -115,6 +115,9 @@ describe('listTasks', () => {
     expect(ids(await client.listTasks())).toEqual(['a', 'b', 'c', 'd', 'e'])
     expect(ids(await client.listTasks({ status: 'COMPLETED' }))).toEqual(['a', 'c', 'd'])
     expect(await client.listTasks({ limit: 2 })).toHaveLength(2)
+    // The limit is one of what is listed, not of what is looked at.
+    expect(ids(await client.listTasks({ status: 'FAILED', limit: 1 }))).toEqual(['b'])
+    expect(ids(await client.listTasks({ status: 'QUEUED', limit: 1 }))).toEqual(['e'])
   })
 
   test('only those of this prefix, also where prefixes look like patterns', async () => {

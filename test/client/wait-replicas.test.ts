@@ -1,3 +1,4 @@
+import { setTimeout as pause } from 'node:timers/promises'
 import { expect, onTestFinished, test } from 'vitest'
 import { startLocalRedis } from '../../src/testing/servers/redis.ts'
 import { waitFor } from '../../src/testing/wait-for.ts'
@@ -35,10 +36,18 @@ test('with too few replicas the answer says so; the task runs, and once only how
   const request = { ...message, messageId: 'm', waitReplicas: 2 }
   const error = { code: 'GW_NOT_REPLICATED', message: 'm was sent, but 1 of 2 replicas have confirmed it' }
   expect(await client.sendMessage(request)).toMatchObject({ success: false, status: 'NOT_REPLICATED', error })
+  const nobody = { ...request, messageId: 'other', requireOnlineWorker: true }
+  expect(await client.sendMessage(nobody)).toMatchObject({ success: false, status: 'NO_WORKER' })
   await replica.stop()
   // Many that wait for nothing do not wait one after the other, and nobody else waits for them.
   const sends = Array.from({ length: 30 }, () => client.sendMessage({ ...request, waitReplicas: 1 }))
+  let isAnswered = false
+  void Promise.race(sends).then(() => {
+    isAnswered = true
+  })
+  await pause(200) // they wait by now
   expect(await client.sendMessage({ ...message, messageId: 'other' })).toMatchObject({ status: 'QUEUED' })
+  expect(isAnswered).toBe(false)
   expect(new Set((await Promise.all(sends)).map(({ status }) => status))).toEqual(new Set(['NOT_REPLICATED']))
   let runs = 0
   await house.work((_command, context) => {
