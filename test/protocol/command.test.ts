@@ -37,6 +37,7 @@ describe('ASK_AGENT', () => {
   test.each([
     [{ content: 'x', wait_for_reply: 'yes' }, /^body\.wait_for_reply is invalid/],
     [{ content: 'x', extra_payload: [] }, /^body\.extra_payload is invalid/],
+    [{ content: 'x', wait_for_reply: true, extra_payload: [] }, /^body\.extra_payload is invalid/],
   ])('%j is refused with its path', (body, message) => {
     expect(() => AskAgentCommand.fromBody(header, body)).toThrow(message)
   })

@@ -1,5 +1,5 @@
 import fc from 'fast-check'
-import { describe, expect, test } from 'vitest'
+import { afterEach, describe, expect, test, vi } from 'vitest'
 import { GatewayError } from '../../src/errors.ts'
 import { capabilityFault, checkCapability, checkId, idFault, newMessageId, newTraceId } from '../../src/protocol/ids.ts'
 
@@ -66,6 +66,23 @@ test('new message ids sort as they were made, however many in a ms, and tell the
   const made = Number.parseInt((ids[0] as string).slice(4).replaceAll('-', '').slice(0, 12), 16)
   expect(made).toBeGreaterThanOrEqual(before)
   for (const id of ids) expect(id).toMatch(/^msg-[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/)
+})
+
+describe('also of a clock', () => {
+  afterEach(() => {
+    vi.restoreAllMocks()
+  })
+
+  test('that stands still, or is set back', () => {
+    const clock = vi.spyOn(Date, 'now')
+    const start = Date.now()
+    const ids = [60_000, 60_000, 0].flatMap((ms) => {
+      clock.mockReturnValue(start + ms)
+      return Array.from({ length: 5_000 }, newMessageId)
+    })
+    expect([...ids].sort()).toEqual(ids)
+    expect(ids.filter((id) => !/^msg-[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab]/.test(id))).toEqual([])
+  })
 })
 
 test('new ids are valid and never the same', () => {
