@@ -57,6 +57,17 @@ describe('is bounded', () => {
     expect([await read(history, 's-1'), await read(history, 's-2')]).toEqual([['c'], []])
   })
 
+  test('a session of which nothing is kept takes no place', async () => {
+    const history = new MemoryHistory({ maxSessions: 2, maxLength: 2_000 })
+    history.append('s-1', [])
+    say(history, 's-2', 'a', 'x'.repeat(900))
+    // What was kept of it is overwritten by what is then not kept either.
+    const long = { role: 'user', content: 'x'.repeat(1_500) } as const
+    expect(() => history.append('s-2', [long, { role: 'user', content: { of: 1n } }])).toThrow('messages.1.content')
+    for (const session of ['s-3', 's-4']) say(history, session, session)
+    expect([await read(history, 's-3'), await read(history, 's-4')]).toEqual([['s-3'], ['s-4']])
+  })
+
   test('a session that is dropped or forgotten begins anew', async () => {
     const history = new MemoryHistory({ maxSessions: 2 })
     for (let turn = 0; turn < 50; turn += 1) {
