@@ -42,7 +42,7 @@ for from = 1, #members, 50 do
     scores[#scores + 1] = waits[i] == 0 and again or string.format('%.0f.5', now + waits[i] + ARGV[8])
     scores[#scores + 1] = members[i]
   end
-  redis.call('ZADD', agenda, 'XX', unpack(scores))
+  redis.call('ZADD', agenda, unpack(scores))
   if bytes >= tonumber(ARGV[6]) then break end
 end
 local pause = tonumber(ARGV[5])

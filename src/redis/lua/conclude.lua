@@ -143,7 +143,7 @@ for i = 1, task_count do
       if arm ~= '' then relist(index, record, now) end
     end
     if arm == '2' then sweep(index, record, now) end
-    if was_last and (arm ~= '' or was_suspended) then
+    if was_last and arm ~= '' then
       redis.call('PEXPIRE', stream, stream_ttl)
     elseif arm ~= '' or was_suspended then
       expire_stream(stream, index)

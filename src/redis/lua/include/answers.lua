@@ -46,10 +46,7 @@ local function deliver(record, journal, op, result, short)
   if state == 'R' and not held[5] then return { 'wake', owner, is_large and '' or text }, is_new end
   if state == 'R' then wake(held[5], owner, record, op, is_large and '' or text) end
   local is_parked = state == 'W'
-  if is_parked then
-    redis.call('HSET', record, 'fence', 'Q:' .. epoch .. '::')
-    redis.call('HDEL', record, 'waits_for')
-  end
+  if is_parked then redis.call('HSET', record, 'fence', 'Q:' .. epoch .. '::') end
   -- Whoever told first sees to that, and tells again if he died on the way; a further answer does not.
   if (is_parked or (state == 'Q' and not is_new)) and held[4] then
     local stream = string.match(held[3], '^%S+ %S+ (%S+)$')
