@@ -59,13 +59,19 @@ test('one that was cancelled meanwhile, or that others have, is left to begin', 
   await call('first')
   await call('second')
   await bare.hset(keys.task('s', 'first'), 'cancel', '{}')
-  const [taken] = (await other.take({ budget: 1, streams: own.streams, steps: [{ first: 0, count: 3, most: 1 }] }))
-    .entries
+  const takeOne = async () =>
+    (await other.take({ budget: 1, streams: own.streams, steps: [{ first: 0, count: 3, most: 1 }] })).entries
+  const [taken] = await takeOne()
   expect(taken?.raw[1]).toContain('first')
   const [entry] = await own.block(5)
   expect(entry?.raw[1]).toContain('second')
   expect(entry?.begun).toBeDefined()
   expect(await fence('first')).toBe('Q:0::')
+  await call('third')
+  await takeOne()
+  await bare.xadd(keys.control('child'), '*', 'data', 'another')
+  expect(await own.block(5)).toHaveLength(1)
+  expect(await fence('third')).toBe('Q:0::')
 })
 
 test('of the newest calls not many are noted, and not for long', async () => {

@@ -112,6 +112,8 @@ describe('the end of a called task', () => {
     const recorded = (await journals.results(ref, [op])).get(op) as string
     expect(parseResult(recorded)).toEqual(parseResult(text))
     expect(await inbox()).toEqual([['wake', `reply s parent ${op}`, 'result', recorded]])
+    // Should nobody read it any more.
+    expect(await bare.pttl(keys.inbox('w'))).toBeGreaterThan(0)
     await journals.replyAgain({ sessionId: 's', messageId: 'child' })
     expect((await journals.results(ref, [op])).get(op)).toBe(recorded)
     expect(await inbox()).toHaveLength(2)
@@ -125,6 +127,23 @@ describe('the end of a called task', () => {
     const again = { sessionId: 's', messageId: 'child', fence: 'Q:0::', first: 1, events: ['{}'], end }
     expect(await writer.commit(() => again)).toMatchObject({ ok: true })
     expect(await inbox()).toHaveLength(2)
+  })
+
+  test('is told again by whoever takes its entry, since its worker may have died before he told', async () => {
+    await journals.open(opening)
+    await endChild()
+    const [again] = await records.begin('w-2', [{ sessionId: 's', messageId: 'child', entryId: '9-0', turn: '' }])
+    expect(again).toEqual({ status: 'replying' })
+  })
+
+  test('is told to nobody by one who has lost the task', async () => {
+    await journals.open(opening)
+    const child = { sessionId: 's', messageId: 'child' }
+    for (const worker of ['w-1', 'w-2']) await records.begin(worker, [{ ...child, entryId: '5-0', turn: '' }])
+    const end = { fence: endedFence('R:1:5-0:w-1', 'COMPLETED'), fields: { result: '7' } }
+    const late = { ...child, fence: 'R:1:5-0:w-1', first: 1, events: ['{}'], end }
+    expect(await writer.commit(() => late)).toEqual({ ok: false, holder: 'R:2:5-0:w-2' })
+    expect([[...(await journals.results(ref, [op]))], await inbox()]).toEqual([[], []])
   })
 
   test('that is larger than a wake-up should be is read by who waits', async () => {
@@ -247,6 +266,47 @@ describe('park', () => {
     expect((await records.listSession('s')).map(({ messageId }) => messageId)).toHaveLength(3)
   })
 
+  test.each([
+    ['the last of its session to end', undefined],
+    ['not the last', called],
+  ])('keeps what was said for as long as the task waits, and gives it its time when it ends, %s', async (_, other) => {
+    const data = keys.data('s')
+    await journals.open({ ...opening, called: other })
+    const said = { ...ref, fence: FENCE, first: 1, events: ['{}'] }
+    // The first word of a process gives the stream its time, and no other does so soon.
+    await writer.commit(() => said)
+    expect(await bare.pttl(data)).toBeGreaterThan(0)
+    expect(await journals.park({ ...parking, waitsFor: 'timer' })).toEqual({ status: 'parked' })
+    expect(await bare.pttl(data)).toBe(-1)
+    expect(await journals.answer(ref, op, '1')).toBe('accepted')
+    await records.begin('w', [{ ...ref, entryId: '7-0', turn: '1' }])
+    const held = (await fence('parent')) as string
+    const end = { fence: endedFence(held, 'COMPLETED'), fields: {} }
+    await writer.commit(() => ({ ...said, fence: held, first: 2, end }))
+    expect(await bare.pttl(data)).toBeGreaterThan(0)
+  })
+
+  test('lists the task again where the session’s index was lost', async () => {
+    await journals.open({ ...opening, called: undefined })
+    await bare.del(keys.session('s'))
+    expect(await journals.park(parking)).toEqual({ status: 'parked' })
+    expect(await bare.zrange(keys.session('s'), '0', '-1', 'WITHSCORES')).toEqual([
+      '',
+      '-1',
+      'parent',
+      expect.any(String),
+    ])
+  })
+
+  test('keeps nothing of what the task would have needed when it has ended meanwhile', async () => {
+    await journals.open(opening)
+    expect(await journals.park(parking)).toEqual({ status: 'parked' })
+    const end = { fence: endedFence('W:1:1-0:', 'CANCELLED'), fields: {} }
+    await writer.commit(() => ({ ...ref, fence: 'W:1:1-0:', first: 0, events: ['{}'], end }))
+    const needed = ['journal', 'blobs', 'inbox', 'envelope', 'home', 'waits_for']
+    expect(await bare.hmget(keys.task('s', 'parent'), ...needed)).toEqual(needed.map(() => null))
+  })
+
   test('is refused when a result has come, when the task is not the caller’s, and when it is cancelled', async () => {
     await journals.open(opening)
     expect(await journals.park({ ...parking, fence: 'R:0:1-0:w' })).toEqual({ status: 'lost', holder: FENCE })
@@ -274,7 +334,7 @@ describe('answer', () => {
 
 describe('close and drop', () => {
   test('record a result of the owner’s once, and forget all', async () => {
-    const note = { ...ref, fence: FENCE, op: '/now:#0', entry: '{}', result: '5', sum: '' }
+    const note = { ...ref, fence: FENCE, op: '/now:#0', entry: '{}', result: '5', sum: 'said before' }
     expect(await journals.close(note)).toEqual({ status: 'noted', text: '1 1 5' })
     expect(await journals.close({ ...note, result: '6' })).toEqual({ status: 'noted', text: '1 1 5' })
     expect(await journals.close({ ...note, fence: 'R:0:1-0:w' })).toEqual({ status: 'lost', holder: FENCE })
@@ -282,6 +342,6 @@ describe('close and drop', () => {
     expect(await journals.drop({ ...ref, fence: FENCE })).toBe(1)
     expect((await journals.load(ref)).fields.size).toBe(0)
     const [begun] = await records.begin('w', [{ ...ref, entryId: '1-0', turn: '' }])
-    expect(begun).toMatchObject({ status: 'begun', replay: { restarts: 1 } })
+    expect(begun).toMatchObject({ status: 'begun', replay: { sum: '', restarts: 1 } })
   })
 })

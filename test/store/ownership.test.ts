@@ -287,12 +287,15 @@ describe('commit', () => {
     expect(answers.every(({ ok }) => ok)).toBe(true)
   })
 
-  test('a stream that was deleted meanwhile is not left without a time to live', async () => {
-    await commit({ fence: OURS, events: ['a'] })
-    await bare.del(keys.data('s'))
-    await commit({ fence: OURS, first: 2, events: ['b'] })
-    expect(await bare.pttl(keys.data('s'))).toBeGreaterThan(0)
-  })
+  test.each([undefined, 'COMPLETED'] as const)(
+    'a stream that was deleted meanwhile is not left without a time to live (by the end %s)',
+    async (end) => {
+      await commit({ fence: OURS, events: ['a'] })
+      await bare.del(keys.data('s'))
+      await commit({ fence: OURS, first: 2, events: ['b'], ...(end === undefined ? {} : { end }) })
+      expect(await bare.pttl(keys.data('s'))).toBeGreaterThan(0)
+    },
+  )
 
   test('nor is one whose first write came after a refused one', async () => {
     await commit({ fence: 'R:9:1-0:w', events: ['zombie'] })
@@ -300,17 +303,20 @@ describe('commit', () => {
     expect(await bare.pttl(keys.data('s'))).toBeGreaterThan(0)
   })
 
-  test('a session’s index forgets tasks whose records have expired', async () => {
-    await admit('old')
-    await beginOne('w', 'old', '2-0')
-    writer = new DataWriter(redis, keys, { ...RETENTION, resultTtlMs: 1 })
-    await commit({ id: 'old', fence: 'R:1:2-0:w', events: ['done'], end: 'COMPLETED' })
-    await waitFor(async () => (await bare.exists(record('old'))) === 0)
-    expect(await bare.zrange(keys.session('s'), '0', '-1')).toEqual(['', 'm', 'old'])
-    writer = new DataWriter(redis, keys, { ...RETENTION, resultTtlMs: 1 }, { chance: () => 0 })
-    await commit({ fence: OURS, events: ['a'] })
-    expect(await bare.zrange(keys.session('s'), '0', '-1')).toEqual(['', 'm'])
-  })
+  test.each([undefined, 'COMPLETED'] as const)(
+    'a session’s index forgets tasks whose records have expired (by the end %s)',
+    async (end) => {
+      await admit('old', 'other')
+      await beginOne('w', 'old', '2-0')
+      writer = new DataWriter(redis, keys, { ...RETENTION, resultTtlMs: 1 })
+      await commit({ id: 'old', fence: 'R:1:2-0:w', events: ['done'], end: 'COMPLETED' })
+      await waitFor(async () => (await bare.exists(record('old'))) === 0)
+      expect(await bare.zrange(keys.session('s'), '0', '-1')).toEqual(['', 'm', 'old', 'other'])
+      writer = new DataWriter(redis, keys, { ...RETENTION, resultTtlMs: 1 }, { chance: () => 0 })
+      await commit({ fence: OURS, events: ['a'], ...(end === undefined ? {} : { end }) })
+      expect(await bare.zrange(keys.session('s'), '0', '-1')).toEqual(['', 'm', 'other'])
+    },
+  )
 })
 
 test('a record is told as it is, also an odd one', async () => {

@@ -105,7 +105,45 @@ describe('begin: which entry may run', () => {
   })
 })
 
+describe('begin: a task that another version began', () => {
+  const other = () => new TaskRecords(store.redis, keys, ['2'])
+  const takeUp = async (entryId: string, turn = '') => (await other().begin('w-2', [{ ...ref, entryId, turn }]))[0]
+  const begun = { journal: 'journal', version: '1 1' }
+
+  test.each([
+    ['R:1:1-0:w', '1-0', '', 'Q:2:1-0:'],
+    ['Q:1::', '2-0', '1', 'Q:2:2-0:'],
+    ['T:1:1-0:', '2-0', '1', 'T:2:2-0:'],
+  ])('is left to that: %s, entry %s with turn %j', async (held, entryId, turn, left) => {
+    await hold(held, begun)
+    expect(await takeUp(entryId, turn)).toEqual({ status: 'elsewhere', version: '1', epoch: 2 })
+    expect(await fence()).toBe(left)
+    expect(await bare.hget(record(), 'lane_version')).toBe('1')
+  })
+
+  test('is anybody’s if one without a version has run it since', async () => {
+    await hold('R:2:1-0:w', begun)
+    expect(await takeUp('1-0')).toMatchObject({ status: 'begun', epoch: 3 })
+  })
+
+  test('is ended by anybody once it is cancelled', async () => {
+    await hold('R:1:1-0:w', { ...begun, cancel: '{}' })
+    expect(await takeUp('1-0')).toMatchObject({ status: 'begun', epoch: 2, cancel: { reason: '' } })
+  })
+})
+
 describe('begin: in what state the task is', () => {
+  test('what a failed attempt has said is no measure for the next', async () => {
+    const sumOf = async (turn: string) => {
+      const answer = await begin('2-0', turn)
+      return answer?.status === 'begun' ? answer.replay?.sum : answer
+    }
+    await hold('T:1:1-0:', { journal: 'journal', sum: 'said' })
+    expect([await sumOf('1'), await sumOf('1')]).toEqual(['', ''])
+    await bare.hset(record(), 'sum', 'said')
+    expect(await sumOf('1')).toBe('said')
+  })
+
   test('parked tells when the next attempt is due', async () => {
     await records.admit([task])
     await begin('1-0', '', 'w')
@@ -223,6 +261,10 @@ describe('the record of a task that was ended from outside', () => {
       expect(await begin('1-0')).toEqual({ status: 'ended' })
       expect(await ttl()).toBeGreaterThan(40_000)
       expect(await ttl()).toBeLessThanOrEqual(50_000)
+      // No other entry prolongs that.
+      await bare.pexpire(record(), 10_000)
+      expect(await begin('2-0')).toEqual({ status: 'ended' })
+      expect(await ttl()).toBeLessThanOrEqual(10_000)
     },
   )
 
