@@ -252,6 +252,14 @@ describe('settle, release, reclaim, renew, surrender, remove-consumers', () => {
     expect(await run('surrender', [a], [GROUP, 'nobody', 100])).toBe(0)
   })
 
+  test('surrender takes back the delivery of what is handed over, and of nothing that was left behind', async () => {
+    await take('w', 2)
+    for (const id of ids.slice(0, 2)) await bare.xclaim(a, GROUP, 'w', 0, id, 'RETRYCOUNT', 3, 'JUSTID')
+    expect(await run('surrender', [a], [GROUP, 'w', 100, ids[0] as string])).toBe(1)
+    expect(await run('surrender', [a], [GROUP, 'w', 100])).toBe(2)
+    expect((await pending()).map(({ deliveries }) => deliveries)).toEqual([2, 3])
+  })
+
   test('remove-consumers removes who owns nothing and was silent, and never one who owns something', async () => {
     await take('owner', 1)
     for (const consumer of ['idle', 'me']) await bare.xgroup('CREATECONSUMER', a, GROUP, consumer)
@@ -337,6 +345,36 @@ test('a server that has become read-only is told as such by every script that ga
   await expect(reclaim).rejects.toThrow(/^READONLY/)
 })
 
+describe('forget-tasks', () => {
+  const KEPT_MS = 60_000
+  test.each([
+    // fence, time to live, due in, what is known of its entry, answer, time to live after that (-2: gone)
+    ['R:1:1-0:w', -1, undefined, 'gone', 0, -1],
+    ['C:1:1-0:w', KEPT_MS, undefined, '', 1, -2],
+    // Its entry must be expected.
+    ['X:0::', -1, undefined, '', 0, -1],
+    ['X:0::', -1, undefined, 'unseen', 0, -1],
+    ['X:0::', -1, undefined, 'gone', 1, -2],
+    // Nobody owned it: an entry may come yet, unless it was looked for in vain.
+    ['X:0::', KEPT_MS, undefined, '', 0, KEPT_MS],
+    ['X:0::', KEPT_MS, undefined, 'unseen', 1, -2],
+    ['X:0::', KEPT_MS, 3_600_000, 'unseen', 1, -2],
+    // The keeper of the agenda may have it in hand.
+    ['X:0::', KEPT_MS, 500, 'unseen', 1, 10_000],
+  ])('%s, %d ms left, due in %s, entry %j: %d', async (fence, ttl, dueIn, entry, answer, left) => {
+    const [record, journal] = [keys.task('s', 'm'), keys.journal('s', 'm')]
+    const due = dueIn === undefined ? {} : { due_at: (await now()) + dueIn }
+    await bare.hset(record, { fence, ...due, ...(fence === 'X:0::' && ttl < 0 ? { keep_ms: 1 } : {}) })
+    if (ttl > 0) await bare.pexpire(record, ttl)
+    await bare.hset(journal, 'n', '1')
+    expect(await run('forgetTasks', [keys.session('s'), record, journal], [entry])).toEqual([answer])
+    const after = await bare.pttl(record)
+    expect(after).toBeLessThanOrEqual(left)
+    expect(after).toBeGreaterThan(left > 0 ? left - 8_000 : left - 1)
+    expect(await bare.exists(journal)).toBe(fence.startsWith('R') ? 1 : 0)
+  })
+})
+
 describe('claim-worker, beat, leave', () => {
   const claim = (incarnation: string, knownDead = '') =>
     run<[number, string, string[]?]>(
@@ -360,7 +398,10 @@ describe('claim-worker, beat, leave', () => {
   test('only the one that is known to be dead is replaced', async () => {
     await claim('one')
     expect((await claim('two', 'somebody-else'))[0]).toBe(0)
+    await bare.hset(keys.worker('w'), 'agent_versions', '["1"]')
     expect((await claim('two', 'one'))[0]).toBe(1)
+    // Of the one before nothing is left.
+    expect(await bare.hexists(keys.worker('w'), 'agent_versions')).toBe(0)
     expect((await claim('three', 'one'))[0]).toBe(0)
     expect(await beat('one')).toBe('')
     expect(await beat('two')).not.toBe('')

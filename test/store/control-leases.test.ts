@@ -1,6 +1,7 @@
 import { expect, test, vi } from 'vitest'
 import { ControlLeases, LET_GO_MS } from '../../src/store/control-leases.ts'
 import { lanesOf } from '../../src/store/control-streams.ts'
+import { ControlWriter } from '../../src/store/control-writer.ts'
 import { openStore } from '../redis/harness.ts'
 
 test('a takeover is bounded in time from the second on, and an answer that is read late does not shorten the next one', async () => {
@@ -43,4 +44,21 @@ test('all that a consumer has is let go, however much that is', async () => {
   expect(await new ControlLeases(redis, 'g', 'w').surrender(key)).toBe(count)
   const silent = await bare.xpending(key, 'g', 'IDLE', LET_GO_MS, '-', '+', count)
   expect(silent).toHaveLength(count)
+})
+
+test('the lane of a version goes in its time while it is empty, and not with what was handed over to it', async () => {
+  const { redis, keys, bare } = openStore()
+  const streams = lanesOf(['agent'], keys, ['1'])
+  const [lane, plain] = [keys.control('agent', 'normal', '1'), keys.control('agent')]
+  for (const key of [lane, plain]) await bare.xgroup('CREATE', key, 'g', '0', 'MKSTREAM')
+  const leases = new ControlLeases(redis, 'g', 'w')
+  await leases.tend(streams)
+  expect(await bare.pttl(lane)).toBeGreaterThan(0)
+  expect(await bare.pttl(plain)).toBe(-1)
+  const entry = { capability: 'agent', priority: 'normal', version: '1', data: '{}', turn: '2' } as const
+  await new ControlWriter(redis, keys).handOver(entry)
+  expect(await bare.pttl(lane)).toBe(-1)
+  await bare.pexpire(lane, 60_000)
+  await leases.tend(streams)
+  expect(await bare.pttl(lane)).toBe(-1)
 })

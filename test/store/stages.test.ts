@@ -37,6 +37,16 @@ describe('a stage', () => {
     expect(await bare.exists(...kept)).toBe(0)
   })
 
+  test('that is laid down again, after a lost answer, is the same', async () => {
+    const { redis, keys, bare } = openStore()
+    const stream = keys.control('agent')
+    const stage = keys.stage(stream, 'x')
+    const at = [stage, keys.stageRoom(stage)]
+    for (const _ of ['first', 'again']) expect(await redis.script('stage', at, [60_000, '0', 'a', 'b'])).toBe(2)
+    expect(await redis.script('unstage', [...at, stream], [0, '0'])).toEqual([0, 2])
+    expect((await bare.xrange(stream, '-', '+')).map(([, [, data]]) => data)).toEqual(['a', 'b'])
+  })
+
   test('that is gone, or was opened before, puts nothing on the stream and says so', async () => {
     const { stages, bare, stream, crowd } = setUp()
     const [lost, opened] = await stages.layDown(await crowd(600, 50))

@@ -37,7 +37,7 @@ describe('a task that failed', () => {
     await put('F:3:1-0:w:1', {
       ...{ finished_at: '9', end_id: '5-0', result: '1', error: '{}', content: 'c', cancel: '{}', expires_at: '8' },
       ...{ due_at: '7', failures: '3', failure_log: '[1]', written: '12', agent_type: 'agent', started_at: '78' },
-      restarts: '2',
+      ...{ attempt: '3', restarts: '2' },
     })
     await bare.pexpire(record(), 60_000)
     expect(await revive()).toEqual({ status: 'revived', turn: '3' })
