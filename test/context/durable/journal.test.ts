@@ -124,6 +124,10 @@ describe('a claim', () => {
     expect(journal.claim(request('b')).key).toBe('/call:x#1')
     expect(journal.claim(request('new', 1)).key).toBe('/call:x#2')
     expect(journal.claim(request('a', 2)).key).toBe('/call:x#0')
+    // Also where its like has taken it, and where the next is that of one that has not been asked for.
+    const swapped = recorded(['a', 'b', 'c'], { '/call:x#2': '1 1 {"s":"C"}' })
+    expect(swapped.claim(request('b')).key).toBe('/call:x#1')
+    expect(swapped.claim(request('b', 1))).toMatchObject({ key: '/call:x#3', entry: undefined, result: undefined })
   })
 
   test('of what failed in an earlier attempt is a new operation; what completed, or failed in this one, is not', () => {
@@ -132,6 +136,9 @@ describe('a claim', () => {
     expect(second.claim(request('a'))).toMatchObject({ key: '/call:x#0~2', result: undefined })
     expect(second.claim(request('b', 1))).toMatchObject({ key: '/call:x#1', result: { order: 2 } })
     expect(second.claim(request('c', 2))).toMatchObject({ key: '/call:x#2', result: { order: 3 } })
+    // Nothing of the failed one is left to come, nor taken for another like it.
+    expect(second.hasMore('')).toBe(false)
+    expect(second.claim(request('a', 3))).toMatchObject({ key: '/call:x#3', result: undefined })
     expect(recorded(['a'], { '/call:x#0': '1 1 {"s":"F"}' }, 1).claim(request('a')).key).toBe('/call:x#0')
   })
 

@@ -215,6 +215,34 @@ describe('callAgent', () => {
     expect(ran.sort()).toEqual(['call', 'group'])
   })
 
+  test('that was noted and not sent, because the worker died in between, is sent by the next run', async () => {
+    const house = new House()
+    const child = { targetAgentType: 'child' } as const
+    await house.work(
+      async (_, context) => {
+        const answer = context.callAgent({ ...child, content: 'answered' })
+        await context.callAgent({ ...child, content: 'accepted', waitForReply: false })
+        await context.askUser('Well?')
+        return (await answer).content
+      },
+      { capabilities: ['parent'], suspendAfterMs: 20 },
+    )
+    const client = house.client()
+    await client.sendMessage(send)
+    await waitFor(async () => (await client.getTask(send))?.status === 'WAITING_USER')
+    // As on a Cluster, where what is noted is sent by a command of its own.
+    expect(await house.waiting('child')).toBe(2)
+    await house.redis.del(house.keys.control('child'))
+    const [question] = await client.pendingAsks('s')
+    await client.reply({ sessionId: 's', messageId: 'm', askId: question?.askId ?? '', content: 'yes' })
+    await waitFor(async () => (await house.waiting('child')) === 2)
+    const ran: unknown[] = []
+    await house.work(({ content }) => ran.push(content) && 'done', { capabilities: ['child'] })
+    expect((await client.result(send)).data).toBe('done')
+    await house.settled('child')
+    expect(ran.sort()).toEqual(['accepted', 'answered'])
+  })
+
   test('a task without calls pays for none of it: no further command, no further key', async () => {
     const house = await House.private()
     await house.work(() => 'x')
