@@ -140,7 +140,7 @@ describe('cancelTask', () => {
   })
 })
 
-test('a session that its workers keep longer than others loses nothing by a cancel', { timeout: 60_000 }, async () => {
+test('a session that its workers keep longer than others loses nothing by a cancel', { timeout: 120_000 }, async () => {
   const house = new House()
   const client = house.client()
   const key = house.keys.data('s')

@@ -17,7 +17,7 @@ beforeAll(async () => {
   psql = (await findBinary({ names: ['psql'], env: process.env, folders })) ?? 'psql'
 }, INSTALL_TIMEOUT_MS)
 
-test('the statements of docs/reliability.md refuse who comes too late', { timeout: 60_000 }, async () => {
+test('the statements of docs/reliability.md refuse who comes too late', { timeout: 180_000 }, async () => {
   const [table = '', insert = '', update = ''] = [
     ...textOf('docs/reliability.md').matchAll(/```sql\n([\s\S]*?)```/g),
   ].map(([, sql]) => sql)

@@ -24,7 +24,7 @@ function runFixtures(): Promise<Report> {
   })
 }
 
-test('fails a file that leaves something open, names it, and lets the others pass', { timeout: 60_000 }, async () => {
+test('fails a file that leaves something open, names it, and lets the others pass', { timeout: 180_000 }, async () => {
   const { testResults } = await runFixtures()
   const said = Object.fromEntries(
     testResults.map(({ name, status, message }) => [name.replace(/.*\/|\.leak\.ts$/g, ''), `${status} ${message}`]),
