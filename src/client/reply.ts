@@ -45,6 +45,6 @@ function requireJson(content: unknown): void {
   } catch (cause) {
     throw invalid(errorMessage(cause), cause)
   }
-  if (text === undefined || (text === 'null' && content !== null))
-    throw invalid('must be something that JSON can carry')
+  const isLost = text === undefined || (text === 'null' && content !== null)
+  if (isLost) throw invalid('must be something that JSON can carry')
 }

@@ -6,6 +6,7 @@ import { ROOT } from './run-node.ts'
 /** What the blocks speak of and do not declare. */
 const AMBIENT = `
 declare const client: import('byclaw-gateway-sdk').GatewayClient
+declare const context: import('byclaw-gateway-sdk').AgentContext
 declare const GatewayClient: typeof import('byclaw-gateway-sdk').GatewayClient
 declare const ioredisClient: import('byclaw-gateway-sdk').RedisInstance
 declare const ca: string, cert: string, key: string

@@ -15,8 +15,8 @@ export interface SeenCommand {
 
 /**
  * What a server carries out from now on, one command after the other, until the test ends; of `only` one kind, if it is
- * given. By hand: ioredis 6.0 takes a
- * command of another connection that comes with the answer to its MONITOR for an answer, and breaks.
+ * given. By hand: ioredis 6.0 takes a command of another connection that comes with the answer to its MONITOR for an
+ * answer, and breaks.
  */
 export async function seenCommands(url: string, only?: string): Promise<readonly SeenCommand[]> {
   const { hostname, port } = new URL(url)

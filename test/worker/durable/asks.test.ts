@@ -75,12 +75,9 @@ describe('askUser', () => {
     expect(await client.reply({ ...ref, askId: 'ask-x', content: 1 })).toMatchObject({ status: 'CLOSED' })
     expect(await client.reply({ ...ref, messageId: 'other', askId, content: 1 })).toMatchObject({ status: 'NOT_FOUND' })
     await expect(client.reply({ ...ref, askId: '', content: 1 })).rejects.toMatchObject({ code: 'GW_INVALID_ARGUMENT' })
-    await expect(client.reply({ ...ref, askId, content: Number.NaN })).rejects.toMatchObject({
-      ...{
-        code: 'GW_INVALID_ARGUMENT',
-        message: expect.stringMatching(/^content is invalid: must be something that JSON can/),
-      },
-    })
+    const lost = client.reply({ ...ref, askId, content: Number.NaN })
+    await expect(lost).rejects.toMatchObject({ code: 'GW_INVALID_ARGUMENT' })
+    await expect(lost).rejects.toThrow(/^content is invalid: must be something that JSON can/)
   })
 
   test('the first answer stays, replies at the same time included', async () => {
