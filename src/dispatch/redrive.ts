@@ -15,7 +15,7 @@ export interface RedrivenLetter {
    * - `waiting`, `running`: its task is with the workers already
    * - `ended`: its task came to another end than `FAILED`, or ran again since
    * - `no-data`: there is no envelope that could go back
-   * - `wrong-kind`: its task's record or its session's index is a key of another kind, somebody else's
+   * - `wrong-kind`: its control stream, its task's record or its session's index is a key of another kind, somebody else's
    * - `gone`: somebody else took the letter away meanwhile
    */
   readonly outcome: 'redriven' | 'waiting' | 'running' | 'ended' | 'no-data' | 'wrong-kind' | 'gone'
@@ -75,13 +75,19 @@ export class Redriver {
     letters: readonly HeldLetter[],
     { looksOnly, data }: { readonly looksOnly: boolean; readonly data?: string | undefined },
   ): Promise<Plan[]> {
-    const tasks = letters.filter((letter) => letter.messageId !== '' && (data ?? letter.data) !== undefined)
+    // Asked first: a task that is revived waits for its entry.
+    const isStream = await this.#control.areStreams(letters)
+    const blocked = new Set(letters.filter((_, index) => isStream[index] === false))
+    const tasks = letters.filter(
+      (letter) => letter.messageId !== '' && (data ?? letter.data) !== undefined && !blocked.has(letter),
+    )
     const revivals = await this.#revivals.revive(tasks.map(toRequest), looksOnly)
     const answers = new Map(tasks.map((letter, index) => [letter, revivals[index] as RevivalAnswer]))
     return letters.map((letter) => {
       const { capability, priority } = letter
       const envelope = data ?? letter.data
       if (envelope === undefined) return { letter, entry: undefined, outcome: 'no-data', removes: false }
+      if (blocked.has(letter)) return { letter, entry: undefined, outcome: 'wrong-kind', removes: false }
       const answer = answers.get(letter)
       if (answer !== undefined && answer.status !== 'revived') {
         return { letter, entry: undefined, outcome: answer.status, removes: answer.isPast }

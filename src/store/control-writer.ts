@@ -96,6 +96,15 @@ export class ControlWriter {
     await this.#redis.script('handOver', [this.#keys.control(capability, priority, version)], [data, turn])
   }
 
+  /** Tells of each lane whether entries can be put there: false where its key is of another kind, somebody else's. */
+  async areStreams(lanes: readonly Pick<ReturningEntry, 'capability' | 'priority'>[]): Promise<boolean[]> {
+    const keys = lanes.map(({ capability, priority }) => this.#keys.control(capability, priority))
+    const each = [...new Set(keys)]
+    const kinds = await this.#redis.all<string>(each.map((key) => ['TYPE', key] as const))
+    const others = new Set(each.filter((_, index) => kinds[index] !== 'stream' && kinds[index] !== 'none'))
+    return keys.map((key) => !others.has(key))
+  }
+
   /** Puts entries back on their streams, byte for byte, all in one call per slot. */
   async giveBack(entries: readonly ReturningEntry[]): Promise<void> {
     if (entries.length === 0) return

@@ -5,6 +5,7 @@ import type { RedriveOptions, RedriveProgress } from '../../src/client/dead-lett
 import { TerminalError } from '../../src/errors.ts'
 import type { AskAgentCommand } from '../../src/protocol/command.ts'
 import { RedisClient } from '../../src/redis/client.ts'
+import type { Priority } from '../../src/redis/keys.ts'
 import { DeadLetters } from '../../src/store/dead-letters.ts'
 import { waitFor } from '../../src/testing/wait-for.ts'
 import { connect } from '../redis/harness.ts'
@@ -19,7 +20,7 @@ class Cemetery extends House {
   /** A task that failed in a worker, and lies in the dead letters. */
   async bury(
     messageId: string,
-    options: { fence?: string; data?: string; expired?: boolean; sessionId?: string } = {},
+    options: { fence?: string; data?: string; expired?: boolean; sessionId?: string; lane?: Priority } = {},
   ): Promise<void> {
     const { fence = 'F:1:1-0:w', sessionId = 's', data = envelope(messageId, sessionId), expired = false } = options
     if (!expired) {
@@ -28,8 +29,9 @@ class Cemetery extends House {
       const end = fence.startsWith('Q:') ? {} : { finished_at: '2', error: '{}' }
       await this.redis.hset(this.keys.task(sessionId, messageId), { ...record, ...end })
     }
-    const entryId = (await this.add({ data })) as string
-    await this.give(entryId, sessionId, messageId)
+    const key = this.keys.control('agent', options.lane)
+    const entryId = (await this.redis.xadd(key, '*', 'data', data)) as string
+    await this.give(entryId, sessionId, messageId, key)
   }
 
   /** What no worker can tell the task of. */
@@ -38,10 +40,9 @@ class Cemetery extends House {
   }
 
   /** The entry of a letter is off its stream: acked and deleted. */
-  async give(entryId: string, sessionId: string, messageId: string): Promise<void> {
+  async give(entryId: string, sessionId: string, messageId: string, key = this.keys.control('agent')): Promise<void> {
     const history = [{ attempt: 1, code: 'GW_TASK_FAILED', message: 'no', at: 1, workerId: 'w', entryId }]
     const letter = { capability: 'agent', reason: 'failed', detail: 'no', entryId, workerId: 'w', sessionId, messageId }
-    const key = this.keys.control('agent')
     await this.letters.add({ ...letter, epoch: 1, history }, key)
     await this.redis.xdel(key, entryId)
   }
@@ -269,6 +270,26 @@ describe('several at once, and again after a crash', () => {
       expect(await house.left()).toBe(0)
     },
   )
+
+  test('whose queue is a key of another kind keep their letters and their ends, and hold no other up', async () => {
+    const house = new Cemetery()
+    const client = house.client()
+    for (const messageId of ['m-1', 'm-2', 'm-3']) {
+      await house.bury(messageId, { fence: 'F:0::', lane: messageId === 'm-2' ? 'high' : 'normal' })
+    }
+    const high = house.keys.control('agent', 'high')
+    await house.redis.set(high, 'x')
+    const skipped = [{ messageId: 'm-2', outcome: 'wrong-kind', isRemoved: false }]
+    expect(await client.redriveDeadLetters({ dryRun: true })).toMatchObject({ matched: 3, redriven: 2, skipped })
+    expect(await client.redriveDeadLetters()).toMatchObject({ matched: 3, redriven: 2, skipped })
+    expect([await house.left(), (await house.entries()).length, await house.fence('m-2')]).toEqual([1, 2, 'F:0::'])
+    await house.redis.del(high)
+    expect(await client.redriveDeadLetters()).toMatchObject({ matched: 1, redriven: 1 })
+    await house.work(() => 'done')
+    expect(await client.result({ sessionId: 's', messageId: 'm-2' })).toMatchObject({ data: 'done' })
+    await house.settled()
+    expect(await house.left()).toBe(0)
+  })
 
   test('a task that runs is left alone, and its old letter goes', async () => {
     const house = new Cemetery()
