@@ -248,6 +248,23 @@ describe('a further attempt', () => {
   })
 })
 
+test('a rewrite that is half written leaves no sum by which a later run could take the half for all', async () => {
+  const { emitter } = await attempt()
+  expect(emitter.sum()).toMatch(/^0:/)
+  const chunk = (content: string) => ({ type: 'chunk', content }) as const
+  await Promise.all(Array.from({ length: 300 }, (_, i) => emitter.emit(chunk(`${i}`))))
+  const whole = emitter.sum().replace('300:', '')
+  const sums = vi.spyOn(emitter, 'leaving')
+  await emitter.rewrite(async () => [
+    { body: { type: 'rewind', toId: '0-0' }, metadata: undefined, step: undefined },
+    ...Array.from({ length: 300 }, (_, i) => ({
+      ...{ body: chunk(`${i}`), metadata: undefined, step: undefined, isAgain: true },
+    })),
+  ])
+  expect(sums.mock.results.map(({ value }) => value)).toEqual(['-', `601:${whole}`])
+  expect(await bare.hget(keys.task('s', 'm'), 'sum')).toBe(`601:${whole}`)
+})
+
 describe('what JSON cannot carry', () => {
   test('is refused alone; what comes before and after goes out', async () => {
     const unhandled = unhandledRejections()

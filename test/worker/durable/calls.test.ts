@@ -1,8 +1,10 @@
+import { once } from 'node:events'
 import { setTimeout as pause } from 'node:timers/promises'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import type { AgentContext } from '../../../src/agent/context.ts'
 import { AgentCallError, TerminalError } from '../../../src/errors.ts'
 import type { AskAgentCommand } from '../../../src/protocol/command.ts'
+import { Journals } from '../../../src/store/journals.ts'
 import { waitFor } from '../../../src/testing/wait-for.ts'
 import { unhandledRejections } from '../../support/rejections.ts'
 import { Gate, House } from '../harness.ts'
@@ -336,6 +338,36 @@ describe('what is begun together and awaited in turn does not end the process', 
     )
     expect((await house.client().ask(send)).data).toEqual(['rejected', 'rejected', 'rejected'])
     expect(rejections).toEqual([])
+  })
+})
+
+describe('a cancel', () => {
+  test('that comes while a call is noted is heard by who awaits the call', async () => {
+    const house = new House()
+    const client = house.client()
+    const heard: string[] = []
+    const { open } = Journals.prototype
+    const noting = vi.spyOn(Journals.prototype, 'open')
+    onTestFinished(() => noting.mockRestore())
+    await house.work(
+      by({
+        parent: async (_, context) => {
+          const aborted = once(context.signal, 'abort')
+          noting.mockImplementationOnce(async function (this: Journals, opening) {
+            const answer = await open.call(this, opening)
+            await client.cancelTask({ sessionId: 's', messageId: 'm' })
+            await aborted
+            return answer
+          })
+          await context.callAgent({ targetAgentType: 'child', content: 'x' }).catch(({ code }) => heard.push(code))
+        },
+      }),
+      { capabilities: ['parent'] },
+    )
+    await client.sendMessage(send)
+    await waitFor(() => heard.length > 0)
+    expect(heard).toEqual(['GW_CANCELLED'])
+    expect((await client.result({ sessionId: 's', messageId: 'm' })).status).toBe('CANCELLED')
   })
 })
 

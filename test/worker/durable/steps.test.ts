@@ -487,6 +487,26 @@ describe('after a failed attempt', () => {
     expect((await view(house)).text).toBe(said.join(''))
   })
 
+  test('what recorded steps have said is said again, also where the worker leaves before it comes to them', async () => {
+    const house = new House()
+    const gate = new Gate()
+    const handle = async (_: unknown, context: AgentContext) => {
+      await context.emitChunk('start ')
+      if (context.attempt === 2 && context.workerId === 'w-1') await gate.pass()
+      await context.step('speak', () => context.emitChunk('words'))
+      if (context.attempt === 1) throw new Error('again')
+    }
+    const first = await house.work(handle, { ...quick, workerId: 'w-1', shutdownTimeoutMs: 10 })
+    const client = house.client()
+    await client.sendMessage(send)
+    await gate.reached(1)
+    await first.stop()
+    await house.work(handle, { ...quick, workerId: 'w-2' })
+    expect(await client.result(send)).toMatchObject({ status: 'COMPLETED', attempts: 2, content: 'start words' })
+    expect((await view(house)).text).toBe('start words')
+    gate.open()
+  })
+
   test('what completed is not called again, what failed is', async () => {
     const house = new House()
     const called: string[] = []

@@ -1,6 +1,7 @@
 import { setTimeout as pause } from 'node:timers/promises'
-import { describe, expect, onTestFinished, test } from 'vitest'
+import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import type { AgentContext } from '../../../src/agent/context.ts'
+import { Journals } from '../../../src/store/journals.ts'
 import { waitFor } from '../../../src/testing/wait-for.ts'
 import { deferred } from '../../../src/util/deferred.ts'
 import { OpenResources } from '../../support/open-resources.ts'
@@ -528,5 +529,39 @@ describe('sleep', () => {
     expect((await client.result(send)).data).toBe('w-2')
     expect(performance.now() - before).toBeGreaterThan(500)
     gate.open()
+  })
+
+  test('that is short ends also where that could not be recorded at once', async () => {
+    const house = new House()
+    const cut = vi.spyOn(Journals.prototype, 'close').mockRejectedValueOnce(new Error('cut off'))
+    onTestFinished(() => cut.mockRestore())
+    await house.work((_, context) => context.sleep(50).then(() => 'awake'))
+    const client = house.client()
+    await client.sendMessage(send)
+    expect((await client.result({ ...send, timeoutMs: 10_000 })).data).toBe('awake')
+  })
+
+  test('has passed as far as it had when its worker left', async () => {
+    const house = new House()
+    const client = house.client()
+    const hour = 3_600_000
+    const handle = async (_: unknown, context: AgentContext) => {
+      await context.sleep(hour)
+      return context.workerId
+    }
+    const first = await house.work(handle, { workerId: 'w-1', suspendAfterMs: 2 * hour, shutdownTimeoutMs: 10 })
+    await client.sendMessage(send)
+    const journal = house.keys.journal('s', 'm')
+    await waitFor(async () => (await house.redis.hlen(journal)) === 1)
+    await first.stop()
+    // As if it had begun an hour ago.
+    const [[op, noted]] = Object.entries(await house.redis.hgetall(journal)) as [[string, string]]
+    await house.redis.hset(
+      journal,
+      op,
+      noted.replace(/^\d+/, (at) => String(Number(at) - hour)),
+    )
+    await house.work(handle, { workerId: 'w-2', suspendAfterMs: 2 * hour })
+    expect((await client.result({ ...send, timeoutMs: 10_000 })).data).toBe('w-2')
   })
 })
