@@ -189,6 +189,18 @@ export function historyContract(open: () => Promise<HistoryStore>): void {
       expect(said(await store.list(session))).toEqual(['system: Be brief.', 'user: question'])
     })
 
+    test('also when the later attempt has taken back all that there was, or had nothing to say', async () => {
+      const store = await open()
+      const session = freshSession()
+      await store.append(session, [assistant('m-1', 'half an ans', { fencingToken: 1 })])
+      await store.append(session, [assistant('m-1', '', { fencingToken: 2 })])
+      await store.append(session, [assistant('m-2', '', { fencingToken: 2 })])
+      for (const id of ['m-1', 'm-2']) await store.append(session, [assistant(id, 'too late', { fencingToken: 1 })])
+      expect(said(await store.list(session))).toEqual([])
+      for (const id of ['m-1', 'm-2']) await store.append(session, [assistant(id, 'answer', { fencingToken: 2 })])
+      expect(said(await store.list(session))).toEqual(['assistant: answer', 'assistant: answer'])
+    })
+
     test('a blank message takes back what was said', async () => {
       const store = await open()
       const session = freshSession()

@@ -41,8 +41,9 @@ for i = 1, #KEYS / 2 do
     local n, number, newest = unpack(redis.call('HMGET', messages, 'n', place, fence))
     if not newest or tonumber(newest) <= tonumber(token) then
       if json > #message then
-        if newest and newest ~= token then redis.call('HSET', messages, fence, token) end
         if number then forget(order, messages, number) end
+        -- It stays, though nothing of the task may be left: what an earlier attempt says now is too late all the same.
+        if id ~= '' then redis.call('HSET', messages, fence, token) end
       else
         if number then
           redis.call('HSET', messages, '#' .. number, message, fence, token)
