@@ -171,6 +171,15 @@ describe('the end of a called task', () => {
     expect(answers[1]).toMatchObject({ epoch: 2, attempt: 1, replay: { sum: '', restarts: 0 } })
     expect(await bare.hexists(keys.task('s', 'parent'), 'envelope')).toBe(0)
   })
+
+  test('brings one of a worker’s own back to its lane, and wakes that worker', async () => {
+    await journals.open(opening)
+    expect(await journals.park({ ...parking, priority: '@w-9' })).toEqual({ status: 'parked' })
+    await endChild()
+    const lane = await bare.xrange(keys.control('parent', '@w-9'), '-', '+')
+    expect(lane.map(([, fields]) => fields)).toEqual([['data', 'envelope of the parent', 'turn', '1']])
+    expect(await inbox('w-9')).toHaveLength(1)
+  })
 })
 
 describe('several answers', () => {
