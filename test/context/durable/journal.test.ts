@@ -114,6 +114,10 @@ describe('a claim', () => {
     expect(doubt({ ...call, '/step:x#0': entry('step', '', 4) })).toBeUndefined()
     expect(doubt({ ...call, '/step:x#0': entry('step', '', 4), '=/step:x#0': '1 1 {"v":1}' })).toBe('/call:x#0')
     expect(doubt({ ...call, '/step:x#0': entry('step', '', 6) })).toBe('/call:x#0')
+    // A step that this run has begun itself tells nothing.
+    const begun = new Journal(2, { now: 9, fields: new Map(Object.entries(call)) })
+    begun.claim({ ...request(null), kind: 'step' })
+    expect(begun.claim(request('z')).doubt?.place).toBe('/call:x#0')
     // A call that failed is called anew by the next attempt only.
     const failed = { ...call, '/call:y#0': entry('call', 'y', 4), '=/call:y#0': '1 1 {"s":"F"}' }
     expect([doubt(failed, 1), doubt(failed, 2)]).toEqual(['/call:x#0', undefined])
