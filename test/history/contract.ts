@@ -57,6 +57,18 @@ export function historyContract(open: () => Promise<HistoryStore>): void {
       expect(message?.createdAt).toBeLessThan(Date.now() + 60_000)
     })
 
+    test('at the whole ms, if a part of one is said', async () => {
+      const store = await open()
+      const session = freshSession()
+      await store.append(session, [
+        user('m-1', 'first', { createdAt: 1_000 }),
+        user('m-2', 'x', { createdAt: 2_000.7 }),
+      ])
+      const [, message] = await store.list(session)
+      expect(message?.createdAt).toBe(2_000)
+      expect(said(await store.list(session, { before: message?.id }))).toEqual(['user: first'])
+    })
+
     test('in the order of its times, then of its arrival', async () => {
       const store = await open()
       const session = freshSession()

@@ -1,6 +1,6 @@
 import { Writable } from 'node:stream'
 import { pino } from 'pino'
-import { expect, test } from 'vitest'
+import { expect, onTestFinished, test, vi } from 'vitest'
 import { Hook } from '../../src/plugins/hook.ts'
 import { HookLine } from '../../src/plugins/hook-line.ts'
 import { deferred } from '../../src/util/deferred.ts'
@@ -102,6 +102,27 @@ test('a call that hangs is not waited for; after three in a row the hook is left
   expect(lines[0]?.fields).toMatchObject({ pluginId: 'p', messageId: 'm', timeoutMs: 10 })
 })
 
+test('one that was left out is tried once: it is left out again if it hangs, and called as ever if it does not', async () => {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] })
+  onTestFinished(() => void vi.useRealTimers())
+  let isSlow = true
+  const { hook } = open(() => (isSlow ? new Promise(() => undefined) : undefined), 10)
+  const call = async (count: number) => {
+    for (let time = 0; time < count; time += 1) {
+      void hook.call({ task })
+      await vi.advanceTimersByTimeAsync(10)
+    }
+  }
+  await call(4)
+  await vi.advanceTimersByTimeAsync(30_000)
+  await call(3)
+  expect(hook.stats).toMatchObject({ calls: 4, timeouts: 4, skipped: 3 })
+  await vi.advanceTimersByTimeAsync(30_000)
+  isSlow = false
+  await call(3)
+  expect(hook.stats).toMatchObject({ calls: 7, timeouts: 4, skipped: 3 })
+})
+
 test('one that is in time again ends the row', async () => {
   let isSlow = true
   const { hook } = open(() => (isSlow ? new Promise(() => undefined) : undefined), 10)
@@ -123,12 +144,18 @@ test('one that rejects after its time is counted as both, and logged for both', 
 })
 
 test('one that always throws does not drown the log, but is counted', () => {
+  vi.useFakeTimers({ toFake: ['performance'] })
+  onTestFinished(() => void vi.useRealTimers())
   const { hook, lines } = open(() => {
     throw new Error('always')
   })
   for (let time = 0; time < 100; time += 1) void hook.call({ task })
   expect(lines).toHaveLength(20)
   expect(hook.stats).toMatchObject({ calls: 100, failures: 100 })
+  vi.advanceTimersByTime(60_001)
+  void hook.call({ task })
+  expect(lines).toHaveLength(21)
+  expect(lines[20]?.fields).toMatchObject({ unlogged: 80 })
 })
 
 test('a line goes through the hooks of one event in order, then to the next event', async () => {
