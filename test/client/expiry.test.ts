@@ -1,4 +1,6 @@
 import { expect, test } from 'vitest'
+import { TaskRecords } from '../../src/store/task-records.ts'
+import { openStore } from '../redis/harness.ts'
 import { collect, House } from '../worker/harness.ts'
 
 const send = { targetAgentType: 'agent', sessionId: 's', content: 'hi' }
@@ -39,6 +41,19 @@ test('who comes when the time is up long since is told at once, and a worker tha
   })
   await house.settled()
   expect([runs, await house.dones('s', 'm')]).toEqual([0, [expect.anything()]])
+})
+
+test('what was sent on behalf of a cancelled task, by one who died before he ended it, ends as that', async () => {
+  const house = new House()
+  const client = house.client()
+  const { redis } = openStore()
+  await client.sendMessage({ ...send, messageId: 'above' })
+  await client.cancelTask({ sessionId: 's', messageId: 'above' })
+  const task = { ...ref, agentType: 'agent', traceId: 't', parentMessageId: 'above', userCode: '', expiresInMs: 1 }
+  await new TaskRecords(redis, house.keys).admit([task])
+  await new Promise((resolve) => setTimeout(resolve, 20))
+  expect(await client.result(ref)).toMatchObject({ status: 'CANCELLED', error: { code: 'GW_CANCELLED' } })
+  expect(await house.dones('s', 'm')).toHaveLength(1)
 })
 
 test('a task whose time is not up is left alone, and only Redis is asked what time it is', async () => {

@@ -1,5 +1,7 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { describe, expect, test, vi } from 'vitest'
+import { Agenda } from '../../src/store/agenda.ts'
+import { InboxWriter } from '../../src/store/inbox.ts'
 import { LeftEntries } from '../../src/store/left-entries.ts'
 import { TaskRecords } from '../../src/store/task-records.ts'
 import { waitFor } from '../../src/testing/wait-for.ts'
@@ -36,6 +38,19 @@ test.each(lanes)(
     expect(await house.dones('s', 'm')).toHaveLength(1)
   },
 )
+
+test('a task that expires for one who waits for it, before its sender has gone on, leaves nothing there', async () => {
+  const house = new House()
+  const client = house.client()
+  vi.spyOn(InboxWriter.prototype, 'wakeKeepers').mockImplementationOnce(async () => {
+    expect(await house.client().result(ref)).toMatchObject({ status: 'EXPIRED' })
+  })
+  await client.sendMessage({ ...send, messageId: 'm', expiresInMs: 1 })
+  expect(await onLane(house)).toEqual(['m'])
+  await keep(house)
+  await waitFor(async () => (await house.waiting()) === 0)
+  await waitFor(async () => (await ttl(house)) > 0)
+})
 
 /** The tasks whose entries lie on a lane. */
 async function onLane(house: House, lane: 'high' | 'normal' | '@gone' = 'normal'): Promise<string[]> {
@@ -278,6 +293,19 @@ test('a delayed task whose cancel is broken off once it is off the agenda leaves
   expect(await ttl(house)).toBeGreaterThan(0)
   expect(await onLane(house)).toEqual([])
   expect(house.logger.lines.filter(({ level }) => level === 'error')).toEqual([])
+})
+
+test('nor does one that expires after such a cancel, which has not come to the agenda', async () => {
+  const house = new House()
+  const client = house.client()
+  await client.sendMessage({ ...send, messageId: 'm', delayMs: 3_600_000, expiresInMs: 300 })
+  vi.spyOn(Agenda.prototype, 'cancel').mockRejectedValueOnce(new Error('killed'))
+  expect(await client.cancelTask(ref)).toMatchObject({ status: 'CANCELLED' })
+  expect([(await agendaOf(house)).length, await ttl(house)]).toEqual([2, -1])
+  await keep(house)
+  await waitFor(async () => (await agendaOf(house)).length === 0, { timeoutMs: 8_000 })
+  expect(await ttl(house)).toBeGreaterThan(0)
+  expect((await client.getTask(ref))?.status).toBe('CANCELLED')
 })
 
 test('nor does one whose record cannot be read keep others from their ends', async () => {

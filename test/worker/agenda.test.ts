@@ -3,7 +3,9 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { describe, expect, test, vi } from 'vitest'
 import type { AgentContext } from '../../src/agent/context.ts'
 import { Agenda } from '../../src/store/agenda.ts'
+import { InboxWriter } from '../../src/store/inbox.ts'
 import { waitFor } from '../../src/testing/wait-for.ts'
+import { connect } from '../redis/harness.ts'
 import { onTestFinished } from '../support/on-test-finished.ts'
 import { startChild } from './child.ts'
 import { agendaOf, Gate, House } from './harness.ts'
@@ -364,6 +366,27 @@ describe.concurrent('a task that expires', () => {
     )
     const client = house.client()
     await client.sendMessage({ ...send, expiresInMs: 500 })
+    expect(await client.result(ref)).toMatchObject({ status: 'COMPLETED', data: 2 })
+  })
+
+  test('after it has started does not expire either where that is noted by a sender who was slower', async () => {
+    const house = new House()
+    await house.work(
+      (_command, { attempt }) => {
+        if (attempt > 1) return attempt
+        throw new Error('boom')
+      },
+      { retry: { maxAttempts: 2, backoff: { type: 'fixed', delayMs: 1_500 } } },
+    )
+    const client = house.client()
+    await client.sendMessage({ ...send, expiresInMs: 500 })
+    await waitFor(async () => (await client.getTask(ref))?.status === 'RETRYING')
+    const redis = connect(house.url).client('patient')
+    const item = { kind: 'expiry', ...ref, priority: 'normal' } as const
+    await new InboxWriter(redis, house.keys).wakeKeepers(
+      await new Agenda(redis, house.keys).add([{ item, delayMs: 0 }]),
+    )
+    await waitFor(async () => (await agendaOf(house)).every((member) => !member.startsWith('expiry')))
     expect(await client.result(ref)).toMatchObject({ status: 'COMPLETED', data: 2 })
   })
 })
