@@ -36,8 +36,7 @@ export class Slots {
   }
 
   get free(): number {
-    if (this.#returning.size > 0) return 0
-    // Those that were away come back or end whatever room there is.
+    // Those that were away come back or end whatever room there is; while any waits to come back, there is none.
     return Math.max(Math.min(this.total - this.#used, this.mostOpen - this.#open, MOST_AWAY - this.#away), 0)
   }
 
