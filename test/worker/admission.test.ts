@@ -1,10 +1,12 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { expect, test } from 'vitest'
 import type { TakenEntry } from '../../src/store/control-streams.ts'
 import { waitFor } from '../../src/testing/wait-for.ts'
+import { deferred } from '../../src/util/deferred.ts'
 import { Admission, type AdmissionOptions } from '../../src/worker/admission.ts'
 import { Ahead } from '../../src/worker/ahead.ts'
 import { LeaseKeeper } from '../../src/worker/lease-keeper.ts'
-import { Slots } from '../../src/worker/slots.ts'
+import { type Seat, Slots } from '../../src/worker/slots.ts'
 import { unhandledRejections } from '../support/rejections.ts'
 import { memoryLogger } from './harness.ts'
 
@@ -26,8 +28,8 @@ function open(parts: Partial<AdmissionOptions>) {
   return { admission, keeper, slots, logger }
 }
 
-const taken = (id: string, askedAt: number) =>
-  ({ ...{ id, stream: { key: 'k' }, deliveries: 1, maybeBegun: false, askedAt } }) as unknown as TakenEntry
+const taken = (id: string, askedAt: number, more: Partial<TakenEntry> = {}) =>
+  ({ ...{ id, stream: { key: 'k' }, deliveries: 1, maybeBegun: false, askedAt }, ...more }) as unknown as TakenEntry
 
 test('of a batch that cannot be begun each slot is given once, also where a part of it was heard of too late', async () => {
   const { admission, keeper, slots, logger } = open({
@@ -63,4 +65,79 @@ test('an entry whose end nobody saw to is let go, and said so', async () => {
   expect([gone, keeper.has(entry), slots.free]).toEqual([[['k', ['1-0']]], false, 2])
   expect(logger.lines).toMatchObject([{ level: 'error', message: 'the end of a task was not seen to' }])
   expect(unhandled).toEqual([])
+})
+
+test('what there is no room for goes to the end of its stream only where nobody can have begun it', async () => {
+  const released: unknown[] = []
+  const gone: unknown[] = []
+  const gate = deferred()
+  const { admission, slots } = open({
+    reader: {
+      release: async (entries: readonly TakenEntry[], inPlace: boolean) => {
+        await gate.promise
+        released.push([entries.map(({ id }) => id), inPlace])
+      },
+    } as never,
+    leases: { surrender: async (...entry: unknown[]) => gone.push(entry) } as never,
+    settlement: { flushed: async () => undefined } as never,
+  })
+  slots.take(2)
+  const now = performance.now()
+  await admission.take([
+    taken('1-0', now),
+    // Bound to its record, which a new entry of the same task would not be.
+    taken('1-1', now, { deliveries: 2 }),
+    taken('1-2', now, { maybeBegun: true }),
+    taken('1-3', now, { maybeBegun: true, begun: 1 }),
+  ])
+  let isSettled = false
+  const settled = admission.settled().then(() => {
+    isSettled = true
+  })
+  await nextTurn()
+  expect([gone, isSettled]).toEqual([[['k', ['1-1', '1-2']]], false])
+  gate.resolve()
+  await settled
+  expect(released).toEqual([[['1-0', '1-3'], false]])
+})
+
+test('who waits ahead goes before what is taken later, also while a slot is free', async () => {
+  const order: unknown[] = []
+  const seats: Seat[] = []
+  const { admission } = open({
+    reader: { release: async () => undefined } as never,
+    reception: {
+      receive: async (entries: readonly TakenEntry[]) => entries.map((entry) => ({ entry, assignment: entry })),
+    } as never,
+    run: (assignment, seat) => {
+      order.push((assignment as unknown as TakenEntry).id)
+      seats.push(seat)
+      return new Promise(() => undefined)
+    },
+  })
+  const now = performance.now()
+  await admission.take([taken('1-0', now), taken('1-1', now), taken('1-2', now)], 5)
+  seats[0]?.give()
+  await admission.take([taken('1-3', now)], 5)
+  await nextTurn()
+  expect(order).toEqual(['1-0', '1-1', '1-2'])
+  admission.close()
+})
+
+test('what was said of a task as it was handed out does not count when that is long ago', async () => {
+  const begun: unknown[] = []
+  const ahead = new Ahead(5_000)
+  ahead.noteRead(0.1)
+  const { admission } = open({
+    ahead,
+    reception: {
+      receive: async (entries: readonly TakenEntry[]) => {
+        begun.push(...entries.map((entry) => entry.begun))
+        return []
+      },
+    } as never,
+  })
+  const now = performance.now()
+  await admission.take([taken('1-0', now - 1_000, { begun: 1 }), taken('1-1', now + 10_000, { begun: 1 })])
+  expect(begun).toEqual([undefined, 1])
 })

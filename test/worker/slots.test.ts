@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { Slots } from '../../src/worker/slots.ts'
+import { MOST_AWAY, Slots } from '../../src/worker/slots.ts'
 
 test('a slot is free when its handler has ended; all is drained when every end is recorded', async () => {
   const slots = new Slots(2)
@@ -84,8 +84,8 @@ describe('a seat', () => {
     slots.close()
     running.give()
     slots.close()
-    await waits[0]
-    expect(order.filter((name) => name !== 'b')).toEqual(['a'])
+    await Promise.all([waits[0], waits[1]])
+    expect(order.toSorted()).toEqual(['a', 'b'])
     // It waits again before its turn: the one behind goes on without.
     c.leave()
     await waits[2]
@@ -109,6 +109,41 @@ test('what was away and ends may be more than there is room for; then nothing is
   })
   for (const seat of seats) seat.give()
   expect(slots.free).toBe(0)
+})
+
+test('no slot is free while as many tasks are away as there may be', () => {
+  const slots = new Slots(1)
+  const seats = Array.from({ length: MOST_AWAY }, () => {
+    slots.take(1)
+    const seat = slots.seat()
+    seat.leave()
+    return seat
+  })
+  expect([slots.used, slots.free]).toEqual([0, 0])
+  seats[0]?.give()
+  slots.close()
+  expect(slots.free).toBe(1)
+})
+
+test('all is drained only when nobody is away any more', async () => {
+  const slots = new Slots(2)
+  slots.take(2)
+  const [away, other] = [slots.seat(), slots.seat()]
+  away.leave()
+  let isDrained = false
+  const drained = slots.drained().then(() => {
+    isDrained = true
+  })
+  other.give()
+  slots.close()
+  void slots.drained().then(() => {
+    isDrained = true
+  })
+  await new Promise(setImmediate)
+  expect(isDrained).toBe(false)
+  away.give()
+  slots.close()
+  await drained
 })
 
 test('a seat tells how long it was taken, once', () => {
