@@ -173,6 +173,8 @@ describe('an execution', () => {
     const { ended } = await start(() => (ran += 1), { command: new GatewayError('GW_POISON', { reason: 'x' }) })
     expect(await ended).toBe('ended')
     expect([ran, await status()]).toEqual([0, 'FAILED'])
+    // Whoever met it has put it there.
+    expect(await store.bare.exists(store.keys.dead('agent'))).toBe(0)
   })
 
   test('whose time is up fails, and what its handler does later counts for nothing', async () => {

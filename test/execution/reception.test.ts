@@ -2,7 +2,9 @@ import type { Redis } from 'ioredis'
 import { beforeEach, describe, expect, test } from 'vitest'
 import { Aftercare } from '../../src/execution/aftercare.ts'
 import { Reception } from '../../src/execution/reception.ts'
-import type { Keys } from '../../src/redis/keys.ts'
+import { TASK_FIELD } from '../../src/protocol/codec.ts'
+import { TASK_OPTIONS_KEY } from '../../src/protocol/task-options.ts'
+import { type Keys, taskTail } from '../../src/redis/keys.ts'
 import { Agenda } from '../../src/store/agenda.ts'
 import { ControlReader } from '../../src/store/control-reader.ts'
 import { lanesOf, type TakenEntry } from '../../src/store/control-streams.ts'
@@ -91,6 +93,26 @@ test('of duplicates in one batch one is begun, whether there was a record or not
   expect(await receive(entries)).toEqual(['known 1 ASK_AGENT', null, 'foreign 1 ASK_AGENT', null])
 })
 
+test('an entry that names another task than its envelope begins that of its envelope', async () => {
+  const data = envelope('m', 's')
+  await bare.xadd(keys.control('agent'), '*', 'data', data, TASK_FIELD, taskTail('s', 'other'))
+  const [entry] = (await reader.take(atMost(1, reader.streams))).entries
+  expect(await receive([{ ...(entry as TakenEntry), maybeBegun: true, begun: 1 }])).toEqual(['m 1 ASK_AGENT'])
+  expect(await records.get({ sessionId: 's', messageId: 'm' })).toMatchObject({ status: 'RUNNING' })
+})
+
+test('a task of another program expires by the time of its entry, as far as clocks can tell', async () => {
+  const [now] = (await bare.time()) as [number]
+  const metadata = { [TASK_OPTIONS_KEY]: { expires_in_ms: 1_000 } }
+  const header = { session_id: 's', trace_id: 't', metadata }
+  for (const ageMs of [120_000, 30_000]) {
+    const data = { action_type: 'ASK_AGENT', header: { ...header, message_id: `m-${ageMs}` }, body: { content: 'hi' } }
+    await bare.xadd(keys.control('agent'), `${now * 1_000 - ageMs}-0`, 'data', JSON.stringify(data))
+  }
+  const received = await reception.receive((await reader.take(atMost(2, reader.streams))).entries)
+  expect(received.map(({ assignment }) => assignment?.isExpired)).toEqual([true, false])
+})
+
 test('an entry that is handed out again is begun again; another entry of its task is not', async () => {
   const [first] = await taken(envelope('m', 's'))
   await receive([first as TakenEntry])
@@ -118,6 +140,16 @@ describe('what cannot be understood', () => {
     expect(logger.lines.filter(({ level }) => level === 'error')).toHaveLength(3)
   })
 
+  test('is buried and said once, also where it comes again when its task has failed', async () => {
+    const [nameless, entry] = (await taken('x', envelope('m', 's', {}, 'DANCE'))) as [TakenEntry, TakenEntry]
+    await receive([nameless, entry])
+    const end = { fence: `F:1:${entry.id}:w`, fields: {} }
+    const fence = `R:1:${entry.id}:w`
+    await writer.commit(() => ({ sessionId: 's', messageId: 'm', fence, first: 1, events: ['{}'], end }))
+    expect(await receive([nameless, entry])).toEqual([null, null])
+    expect([await deaths(), logger.lines.filter(({ level }) => level === 'error').length]).toEqual([2, 2])
+  })
+
   test('nor does a batch of nothing else fail', async () => {
     expect(await receive(await taken('x', 'y'))).toEqual([null, null])
     expect(await receive([])).toEqual([])
@@ -133,6 +165,19 @@ test('a task whose workers died too often is buried and failed', async () => {
   ])
   const [letter] = await bare.xrange(keys.dead('agent'), '-', '+')
   expect(letter?.[1]).toEqual(expect.arrayContaining(['too-many-deliveries', envelope('m', 's')]))
+})
+
+test.each([
+  ['is cancelled', () => records.requestCancel({ sessionId: 's', messageId: 'm' }, { reason: 'r', requestedBy: 'u' })],
+  ['has expired', () => bare.hset(keys.task('s', 'm'), 'expires_at', '1')],
+] as const)('a task that %s and whose workers died too often is no dead letter', async (what, happen) => {
+  const [entry] = (await taken(envelope('m', 's'))) as [TakenEntry]
+  await admit('m')
+  if (what === 'is cancelled') await receive([entry])
+  await happen()
+  const [received] = await reception.receive([{ ...entry, deliveries: 9 }])
+  expect(received?.assignment?.command).not.toBeInstanceOf(Error)
+  expect(await deaths()).toBe(0)
 })
 
 test.each(['C', 'X'])(
