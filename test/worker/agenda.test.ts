@@ -4,11 +4,13 @@ import { describe, expect, test, vi } from 'vitest'
 import type { AgentContext } from '../../src/agent/context.ts'
 import { Agenda } from '../../src/store/agenda.ts'
 import { InboxWriter } from '../../src/store/inbox.ts'
+import { type Stage, Stages } from '../../src/store/stages.ts'
 import { waitFor } from '../../src/testing/wait-for.ts'
-import { connect } from '../redis/harness.ts'
+import { Promoter } from '../../src/worker/promoter.ts'
+import { connect, openStore } from '../redis/harness.ts'
 import { onTestFinished } from '../support/on-test-finished.ts'
 import { startChild } from './child.ts'
-import { agendaOf, Gate, House } from './harness.ts'
+import { agendaOf, Gate, House, memoryLogger } from './harness.ts'
 
 const send = { targetAgentType: 'agent', sessionId: 's', messageId: 'm', content: 'hi' }
 const ref = { sessionId: 's', messageId: 'm' }
@@ -95,6 +97,30 @@ describe('a delayed task', () => {
     expect(early.filter(Boolean)).toHaveLength(0)
     expect(warnings).toEqual([])
   }, 60_000)
+
+  test.each(['layDown', 'open'] as const)(
+    'of which there are many at once comes once where it cannot be laid down beside its stream, or that is gone (%s)',
+    async (which) => {
+      const house = new House()
+      const { open } = Stages.prototype
+      const lost = vi.spyOn(Stages.prototype, which)
+      onTestFinished(() => lost.mockRestore())
+      if (which === 'layDown') lost.mockRejectedValue(new Error('no room'))
+      else {
+        lost.mockImplementation(async function (this: Stages, stage: unknown) {
+          await house.redis.del((stage as Stage).key)
+          return open.call(this, stage as Stage)
+        } as never)
+      }
+      await keep(house)
+      const client = house.client()
+      const ids = Array.from({ length: 300 }, (_, i) => `m-${i}`)
+      await Promise.all(ids.map((messageId) => client.sendMessage({ ...send, messageId, delayMs: 1_500 })))
+      await waitFor(async () => (await agendaOf(house)).length === 0, { timeoutMs: 15_000 })
+      expect((await promoted(house)).map(({ messageId }) => messageId).toSorted()).toEqual(ids.toSorted())
+      expect(lost).toHaveBeenCalled()
+    },
+  )
 
   test('that is sent twice runs once', async () => {
     const house = new House()
@@ -403,6 +429,24 @@ describe.concurrent('the keeper of the agenda', () => {
     const inbox = await house.redis.xrange(house.keys.inbox('keeper'), '-', '+')
     expect(inbox.map(([, fields]) => fields.slice(2))).toEqual([['wake', 'agenda']])
     await waitFor(async () => (await house.waiting()) === 1)
+  })
+
+  test('looks again when it is woken in the middle of a look', async () => {
+    const { redis, keys } = openStore()
+    let looks = 0
+    class Woken extends Agenda {
+      override async take(...asked: Parameters<Agenda['take']>) {
+        const taken = await super.take(...asked)
+        looks += 1
+        if (looks === 1) promoter.wake()
+        return { ...taken, pauseMs: 60_000 }
+      }
+    }
+    const agenda = new Woken(redis, keys)
+    const promoter = new Promoter({ agenda, workerId: 'w', logger: memoryLogger() } as never)
+    onTestFinished(() => promoter.stop())
+    await promoter.start()
+    await waitFor(() => looks > agenda.shards.length)
   })
 
   test('that dies is followed by another', async () => {

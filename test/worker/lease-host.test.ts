@@ -1,8 +1,22 @@
-import { expect, test } from 'vitest'
+import { once } from 'node:events'
+import type { Worker } from 'node:worker_threads'
+import { afterAll, expect, test } from 'vitest'
 import { waitFor } from '../../src/testing/wait-for.ts'
-import { House } from './harness.ts'
+import { sleep } from '../../src/util/sleep.ts'
+import { onTestFinished } from '../support/on-test-finished.ts'
+import { Gate, House } from './harness.ts'
 
 const threads = () => (process.report.getReport() as { workers: unknown[] }).workers.length
+
+/** Those that were opened since, with the kinds of what they have said. */
+const opened: { readonly thread: Worker; readonly said: string[] }[] = []
+const onThread = (thread: Worker) => {
+  const said: string[] = []
+  opened.push({ thread, said })
+  thread.on('message', ({ kind }) => said.push(kind))
+}
+process.on('worker', onThread)
+afterAll(() => void process.off('worker', onThread))
 
 test('one thread keeps the leases of all workers of a process, and ends with the last of them', async () => {
   const house = new House()
@@ -28,4 +42,33 @@ test('one thread keeps the leases of all workers of a process, and ends with the
   expect(threads()).toBe(withOne)
   await waitFor(() => threads() < withOne, { timeoutMs: 10_000, message: 'the thread to end' })
   await (await open(7)).stop()
+})
+
+test('where the thread fails leases are renewed from the main thread, which is said once; a long task runs once', async () => {
+  const house = new House()
+  await waitFor(() => threads() === 0, { timeoutMs: 10_000, message: 'the threads to end' })
+  const before = opened.at(-1)?.said.filter((kind) => kind === 'ready').length ?? 0
+  const gate = new Gate()
+  onTestFinished(() => gate.open())
+  const leaseMs = 1_000
+  const first = await house.work(() => gate.pass(), { workerId: 'first', leaseMs })
+  const client = house.client()
+  await client.sendMessage({ targetAgentType: 'agent', sessionId: 's', messageId: 'm', content: 'x' })
+  await gate.reached(1)
+  await house.work(() => gate.pass(), { workerId: 'other', leaseMs })
+  const { thread, said } = opened.at(-1) as (typeof opened)[number]
+  await waitFor(() => said.filter((kind) => kind === 'ready').length - before >= 2, { timeoutMs: 15_000 })
+  const failed = once(thread, 'error')
+  thread.postMessage(null)
+  await failed
+  await sleep(3 * leaseMs)
+  expect([gate.arrived, first.running]).toEqual([1, 1])
+  expect((await client.listWorkers()).map(({ workerId }) => workerId).toSorted()).toEqual(['first', 'other'])
+  const lines = house.logger.lines.filter(({ message }) => message.includes('main thread'))
+  expect(lines.map(({ level, fields }) => [level, fields['workerId']]).toSorted()).toEqual([
+    ['warn', 'first'],
+    ['warn', 'other'],
+  ])
+  gate.open()
+  await house.settled()
 })

@@ -2,13 +2,14 @@ import { expect, test } from 'vitest'
 import { createLogger } from '../../src/logger.ts'
 import { ControlLeases } from '../../src/store/control-leases.ts'
 import { lanesOf } from '../../src/store/control-streams.ts'
+import { waitFor } from '../../src/testing/wait-for.ts'
 import { deferred } from '../../src/util/deferred.ts'
 import { sleep } from '../../src/util/sleep.ts'
 import { Reclaimer } from '../../src/worker/reclaimer.ts'
 import { Slots } from '../../src/worker/slots.ts'
-import { connect } from '../redis/harness.ts'
+import { connect, openStore } from '../redis/harness.ts'
 import { onTestFinished } from '../support/on-test-finished.ts'
-import { House } from './harness.ts'
+import { House, memoryLogger } from './harness.ts'
 
 const LEASE_MS = 1_000
 const GROUP = 'g'
@@ -65,4 +66,25 @@ test('a walk that was held up takes nothing from the living, nor does the one af
     await sleep(LEASE_MS / 4)
   }
   expect(taken).toEqual([orphan])
+})
+
+test('what was taken over runs also where another lane cannot be walked, which is said', async () => {
+  const { redis, keys, bare } = openStore()
+  const streams = lanesOf(['agent', 'odd'], keys)
+  const key = keys.control('agent')
+  for (const stream of streams) await bare.xgroup('CREATE', stream.key, GROUP, '0', 'MKSTREAM')
+  const taken: string[] = []
+  const logger = memoryLogger()
+  const reclaimer = new Reclaimer({
+    ...{ leases: new ControlLeases(redis, GROUP, 'heir'), streams, slots: new Slots(10), leaseMs: LEASE_MS, logger },
+    accept: (entries) => taken.push(...entries.map(({ id }) => id)),
+  })
+  onTestFinished(() => reclaimer.stop())
+  await reclaimer.start()
+  await bare.set(keys.control('odd'), 'no stream')
+  const id = await bare.xadd(key, '*', 'data', '{}')
+  await bare.xreadgroup('GROUP', GROUP, 'dead', 'COUNT', 1, 'STREAMS', key, '>')
+  await waitFor(() => taken.length > 0)
+  expect(taken).toEqual([id])
+  await waitFor(() => logger.lines.some(({ message }) => message.startsWith('looking for orphaned tasks failed')))
 })
