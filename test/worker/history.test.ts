@@ -63,8 +63,10 @@ describe('a task leaves', () => {
   test('once, however often it is tried: the text of the last attempt', async () => {
     const house = new House()
     const history = new MemoryHistory()
+    const answers: HistoryMessage[] = []
     await house.work(
       async (_command, context) => {
+        answers.push(...(await history.list('s')).filter(({ role }) => role === 'assistant'))
         await context.emitChunk(`attempt ${context.attempt}`)
         if (context.attempt < 3) throw new Error('not yet')
       },
@@ -75,6 +77,7 @@ describe('a task leaves', () => {
       ['user', 'hi'],
       ['assistant', 'attempt 3'],
     ])
+    expect(answers).toEqual([])
   })
 
   test('what it had said when it failed or was cancelled, and that it did', async () => {

@@ -81,7 +81,37 @@ test('a failed attempt leaves its deadline to the next', async () => {
   await nothingNoted(house)
 })
 
-test('a task that is cancelled while its attempt fails leaves none, though another attempt was to follow', async () => {
+test('a deadline stays noted while its task waits for another attempt', async () => {
+  const house = new House()
+  const isNoted = async () => (await agendaOf(house)).some((member) => member.startsWith('answer '))
+  await house.work(
+    async (_command, context) => {
+      if (context.attempt > 1) return isNoted()
+      context.askUser({ prompt: 'Well?', timeoutMs: WEEK_MS }).catch(() => undefined)
+      await waitFor(isNoted)
+      throw new Error('boom')
+    },
+    { retry: { maxAttempts: 2, backoff: { type: 'fixed', delayMs: 500 } } },
+  )
+  expect(await house.client().ask({ ...send, timeoutMs: 15_000 })).toMatchObject({ status: 'COMPLETED', data: true })
+})
+
+test('an attempt that is broken off leaves its deadline to whoever goes on', async () => {
+  const house = new House()
+  const worker = await house.work(async (_command, context) => {
+    context.askUser({ prompt: 'Well?', timeoutMs: WEEK_MS }).catch(() => undefined)
+    await context.step('long', () => new Promise(() => undefined))
+  })
+  await house.client().sendMessage(send)
+  await waitFor(async () => (await agendaOf(house)).length === 1)
+  await worker.stop()
+  expect(await agendaOf(house)).toEqual([expect.stringMatching(/^answer /)])
+})
+
+test.each([
+  ['leaves none, though another attempt was to follow', 2],
+  ['leaves none, nor a dead letter, though it was the last', 1],
+])('a task that is cancelled while its attempt fails %s', async (_, maxAttempts) => {
   const house = new House()
   const { redis, keys } = house
   const cancel = JSON.stringify({ reason: 'enough', requestedBy: 'somebody' })
@@ -93,10 +123,12 @@ test('a task that is cancelled while its attempt fails leaves none, though anoth
       await redis.hset(keys.task('s', 'm'), 'cancel', cancel)
       throw new Error('boom')
     },
-    { retry: { maxAttempts: 2 } },
+    { retry: { maxAttempts, backoff: { type: 'fixed', delayMs: 600_000 } } },
   )
   const client = house.client()
   await client.sendMessage({ ...send, expiresInMs: WEEK_MS })
   expect(await client.result(ref)).toMatchObject({ status: 'CANCELLED' })
   await nothingNoted(house)
+  await house.settled()
+  expect(await redis.exists(keys.dead('agent'))).toBe(0)
 })

@@ -95,6 +95,19 @@ describe('a task that fails', () => {
     expect([attempts, await agendaOf(house)]).toEqual([[1, 2, 3], []])
   })
 
+  test('keeps the first and the newest of many failures, of a long message its beginning', async () => {
+    const house = new House()
+    const { handle } = failing(99, (attempt) => new Error(`${attempt} ${'x'.repeat(2_000)}`))
+    await house.work(handle, { retry: { maxAttempts: 22, backoff: { type: 'fixed', delayMs: 1 } } })
+    const client = house.client()
+    expect(await client.ask({ ...send, timeoutMs: 30_000 })).toMatchObject({ status: 'FAILED', attempts: 22 })
+    await house.settled()
+    const [letter] = await client.listDeadLetters('agent')
+    const newest = Array.from({ length: 19 }, (_, index) => index + 4)
+    expect(letter?.history.map(({ attempt }) => attempt)).toEqual([1, ...newest])
+    expect(letter?.history.map(({ message }) => message.length)).toEqual(Array.from({ length: 20 }, () => 1_000))
+  })
+
   test('tells when it failed by the clock of Redis, whatever the worker’s says', async () => {
     const house = new House()
     const before = Date.now()
