@@ -65,7 +65,7 @@ export class Registration extends Service {
 
   #isGone({ host, pid, pidSpace }: WorkerHolder): boolean {
     const own = this.#identity
-    if (host !== own.host || pidSpace !== own.pidSpace || pid === own.pid) return false
+    if (host !== own.host || pidSpace !== own.pidSpace) return false
     try {
       process.kill(pid, 0)
       return false
