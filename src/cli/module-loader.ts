@@ -1,9 +1,13 @@
 import { existsSync } from 'node:fs'
-import { register } from 'node:module'
+import nodeModule from 'node:module'
 import path from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { ownFile } from '../util/own-file.ts'
-import { FROM_SCHEME } from './module-hooks.ts'
+import { FROM_SCHEME, syncHooks } from './module-hooks.ts'
+
+/** Node has `registerHooks` from 22.15 on, and its types from 22. */
+const hooking: { register: typeof nodeModule.register; registerHooks?: (hooks: typeof syncHooks) => unknown } =
+  nodeModule
 
 /** Imports the user's modules: JavaScript as Node does it, TypeScript through tsx. */
 export class ModuleLoader {
@@ -40,7 +44,8 @@ export class ModuleLoader {
   #hook(): void {
     if (this.#isHooked && !this.#speaksTypeScript) return
     this.#isHooked = true
-    register(ownFile('cli/module-hooks'))
+    if (hooking.registerHooks === undefined) hooking.register(ownFile('cli/module-hooks'))
+    else hooking.registerHooks(syncHooks)
   }
 }
 

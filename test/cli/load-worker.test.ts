@@ -58,6 +58,16 @@ describe('loads', () => {
     expect(await load('./agent.cjs#EchoAgent', cwd)).toEqual(LOADED)
   })
 
+  test('CommonJS that TypeScript imports, and what that requires, whatever their comments say', async () => {
+    const comment = '/*\nimport what you need\n*/\n'
+    const cwd = await project({
+      'agent.ts': `import { NAME } from './names.cjs'\n${agentSource().replace("'echo'", 'NAME')}`,
+      'names.cjs': `${comment}exports.NAME = require('./name').NAME`,
+      'name.js': `${comment}exports.NAME = 'echo'`,
+    })
+    expect(await load('./agent.ts', cwd)).toEqual(LOADED)
+  })
+
   test('a package beside which a folder or a file without code has its name', async () => {
     const lib = { 'node_modules/agents/package.json': '{ "name": "agents", "type": "module", "exports": "./lib.js" }' }
     const files = { ...lib, 'node_modules/agents/lib.js': agentSource({ js: true }) }

@@ -25,13 +25,15 @@ test.each(WAITS)('thirty %s may share a signal: Node warns of no leak, and nothi
   await client.sendMessage({ ...task, targetAgentType: 'agent', content: 'x' })
   const controller = new AbortController()
   const { signal } = controller
+  // Newer versions of Node warn of no signal: there it is 0, and stays so.
+  const usual = getMaxListeners(signal)
   const waits = Array.from({ length: 30 }, () => wait(client, signal).catch(() => 'aborted'))
   await pause(50)
   const most = getMaxListeners(signal)
   controller.abort()
   await Promise.all(waits)
   await nextTurn()
-  expect([warnings, most, getMaxListeners(signal)]).toEqual([[], 40, 10])
+  expect([warnings, most, getMaxListeners(signal)]).toEqual([[], usual === 0 ? 0 : 40, usual])
 })
 
 test('a signal without a limit keeps it', async () => {
