@@ -4,7 +4,7 @@
 -- ARGV  1: most messages of a session, 2: their TTL (ms); then per session: count of messages; then per message: created
 --       at (Unix ms) or '' for now, and the message: `<role> <message id or ''> <fencing token> <content and metadata as
 --       one JSON, or '' for a message that is taken back>` (in ids `%20` stands for a space, and so on)
--- Answers how many were kept. The hash has `n`, the number of the last message; per number `#<n>`: the message;
+-- The hash has `n`, the number of the last message; per number `#<n>`: the message;
 -- `=<role> <message id>`: its number; `^<message id>`: the newest token; the latter two not for a message without an id.
 -- Members of the order are numbers with leading zeros, their scores the times: so equal times stand in the order of arrival.
 local now
@@ -22,7 +22,6 @@ local function forget(order, messages, number)
 end
 local most, ttl = tonumber(ARGV[1]), ARGV[2]
 local at = 3
-local kept = 0
 -- A key of another kind is met before anything is written: who is told to come again does not come twice.
 for i = 1, #KEYS, 2 do
   redis.call('ZCARD', KEYS[i])
@@ -60,7 +59,6 @@ for i = 1, #KEYS / 2 do
             redis.call('HSET', messages, 'n', last, '#' .. last, message, place, last, fence, token)
           end
         end
-        kept = kept + 1
       end
     end
   end
@@ -71,4 +69,3 @@ for i = 1, #KEYS / 2 do
   redis.call('PEXPIRE', order, ttl)
   redis.call('PEXPIRE', messages, ttl)
 end
-return kept
