@@ -49,8 +49,12 @@ export class Inbox extends Service {
     })
   }
 
+  /** Before anybody may know of this worker what he could send it a word for: all that comes from now on is heard. */
+  open(): Promise<void> {
+    return this.#reader.open()
+  }
+
   protected override async onStart(): Promise<void> {
-    await this.#reader.open()
     await this.#patrol.start()
   }
 

@@ -110,6 +110,8 @@ export class WorkerRuntime extends Service implements RunningWorker {
     this.#isStartedUp = true
     signal.throwIfAborted()
     await parts.history?.start()
+    // Whoever reads of its plugins may order it to load them anew.
+    await parts.inbox.open()
     await parts.supply.start()
     await parts.inbox.start()
     // What is left of this worker's former life comes before anything new.

@@ -4,6 +4,9 @@ import { appendFile, open, rename, symlink } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { promisify } from 'node:util'
 import { describe, expect, onTestFinished, test, vi } from 'vitest'
+import { InboxWriter } from '../../../src/store/inbox.ts'
+import { PluginBoard } from '../../../src/store/plugin-board.ts'
+import { openStore } from '../../redis/harness.ts'
 import { Gate } from '../../worker/harness.ts'
 import { eventually, PluginDir, PluginHouse, sayPlugin } from './support.ts'
 
@@ -469,6 +472,24 @@ describe('while tasks run', () => {
     expect(before).toBeLessThan(10)
     await dir.write('sayer/index.ts', sayPlugin("'two'"))
     await house.says('two')
+  })
+
+  test('an order as soon as the plugins are listed is answered, though their worker is still about to start', async () => {
+    const dir = await PluginDir.with({ 'sayer.ts': sayPlugin("'one'") })
+    const house = new PluginHouse()
+    const { redis } = openStore(house.url)
+    const post = PluginBoard.prototype.post
+    const spy = vi.spyOn(PluginBoard.prototype, 'post').mockImplementationOnce(async function (
+      this: PluginBoard,
+      ...args
+    ) {
+      await post.apply(this, args)
+      await new InboxWriter(redis, house.keys).reloadPlugins(args[0], { requestId: 'r', pluginId: 'sayer' })
+    })
+    onTestFinished(() => spy.mockRestore())
+    await house.workWith(dir, { workerId: 'w' })
+    const board = new PluginBoard(redis, house.keys)
+    await eventually(async () => (await board.answers('r')).has('w'))
   })
 
   test('an order while the folder is not there is answered, and what was in use stays', async () => {
