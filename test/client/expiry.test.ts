@@ -1,3 +1,4 @@
+import { setTimeout as pause } from 'node:timers/promises'
 import { expect, test } from 'vitest'
 import { TaskRecords } from '../../src/store/task-records.ts'
 import { openStore } from '../redis/harness.ts'
@@ -33,7 +34,7 @@ test('who comes when the time is up long since is told at once, and a worker tha
   const house = new House()
   const client = house.client()
   await client.sendMessage({ ...send, messageId: 'm', expiresInMs: 1 })
-  await new Promise((resolve) => setTimeout(resolve, 20))
+  await pause(20)
   expect(await client.result({ ...ref, timeoutMs: 500 })).toMatchObject(expired)
   let runs = 0
   await house.work(() => {
@@ -51,7 +52,7 @@ test('what was sent on behalf of a cancelled task, by one who died before he end
   await client.cancelTask({ sessionId: 's', messageId: 'above' })
   const task = { ...ref, agentType: 'agent', traceId: 't', parentMessageId: 'above', userCode: '', expiresInMs: 1 }
   await new TaskRecords(redis, house.keys).admit([task])
-  await new Promise((resolve) => setTimeout(resolve, 20))
+  await pause(20)
   expect(await client.result(ref)).toMatchObject({ status: 'CANCELLED', error: { code: 'GW_CANCELLED' } })
   expect(await house.dones('s', 'm')).toHaveLength(1)
 })
