@@ -82,8 +82,9 @@ export class ControlLeases {
    * @param cursors - Per stream's key, where its last walk ended; moved on to where this one did.
    * @param withinMs - Nothing is taken if the server carries this out later than so many ms from now, which it is told from
    * the second call on, since the first one tells what its clock says. Default: no limit.
-   * @returns Besides, how much later than it was asked for a server has carried it out, in ms, as far as that is certain:
-   * it was away for so long, or its clock was put forward.
+   * @returns What was taken, also before a fault; besides, how much later than it was asked for a server has carried it out,
+   * in ms, as far as that is certain: it was away for so long, or its clock was put forward.
+   * @throws What the call for the first slot fails with.
    */
   async reclaim(
     streams: readonly ControlStream[],
@@ -105,11 +106,15 @@ export class ControlLeases {
       const askedAt = performance.now()
       const until = isLimited ? Math.ceil(askedAt + clock.least + withinMs) : ''
       const limits = [this.#group, this.#consumer, idleMs, left, MOST_RECLAIMED, until]
-      const [walked, error, now] = await this.#redis.script<[ReclaimReply[], string, number]>(
-        'reclaim',
-        part.map(({ key }) => key),
-        [...limits, ...part.map(({ key }) => cursors.get(key) ?? '0-0')],
-      )
+      const keys = part.map(({ key }) => key)
+      const walk = this.#redis.script<[ReclaimReply[], string, number]>('reclaim', keys, [
+        ...limits,
+        ...keys.map((key) => cursors.get(key) ?? '0-0'),
+      ])
+      // What the slots before have given is this worker's, whatever becomes of the others.
+      const reply = await (entries.length === 0 ? walk : walk.catch((error: unknown) => error as Error))
+      if (reply instanceof Error) return { entries, fault: reply, heldUpMs }
+      const [walked, error, now] = reply
       if (clock !== undefined) heldUpMs = Math.max(heldUpMs, now - askedAt - clock.most)
       this.#clocks.set(slot, narrowed(clock, now, askedAt))
       if (error !== '' && !isGroupGone(new Error(error))) fault = new Error(error)

@@ -126,7 +126,7 @@ export class OwnLanes extends Service {
   async #takeBack(lanes: readonly ControlStream[], budget: number): Promise<readonly TakenEntry[]> {
     const idleMs = this.#leaseMs * IDLE_SHARE
     const { entries, fault } = await this.#leases.reclaim(lanes, idleMs, budget, this.#cursors)
-    if (fault !== undefined) throw fault
+    if (fault !== undefined && entries.length === 0) throw fault // else the next look meets it
     return entries
   }
 
@@ -138,8 +138,10 @@ export class OwnLanes extends Service {
       try {
         taken.push(...(await this.#reader.take(plan)).entries)
       } catch (error) {
-        // Emptied and removed, or flushed, in between; what was taken is taken all the same.
-        if (!isGroupGone(error)) throw error
+        // Emptied and removed, or flushed, in between.
+        if (isGroupGone(error)) continue
+        if (taken.length === 0) throw error
+        break // what was taken is taken all the same, and the next look meets the fault
       }
     }
     return taken

@@ -7,6 +7,7 @@ import type { AskAgentCommand } from '../../src/protocol/command.ts'
 import { RedisClient } from '../../src/redis/client.ts'
 import type { Priority } from '../../src/redis/keys.ts'
 import { DeadLetters } from '../../src/store/dead-letters.ts'
+import { TaskRevivals } from '../../src/store/task-revivals.ts'
 import { waitFor } from '../../src/testing/wait-for.ts'
 import { connect } from '../redis/harness.ts'
 import { unhandledRejections } from '../support/rejections.ts'
@@ -270,6 +271,23 @@ describe('several at once, and again after a crash', () => {
       expect(await house.left()).toBe(0)
     },
   )
+
+  test('before it was begun is redriven though whoever did it first died halfway, and its first entry is none of it', async () => {
+    const house = new Cemetery()
+    await house.bury('m', { fence: 'F:0::' })
+    const [letter] = await house.client().listDeadLetters()
+    const revivals = new TaskRevivals(connect().client('patient'), house.keys)
+    const ref = { sessionId: 's', messageId: 'm', turn: 0, entryId: letter?.entryId ?? '' }
+    await revivals.revive([{ ...ref, birth: () => expect.fail('its record is there') }], false)
+    await house.add({ data: envelope('m', 's') })
+    const attempts: number[] = []
+    await house.work((_, context) => attempts.push(context.attempt))
+    await house.settled()
+    expect(attempts).toEqual([])
+    expect(await house.client().redriveDeadLetters()).toMatchObject({ matched: 1, redriven: 1, skipped: [] })
+    await house.settled()
+    expect([attempts, await house.left(), await house.fence('m')]).toEqual([[1], 0, expect.stringMatching(/^C:2:/)])
+  })
 
   test('whose queue is a key of another kind keep their letters and their ends, and hold no other up', async () => {
     const house = new Cemetery()

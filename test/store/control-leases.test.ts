@@ -1,4 +1,5 @@
 import { expect, test, vi } from 'vitest'
+import { RedisClient } from '../../src/redis/client.ts'
 import { ControlLeases, LET_GO_MS } from '../../src/store/control-leases.ts'
 import { lanesOf } from '../../src/store/control-streams.ts'
 import { ControlWriter } from '../../src/store/control-writer.ts'
@@ -30,6 +31,28 @@ test('a takeover is bounded in time from the second on, and an answer that is re
     expect(await take(5_000, 10_000)).toBe(1)
     expect(await take(5_000)).toBe(1)
   }
+})
+
+test('what one slot gave is taken over though the call for the next one fails', async () => {
+  const { redis, keys, bare } = openStore()
+  Object.assign(redis, { isCluster: true }) // each slot has a call of its own then
+  const streams = ['a', 'b', 'c'].flatMap((name) => lanesOf([name], keys).slice(0, 1))
+  for (const { key } of streams) {
+    await bare.xgroup('CREATE', key, 'g', '0', 'MKSTREAM')
+    const id = (await bare.xadd(key, '*', 'data', '{}')) ?? ''
+    await bare.xreadgroup('GROUP', 'g', 'dead', 'STREAMS', key, '>')
+    await bare.xclaim(key, 'g', 'dead', 0, id, 'IDLE', 60_000)
+  }
+  const leases = new ControlLeases(redis, 'g', 'w')
+  const cut = new Error('cut')
+  const script = vi.spyOn(redis, 'script')
+  script.mockRejectedValueOnce(cut)
+  await expect(leases.reclaim(streams, 30_000, 10, new Map())).rejects.toBe(cut)
+  script.mockImplementationOnce(RedisClient.prototype.script.bind(redis)).mockRejectedValueOnce(cut)
+  const first = await leases.reclaim(streams, 30_000, 10, new Map())
+  expect([first.entries.map(({ stream }) => stream), first.fault]).toEqual([streams.slice(0, 1), cut])
+  const rest = await leases.reclaim(streams, 30_000, 10, new Map())
+  expect([rest.entries.map(({ stream }) => stream), rest.fault]).toEqual([streams.slice(1), undefined])
 })
 
 test('all that a consumer has is let go, however much that is', async () => {

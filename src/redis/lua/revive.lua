@@ -10,7 +10,8 @@
 --   waiting  it is on its way to a worker by itself
 --   running  a worker has it
 --   ended    it came to another end than FAILED
--- The epoch stays and only grows with the next begin, so an entry of the life before can never begin again. With that epoch
+-- The epoch stays and only grows with the next begin, so an entry of the life before can never begin again; that of a task
+-- that was never begun becomes 1, since an entry of that life has no turn, which is as good as 0. With its epoch
 -- `life` also tells this life from those before, whose journals are gone: what the handler calls is to have other names
 -- than what it called then. One that was never begun has called nothing. A task is listed first: an index of another kind is an
 -- error, and then its record is as it was.
@@ -27,10 +28,10 @@ for i = 1, #KEYS / 2 do
     if state == 'F' then
       if writes then
         enlist(index, now, message_id)
+        if epoch ~= '0' then redis.call('HSET', record, 'life', epoch) else epoch = '1' end
         redis.call('HSET', record, 'fence', 'Q:' .. epoch .. '::', 'failures', 0)
         redis.call('HDEL', record, 'finished_at', 'end_id', 'result', 'error', 'content', 'cancel', 'expires_at',
           'due_at', 'started_at', 'attempt', 'restarts')
-        if epoch ~= '0' then redis.call('HSET', record, 'life', epoch) end
         redis.call('PERSIST', record)
       end
       out[i] = { 'revived', epoch, 0 }
