@@ -6,6 +6,7 @@ import type { ReaderPlan, TaskPlan } from './plan.ts'
 import { CAPABILITY, PIT } from './work.ts'
 
 const LOOK_EVERY_MS = 100
+const PAGE = 1_000
 /** More than an agenda has. */
 const AGENDA_SHARDS = 64
 const ENDED = /^[CFXE]:/
@@ -41,7 +42,13 @@ export async function allEnded(
       ...(await Promise.all(lanes.map((lane) => redis.xlen(lane)))),
     ]
     const accepted = tasks.filter(({ task }) => load.accepted.has(task))
-    const fences = await Promise.all(accepted.map(({ task, session }) => redis.hget(keys.task(session, task), 'fence')))
+    const fences: (string | null)[] = []
+    // Page by page: the workers' connections pass through this process, which one look at all would keep for seconds.
+    for (let from = 0; from < accepted.length; from += PAGE) {
+      const page = accepted.slice(from, from + PAGE)
+      const found = page.map(({ task, session }) => redis.hget(keys.task(session, task), 'fence'))
+      fences.push(...(await Promise.all(found)))
+    }
     state = `${waiting} ${fences}`
     if (!waiting.every((count) => count === 0) || !fences.every((fence) => ENDED.test(fence ?? ''))) return false
     // Tasks that others called and do not wait for may wait themselves.
