@@ -82,9 +82,9 @@ export class ControlLeases {
    * @param cursors - Per stream's key, where its last walk ended; moved on to where this one did.
    * @param withinMs - Nothing is taken if the server carries this out later than so many ms from now, which it is told from
    * the second call on, since the first one tells what its clock says. Default: no limit.
-   * @returns What was taken, also before a fault; besides, how much later than it was asked for a server has carried it out,
-   * in ms, as far as that is certain: it was away for so long, or its clock was put forward.
-   * @throws What the call for the first slot fails with.
+   * @returns What was taken, and why that is not all, if so: it is this worker's all the same. Besides, how much later than
+   * it was asked for a server has carried it out, in ms, as far as that is certain: it was away for so long, or its clock was
+   * put forward.
    */
   async reclaim(
     streams: readonly ControlStream[],
@@ -111,8 +111,7 @@ export class ControlLeases {
         ...limits,
         ...keys.map((key) => cursors.get(key) ?? '0-0'),
       ])
-      // What the slots before have given is this worker's, whatever becomes of the others.
-      const reply = await (entries.length === 0 ? walk : walk.catch((error: unknown) => error as Error))
+      const reply = await walk.catch((error: Error) => error)
       if (reply instanceof Error) return { entries, fault: reply, heldUpMs }
       const [walked, error, now] = reply
       if (clock !== undefined) heldUpMs = Math.max(heldUpMs, now - askedAt - clock.most)

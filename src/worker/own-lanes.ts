@@ -1,7 +1,7 @@
 import type { Logger } from '../logger.ts'
 import { Service } from '../service.ts'
 import { type ControlLeases, isGroupGone } from '../store/control-leases.ts'
-import type { ControlReader } from '../store/control-reader.ts'
+import type { ControlReader, Taken } from '../store/control-reader.ts'
 import type { ControlStream, TakenEntry } from '../store/control-streams.ts'
 import { Patrol } from './patrol.ts'
 import { IDLE_SHARE } from './reclaimer.ts'
@@ -12,6 +12,9 @@ const LOOK_EVERY_MS = 5_000
 /** The same while there is something on them for which there was no room. */
 const DUE_EVERY_MS = 100
 const RETRY_MS = 500
+
+/** What was taken, and why that is not all, if so. */
+type Take = Pick<Taken, 'fault'> & { readonly entries: readonly TakenEntry[] }
 
 /**
  * Takes what was sent to this very worker. Its own lanes come into being with the first task for it and go when they are
@@ -112,39 +115,35 @@ export class OwnLanes extends Service {
     this.#isDue = old > 0 || fresh >= budget
   }
 
-  async #takeUpTo(budget: number, take: (budget: number) => Promise<readonly TakenEntry[]>): Promise<number> {
+  /** @throws What kept it from taking more; what was taken by then is accepted. */
+  async #takeUpTo(budget: number, take: (budget: number) => Promise<Take>): Promise<number> {
     if (budget <= 0 || !this.isRunning) return 0
-    const entries = await take(budget)
-    if (entries.length === 0) return 0
+    const { entries, fault } = await take(budget)
     const { free } = this.#slots
-    this.#accept(entries)
+    if (entries.length > 0) this.#accept(entries)
+    if (fault !== undefined) throw fault
     // Slots that were used meanwhile: what is too much goes back, and has to be taken again.
     return entries.length > free ? budget : entries.length
   }
 
   /** What was left behind: by a former life, by an attempt that was not begun, by a read whose answer was lost. */
-  async #takeBack(lanes: readonly ControlStream[], budget: number): Promise<readonly TakenEntry[]> {
-    const idleMs = this.#leaseMs * IDLE_SHARE
-    const { entries, fault } = await this.#leases.reclaim(lanes, idleMs, budget, this.#cursors)
-    if (fault !== undefined && entries.length === 0) throw fault // else the next look meets it
-    return entries
+  #takeBack(lanes: readonly ControlStream[], budget: number): Promise<Take> {
+    return this.#leases.reclaim(lanes, this.#leaseMs * IDLE_SHARE, budget, this.#cursors)
   }
 
-  async #takeNew(streams: readonly ControlStream[], budget: number): Promise<readonly TakenEntry[]> {
+  async #takeNew(streams: readonly ControlStream[], budget: number): Promise<Take> {
     const taken: TakenEntry[] = []
     for (const stream of streams) {
       if (taken.length >= budget) break
       const plan = { budget: budget - taken.length, streams: [stream], steps: [] }
-      try {
-        taken.push(...(await this.#reader.take(plan)).entries)
-      } catch (error) {
-        // Emptied and removed, or flushed, in between.
-        if (isGroupGone(error)) continue
-        if (taken.length === 0) throw error
-        break // what was taken is taken all the same, and the next look meets the fault
-      }
+      const { entries, fault } = await this.#reader
+        .take(plan)
+        .catch((error: Error): Take => ({ entries: [], fault: error }))
+      taken.push(...entries)
+      // A lane may have been emptied and removed, or flushed, in between.
+      if (fault !== undefined && !isGroupGone(fault)) return { entries: taken, fault }
     }
-    return taken
+    return { entries: taken, fault: undefined }
   }
 
   /** Makes the groups of lanes that are new; in this worker's former life the leases ran for another. */

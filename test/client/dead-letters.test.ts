@@ -272,7 +272,7 @@ describe('several at once, and again after a crash', () => {
     },
   )
 
-  test('before it was begun is redriven though whoever did it first died halfway, and its first entry is none of it', async () => {
+  test('a task that failed before it was begun is redriven though whoever did so first died halfway, and its first entry is stale', async () => {
     const house = new Cemetery()
     await house.bury('m', { fence: 'F:0::' })
     const [letter] = await house.client().listDeadLetters()

@@ -1,8 +1,15 @@
 import { once } from 'node:events'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
+import { ControlLeases } from '../../src/store/control-leases.ts'
+import { ControlReader } from '../../src/store/control-reader.ts'
+import { ownLanesOf } from '../../src/store/control-streams.ts'
 import { waitFor } from '../../src/testing/wait-for.ts'
+import { OwnLanes } from '../../src/worker/own-lanes.ts'
+import { Slots } from '../../src/worker/slots.ts'
+import { openStore } from '../redis/harness.ts'
+import { onTestFinished } from '../support/on-test-finished.ts'
 import { startChild } from './child.ts'
-import { Gate, House } from './harness.ts'
+import { Gate, House, memoryLogger } from './harness.ts'
 
 const message = { targetAgentType: 'agent', sessionId: 's', content: 'hi' }
 const forB = { ...message, targetWorkerId: 'b' }
@@ -217,4 +224,27 @@ describe('a send for one worker', () => {
     expect(answer).toMatchObject({ status: 'REJECTED', error: { code: 'GW_INVALID_ARGUMENT' } })
     expect(answer.success ? '' : answer.error.message).toMatch(said)
   })
+})
+
+test('what one lane of a worker gave runs also where the next one cannot be read, which is said', async () => {
+  const { redis, keys, bare } = openStore()
+  const streams = ownLanesOf(['first', 'second'], keys, 'w')
+  for (const { key } of streams) await bare.xadd(key, '*', 'data', '{}')
+  const reader = new ControlReader({ redis, blocking: redis, streams, group: 'g', consumer: 'w' })
+  vi.spyOn(reader, 'take')
+    .mockImplementationOnce(ControlReader.prototype.take.bind(reader))
+    .mockRejectedValueOnce(new Error('cut'))
+  const logger = memoryLogger()
+  const taken: string[] = []
+  const lanes = new OwnLanes({
+    ...{ reader, leases: new ControlLeases(redis, 'g', 'w'), slots: new Slots(10), leaseMs: 60_000, logger },
+    accept: (entries) => taken.push(...entries.map(({ stream }) => stream.capability)),
+  })
+  onTestFinished(() => lanes.stop())
+  await lanes.start()
+  await waitFor(() => taken.length === 2)
+  expect(taken).toEqual(['first', 'second'])
+  expect(logger.lines.map(({ message }) => message)).toEqual([
+    expect.stringMatching(/^looking at the worker's own lanes failed/),
+  ])
 })
