@@ -5,7 +5,7 @@ import { sleep } from '../src/util/sleep.ts'
 import type { Evidence } from './evidence.ts'
 import { Journal } from './journal.ts'
 import type { Plan } from './plan.ts'
-import { allEnded, allRead } from './rest.ts'
+import { allRead, awaitRest } from './rest.ts'
 import { takeSnapshot } from './snapshot.ts'
 import { PREFIX, type Stage } from './stage.ts'
 import { Trouble } from './trouble.ts'
@@ -14,6 +14,8 @@ import { CAPABILITY, PIT } from './work.ts'
 /** How long a run may take to come to rest after the last trouble. */
 const REST_MS = 60_000
 const READ_MS = 20_000
+/** So much of what is left is told at once; the audit tells the rest. */
+const MOST_SAID = 20
 
 /** Carries out a plan on a stage, waits until all is at rest, and gathers what there is to see. */
 export async function conduct(plan: Plan, stage: Stage, say: (text: string) => void): Promise<[Evidence, Trouble]> {
@@ -31,14 +33,15 @@ export async function conduct(plan: Plan, stage: Stage, say: (text: string) => v
   journal.note({ kind: 'fault', fault: 'calm', target: 'all' })
   const scene = { redis, prefix: PREFIX, load }
   // What is not over in time is what the audit will find.
-  if (!(await allEnded(scene, plan.tasks, REST_MS))) say('tasks are left without an end, or entries without a task')
+  const left = await awaitRest(scene, plan.tasks, REST_MS)
+  if (left.length > 0) say(`not at rest: ${left.slice(0, MOST_SAID).join(', ')} (${left.length})`)
   load.giveUp()
   if (!(await allRead(scene, plan.readers, READ_MS))) say('readers are not at the end')
   await load.stop()
   await stage.stopWorkers()
   const sessions = new Set(plan.tasks.map(({ session }) => session))
-  const left = await takeSnapshot(redis, PREFIX, sessions, [CAPABILITY, PIT])
-  return [{ journal: Journal.read(stage.journalPath), redis: left, readers: plan.readers }, trouble]
+  const snapshot = await takeSnapshot(redis, PREFIX, sessions, [CAPABILITY, PIT])
+  return [{ journal: Journal.read(stage.journalPath), redis: snapshot, readers: plan.readers }, trouble]
 }
 
 /** Begins each step at its time; the answer holds what is still under way. */

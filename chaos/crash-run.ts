@@ -15,7 +15,7 @@ import type { Finding } from './evidence.ts'
 import { Journal } from './journal.ts'
 import { Load } from './load.ts'
 import type { TaskPlan } from './plan.ts'
-import { allEnded, allRead } from './rest.ts'
+import { allRead, awaitRest } from './rest.ts'
 import { takeSnapshot } from './snapshot.ts'
 import { CAPABILITY, type DurableWork, MAX_ATTEMPTS } from './work.ts'
 import type { WorkerSettings } from './worker.ts'
@@ -92,7 +92,7 @@ export class CrashRun {
     await sendPoison(this.#redis, this.#prefix, this.#journal)
     const passed = await this.#letOneDie()
     const scene = { redis: this.#redis, prefix: this.#prefix, load: this.#load }
-    await this.#letAnotherFinish(() => allEnded(scene, this.#tasks, REST_MS))
+    await this.#letAnotherFinish(() => awaitRest(scene, this.#tasks, REST_MS))
     await allRead(scene, readers, REST_MS)
     await this.#load.stop()
     const redis = await takeSnapshot(this.#redis, this.#prefix, [SESSION], [CAPABILITY])
@@ -112,7 +112,7 @@ export class CrashRun {
     })
     void this.#cancelWhenConsuming(child, over.signal)
     const scene = { redis: this.#redis, prefix: this.#prefix, load: this.#load }
-    await allEnded(scene, this.#tasks, REST_MS, over.signal)
+    await awaitRest(scene, this.#tasks, REST_MS, over.signal)
     child.kill('SIGTERM')
     return gone
   }

@@ -19,44 +19,47 @@ export interface Scene {
 }
 
 /**
- * Waits until each accepted task has its end and nothing is left to run; false if nothing has changed for `timeoutMs`,
- * or when `signal` aborts.
+ * Waits until each accepted task has its end and nothing is left to run. Answers what is left if nothing has changed for
+ * `timeoutMs`, or when `signal` aborts.
  */
-export async function allEnded(
+export async function awaitRest(
   { redis, prefix, load }: Scene,
   tasks: readonly TaskPlan[],
   timeoutMs: number,
   signal?: AbortSignal,
-): Promise<boolean> {
-  let state = ''
+): Promise<readonly string[]> {
   const keys = new Keys(prefix)
   const lanes = [CAPABILITY, PIT].flatMap((each) =>
     (['high', 'normal', 'low'] as const).map((priority) => keys.control(each, priority)),
   )
   const agendas = Array.from({ length: AGENDA_SHARDS }, (_, shard) => keys.agenda(shard).due)
+  let left = ['what was not looked at']
   const isOver = async () => {
+    const sending = load.sending > 0 ? [`${load.sending} sends`] : []
     // What leaves an agenda is on a control stream by then, and what leaves a control stream has its end by then.
-    const waiting = [
-      load.sending,
-      ...(await Promise.all(agendas.map((agenda) => redis.zcard(agenda)))),
-      ...(await Promise.all(lanes.map((lane) => redis.xlen(lane)))),
-    ]
+    const due = await filled(agendas, (agenda) => redis.zcard(agenda))
+    const waiting = await filled(lanes, (lane) => redis.xlen(lane))
+    left = [...sending, ...due, ...waiting]
     const accepted = tasks.filter(({ task }) => load.accepted.has(task))
-    const fences: (string | null)[] = []
     // Page by page: the workers' connections pass through this process, which one look at all would keep for seconds.
     for (let from = 0; from < accepted.length; from += PAGE) {
-      const page = accepted.slice(from, from + PAGE)
-      const found = page.map(({ task, session }) => redis.hget(keys.task(session, task), 'fence'))
-      fences.push(...(await Promise.all(found)))
+      const records = accepted.slice(from, from + PAGE).map(({ task, session }) => keys.task(session, task))
+      const fences = await Promise.all(records.map((record) => redis.hget(record, 'fence')))
+      fences.forEach((fence, index) => {
+        if (!ENDED.test(fence ?? '')) left.push(`${records[index]} ${fence}`)
+      })
     }
-    state = `${waiting} ${fences}`
-    if (!waiting.every((count) => count === 0) || !fences.every((fence) => ENDED.test(fence ?? ''))) return false
     // Tasks that others called and do not wait for may wait themselves.
-    const open = await openTasks(redis, prefix)
-    state = open.join(' ')
-    return open.length === 0
+    if (left.length === 0) left = await openTasks(redis, prefix)
+    return left.length === 0
   }
-  return until(isOver, timeoutMs, { signal, stateOf: () => state })
+  await until(isOver, timeoutMs, { signal, stateOf: () => left.join(' ') })
+  return left
+}
+
+async function filled(keys: readonly string[], sizeOf: (key: string) => Promise<number>): Promise<string[]> {
+  const sizes = await Promise.all(keys.map(sizeOf))
+  return keys.flatMap((key, index) => (sizes[index] === 0 ? [] : [`${key} ${sizes[index]}`]))
 }
 
 /** The records that have no end, with their states; a record that nobody has accepted does not count. */
