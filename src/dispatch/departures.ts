@@ -1,6 +1,6 @@
 import { runApart } from '../redis/apart.ts'
 import type { LaneName } from '../redis/keys.ts'
-import type { Agenda, AgendaItem } from '../store/agenda.ts'
+import type { Agenda, Appointment } from '../store/agenda.ts'
 import type { CancelRequest } from '../store/cancel-request.ts'
 import type { ControlWriter, Departure } from '../store/control-writer.ts'
 import { epochOf, isEnded, ownerOf } from '../store/fence.ts'
@@ -47,9 +47,17 @@ export function openDepartures(parts: {
     }
     return isCluster ? new Batchers(sessionOf, batches) : new Batcher(batches)
   }
-  const delayed = timed(async (batch) => {
-    // The record first: what is due without one would be struck out. Without its appointment a record waits for the
-    // sender, who was not told that it is accepted, to send again.
+  // On a single Redis records and appointments are made together.
+  const hold = async (batch: readonly Departure[]) => {
+    const { admitted, keepers } = await agenda.hold(
+      batch.map((departure) => ({ task: departure.task, appointments: appointments(departure) })),
+    )
+    await inboxes.wakeKeepers(keepers)
+    return admitted
+  }
+  // On a Cluster they lie in different slots. The record first: what is due without one would be struck out. Without its
+  // appointment a record waits for the sender, who was not told that it is accepted, to send again, or for the doctor.
+  const holdInSteps = async (batch: readonly Departure[]) => {
     const admitted = await records.admit(batch.map(({ task }) => task))
     const goesOn = await Promise.all(
       batch.map(async ({ task }, index) => {
@@ -62,7 +70,7 @@ export function openDepartures(parts: {
     )
     await note(batch.filter((_, index) => goesOn[index]))
     return admitted
-  })
+  }
   const expiring = timed(async (batch) => {
     await note(batch)
     // A worker that was quicker found nothing to strike out.
@@ -71,7 +79,11 @@ export function openDepartures(parts: {
     await Promise.all(needless.map((task) => agenda.strikeOut(task as TaskOutline, { expiry: true })))
     return batch.map(() => undefined)
   })
-  return { plain: isCluster ? twoSteps(control, records, ender) : oneStep(control), delayed, expiring }
+  return {
+    plain: isCluster ? twoSteps(control, records, ender) : oneStep(control),
+    delayed: timed(isCluster ? holdInSteps : hold),
+    expiring,
+  }
 }
 
 /** A first send with no terms. No literal; see `deferred`. */
@@ -129,7 +141,7 @@ export function isCancelled(answer: AdmitAnswer | null | undefined): answer is C
 }
 
 /** What is to be done later with a task: put it on its stream, end it if it has not started. */
-function appointments({ task, data, priority }: Departure): { item: AgendaItem; delayMs: number }[] {
+function appointments({ task, data, priority }: Departure): Appointment[] {
   const { sessionId, messageId, agentType: capability, delayMs, expiresInMs } = task
   const ready = { kind: 'ready', turn: '0', sessionId, messageId, capability, priority, data } as const
   const expiry = { kind: 'expiry', sessionId, messageId, priority } as const

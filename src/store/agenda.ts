@@ -2,6 +2,7 @@ import type { TaskRef } from '../protocol/ids.ts'
 import type { RedisClient } from '../redis/client.ts'
 import { isLaneName, type Keys, type LaneName } from '../redis/keys.ts'
 import { Batchers } from '../util/batchers.ts'
+import { type AdmitAnswer, birthOf, type TaskAdmission, toAdmitAnswer } from './task-records.ts'
 
 /*
  * What is to be done later with tasks: a sorted set of due times with the payloads in a hash beside it, in a few shards
@@ -40,6 +41,18 @@ export interface AnswerItem extends TaskRef {
 }
 
 export type AgendaItem = ReadyItem | ExpiryItem | AnswerItem
+
+/** An item, and in how many ms it is to be done. */
+export interface Appointment {
+  readonly item: AgendaItem
+  readonly delayMs: number
+}
+
+/** A task that is held back, with what is to be done with it later. */
+export interface HeldBack {
+  readonly task: TaskAdmission
+  readonly appointments: readonly Appointment[]
+}
 
 /** What tells an item from all others. */
 export type ItemName =
@@ -118,7 +131,7 @@ export class Agenda {
    * Notes items with their delays in ms; what is noted already stays as it is. Answers the keepers that sleep too long
    * now and are to be woken.
    */
-  async add(items: readonly { readonly item: AgendaItem; readonly delayMs: number }[]): Promise<ReadonlySet<string>> {
+  async add(items: readonly Appointment[]): Promise<ReadonlySet<string>> {
     const keepers = await this.#redis.bySlot(
       items,
       ({ item }) => this.#home(item).due,
@@ -127,11 +140,41 @@ export class Agenda {
           const { due, payloads, keeper } = this.#home(item)
           return [due, payloads, keeper]
         })
-        const args = part.flatMap(({ item, delayMs }) => [memberOf(item), Math.ceil(delayMs), payloadOf(item)])
-        return this.#redis.script<string[]>('agendaAdd', keys, args)
+        return this.#redis.script<string[]>('agendaAdd', keys, part.flatMap(noteOf))
       },
     )
-    return new Set(keepers.filter((keeper) => keeper !== ''))
+    return sleepers(keepers)
+  }
+
+  /**
+   * Makes the records of tasks and notes their appointments, both or neither; only on a single Redis. Answers for each
+   * whether its record was made, and the keepers that are to be woken. Of a task that is cancelled nothing is noted, nor of
+   * one that was sent before and has begun or ended.
+   */
+  async hold(tasks: readonly HeldBack[]): Promise<{
+    readonly admitted: readonly AdmitAnswer[]
+    readonly keepers: ReadonlySet<string>
+  }> {
+    const keys = tasks.flatMap(({ task }) => {
+      const { due, payloads, keeper } = this.#home(task)
+      return [
+        this.#keys.task(task.sessionId, task.messageId),
+        this.#keys.session(task.sessionId),
+        due,
+        payloads,
+        keeper,
+      ]
+    })
+    const args = tasks.flatMap(({ task, appointments }) => [
+      ...birthOf(task),
+      appointments.length,
+      ...appointments.flatMap(noteOf),
+    ])
+    const answers = await this.#redis.script<[made: 0 | 1 | string, keeper: string][]>('hold', keys, args)
+    return {
+      admitted: answers.map(([made]) => toAdmitAnswer(made)),
+      keepers: sleepers(answers.map(([, keeper]) => keeper)),
+    }
   }
 
   /**
@@ -239,6 +282,16 @@ function memberOf(item: ItemName): string {
   const { kind, sessionId, messageId } = item
   const which = item.kind === 'ready' ? item.turn : item.kind === 'answer' ? encodeURIComponent(item.op) : '0'
   return `${kind} ${which} ${sessionId} ${messageId}`
+}
+
+/** How the script `note` is told of an appointment. */
+function noteOf({ item, delayMs }: Appointment): [member: string, delay: number, payload: string] {
+  return [memberOf(item), Math.ceil(delayMs), payloadOf(item)]
+}
+
+/** Those among the answers of `note` who are to be woken. */
+function sleepers(keepers: readonly string[]): ReadonlySet<string> {
+  return new Set(keepers.filter((keeper) => keeper !== ''))
 }
 
 function payloadOf(item: AgendaItem): string {

@@ -274,7 +274,7 @@ export class TaskRecords {
     const args: string[] = []
     for (const task of tasks) {
       keys.push(this.#key(task), this.#keys.session(task.sessionId))
-      args.push(task.messageId, task.agentType, task.traceId, task.parentMessageId, task.userCode, timingOf(task))
+      args.push(...birthOf(task))
     }
     return (await this.#redis.script<(0 | 1 | string)[]>('admit', keys, args)).map(toAdmitAnswer)
   }
@@ -287,6 +287,12 @@ export class TaskRecords {
 /** Orders tasks as they were sent; those of one ms by their ids. */
 export function bySending(a: TaskInfo, b: TaskInfo): number {
   return a.createdAt - b.createdAt || (a.messageId < b.messageId ? -1 : 1)
+}
+
+/** What the script `make` is told of a task. */
+export function birthOf(task: TaskAdmission): string[] {
+  const { messageId, agentType, traceId, parentMessageId, userCode } = task
+  return [messageId, agentType, traceId, parentMessageId, userCode, timingOf(task)]
 }
 
 /** How the script `make` is told of a task's times and lane. */

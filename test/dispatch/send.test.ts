@@ -1,10 +1,10 @@
 import type { Redis } from 'ioredis'
-import { beforeEach, describe, expect, onTestFinished, test } from 'vitest'
+import { beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest'
 import { Dispatcher } from '../../src/dispatch/send.ts'
 import { TaskEnder } from '../../src/dispatch/task-ender.ts'
 import type { Logger } from '../../src/logger.ts'
 import { AskAgentCommand, GatewayCommand } from '../../src/protocol/command.ts'
-import type { RedisClient } from '../../src/redis/client.ts'
+import { RedisClient } from '../../src/redis/client.ts'
 import type { Keys } from '../../src/redis/keys.ts'
 import { Agenda } from '../../src/store/agenda.ts'
 import { ControlWriter } from '../../src/store/control-writer.ts'
@@ -169,4 +169,21 @@ test.each(['before', 'after'])('beside a stream that is broken (%s it): there, a
   expect(good).toMatchObject({ status: 'fulfilled', value: { status: 'QUEUED' } })
   // Twice where it had been written before the other was refused; then the second entry is stale.
   expect(await bare.xlen(keys.control('agent'))).toBe(place === 'before' ? 2 : 1)
+})
+
+test('a delayed send of whose first answer nothing is heard has its appointment along with its record', async () => {
+  const { script } = RedisClient.prototype
+  const spy = vi.spyOn(RedisClient.prototype, 'script').mockImplementationOnce(async function (
+    this: RedisClient,
+    ...call
+  ) {
+    await script.apply(this, call)
+    throw new Error('the connection was cut')
+  })
+  onTestFinished(() => spy.mockRestore())
+  await expect(open().send(ask('m'), { delayMs: 60_000 })).rejects.toMatchObject({ code: 'GW_REDIS_FAILED' })
+  expect((await records.get({ sessionId: 's', messageId: 'm' }))?.status).toBe('DELAYED')
+  expect(
+    await new Agenda(connect().client('prompt'), keys).holds([{ sessionId: 's', messageId: 'm', turn: '0' }]),
+  ).toEqual([true])
 })

@@ -117,3 +117,47 @@ test('what was taken back for such a task stays without its envelope, for the ke
     { item: { kind: 'ready', messageId: ref.messageId, capability: '', data: '' }, waitMs: 0 },
   ])
 })
+
+test('a task that is held back is noted with its record, unless it is cancelled, has begun, or has its end', async () => {
+  const { redis, keys, bare } = openStore()
+  const agenda = new Agenda(redis, keys)
+  const hold = async (messageId: string, parentMessageId = '') => {
+    const about = { ...ref, messageId }
+    const task = { ...about, agentType: 'agent', traceId: 't', parentMessageId, userCode: '', delayMs: FAR_MS }
+    const items = [
+      { ...ready, messageId },
+      { ...expiry, messageId },
+    ] as const
+    const { admitted } = await agenda.hold([{ task, appointments: items.map((item) => ({ item, delayMs: FAR_MS })) }])
+    const [isNoted] = await agenda.holds([{ ...about, turn: '0' }])
+    return { admitted: admitted[0], isNoted }
+  }
+  expect(await hold('m')).toEqual({ admitted: true, isNoted: true })
+  const fences = { waits: 'D:0::', queued: 'Q:0::', begun: 'Q:1::', runs: 'R:1:1-1:w', over: 'X:0::' }
+  for (const [messageId, fence] of Object.entries(fences)) await bare.hset(keys.task('s', messageId), 'fence', fence)
+  expect(await hold('waits')).toEqual({ admitted: false, isNoted: true })
+  expect(await hold('queued')).toEqual({ admitted: false, isNoted: true })
+  for (const messageId of ['begun', 'runs', 'over']) {
+    expect(await hold(messageId), messageId).toEqual({ admitted: false, isNoted: false })
+  }
+  // A cancelled one has called it.
+  expect(await hold('below', 'over')).toEqual({ admitted: { reason: '', requestedBy: '' }, isNoted: false })
+})
+
+test('several that are held back at once each have their own, and wake the keeper who sleeps longer', async () => {
+  const { redis, keys } = openStore()
+  const agenda = new Agenda(redis, keys)
+  const about = (messageId: string) => ({ ...ref, messageId })
+  const born = { agentType: 'agent', traceId: 't', parentMessageId: '', userCode: '' }
+  const of = (messageId: string, delayMs: number, items: readonly (typeof ready | typeof expiry)[]) => ({
+    task: { ...about(messageId), ...born, delayMs },
+    appointments: items.map((item) => ({ item: { ...item, messageId }, delayMs })),
+  })
+  for (const shard of agenda.shards) await agenda.take(shard, 'keeper', true)
+  const batch = [of('far', FAR_MS, [ready]), of('both', 100, [ready, expiry]), of('none', FAR_MS, [])]
+  const { admitted, keepers } = await agenda.hold(batch)
+  expect([admitted, [...keepers]]).toEqual([[true, true, true], ['keeper']])
+  const turns = ['far', 'both', 'none'].map((messageId) => ({ ...about(messageId), turn: '0' }))
+  expect(await agenda.holds(turns)).toEqual([true, true, false])
+  expect([...(await agenda.hold([of('later', FAR_MS, [ready])])).keepers]).toEqual([])
+})
