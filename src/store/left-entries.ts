@@ -180,9 +180,9 @@ export class LeftEntries {
   async #takeOff(left: Left): Promise<void> {
     const { task, entries, isWhole } = left
     if (!isWhole) return
-    // Who took that of an expired task off died before the next step. That of a delayed one may not have come yet, and
-    // that of a cancelled one may be older than its record.
-    if (entries.length === 0 && !(hasExpired(task) && task.dueAt === null)) return
+    // Who took that of an expired task off died before the next step. That of one which was to start later may not have come
+    // yet, and that of a cancelled one may be older than its record.
+    if (entries.length === 0 && !(hasExpired(task) && wasDue(task))) return
     const isForOne = task.lane !== null
     const became = await Promise.all(entries.map(({ key, id }) => this.#repairs.withdraw(key, id, isForOne)))
     if (became.includes('held')) return
@@ -210,6 +210,11 @@ export class LeftEntries {
 
 function hasExpired({ fence }: TaskFacts): boolean {
   return fence.state === 'E'
+}
+
+/** True unless it came to its end before it was to be put on its stream. */
+function wasDue({ dueAt, finishedAt }: TaskFacts): boolean {
+  return dueAt === null || (finishedAt !== null && dueAt <= finishedAt)
 }
 
 /** True for what any worker might have run, had it not been cancelled before its first start. */

@@ -52,6 +52,22 @@ test('a task that expires for one who waits for it, before its sender has gone o
   await waitFor(async () => (await ttl(house)) > 0)
 })
 
+test.each([{}, { delayMs: 1 }])(
+  'a task %o that expired, and whose entry is off its lane, is kept for its time',
+  async (terms) => {
+    const house = new House()
+    // The keeper is cut off when the entry is gone and the record is not yet to go: all comes again after a while.
+    const retire = vi.spyOn(TaskRecords.prototype, 'retire').mockRejectedValueOnce(new Error('the connection was cut'))
+    await keep(house)
+    await house.client().sendMessage({ ...send, ...terms, messageId: 'm', expiresInMs: 300 })
+    await waitFor(async () => retire.mock.calls.length > 0)
+    expect([await onLane(house), await ttl(house)]).toEqual([[], -1])
+    await waitFor(async () => (await agendaOf(house)).length === 0, { timeoutMs: 15_000 })
+    expect(await ttl(house)).toBeGreaterThan(0)
+  },
+  30_000,
+)
+
 /** The tasks whose entries lie on a lane. */
 async function onLane(house: House, lane: 'high' | 'normal' | '@gone' = 'normal'): Promise<string[]> {
   const entries = await house.redis.xrange(control(house, lane), '-', '+')
