@@ -209,8 +209,10 @@ export function excerpt(value: unknown): string {
 }
 
 function jsonOf(value: unknown): string | undefined {
+  if (typeof value === 'number') return String(value)
   try {
-    return JSON.stringify(value)
+    // What JSON makes null of would look like what was left out.
+    return JSON.stringify(value, (_, part) => (typeof part === 'number' && !Number.isFinite(part) ? `${part}` : part))
   } catch {
     return undefined // cyclic or a BigInt: its plain form has to do
   }

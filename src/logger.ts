@@ -22,9 +22,21 @@ export function checkLogger(logger: Logger): Logger {
 /** So much is kept while stdout cannot be written to, in bytes; then lines are left out. */
 const MOST_UNWRITTEN = 1_048_576
 
-/** The default logger: pino, JSON lines on stdout, level `info`. */
+/**
+ * The default logger: pino, JSON lines on stdout.
+ *
+ * @param level - The least that is told: `trace`, `debug`, `info` (the default), `warn`, `error`, `fatal`, or `silent`.
+ * @throws GatewayError `GW_INVALID_ARGUMENT` for another level.
+ */
 export function createLogger(level = 'info'): Logger {
-  return pino({ name: 'byclaw', level }, stdoutLines())
+  return pino({ name: 'byclaw', level: checkLevel('level', level) }, stdoutLines())
+}
+
+/** @throws GatewayError `GW_INVALID_ARGUMENT` that names `field`, for a level that pino does not know. */
+export function checkLevel(field: string, level: string, given = level): string {
+  const known = [...Object.values(pino.levels.labels), 'silent']
+  if (known.includes(level)) return level
+  throw new GatewayError('GW_INVALID_ARGUMENT', { field, value: given, reason: `must be one of ${known.join(', ')}` })
 }
 
 /**

@@ -49,6 +49,14 @@ export function requireContract(field: string, value: unknown): asserts value is
   throw new GatewayError('GW_INVALID_ARGUMENT', { field, value, reason })
 }
 
+/** @throws GatewayError `GW_INVALID_ARGUMENT` for a `target` that is no contract, or not that of the agent named beside it. */
+export function requireTarget(target: unknown, targetAgentType: unknown): asserts target is AgentContract {
+  requireContract('target', target)
+  if (targetAgentType === undefined || targetAgentType === target.agentType) return
+  const reason = `target is the contract of '${target.agentType}'; one of the two is enough`
+  throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'targetAgentType', value: targetAgentType, reason })
+}
+
 /** True for what {@link defineAgent} makes, also that of another copy of this package. */
 function isContract(value: unknown): value is AgentContract {
   if (typeof value !== 'object' || value === null) return false

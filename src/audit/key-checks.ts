@@ -1,5 +1,6 @@
 import { isEnded } from '../store/fence.ts'
 import type { FoundKey } from '../store/key-space.ts'
+import { SILENT_MS } from '../store/presence.ts'
 import type { Look } from './look.ts'
 
 /** A worker that is alive renews the time of its hash long before. */
@@ -13,12 +14,13 @@ export async function checkLasting(look: Look, found: readonly FoundKey[]): Prom
   for (const key of await look.tools.space.lasting(bounded)) await checkKey(look, key)
 }
 
-/** Worker ids on lists whose worker is gone. */
+/** Worker ids on lists whose worker is gone, and not only just: for an hour one that was killed may come back. */
 export async function checkLists(look: Look, capabilities: Iterable<string>): Promise<void> {
   const { fleet } = look.tools
   for (const capability of [undefined, ...capabilities]) {
     for (const listed of await fleet.gone(capability)) {
       const { workerId, seenAt } = listed
+      if (look.now - Number(seenAt) < SILENT_MS) continue
       const evidence = [capability, workerId, seenAt]
       look.suspect({ kind: 'listed-worker', workerId, capability: capability ?? null }, evidence, () =>
         fleet.unlist(listed, capability),

@@ -1,6 +1,5 @@
 import { type DestinationStream, pino } from 'pino'
-import { GatewayError } from '../errors.ts'
-import { type Logger, stdoutLines } from '../logger.ts'
+import { checkLevel, type Logger, stdoutLines } from '../logger.ts'
 import type { Environment } from '../redis/variables.ts'
 import { hasColours } from './terminal.ts'
 
@@ -37,9 +36,5 @@ async function readable(env: Environment): Promise<DestinationStream> {
  */
 export function checkedLevel(text: string): string {
   const lower = text.toLowerCase()
-  const level = SYNONYMS[lower] ?? lower
-  const known = [...Object.values(pino.levels.labels), 'silent']
-  if (known.includes(level)) return level
-  const reason = `must be one of ${known.join(', ')}`
-  throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'logLevel', value: text, reason })
+  return checkLevel('logLevel', SYNONYMS[lower] ?? lower, text)
 }

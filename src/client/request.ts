@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { type AgentContract, type ContractInput, requireContract } from '../agent/contract.ts'
+import { type AgentContract, type ContractInput, requireTarget } from '../agent/contract.ts'
 import { GatewayError } from '../errors.ts'
 import { AskAgentCommand, type GivenContent } from '../protocol/command.ts'
 import { contentFault } from '../protocol/content-fault.ts'
@@ -93,7 +93,7 @@ export interface CheckedRequest {
 /**
  * Checks a request by its form. What is wrong comes back as the error that names the field and the value.
  *
- * @throws GatewayError `GW_INVALID_ARGUMENT` for a target that is no contract.
+ * @throws GatewayError `GW_INVALID_ARGUMENT` for a target that is no contract, or not that of the agent named beside it.
  */
 export function checkRequest(request: SendMessageRequest | SendContractRequest): CheckedRequest | GatewayError {
   const { contract, plain } = plainRequest(request)
@@ -141,6 +141,6 @@ function plainRequest(request: SendMessageRequest | SendContractRequest): {
   if (!('target' in request)) return { contract: undefined, plain: { ...request } }
   const { target, ...rest } = request
   if (target === undefined) return { contract: undefined, plain: rest }
-  requireContract('target', target)
+  requireTarget(target, (rest as { targetAgentType?: unknown }).targetAgentType)
   return { contract: target, plain: { ...rest, targetAgentType: target.agentType } }
 }

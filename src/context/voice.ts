@@ -5,6 +5,7 @@ import type { Logger } from '../logger.ts'
 import type { Emitting } from '../plugins/emit-line.ts'
 import type { TaskPlugins } from '../plugins/task-plugins.ts'
 import type { Artifact } from '../protocol/event.ts'
+import { isObject } from '../protocol/json.ts'
 import { Attended } from '../util/attended.ts'
 import { loggable } from '../util/loggable.ts'
 import { requireKnown, requireObject } from '../util/parse-options.ts'
@@ -37,13 +38,15 @@ export class Voice {
   chunk(chunk: string | { content: string; role?: string }, options: EmitOptions | undefined): Promise<void> {
     const content = typeof chunk === 'object' ? chunk?.content : chunk
     const role = typeof chunk === 'string' ? undefined : chunk?.role
-    return this.#say({ type: 'chunk', content, role }, 'chunk', content, options)
+    const field = isObject(chunk) ? 'chunk.content' : 'chunk'
+    return this.#say({ type: 'chunk', content, role }, field, content, options)
   }
 
   state(state: string | { state: string; detail?: unknown }, options: EmitOptions | undefined): Promise<void> {
     const said = typeof state === 'object' ? state?.state : state
     const detail = typeof state === 'string' ? undefined : state?.detail
-    return this.#say({ type: 'state', state: said, detail }, 'state', said, options)
+    const field = isObject(state) ? 'state.state' : 'state'
+    return this.#say({ type: 'state', state: said, detail }, field, said, options)
   }
 
   artifact(artifact: Artifact, options: EmitOptions | undefined): Promise<void> {

@@ -7,7 +7,7 @@ import { type Listed, toListed } from './fleet.ts'
 /** A worker counts as present for this many leases after its last sign of life. */
 const PRESENCE_LEASES = 3
 /** Who was listed so long ago is looked at by whoever begins: he may have ended without a word. */
-const SILENT_MS = 3_600_000
+export const SILENT_MS = 3_600_000
 
 /** A live worker, as others see it. Times are Unix ms by Redis' clock. */
 export interface WorkerInfo {

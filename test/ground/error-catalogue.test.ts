@@ -108,6 +108,8 @@ describe('an error', () => {
     [null, '(got null)'],
     [[1], '(got [1])'],
     [1n, '(got 1)'],
+    [Number.NaN, '(got NaN)'],
+    [{ delayMs: -Infinity }, '(got {"delayMs":"-Infinity"})'],
     ['x'.repeat(200), '...)'],
   ])('an invalid argument shows its value: %s', (value, end) => {
     const { message } = new GatewayError('GW_INVALID_ARGUMENT', { field: 'f', reason: 'no', value })

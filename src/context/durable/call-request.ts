@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import type { AgentCall, ContractCall } from '../../agent/calls.ts'
-import { type AgentContract, requireContract } from '../../agent/contract.ts'
+import { type AgentContract, requireTarget } from '../../agent/contract.ts'
 import { checkSchema } from '../../agent/schema.ts'
 import { GatewayError } from '../../errors.ts'
 import type { CommandContent } from '../../protocol/command.ts'
@@ -38,7 +38,7 @@ export type CheckedCall = Omit<z.infer<typeof schema>, 'content'> & {
 /** @throws GatewayError `GW_INVALID_ARGUMENT` that names the field. */
 export function checkCall(call: AgentCall | ContractCall): CheckedCall {
   const { target: contract, ...rest } = { target: undefined, ...call }
-  if (contract !== undefined) requireContract('target', contract)
+  if (contract !== undefined) requireTarget(contract, (rest as { targetAgentType?: unknown }).targetAgentType)
   const plain = contract === undefined ? rest : { ...rest, targetAgentType: contract.agentType }
   const checked = parseOptions(schema, plain)
   const fault = contentFault(checked.content)
