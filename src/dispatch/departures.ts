@@ -1,6 +1,7 @@
 import { runApart } from '../redis/apart.ts'
 import type { LaneName } from '../redis/keys.ts'
-import type { Agenda, Appointment } from '../store/agenda.ts'
+import type { Agenda } from '../store/agenda.ts'
+import type { Appointment } from '../store/agenda-items.ts'
 import type { CancelRequest } from '../store/cancel-request.ts'
 import type { ControlWriter, Departure } from '../store/control-writer.ts'
 import { epochOf, isEnded, ownerOf } from '../store/fence.ts'
@@ -36,10 +37,7 @@ export function openDepartures(parts: {
   /** Tasks that are on their streams and expire if they stay there. */
   readonly expiring: Departures<undefined>
 } {
-  const { control, records, agenda, inboxes, ender, isCluster } = parts
-  const note = async (batch: readonly Departure[]) => {
-    if (batch.length > 0) await inboxes.wakeKeepers(await agenda.add(batch.flatMap(appointments)))
-  }
+  const { control, records, agenda, ender, isCluster } = parts
   const timed = <Result>(run: (batch: readonly Departure[]) => Promise<readonly Result[]>): Departures<Result> => {
     const batches: BatcherOptions<Departure, Result> = {
       ...{ maxItems: 100, maxInFlight: 4, weigh },
@@ -47,32 +45,8 @@ export function openDepartures(parts: {
     }
     return isCluster ? new Batchers(sessionOf, batches) : new Batcher(batches)
   }
-  // On a single Redis records and appointments are made together.
-  const hold = async (batch: readonly Departure[]) => {
-    const { admitted, keepers } = await agenda.hold(
-      batch.map((departure) => ({ task: departure.task, appointments: appointments(departure) })),
-    )
-    await inboxes.wakeKeepers(keepers)
-    return admitted
-  }
-  // On a Cluster they lie in different slots. The record first: what is due without one would be struck out. Without its
-  // appointment a record waits for the sender, who was not told that it is accepted, to send again, or for the doctor.
-  const holdInSteps = async (batch: readonly Departure[]) => {
-    const admitted = await records.admit(batch.map(({ task }) => task))
-    const goesOn = await Promise.all(
-      batch.map(async ({ task }, index) => {
-        const answer = admitted[index]
-        if (answer !== false) return !isCancelled(answer)
-        // Sent again. What has begun by now needs no first turn, and would be buried if its record is gone when that comes.
-        const outline = await records.peek(task)
-        return outline === null || (epochOf(outline.fence) === '0' && !isEnded(outline.fence))
-      }),
-    )
-    await note(batch.filter((_, index) => goesOn[index]))
-    return admitted
-  }
   const expiring = timed(async (batch) => {
-    await note(batch)
+    await note(batch, parts)
     // A worker that was quicker found nothing to strike out.
     const outlines = await Promise.all(batch.map(({ task }) => records.peek(task)))
     const needless = outlines.filter((task) => task !== null && isEnded(task.fence) && ownerOf(task.fence) !== '')
@@ -81,7 +55,7 @@ export function openDepartures(parts: {
   })
   return {
     plain: isCluster ? twoSteps(control, records, ender) : oneStep(control),
-    delayed: timed(isCluster ? holdInSteps : hold),
+    delayed: timed((batch) => (isCluster ? holdInTwoSteps : holdInOneStep)(batch, parts)),
     expiring,
   }
 }
@@ -133,6 +107,53 @@ function twoSteps(control: ControlWriter, records: TaskRecords, ender: TaskEnder
       return answer
     },
   }
+}
+
+/** What those who hold tasks back need. */
+interface Holding {
+  readonly records: TaskRecords
+  readonly agenda: Agenda
+  readonly inboxes: InboxWriter
+}
+
+/** On a single Redis records and appointments are made together. */
+async function holdInOneStep(
+  batch: readonly Departure[],
+  { agenda, inboxes }: Holding,
+): Promise<readonly AdmitAnswer[]> {
+  const tasks = batch.map((departure) => ({ task: departure.task, appointments: appointments(departure) }))
+  const { admitted, keepers } = await agenda.hold(tasks)
+  await inboxes.wakeKeepers(keepers)
+  return admitted
+}
+
+/**
+ * On a Cluster they lie in different slots. The record first: what is due without one would be struck out. Without its
+ * appointment a record waits for the sender, who was not told that it is accepted, to send again, or for the doctor.
+ */
+async function holdInTwoSteps(batch: readonly Departure[], parts: Holding): Promise<readonly AdmitAnswer[]> {
+  const admitted = await parts.records.admit(batch.map(({ task }) => task))
+  const goesOn = await Promise.all(
+    batch.map(async ({ task }, index) => {
+      const answer = admitted[index]
+      if (answer !== false) return !isCancelled(answer)
+      // Sent again. What has begun by now needs no first turn, and would be buried if its record is gone when that comes.
+      const outline = await parts.records.peek(task)
+      return outline === null || (epochOf(outline.fence) === '0' && !isEnded(outline.fence))
+    }),
+  )
+  await note(
+    batch.filter((_, index) => goesOn[index]),
+    parts,
+  )
+  return admitted
+}
+
+async function note(
+  batch: readonly Departure[],
+  { agenda, inboxes }: Pick<Holding, 'agenda' | 'inboxes'>,
+): Promise<void> {
+  if (batch.length > 0) await inboxes.wakeKeepers(await agenda.add(batch.flatMap(appointments)))
 }
 
 /** True if what is sent on behalf of a cancelled task has to be ended. */

@@ -1,7 +1,16 @@
 import type { TaskRef } from '../protocol/ids.ts'
 import type { RedisClient } from '../redis/client.ts'
-import { isLaneName, type Keys, type LaneName } from '../redis/keys.ts'
+import type { Keys } from '../redis/keys.ts'
 import { Batchers } from '../util/batchers.ts'
+import {
+  type AgendaItem,
+  type Appointment,
+  type ItemName,
+  memberOf,
+  noteOf,
+  type ReadyItem,
+  toItem,
+} from './agenda-items.ts'
 import { type AdmitAnswer, birthOf, type TaskAdmission, toAdmitAnswer } from './task-records.ts'
 
 /*
@@ -14,51 +23,11 @@ import { type AdmitAnswer, birthOf, type TaskAdmission, toAdmitAnswer } from './
  * thousands are due at once, their payloads have been fetched by then, and only the writes remain.
  */
 
-/** Puts a task on its control stream when it is due. */
-export interface ReadyItem extends TaskRef {
-  readonly kind: 'ready'
-  readonly turn: string
-  /** '' where the envelope is gone: the task was cancelled, by one who died before he had seen to its record. */
-  readonly capability: string
-  readonly priority: LaneName
-  /** The envelope. */
-  readonly data: string
-}
-
-/** Ends a task that has not started when it is due. */
-export interface ExpiryItem extends TaskRef {
-  readonly kind: 'expiry'
-  /** Where its entry lies; undefined where an older release has noted it. */
-  readonly priority?: LaneName | undefined
-}
-
-/** Gives an operation of a task a result when it is due. */
-export interface AnswerItem extends TaskRef {
-  readonly kind: 'answer'
-  readonly op: string
-  /** JSON. */
-  readonly result: string
-}
-
-export type AgendaItem = ReadyItem | ExpiryItem | AnswerItem
-
-/** An item, and in how many ms it is to be done. */
-export interface Appointment {
-  readonly item: AgendaItem
-  readonly delayMs: number
-}
-
 /** A task that is held back, with what is to be done with it later. */
 export interface HeldBack {
   readonly task: TaskAdmission
   readonly appointments: readonly Appointment[]
 }
-
-/** What tells an item from all others. */
-export type ItemName =
-  | Pick<ReadyItem, 'kind' | 'turn' | keyof TaskRef>
-  | Pick<ExpiryItem, 'kind' | keyof TaskRef>
-  | Pick<AnswerItem, 'kind' | 'op' | keyof TaskRef>
 
 /** What a task needs no more. */
 export interface Needless {
@@ -265,11 +234,6 @@ export class Agenda {
   }
 }
 
-/** False where the envelope is gone; see {@link ReadyItem}. */
-export function hasEnvelope({ capability }: ReadyItem): boolean {
-  return capability !== ''
-}
-
 /** The same in every process and release: FNV-1a over the UTF-16 units. */
 function shardOf(sessionId: string): number {
   let hash = 0x811c9dc5
@@ -277,35 +241,7 @@ function shardOf(sessionId: string): number {
   return (hash >>> 0) % SHARDS
 }
 
-/** Ids hold no spaces; names of operations may. */
-function memberOf(item: ItemName): string {
-  const { kind, sessionId, messageId } = item
-  const which = item.kind === 'ready' ? item.turn : item.kind === 'answer' ? encodeURIComponent(item.op) : '0'
-  return `${kind} ${which} ${sessionId} ${messageId}`
-}
-
-/** How the script `note` is told of an appointment. */
-function noteOf({ item, delayMs }: Appointment): [member: string, delay: number, payload: string] {
-  return [memberOf(item), Math.ceil(delayMs), payloadOf(item)]
-}
-
 /** Those among the answers of `note` who are to be woken. */
 function sleepers(keepers: readonly string[]): ReadonlySet<string> {
   return new Set(keepers.filter((keeper) => keeper !== ''))
-}
-
-function payloadOf(item: AgendaItem): string {
-  if (item.kind === 'answer') return item.result
-  if (item.kind === 'expiry') return item.priority ?? ''
-  return `${item.capability} ${item.priority} ${item.data}`
-}
-
-function toItem(member: string, payload: string): AgendaItem {
-  const [kind, turn = '', sessionId = '', messageId = ''] = member.split(' ')
-  if (kind === 'answer') return { kind, sessionId, messageId, op: decodeURIComponent(turn), result: payload }
-  if (kind !== 'ready')
-    return { kind: 'expiry', sessionId, messageId, priority: isLaneName(payload) ? payload : undefined }
-  const [capability = '', priority = ''] = payload.split(' ', 2)
-  const data = payload.slice(capability.length + priority.length + 2)
-  return { kind, turn, sessionId, messageId, capability, priority: priority as LaneName, data }
 }

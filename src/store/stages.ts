@@ -2,7 +2,8 @@ import { randomUUID } from 'node:crypto'
 import type { RedisClient } from '../redis/client.ts'
 import { isShared, type Keys } from '../redis/keys.ts'
 import { sleep } from '../util/sleep.ts'
-import { AHEAD_AGAIN_MS, hasEnvelope, type ReadyItem, type TakenItem } from './agenda.ts'
+import { AHEAD_AGAIN_MS, type TakenItem } from './agenda.ts'
+import { hasEnvelope, type ReadyItem } from './agenda-items.ts'
 
 /** Fewer tasks that are due together go to their stream as fast without a stage. */
 const LEAST_ITEMS = 50

@@ -4,14 +4,8 @@ import { errorMessage } from '../errors.ts'
 import type { Logger } from '../logger.ts'
 import { isOfOneItem, runApart } from '../redis/apart.ts'
 import { Service } from '../service.ts'
-import {
-  type Agenda,
-  type AgendaItem,
-  type ExpiryItem,
-  hasEnvelope,
-  type ReadyItem,
-  type TakenItem,
-} from '../store/agenda.ts'
+import type { Agenda, TakenItem } from '../store/agenda.ts'
+import { type AgendaItem, type ExpiryItem, hasEnvelope, type ReadyItem } from '../store/agenda-items.ts'
 import type { ControlWriter } from '../store/control-writer.ts'
 import { ownerOf } from '../store/fence.ts'
 import type { Journals } from '../store/journals.ts'

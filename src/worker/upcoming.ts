@@ -1,4 +1,5 @@
-import type { ReadyItem, TakenItem } from '../store/agenda.ts'
+import type { TakenItem } from '../store/agenda.ts'
+import type { ReadyItem } from '../store/agenda-items.ts'
 import type { Stage } from '../store/stages.ts'
 
 /** Most tasks that are held, and about the most that they weigh, in UTF-16 units. */

@@ -92,6 +92,16 @@ test.each<[string, (context: AgentContext) => Promise<unknown>, string]>([
     'chunk is invalid: must be a text (got 7)',
   ],
   [
+    'emitChunk of an object without a text',
+    (context) => context.emitChunk({ text: 'x' } as never),
+    'chunk.content is invalid: must be a text',
+  ],
+  [
+    'emitState of an object without a text',
+    (context) => context.emitState({ state: 7 } as never),
+    'state.state is invalid: must be a text (got 7)',
+  ],
+  [
     'emitState of something else',
     (context) => context.emitState(7 as never),
     'state is invalid: must be a text (got 7)',

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
-import { Agenda, type ReadyItem } from '../../src/store/agenda.ts'
+import { Agenda } from '../../src/store/agenda.ts'
+import type { ReadyItem } from '../../src/store/agenda-items.ts'
 import { openStore } from '../redis/harness.ts'
 
 const ref = { sessionId: 's', messageId: 'm' }
