@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { GatewayError } from '../errors.ts'
 import { brand } from '../util/brand.ts'
+import { requireObject } from '../util/parse-options.ts'
 import { contentFault } from './content-fault.ts'
 import { MessageHeader, type MessageHeaderInit } from './header.ts'
 
@@ -8,7 +9,9 @@ import { MessageHeader, type MessageHeaderInit } from './header.ts'
 export abstract class GatewayCommand {
   readonly header: MessageHeader
 
+  /** @throws GatewayError `GW_INVALID_ARGUMENT` for a header that is none. */
   constructor(header: MessageHeader | MessageHeaderInit) {
+    if (!(header instanceof MessageHeader)) requireObject('header', header)
     this.header = header instanceof MessageHeader ? header : new MessageHeader(header)
   }
 
@@ -51,7 +54,7 @@ export class AskAgentCommand extends GatewayCommand {
     waitForReply?: boolean | undefined
     extraPayload?: Record<string, unknown> | undefined
   }) {
-    super(init.header)
+    super(init?.header)
     const fault = contentFault(init.content)
     if (fault !== null) {
       throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'content', value: init.content, reason: fault })
@@ -104,7 +107,7 @@ export class ResumeCommand extends GatewayCommand {
     replyData?: unknown
     extraPayload?: Record<string, unknown> | undefined
   }) {
-    super(init.header)
+    super(init?.header)
     this.content = init.content ?? ''
     this.status = init.status ?? ''
     this.replyData = init.replyData ?? null
@@ -161,7 +164,7 @@ export class CancelTaskCommand extends GatewayCommand {
     requestedBy?: string | undefined
     cancelMode?: CancelMode | undefined
   }) {
-    super(init.header)
+    super(init?.header)
     this.targetMessageId = init.targetMessageId
     this.targetExecutionId = init.targetExecutionId ?? ''
     this.targetWorkerId = init.targetWorkerId ?? ''

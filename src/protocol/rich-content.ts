@@ -45,21 +45,19 @@ export function normalizeRichContent(content: readonly unknown[]): unknown[] {
     if (!isObject(item) || (item.role === undefined && item.content === undefined)) return item
     const { role, content: said } = item
     if (typeof role !== 'string' || !ROLES.includes(role)) {
-      throw new GatewayError('GW_INVALID_ARGUMENT', {
-        field: `content.${index}.role`,
-        value: role,
-        reason: `must be one of ${ROLES.join(', ')}`,
-      })
+      throw invalid(`content.${index}.role`, role, `must be one of ${ROLES.join(', ')}`)
     }
     if (typeof said === 'string') return item
-    if (!isObject(said)) {
-      throw new GatewayError('GW_INVALID_ARGUMENT', {
-        field: `content.${index}.content`,
-        value: said,
-        reason: 'must be a text or { text, files, resources }',
-      })
-    }
+    const where = `content.${index}.content`
+    if (!isObject(said)) throw invalid(where, said, 'must be a text or { text, files, resources }')
     const { text = '', files = [], resources = [], ...others } = said
+    if (typeof text !== 'string') throw invalid(`${where}.text`, text, 'must be a text')
+    if (!Array.isArray(files)) throw invalid(`${where}.files`, files, 'must be an array')
+    if (!Array.isArray(resources)) throw invalid(`${where}.resources`, resources, 'must be an array')
     return { ...item, content: { text, files, resources, ...others } }
   })
+}
+
+function invalid(field: string, value: unknown, reason: string): GatewayError {
+  return new GatewayError('GW_INVALID_ARGUMENT', { field, value, reason })
 }

@@ -122,6 +122,25 @@ test.each<[string, (context: AgentContext) => Promise<unknown>, string]>([
     'the list of calls is invalid: must be an array (got {})',
   ],
   [
+    'dispatchGroup with a call that is none',
+    (context) => context.dispatchGroup([{ targetAgentType: 'a', content: 'x' }, null as never]),
+    'tasks.1 is invalid: must be an object with named members',
+  ],
+  [
+    'dispatchGroup with a call at fault',
+    (context) =>
+      context.dispatchGroup([
+        { targetAgentType: 'a', content: 'x' },
+        { targetAgentType: 'a', content: ' ' },
+      ]),
+    'tasks.1.content is invalid: must not be blank (got " ")',
+  ],
+  [
+    'callAgent of something else',
+    (context) => context.callAgent(null as never),
+    'the call is invalid: must be an object with named members',
+  ],
+  [
     'emitChunk with what is no option',
     (context) => context.emitChunk('x', { role: 'a' } as never),
     'role is invalid: there is no such option, only metadata (got "a")',

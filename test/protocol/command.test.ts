@@ -50,6 +50,12 @@ describe('ASK_AGENT', () => {
   })
 })
 
+test.each([AskAgentCommand, ResumeCommand, CancelTaskCommand])('%o without a header says so', (Kind) => {
+  for (const init of [undefined, {}, { content: 'x', header: 'me' }]) {
+    expect(() => new Kind(init as never)).toThrow(/^header is invalid: must be an object with named members/)
+  }
+})
+
 describe('RESUME', () => {
   test('needs a status or content', () => {
     expect(() => new ResumeCommand({ header })).toThrow(/^status is invalid/)

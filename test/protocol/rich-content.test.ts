@@ -54,6 +54,9 @@ test.each([
   [[{ role: 'user' }], /^content\.0\.content is invalid/],
   [[{ role: 'user', content: 7 }], /^content\.0\.content is invalid/],
   [[{ role: 'user', content: ['x'] }], /^content\.0\.content is invalid/],
+  [[{ role: 'user', content: { text: 7 } }], /^content\.0\.content\.text is invalid: must be a text \(got 7\)/],
+  [['ok', { role: 'user', content: { files: 'a' } }], /^content\.1\.content\.files is invalid: must be an array/],
+  [[{ role: 'user', content: { resources: {} } }], /^content\.0\.content\.resources is invalid: must be an array/],
 ])('%j is refused with its path', (content, message) => {
   expect(() => normalizeRichContent(content)).toThrow(message)
 })

@@ -17,7 +17,7 @@ import type { CalledTask, NoteAnswer } from '../../store/journal-notes.ts'
 import { deferred } from '../../util/deferred.ts'
 import { requireKnown } from '../../util/parse-options.ts'
 import { digest } from './args.ts'
-import { type CheckedCall, checkCall, checkContent, checkGroupCall } from './call-request.ts'
+import { type CheckedCall, checkCall, checkContent, checkGroup } from './call-request.ts'
 import type { DurableTask } from './durable-task.ts'
 import type { Operation } from './journal.ts'
 import { Scope } from './scope.ts'
@@ -60,12 +60,8 @@ export class AgentCalls {
   ): Promise<readonly (GroupReply | AgentCallAccepted)[]> {
     requireKnown(options, GROUP_OPTIONS)
     const { waitForReply = true, failFast = false } = options
-    if (!Array.isArray(requests)) {
-      const reason = 'must be an array'
-      throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'the list of calls', value: requests, reason })
-    }
     // All is checked and named before the first is sent, and before anything is awaited.
-    const calls = requests.map((request) => checkGroupCall(request, waitForReply))
+    const calls = checkGroup(requests, waitForReply)
     const { scope } = this.#task
     const group = `${scope.key}/group#${scope.next('group', '')}`
     const ops = calls.map((call, index) => this.#claim(call, new Scope(this.#task, `${group}[${index}]`, scope.step)))

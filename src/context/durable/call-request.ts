@@ -7,7 +7,7 @@ import type { CommandContent } from '../../protocol/command.ts'
 import { contentFault } from '../../protocol/content-fault.ts'
 import { capabilityFault, idFault } from '../../protocol/ids.ts'
 import { members, metadata, taskOptions } from '../../protocol/task-options.ts'
-import { parseOptions } from '../../util/parse-options.ts'
+import { parseOptions, requireObject } from '../../util/parse-options.ts'
 
 /** A year. */
 const MOST_MS = 31_536_000_000
@@ -37,26 +37,49 @@ export type CheckedCall = Omit<z.infer<typeof schema>, 'content'> & {
 
 /** @throws GatewayError `GW_INVALID_ARGUMENT` that names the field. */
 export function checkCall(call: AgentCall | ContractCall): CheckedCall {
+  requireObject('the call', call)
   const { target: contract, ...rest } = { target: undefined, ...call }
   if (contract !== undefined) requireTarget(contract, (rest as { targetAgentType?: unknown }).targetAgentType)
   const plain = contract === undefined ? rest : { ...rest, targetAgentType: contract.agentType }
   const checked = parseOptions(schema, plain)
   const fault = contentFault(checked.content)
   if (fault === null) return { contract, ...checked, content: checked.content as CommandContent }
-  throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'content', value: checked.content, reason: fault })
+  throw invalid('content', checked.content, fault)
 }
 
 /**
- * A call of a group, which says for all of its calls whether it waits.
+ * The calls of a group, which says for all of them whether it waits.
  *
- * @throws GatewayError `GW_INVALID_ARGUMENT` that names the field.
+ * @throws GatewayError `GW_INVALID_ARGUMENT` that names the call by its place in the list, and its field.
  */
-export function checkGroupCall(call: AgentCall | ContractCall, waitForReply: boolean): CheckedCall {
+export function checkGroup(calls: readonly (AgentCall | ContractCall)[], waitForReply: boolean): CheckedCall[] {
+  if (!Array.isArray(calls)) throw invalid('the list of calls', calls, 'must be an array')
+  return calls.map((call, index) => {
+    const place = `tasks.${index}`
+    requireObject(place, call)
+    try {
+      return checkGroupCall(call, waitForReply)
+    } catch (error) {
+      if (!(error instanceof GatewayError) || error.code !== 'GW_INVALID_ARGUMENT') throw error
+      throw new GatewayError(
+        error.code,
+        { ...error.details, field: `${place}.${error.details.field}` },
+        { cause: error },
+      )
+    }
+  })
+}
+
+function checkGroupCall(call: AgentCall | ContractCall, waitForReply: boolean): CheckedCall {
   const checked = checkCall(call)
   const { waitForReply: own = waitForReply } = call
   if (own === waitForReply) return { ...checked, waitForReply }
   const reason = 'a group waits for all of its calls or for none, as its own waitForReply says'
-  throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'waitForReply', value: own, reason })
+  throw invalid('waitForReply', own, reason)
+}
+
+function invalid(field: string, value: unknown, reason: string): GatewayError {
+  return new GatewayError('GW_INVALID_ARGUMENT', { field, value, reason })
 }
 
 /** @throws GatewayError `GW_CONTRACT_VIOLATION` */
