@@ -1,7 +1,7 @@
 import { GatewayError } from '../errors.ts'
 import type { Logger } from '../logger.ts'
-import { DEFAULT_REDIS_URL } from '../redis/options.ts'
 import type { Environment } from '../redis/variables.ts'
+import { readCapabilities } from '../worker/identity.ts'
 import type { RunWorkerOptions } from '../worker/options.ts'
 import { runWorker } from '../worker/run-worker.ts'
 import type { RunningWorker } from '../worker/worker-runtime.ts'
@@ -12,6 +12,7 @@ import { openHistory } from './history-store.ts'
 import { loadWorker } from './load-worker.ts'
 import { createWorkerLogger } from './logs.ts'
 import type { ModuleLoader } from './module-loader.ts'
+import { nextCommand } from './next-command.ts'
 import { plainOptions } from './plain-options.ts'
 import { redisOption } from './redis-settings.ts'
 import { nameSource, type Settings } from './settings.ts'
@@ -49,7 +50,11 @@ export async function launch({ spec, url, loader, settings, env, dev }: LaunchOp
     // Until the start hears signals itself, nobody else does.
     if (signals.wasAsked) return 0
     const running = await start({ ...plainOptions(settings), worker, redis, ...rest, handleSignals: true }, settings)
-    if (dev) process.stderr.write(`${nextCommand(running, settings, ownRedis?.url)}\n`)
+    if (dev) {
+      const [first] = running.capabilities
+      const contract = readCapabilities(worker).contracts.get(first ?? '')
+      process.stderr.write(`${nextCommand(first, contract, settings, ownRedis?.url)}\n`)
+    }
     await running.stopped
     return signals.wasAsked ? 0 : EXIT.failure
   } finally {
@@ -79,20 +84,4 @@ async function openLog({ values }: Settings, env: Environment): Promise<Logger> 
     process.exit(EXIT.failure)
   })
   return logger
-}
-
-/** What to type in another terminal. */
-function nextCommand(
-  { capabilities }: RunningWorker,
-  { values, sources }: Settings,
-  devUrl: string | undefined,
-): string {
-  const url = devUrl ?? (sources.get('redisUrl')?.kind === 'flag' ? values.redisUrl : undefined)
-  // The default goes without saying, and a password is not for the screen.
-  const needsUrl = url !== undefined && url !== DEFAULT_REDIS_URL && !url.includes('@')
-  const flags = [
-    ...(needsUrl ? [`--redis-url ${url}`] : []),
-    ...(sources.get('keyPrefix')?.kind === 'flag' ? [`--key-prefix ${values.keyPrefix}`] : []),
-  ]
-  return `Try in another terminal: ${['npx byclaw send', capabilities[0], '"Hello"', ...flags].join(' ')}`
 }
