@@ -34,22 +34,26 @@ export async function awaitRest(
   )
   const agendas = Array.from({ length: AGENDA_SHARDS }, (_, shard) => keys.agenda(shard).due)
   let left = ['what was not looked at']
+  const ended = new Set<string>()
   const isOver = async () => {
     const sending = load.sending > 0 ? [`${load.sending} sends`] : []
     // What leaves an agenda is on a control stream by then, and what leaves a control stream has its end by then.
     const due = await filled(agendas, (agenda) => redis.zcard(agenda))
     const waiting = await filled(lanes, (lane) => redis.xlen(lane))
     left = [...sending, ...due, ...waiting]
-    const accepted = tasks.filter(({ task }) => load.accepted.has(task))
+    if (left.length > 0) return false
+    const open = tasks.filter(({ task }) => load.accepted.has(task) && !ended.has(task))
     // Page by page: the workers' connections pass through this process, which one look at all would keep for seconds.
-    for (let from = 0; from < accepted.length; from += PAGE) {
-      const records = accepted.slice(from, from + PAGE).map(({ task, session }) => keys.task(session, task))
+    for (let from = 0; from < open.length; from += PAGE) {
+      const page = open.slice(from, from + PAGE)
+      const records = page.map(({ task, session }) => keys.task(session, task))
       const fences = await Promise.all(records.map((record) => redis.hget(record, 'fence')))
       fences.forEach((fence, index) => {
-        if (!ENDED.test(fence ?? '')) left.push(`${records[index]} ${fence}`)
+        if (ENDED.test(fence ?? '')) ended.add(page[index]?.task ?? '')
+        else left.push(`${records[index]} ${fence}`)
       })
     }
-    // Tasks that others called and do not wait for may wait themselves.
+    // Tasks that others called and do not wait for may wait themselves, as one may that was redriven since it was looked at.
     if (left.length === 0) left = await openTasks(redis, prefix)
     return left.length === 0
   }
