@@ -1,7 +1,7 @@
 import { cancelledDone, expiredDone } from '../protocol/endings.ts'
 import { type EventBody, eventEncoder } from '../protocol/event.ts'
 import type { TaskRef } from '../protocol/ids.ts'
-import type { Agenda } from '../store/agenda.ts'
+import type { Agenda, TurnAfterCancel } from '../store/agenda.ts'
 import type { Departure } from '../store/control-writer.ts'
 import type { CommitAnswer, DataWriter } from '../store/data-writer.ts'
 import { endedFence, entryOf, epochOf, isEnded, isSuspended, isUnbound } from '../store/fence.ts'
@@ -68,23 +68,30 @@ export class TaskEnder {
   /**
    * Strikes out the appointments of a task that ended here, but for its expiry if that was its end: the keeper has it in hand,
    * and more to do. Takes its entry off its stream where nobody may come to see it off: see {@link LeftEntries}. Its record
-   * goes in its time then; where an entry is on its way, or cannot be ruled out, it stays until that is seen off.
+   * goes in its time then; where an entry is on its way, or cannot be ruled out, it stays until that is seen off. Answers
+   * what has become of the turn for which it waited.
    *
    * @param outline - What the task was before its end; or after it, where somebody else has ended it and died, or is as far as this.
    * @param ops - What it waited for, as far as the agenda may bring it.
    */
-  async tidy(outline: TaskOutline, status: OutsideEnd['status'], ops: readonly string[] = []): Promise<void> {
+  async tidy(
+    outline: TaskOutline,
+    status: OutsideEnd['status'],
+    ops: readonly string[] = [],
+  ): Promise<TurnAfterCancel> {
     const { fence } = outline
     const entryId = entryOf(fence)
     if (ops.length > 0) await this.#agenda.strikeOut(outline, { ops })
     const turn = epochOf(fence)
-    const isTakenBack = await this.#agenda.cancel(outline, turn, { keepsExpiry: status === 'EXPIRED' })
+    const became = await this.#agenda.cancel(outline, turn, { keepsExpiry: status === 'EXPIRED' })
+    const isTakenBack = became === 'taken-back'
     if (isTakenBack) await this.#records.retire(outline, isEnded(fence) ? fence : endedFence(fence, status))
     // What expires comes in crowds; the keeper sees to them together.
     else if (status === 'CANCELLED') await this.#leftEntries.clearOne(outline)
     // The entry of its last run, if that has died before it was acked. Where another is on its way, this one still sees it off.
     if (entryId !== '' && (isTakenBack || isSuspended(fence))) await this.#leftEntries.forget(outline, entryId)
     if (isTakenBack) await this.#agenda.strikeOut(outline, { turn })
+    return became
   }
 
   /**

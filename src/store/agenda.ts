@@ -2,15 +2,7 @@ import type { TaskRef } from '../protocol/ids.ts'
 import type { RedisClient } from '../redis/client.ts'
 import type { Keys } from '../redis/keys.ts'
 import { Batchers } from '../util/batchers.ts'
-import {
-  type AgendaItem,
-  type Appointment,
-  type ItemName,
-  memberOf,
-  noteOf,
-  type ReadyItem,
-  toItem,
-} from './agenda-items.ts'
+import { type AgendaItem, type Appointment, type ItemName, memberOf, noteOf, toItem } from './agenda-items.ts'
 import { type AdmitAnswer, birthOf, type TaskAdmission, toAdmitAnswer } from './task-records.ts'
 
 /*
@@ -38,6 +30,18 @@ export interface Needless {
   /** The turn for which it waited until it was {@link Agenda.cancel | cancelled}. Default none. */
   readonly turn?: string
 }
+
+/** What has become of the turn for which a task waited that has its end now. */
+export type TurnAfterCancel =
+  /**
+   * It will never be put on its stream. Its turn is to be struck out once its record has its time, or its keeper gets it
+   * without an envelope.
+   */
+  | 'taken-back'
+  /** A keeper has it, and an entry is to be expected. */
+  | 'in-hand'
+  /** It waits for none: what was to come has come. */
+  | 'not-noted'
 
 /** What the keeper of a shard gets. */
 export interface AgendaTake {
@@ -211,17 +215,20 @@ export class Agenda {
   }
 
   /**
-   * Takes back what is noted for a task that has its end, as far as no keeper has it in hand. True if the task waited there
-   * for its turn and will never be put on its stream now: then its turn is to be struck out once its record has its time,
-   * or its keeper gets it without a capability, see {@link ReadyItem}.
+   * Takes back what is noted for a task that has its end, as far as no keeper has it in hand.
    *
    * @param options.keepsExpiry - Its expiry stays noted. Default false.
    */
-  async cancel(ref: TaskRef, turn: string, { keepsExpiry = false }: { keepsExpiry?: boolean } = {}): Promise<boolean> {
+  async cancel(
+    ref: TaskRef,
+    turn: string,
+    { keepsExpiry = false }: { keepsExpiry?: boolean } = {},
+  ): Promise<TurnAfterCancel> {
     const { due, payloads } = this.#home(ref)
     const start = memberOf({ ...ref, kind: 'ready', turn })
     const expiry = keepsExpiry ? [] : [memberOf({ ...ref, kind: 'expiry' })]
-    return (await this.#redis.script<number>('agendaCancel', [due, payloads], [start, AGAIN_MS, ...expiry])) === 1
+    const answer = await this.#redis.script<number>('agendaCancel', [due, payloads], [start, AGAIN_MS, ...expiry])
+    return answer === 1 ? 'taken-back' : answer === 0 ? 'in-hand' : 'not-noted'
   }
 
   /** Gives up being the keeper of a shard. */

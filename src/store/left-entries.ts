@@ -21,14 +21,18 @@ const CLUSTER_LEEWAY_MS = 10_000
 /** A batch of this size needs its own walk over the stream anyhow. */
 const MOST_TASKS = 1_000
 
-/** A task that has its end, and on which lane its entry lies, if that is known. */
+/** A task that has its end. */
 export interface LeftTask extends TaskRef {
+  /** The lane on which its entry lies, if that is known. */
   readonly priority?: LaneName | undefined
+  /** Nothing that is noted will put an entry of it on its lane any more: one that is not there is gone. Default false. */
+  readonly hasCome?: boolean
 }
 
 /** What was found of such a task. */
 interface Left {
   readonly task: TaskFacts
+  readonly hasCome: boolean
   /** Where its entries may lie. */
   readonly keys: readonly string[]
   readonly entries: { readonly key: string; readonly id: string }[]
@@ -129,8 +133,9 @@ export class LeftEntries {
     const isOffered = await this.#offers(found.filter((task) => task !== null))
     return found.flatMap((task, index): Left[] => {
       if (task === null || task.keepMs === null || !isEnded(task.fence.text)) return []
-      const keys = this.#keysOf(task, items[index]?.priority, isOffered)
-      return keys.length === 0 ? [] : [{ task, keys, entries: [], isWhole: true }]
+      const { priority, hasCome = false } = items[index] as LeftTask
+      const keys = this.#keysOf(task, priority, isOffered)
+      return keys.length === 0 ? [] : [{ task, hasCome, keys, entries: [], isWhole: true }]
     })
   }
 
@@ -178,11 +183,10 @@ export class LeftEntries {
   }
 
   async #takeOff(left: Left): Promise<void> {
-    const { task, entries, isWhole } = left
+    const { task, hasCome, entries, isWhole } = left
     if (!isWhole) return
-    // Who took that of an expired task off died before the next step. That of one which was to start later may not have come
-    // yet, and that of a cancelled one may be older than its record.
-    if (entries.length === 0 && !(hasExpired(task) && wasDue(task))) return
+    // Who took that of an expired task off died before the next step. That of a cancelled one may be older than its record.
+    if (entries.length === 0 && !(hasExpired(task) && hasCome)) return
     const isForOne = task.lane !== null
     const became = await Promise.all(entries.map(({ key, id }) => this.#repairs.withdraw(key, id, isForOne)))
     if (became.includes('held')) return
@@ -193,8 +197,9 @@ export class LeftEntries {
   }
 
   /** True if another walk finds none. */
-  async #findsNone({ task, keys }: Left): Promise<boolean> {
-    const again: Left = { task, keys, entries: [], isWhole: true }
+  async #findsNone(left: Left): Promise<boolean> {
+    const { keys } = left
+    const again: Left = { ...left, entries: [], isWhole: true }
     await Promise.all(keys.map((key) => this.#find(key, [again])))
     return again.isWhole && again.entries.length === 0
   }
@@ -210,11 +215,6 @@ export class LeftEntries {
 
 function hasExpired({ fence }: TaskFacts): boolean {
   return fence.state === 'E'
-}
-
-/** True unless it came to its end before it was to be put on its stream. */
-function wasDue({ dueAt, finishedAt }: TaskFacts): boolean {
-  return dueAt === null || (finishedAt !== null && dueAt <= finishedAt)
 }
 
 /** True for what any worker might have run, had it not been cancelled before its first start. */

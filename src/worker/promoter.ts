@@ -9,7 +9,7 @@ import { type AgendaItem, type ExpiryItem, hasEnvelope, type ReadyItem } from '.
 import type { ControlWriter } from '../store/control-writer.ts'
 import { ownerOf } from '../store/fence.ts'
 import type { Journals } from '../store/journals.ts'
-import type { LeftEntries } from '../store/left-entries.ts'
+import type { LeftEntries, LeftTask } from '../store/left-entries.ts'
 import type { Stage, Stages } from '../store/stages.ts'
 import { sleep } from '../util/sleep.ts'
 import { Patrol } from './patrol.ts'
@@ -157,12 +157,12 @@ export class Promoter extends Service {
   async #do(shard: number, taken: readonly TakenItem[]): Promise<void> {
     const items = taken.flatMap(({ item }) => (item.kind === 'ready' ? [] : [item]))
     if (items.length === 0) return
-    const expired: ExpiryItem[] = []
+    const expired: LeftTask[] = []
     const stuck = new Set<AgendaItem>()
     await Promise.all(
       items.map(async (item) => {
         try {
-          if (item.kind === 'expiry' && (await this.#expire(item))) expired.push(item)
+          if (item.kind === 'expiry') expired.push(...(await this.#expire(item)))
           // Without its payload the item was struck out meanwhile.
           if (item.kind === 'answer' && item.result !== '') await this.#journals.answer(item, item.op, item.result)
         } catch (error) {
@@ -261,7 +261,7 @@ export class Promoter extends Service {
   }
 
   /** What a key of another kind keeps from being done will not be done by trying again. */
-  async #clear(expired: readonly ExpiryItem[]): Promise<void> {
+  async #clear(expired: readonly LeftTask[]): Promise<void> {
     try {
       await this.#leftEntries.clear(expired)
     } catch (error) {
@@ -270,16 +270,16 @@ export class Promoter extends Service {
     }
   }
 
-  /** True if the task was ended while nobody owned it, by this or by somebody else. */
-  async #expire({ sessionId, messageId }: AgendaItem): Promise<boolean> {
+  /** Answers the task if it was ended while nobody owned it, by this or by somebody else. */
+  async #expire({ sessionId, messageId, priority }: ExpiryItem): Promise<LeftTask[]> {
     const answer = await this.#ender.expire({ sessionId, messageId })
-    if (answer.status !== 'ended' && answer.status !== 'finished') return false
+    if (answer.status !== 'ended' && answer.status !== 'finished') return []
     const { status, outline } = answer
-    if (status === 'finished' && ownerOf(outline.fence) !== '') return false
+    if (status === 'finished' && ownerOf(outline.fence) !== '') return []
     if (status === 'ended')
       this.#logger.info({ sessionId, messageId }, 'a task that was not started in time has its end')
-    await this.#ender.tidy(outline, 'EXPIRED')
-    return true
+    const turn = await this.#ender.tidy(outline, 'EXPIRED')
+    return [{ sessionId, messageId, priority, hasCome: turn === 'not-noted' }]
   }
 }
 

@@ -97,20 +97,21 @@ test.each([
     const { agenda, shard, move } = await noted([ready, expiry])
     await move(member, ms)
     const { items } = await agenda.take(shard, 'w', true)
-    expect(await agenda.cancel(ref, '0')).toBe(false)
+    expect(await agenda.cancel(ref, '0')).toBe('in-hand')
     expect(await agenda.holds([{ ...ref, turn: '0' }])).toEqual([true])
     // Given back, nobody has it in hand.
     await agenda.giveBack(shard, items)
-    expect(await agenda.cancel(ref, '0')).toBe(true)
+    expect(await agenda.cancel(ref, '0')).toBe('taken-back')
     await agenda.strikeOut(ref, { turn: '0' })
     expect(await agenda.holds([{ ...ref, turn: '0' }])).toEqual([false])
+    expect(await agenda.cancel(ref, '0')).toBe('not-noted')
   },
 )
 
 test('what was taken back for such a task stays without its envelope, for the keeper, until it is struck out', async () => {
   const { agenda, shard, move } = await noted([ready])
   // Repeated after a lost answer it says the same.
-  expect([await agenda.cancel(ref, '0'), await agenda.cancel(ref, '0')]).toEqual([true, true])
+  expect([await agenda.cancel(ref, '0'), await agenda.cancel(ref, '0')]).toEqual(['taken-back', 'taken-back'])
   expect((await agenda.take(shard, 'w', true)).items).toEqual([])
   await move(member, 0)
   const { items } = await agenda.take(shard, 'w', true)

@@ -68,6 +68,23 @@ test.each([{}, { delayMs: 1 }])(
   30_000,
 )
 
+test('nor does one stay for ever that expired in its delay, and whose entry came and went behind that', async () => {
+  const house = new House()
+  const { clear } = LeftEntries.prototype
+  // The keeper comes to the entry late, when it is on its lane, and is cut off when he has taken it off.
+  vi.spyOn(LeftEntries.prototype, 'clear').mockImplementationOnce(async function (this: LeftEntries, tasks) {
+    await waitFor(async () => (await onLane(house)).length === 1)
+    return clear.call(this, tasks)
+  })
+  const retire = vi.spyOn(TaskRecords.prototype, 'retire').mockRejectedValueOnce(new Error('the connection was cut'))
+  await keep(house)
+  await house.client().sendMessage({ ...send, messageId: 'm', delayMs: 400, expiresInMs: 300 })
+  await waitFor(async () => retire.mock.calls.length > 0)
+  expect([await onLane(house), await ttl(house)]).toEqual([[], -1])
+  await waitFor(async () => (await agendaOf(house)).length === 0, { timeoutMs: 15_000 })
+  expect(await ttl(house)).toBeGreaterThan(0)
+}, 30_000)
+
 /** The tasks whose entries lie on a lane. */
 async function onLane(house: House, lane: 'high' | 'normal' | '@gone' = 'normal'): Promise<string[]> {
   const entries = await house.redis.xrange(control(house, lane), '-', '+')

@@ -171,7 +171,9 @@ describe('dispatchGroup', () => {
     const { error } = await house.client().ask({ ...send, retry: { maxAttempts: 1 }, timeoutMs: 5_000 })
     expect(error).toMatchObject({
       code: 'GW_INVALID_ARGUMENT',
-      message: expect.stringMatching(/^tasks\.1\.waitForReply is invalid: a group waits for all of its calls or for none/),
+      message: expect.stringMatching(
+        /^tasks\.1\.waitForReply is invalid: a group waits for all of its calls or for none/,
+      ),
     })
   })
 
