@@ -2,7 +2,6 @@ import { runApart } from '../redis/apart.ts'
 import type { LaneName } from '../redis/keys.ts'
 import type { Agenda } from '../store/agenda.ts'
 import type { Appointment } from '../store/agenda-items.ts'
-import type { CancelRequest } from '../store/cancel-request.ts'
 import type { ControlWriter, Departure } from '../store/control-writer.ts'
 import { epochOf, isEnded, ownerOf } from '../store/fence.ts'
 import type { InboxWriter } from '../store/inbox.ts'
@@ -135,8 +134,7 @@ async function holdInTwoSteps(batch: readonly Departure[], parts: Holding): Prom
   const admitted = await parts.records.admit(batch.map(({ task }) => task))
   const goesOn = await Promise.all(
     batch.map(async ({ task }, index) => {
-      const answer = admitted[index]
-      if (answer !== false) return !isCancelled(answer)
+      if (admitted[index] !== false) return true
       // Sent again. What has begun by now needs no first turn, and would be buried if its record is gone when that comes.
       const outline = await parts.records.peek(task)
       return outline === null || (epochOf(outline.fence) === '0' && !isEnded(outline.fence))
@@ -154,11 +152,6 @@ async function note(
   { agenda, inboxes }: Pick<Holding, 'agenda' | 'inboxes'>,
 ): Promise<void> {
   if (batch.length > 0) await inboxes.wakeKeepers(await agenda.add(batch.flatMap(appointments)))
-}
-
-/** True if what is sent on behalf of a cancelled task has to be ended. */
-export function isCancelled(answer: AdmitAnswer | null | undefined): answer is CancelRequest {
-  return typeof answer === 'object' && answer !== null
 }
 
 /** What is to be done later with a task: put it on its stream, end it if it has not started. */

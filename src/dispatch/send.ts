@@ -10,8 +10,8 @@ import type { CancelRequest } from '../store/cancel-request.ts'
 import type { ControlWriter, Departure } from '../store/control-writer.ts'
 import type { InboxWriter } from '../store/inbox.ts'
 import type { Presence } from '../store/presence.ts'
-import type { TaskAdmission, TaskRecords } from '../store/task-records.ts'
-import { isCancelled, Leaving, openDepartures } from './departures.ts'
+import type { AdmitAnswer, TaskAdmission, TaskRecords } from '../store/task-records.ts'
+import { Leaving, openDepartures } from './departures.ts'
 import { contractFault, encodeOrFault } from './encode.ts'
 import { enterQueue, type QueueLimit } from './queue-limit.ts'
 import type { TaskEnder } from './task-ender.ts'
@@ -145,8 +145,7 @@ export class Dispatcher {
     const { task } = timed
     const { delayMs, expiresInMs } = task
     if (delayMs) {
-      const answer = await this.#departures.delayed.add(timed)
-      if (isCancelled(answer)) await this.#end(task, answer)
+      await this.#endIfCancelled(task, await this.#departures.delayed.add(timed))
       return true
     }
     // A task that is there has its place: its first send was carried out, whatever the sender heard of it.
@@ -158,20 +157,21 @@ export class Dispatcher {
 
   async #enter(departure: Departure): Promise<boolean> {
     const answer = await this.#departures.plain.add(departure)
-    if (isCancelled(answer)) {
-      const { sessionId, messageId } = departure.task
-      await this.#end(departure.task, answer).catch((err: unknown) => {
-        // It is on its stream, and whoever takes it ends it.
-        this.#logger.warn({ err, sessionId, messageId }, 'a task sent on behalf of a cancelled one has no end yet')
-      })
-    }
+    await this.#endIfCancelled(departure.task, answer)
     return answer !== null
   }
 
   /** What is sent on behalf of a cancelled task has its end at once, whether somebody offers its capability or not. */
-  async #end(task: TaskAdmission, { reason }: CancelRequest): Promise<void> {
-    const ended = await this.#ender.end(task, cancelledDone(reason))
-    if (ended.status === 'ended') await this.#ender.tidy(ended.outline, 'CANCELLED')
+  async #endIfCancelled(task: TaskAdmission, answer: AdmitAnswer | null): Promise<void> {
+    if (!isCancelled(answer)) return
+    try {
+      const ended = await this.#ender.end(task, cancelledDone(answer.reason))
+      if (ended.status === 'ended') await this.#ender.tidy(ended.outline, 'CANCELLED')
+    } catch (err) {
+      // It is on its stream, or will be, and whoever takes it ends it.
+      const { sessionId, messageId } = task
+      this.#logger.warn({ err, sessionId, messageId }, 'a task sent on behalf of a cancelled one has no end yet')
+    }
   }
 }
 
@@ -206,4 +206,8 @@ class Born implements TaskAdmission {
 /** What a task's record says of the command that made it. */
 export function toAdmission({ header }: GatewayCommand, agentType = header.targetAgentType): TaskAdmission {
   return new Born(header, agentType)
+}
+
+function isCancelled(answer: AdmitAnswer | null): answer is CancelRequest {
+  return typeof answer === 'object' && answer !== null
 }

@@ -121,8 +121,8 @@ export class Agenda {
 
   /**
    * Makes the records of tasks and notes their appointments, both or neither; only on a single Redis. Answers for each
-   * whether its record was made, and the keepers that are to be woken. Of a task that is cancelled nothing is noted, nor of
-   * one that was sent before and has begun or ended.
+   * whether its record was made, and the keepers that are to be woken. Of a task that was sent before and has begun or
+   * ended nothing is noted.
    */
   async hold(tasks: readonly HeldBack[]): Promise<{
     readonly admitted: readonly AdmitAnswer[]

@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import type { GatewayClient } from '../../src/client/client.ts'
 import { TaskEnder } from '../../src/dispatch/task-ender.ts'
 import { CancelTaskCommand, GatewayCommand } from '../../src/protocol/command.ts'
@@ -189,6 +189,35 @@ describe('those that were sent on its behalf', () => {
       await statusOf(client, 'of-other'),
     ]).toEqual([...['COMPLETED', 'QUEUED', 'QUEUED']])
     expect(await agendaOf(house)).toEqual([])
+  })
+
+  test('are ended at once when they are sent later, delayed ones as well, and leave nothing on the agenda', async () => {
+    const house = new House()
+    const client = house.client()
+    await client.sendMessage({ ...send, messageId: 'm' })
+    await client.cancelTask(ref('m'))
+    await client.sendMessage({ ...child('a', 'm'), delayMs: 600_000, expiresInMs: 700_000 })
+    expect([await statusOf(client, 'a'), await agendaOf(house)]).toEqual(['CANCELLED', []])
+    expect(await house.redis.pttl(house.keys.task('s', 'a'))).toBeGreaterThan(0)
+    expect(await house.dones('s', 'a')).toHaveLength(1)
+  })
+
+  test('are ended when they are due, if their sender could not end them', async () => {
+    const house = new House()
+    const client = house.client()
+    await client.sendMessage({ ...send, messageId: 'm' })
+    await client.cancelTask(ref('m'))
+    vi.spyOn(TaskEnder.prototype, 'end').mockRejectedValueOnce(new Error('the connection was cut'))
+    await client.sendMessage({ ...child('a', 'm'), delayMs: 100 })
+    expect(await statusOf(client, 'a')).toBe('DELAYED')
+    let runs = 0
+    await house.work(() => {
+      runs += 1
+    })
+    expect(await client.result(ref('a'))).toMatchObject({ status: 'CANCELLED' })
+    await house.settled()
+    expect([runs, await agendaOf(house), (await house.dones('s', 'a')).length]).toEqual([0, [], 1])
+    expect(await house.redis.pttl(house.keys.task('s', 'a'))).toBeGreaterThan(0)
   })
 
   test.each(['COMPLETED', 'FAILED', 'EXPIRED'])('go on when it is %s already: nothing is changed', async (status) => {
