@@ -71,6 +71,11 @@ export class GatewayError extends Error {
 }
 brand(GatewayError, 'GatewayError')
 
+/** `GW_INVALID_ARGUMENT`: which field of what was given is at fault, its value, and why. */
+export function invalidArgument(field: string, value: unknown, reason: string): GatewayError {
+  return new GatewayError('GW_INVALID_ARGUMENT', { field, value, reason })
+}
+
 /** Thrown by a handler: the task fails now, whatever its retry policy says. Without a text it has that of its `cause`. */
 export class TerminalError extends Error {
   override readonly name = 'TerminalError'

@@ -5,7 +5,7 @@ import {
   type HistoryStore,
   type NewHistoryMessage,
 } from '../agent/history.ts'
-import { errorMessage, GatewayError } from '../errors.ts'
+import { errorMessage, GatewayError, invalidArgument } from '../errors.ts'
 import { checkId } from '../protocol/ids.ts'
 import { isObject } from '../protocol/json.ts'
 import { requireKnown } from '../util/parse-options.ts'
@@ -20,13 +20,13 @@ const MOST_TIME = 253_402_300_799_999
 
 /** @throws GatewayError `GW_INVALID_ARGUMENT` that names the field and its value. */
 export function checkMessages(messages: readonly NewHistoryMessage[]): void {
-  if (!Array.isArray(messages)) throw invalid('messages', messages, 'must be an array')
+  if (!Array.isArray(messages)) throw invalidArgument('messages', messages, 'must be an array')
   for (let index = 0; index < messages.length; index += 1) checkMessage(messages[index] as NewHistoryMessage, index)
 }
 
 function checkMessage(message: NewHistoryMessage, index: number): void {
   if (typeof message !== 'object' || message === null) {
-    throw invalid(`messages.${index}`, message, 'must be an object with role and content')
+    throw invalidArgument(`messages.${index}`, message, 'must be an object with role and content')
   }
   const { role, content, messageId, metadata, createdAt, fencingToken } = message
   // No text is made for what is in order: this is on the way of each task.
@@ -34,9 +34,10 @@ function checkMessage(message: NewHistoryMessage, index: number): void {
     if (isId(messageId) && isMetadata(metadata) && isTime(createdAt) && isToken(fencingToken)) return
   }
   const at = `messages.${index}`
-  if (!HISTORY_ROLES.includes(role)) throw invalid(`${at}.role`, role, `must be one of ${HISTORY_ROLES.join(', ')}`)
+  if (!HISTORY_ROLES.includes(role))
+    throw invalidArgument(`${at}.role`, role, `must be one of ${HISTORY_ROLES.join(', ')}`)
   if (typeof content !== 'string' && (typeof content !== 'object' || content === null || isNothing(content))) {
-    throw invalid(`${at}.content`, content, 'must be a text, an array or an object')
+    throw invalidArgument(`${at}.content`, content, 'must be a text, an array or an object')
   }
   if (typeof content === 'string' && content.length > MOST_CONTENT) {
     throw new GatewayError('GW_PAYLOAD_TOO_LARGE', {
@@ -45,10 +46,10 @@ function checkMessage(message: NewHistoryMessage, index: number): void {
       limit: MOST_CONTENT,
     })
   }
-  if (!isId(messageId)) throw invalid(`${at}.messageId`, messageId, 'must be a text of at most 256 characters')
-  if (!isMetadata(metadata)) throw invalid(`${at}.metadata`, metadata, 'must be an object with named members')
-  if (!isTime(createdAt)) throw invalid(`${at}.createdAt`, createdAt, 'must be Unix ms')
-  if (!isToken(fencingToken)) throw invalid(`${at}.fencingToken`, fencingToken, 'must be a whole number from 0')
+  if (!isId(messageId)) throw invalidArgument(`${at}.messageId`, messageId, 'must be a text of at most 256 characters')
+  if (!isMetadata(metadata)) throw invalidArgument(`${at}.metadata`, metadata, 'must be an object with named members')
+  if (!isTime(createdAt)) throw invalidArgument(`${at}.createdAt`, createdAt, 'must be Unix ms')
+  if (!isToken(fencingToken)) throw invalidArgument(`${at}.fencingToken`, fencingToken, 'must be a whole number from 0')
 }
 
 /** True for what says of itself that there is nothing of it to write down. */
@@ -110,7 +111,7 @@ export function checkPage(
   requireKnown(page, PAGE)
   const { limit = DEFAULT_LIMIT, before } = page
   if (!Number.isInteger(limit) || limit < 1 || limit > MOST_LIMIT) {
-    throw invalid('limit', limit, `must be a whole number from 1 to ${MOST_LIMIT}`)
+    throw invalidArgument('limit', limit, `must be a whole number from 1 to ${MOST_LIMIT}`)
   }
   return { limit, before: before === undefined ? undefined : parsePlace(before) }
 }
@@ -129,7 +130,7 @@ export function placeId(time: string | number, number: string | number): History
 function parsePlace(text: unknown): Place {
   const [, time, number] = /^(\d{1,18})-(\d{1,18})$/.exec(String(text)) ?? []
   if (typeof text !== 'string' || time === undefined || number === undefined) {
-    throw invalid('before', text, "must be a message's id")
+    throw invalidArgument('before', text, "must be a message's id")
   }
   return { time, number }
 }
@@ -140,8 +141,4 @@ export function checkHistory(history: unknown): HistoryStore {
   const missing = verbs.find((verb) => typeof (history as Record<string, unknown> | null)?.[verb] !== 'function')
   if (missing === undefined) return history as HistoryStore
   throw new GatewayError('GW_INVALID_ARGUMENT', { field: 'history', reason: `has no method ${missing}` })
-}
-
-function invalid(field: string, value: unknown, reason: string): GatewayError {
-  return new GatewayError('GW_INVALID_ARGUMENT', { field, value, reason })
 }

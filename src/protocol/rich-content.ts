@@ -1,4 +1,4 @@
-import { GatewayError } from '../errors.ts'
+import { invalidArgument } from '../errors.ts'
 import { isObject } from './json.ts'
 
 export type RichRole = 'user' | 'assistant' | 'system' | 'tool-call' | 'tool-response' | 'response-to-sub-agent'
@@ -45,19 +45,15 @@ export function normalizeRichContent(content: readonly unknown[]): unknown[] {
     if (!isObject(item) || (item.role === undefined && item.content === undefined)) return item
     const { role, content: said } = item
     if (typeof role !== 'string' || !ROLES.includes(role)) {
-      throw invalid(`content.${index}.role`, role, `must be one of ${ROLES.join(', ')}`)
+      throw invalidArgument(`content.${index}.role`, role, `must be one of ${ROLES.join(', ')}`)
     }
     if (typeof said === 'string') return item
     const where = `content.${index}.content`
-    if (!isObject(said)) throw invalid(where, said, 'must be a text or { text, files, resources }')
+    if (!isObject(said)) throw invalidArgument(where, said, 'must be a text or { text, files, resources }')
     const { text = '', files = [], resources = [], ...others } = said
-    if (typeof text !== 'string') throw invalid(`${where}.text`, text, 'must be a text')
-    if (!Array.isArray(files)) throw invalid(`${where}.files`, files, 'must be an array')
-    if (!Array.isArray(resources)) throw invalid(`${where}.resources`, resources, 'must be an array')
+    if (typeof text !== 'string') throw invalidArgument(`${where}.text`, text, 'must be a text')
+    if (!Array.isArray(files)) throw invalidArgument(`${where}.files`, files, 'must be an array')
+    if (!Array.isArray(resources)) throw invalidArgument(`${where}.resources`, resources, 'must be an array')
     return { ...item, content: { text, files, resources, ...others } }
   })
-}
-
-function invalid(field: string, value: unknown, reason: string): GatewayError {
-  return new GatewayError('GW_INVALID_ARGUMENT', { field, value, reason })
 }

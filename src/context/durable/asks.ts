@@ -1,7 +1,7 @@
 import type { Question } from '../../agent/calls.ts'
 import { jsonSchemaOf } from '../../agent/json-schema.ts'
 import { checkSchema, type Schema } from '../../agent/schema.ts'
-import { GatewayError } from '../../errors.ts'
+import { GatewayError, invalidArgument } from '../../errors.ts'
 import { type EventBody, eventEncoder } from '../../protocol/event.ts'
 import { askIdOf } from '../../protocol/ids.ts'
 import { isObject } from '../../protocol/json.ts'
@@ -99,17 +99,16 @@ async function checkAnswer(schema: unknown, answer: unknown): Promise<unknown> {
 function checkQuestion(question: Question): CheckedQuestion {
   requireKnown(question, KNOWN)
   const { prompt, schema, options, timeoutMs } = question
-  const invalid = (field: string, value: unknown, reason: string) =>
-    new GatewayError('GW_INVALID_ARGUMENT', { field, value, reason })
-  if (typeof prompt !== 'string' || prompt.trim() === '') throw invalid('prompt', prompt, 'must be a text')
+  if (typeof prompt !== 'string' || prompt.trim() === '') throw invalidArgument('prompt', prompt, 'must be a text')
   if (options !== undefined && (!Array.isArray(options) || options.length === 0)) {
-    throw invalid('options', options, 'must be a list of answers')
+    throw invalidArgument('options', options, 'must be a list of answers')
   }
   if (timeoutMs !== undefined && !(typeof timeoutMs === 'number' && timeoutMs > 0 && timeoutMs <= MOST_MS)) {
-    throw invalid('timeoutMs', timeoutMs, 'must be a number of milliseconds, at most a year')
+    throw invalidArgument('timeoutMs', timeoutMs, 'must be a number of milliseconds, at most a year')
   }
   if (isSchema(schema)) return { prompt, schema: jsonSchemaOf(schema) ?? undefined, options, timeoutMs }
-  if (schema !== undefined && !isObject(schema)) throw invalid('schema', schema, 'must be a schema or a JSON Schema')
+  if (schema !== undefined && !isObject(schema))
+    throw invalidArgument('schema', schema, 'must be a schema or a JSON Schema')
   return { prompt, schema, options, timeoutMs }
 }
 

@@ -2,7 +2,7 @@ import { z } from 'zod'
 import type { AgentCall, ContractCall } from '../../agent/calls.ts'
 import { type AgentContract, requireTarget } from '../../agent/contract.ts'
 import { checkSchema } from '../../agent/schema.ts'
-import { GatewayError } from '../../errors.ts'
+import { GatewayError, invalidArgument } from '../../errors.ts'
 import type { CommandContent } from '../../protocol/command.ts'
 import { contentFault } from '../../protocol/content-fault.ts'
 import { capabilityFault, idFault } from '../../protocol/ids.ts'
@@ -44,7 +44,7 @@ export function checkCall(call: AgentCall | ContractCall): CheckedCall {
   const checked = parseOptions(schema, plain)
   const fault = contentFault(checked.content)
   if (fault === null) return { contract, ...checked, content: checked.content as CommandContent }
-  throw invalid('content', checked.content, fault)
+  throw invalidArgument('content', checked.content, fault)
 }
 
 /**
@@ -53,7 +53,7 @@ export function checkCall(call: AgentCall | ContractCall): CheckedCall {
  * @throws GatewayError `GW_INVALID_ARGUMENT` that names the call by its place in the list, and its field.
  */
 export function checkGroup(calls: readonly (AgentCall | ContractCall)[], waitForReply: boolean): CheckedCall[] {
-  if (!Array.isArray(calls)) throw invalid('the list of calls', calls, 'must be an array')
+  if (!Array.isArray(calls)) throw invalidArgument('the list of calls', calls, 'must be an array')
   return calls.map((call, index) => {
     const place = `tasks.${index}`
     requireObject(place, call)
@@ -75,11 +75,7 @@ function checkGroupCall(call: AgentCall | ContractCall, waitForReply: boolean): 
   const { waitForReply: own = waitForReply } = call
   if (own === waitForReply) return { ...checked, waitForReply }
   const reason = 'a group waits for all of its calls or for none, as its own waitForReply says'
-  throw invalid('waitForReply', own, reason)
-}
-
-function invalid(field: string, value: unknown, reason: string): GatewayError {
-  return new GatewayError('GW_INVALID_ARGUMENT', { field, value, reason })
+  throw invalidArgument('waitForReply', own, reason)
 }
 
 /** @throws GatewayError `GW_CONTRACT_VIOLATION` */
