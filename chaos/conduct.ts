@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import type { Redis } from 'ioredis'
+import type { Cluster, Redis } from 'ioredis'
 import { Keys } from '../src/redis/keys.ts'
 import { sleep } from '../src/util/sleep.ts'
 import type { Evidence } from './evidence.ts'
@@ -59,7 +59,7 @@ async function perform(steps: [number, () => unknown][]): Promise<unknown[]> {
 }
 
 /** Puts bytes that are no command on the control stream. */
-export async function sendPoison(redis: Redis, prefix: string, journal: Journal): Promise<void> {
+export async function sendPoison(redis: Redis | Cluster, prefix: string, journal: Journal): Promise<void> {
   const mark = randomUUID()
   const entryId = await redis.xadd(new Keys(prefix).control(CAPABILITY), '*', 'data', `{ "no command": "${mark}"`)
   journal.note({ kind: 'poison', mark, entryId: entryId ?? '' })

@@ -121,7 +121,12 @@ export class CrashRun {
     // Every other one bears the name of the dead.
     const workerId = this.#options.call % 2 === 0 ? 'mortal' : 'heir'
     const worker = new ChaosAgent(CAPABILITY, this.#journal)
-    const running = await runWorker({ ...this.#workerOptions(workerId), worker, logger: createLogger('silent') })
+    const running = await runWorker({
+      ...this.#workerOptions(workerId),
+      redis: this.#url,
+      worker,
+      logger: createLogger('silent'),
+    })
     await isOver()
     await running.stop()
   }
@@ -129,7 +134,12 @@ export class CrashRun {
   #fork(): ChildProcess {
     const { call, when, folder } = this.#options
     const settings: WorkerSettings = {
-      ...{ journal: this.#journalPath, capability: CAPABILITY, options: this.#workerOptions('mortal') },
+      ...{
+        journal: this.#journalPath,
+        capability: CAPABILITY,
+        redis: this.#url,
+        options: this.#workerOptions('mortal'),
+      },
     }
     const point: CrashPoint = { call, when, journal: this.#journalPath }
     const log = openSync(join(folder, `${this.#prefix}.log`), 'a')
@@ -144,7 +154,7 @@ export class CrashRun {
 
   #workerOptions(workerId: string): WorkerSettings['options'] {
     return {
-      ...{ workerId, redis: this.#url, keyPrefix: this.#prefix, leaseMs: LEASE_MS, maxConcurrency: 2 },
+      ...{ workerId, keyPrefix: this.#prefix, leaseMs: LEASE_MS, maxConcurrency: 2 },
       ...(this.#options.load === 'plain' ? {} : { suspendAfterMs: this.#options.load === 'suspended' ? 0 : 60_000 }),
       ...{ shutdownTimeoutMs: 1_000, workspaceDir: join(this.#options.folder, 'workspace') },
       retry: { maxAttempts: MAX_ATTEMPTS, backoff: { type: 'fixed', delayMs: 50 } },

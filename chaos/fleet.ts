@@ -3,7 +3,8 @@ import { once } from 'node:events'
 import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { sleep } from '../src/util/sleep.ts'
-import { TcpProxy } from '../test/support/tcp-proxy.ts'
+import { Network, type Way } from './network.ts'
+import type { Servers } from './servers.ts'
 import type { WorkerSettings } from './worker.ts'
 
 const PROGRAM = fileURLToPath(new URL('./worker.ts', import.meta.url))
@@ -22,10 +23,10 @@ interface Exit {
 
 export interface MemberOptions {
   readonly name: string
-  readonly redisPort: number
+  readonly servers: Servers
   readonly logPath: string
-  /** Settings of the worker; its Redis is the member's own proxy. */
-  readonly settings: (redis: string, name: string) => WorkerSettings
+  /** Settings of the worker, whose way to Redis is the member's own. */
+  readonly settings: (redis: Way, name: string) => WorkerSettings
 }
 
 /**
@@ -34,7 +35,7 @@ export interface MemberOptions {
  */
 export class Member {
   readonly name: string
-  readonly proxy: TcpProxy
+  readonly network: Network
   /** How often a process did not end in time after SIGTERM. */
   overdue = 0
   /** Why processes ended by an error of their own. */
@@ -53,14 +54,14 @@ export class Member {
   #current: ChildProcess | undefined
   #wanted = false
 
-  private constructor(options: MemberOptions, proxy: TcpProxy) {
+  private constructor(options: MemberOptions, network: Network) {
     this.#options = options
     this.name = options.name
-    this.proxy = proxy
+    this.network = network
   }
 
   static async create(options: MemberOptions): Promise<Member> {
-    return new Member(options, await TcpProxy.start(options.redisPort))
+    return new Member(options, await Network.lay(options.servers))
   }
 
   /** The process of this place consumes. */
@@ -113,7 +114,7 @@ export class Member {
   async stop(): Promise<void> {
     this.#wanted = false
     await Promise.all([...this.#processes].map((child) => this.#terminate(child)))
-    await this.proxy.stop()
+    await this.network.stop()
   }
 
   /** Ends all processes at once, for a run that is broken off. */
@@ -140,7 +141,7 @@ export class Member {
     const { settings, logPath } = this.#options
     const log = openSync(logPath, 'a')
     const { size } = fstatSync(log)
-    const given = settings(this.proxy.url, this.name)
+    const given = settings(this.network.way, this.name)
     const child = fork(PROGRAM, [JSON.stringify(given)], {
       execArgv: ['--import', 'tsx'],
       env: given.sabotage === undefined ? process.env : { ...process.env, TSX_TSCONFIG_PATH: FROM_SOURCES },

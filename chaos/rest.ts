@@ -1,8 +1,9 @@
-import type { Redis } from 'ioredis'
+import type { Cluster, Redis } from 'ioredis'
 import { Keys } from '../src/redis/keys.ts'
 import { sleep } from '../src/util/sleep.ts'
 import type { Load } from './load.ts'
 import type { ReaderPlan, TaskPlan } from './plan.ts'
+import { keysOf } from './servers.ts'
 import { CAPABILITY, PIT } from './work.ts'
 
 const LOOK_EVERY_MS = 100
@@ -13,7 +14,7 @@ const ENDED = /^[CFXE]:/
 
 /** What is looked at. */
 export interface Scene {
-  readonly redis: Redis
+  readonly redis: Redis | Cluster
   readonly prefix: string
   readonly load: Load
 }
@@ -67,10 +68,9 @@ async function filled(keys: readonly string[], sizeOf: (key: string) => Promise<
 }
 
 /** The records that have no end, with their states; a record that nobody has accepted does not count. */
-async function openTasks(redis: Redis, prefix: string): Promise<string[]> {
+async function openTasks(redis: Redis | Cluster, prefix: string): Promise<string[]> {
   const open: string[] = []
-  for await (const page of redis.scanStream({ match: new Keys(prefix).taskPattern(), count: 1_000 })) {
-    const records = page as string[]
+  for await (const records of keysOf(redis, new Keys(prefix).taskPattern())) {
     const fences = await Promise.all(records.map((record) => redis.hget(record, 'fence')))
     fences.forEach((fence, index) => {
       if (fence !== null && !ENDED.test(fence) && fence !== 'Q:0::') open.push(`${records[index]} ${fence}`)

@@ -23,7 +23,7 @@ const MOST_SHOWN = 40
 
 const USAGE = `npm run chaos -- [--short] [--seconds <n>] [--seed <n>] [--workers <n>] [--tasks <n>] [--every <ms>]
                  [--workload <${WORKLOADS.join('|')}>] [--suspend <${SUSPENSIONS.join('|')}>]
-                 [--only <${FAULTS.join(',')}>] [--keep]`
+                 [--only <${FAULTS.join(',')}>] [--cluster] [--keep]`
 
 type Options = Omit<PlanOptions, 'lanes'> & StageOptions
 
@@ -34,6 +34,7 @@ function readOptions(): Options & { readonly keep: boolean } {
     options: {
       short: flag,
       keep: flag,
+      cluster: flag,
       seconds: text,
       seed: text,
       workers: text,
@@ -62,7 +63,7 @@ function readOptions(): Options & { readonly keep: boolean } {
   const workload = oneOf(WORKLOADS, values.workload as (typeof WORKLOADS)[number] | undefined)
   const tasksPerSecond = size.tasksPerSecond * (workload === 'bursts' ? MORE_IN_BURSTS : 1)
   return {
-    ...{ seconds, keep: values.keep, only: only as FaultKind[], leaseMs: LEASE_MS },
+    ...{ seconds, keep: values.keep, cluster: values.cluster, only: only as FaultKind[], leaseMs: LEASE_MS },
     ...{ workload, ...(workload === 'bursts' ? { concurrency: CONCURRENCY_IN_BURSTS } : {}) },
     suspension: oneOf(SUSPENSIONS, values.suspend as (typeof SUSPENSIONS)[number] | undefined),
     seed: number(values.seed, 1 + Math.floor(Math.random() * 1_000_000)),
@@ -72,8 +73,18 @@ function readOptions(): Options & { readonly keep: boolean } {
   }
 }
 
-function replayCommand({ seed, seconds, workers, tasks, faultEveryMs, only, workload, suspension }: Options): string {
-  const some = only.length > 0 ? ` --only ${only.join(',')}` : ''
+function replayCommand({
+  seed,
+  seconds,
+  workers,
+  tasks,
+  faultEveryMs,
+  only,
+  workload,
+  suspension,
+  cluster,
+}: Options): string {
+  const some = `${only.length > 0 ? ` --only ${only.join(',')}` : ''}${cluster ? ' --cluster' : ''}`
   const size = `--seconds ${seconds} --workers ${workers} --tasks ${tasks} --every ${faultEveryMs}`
   return `npm run chaos -- --seed ${seed} ${size} --workload ${workload} --suspend ${suspension}${some}`
 }

@@ -1,16 +1,17 @@
-import type { Redis } from 'ioredis'
+import type { Cluster, Redis } from 'ioredis'
 import { decodeEvent } from '../src/protocol/event-decoder.ts'
 import { isObject, parseJson } from '../src/protocol/json.ts'
 import { Keys, type Priority } from '../src/redis/keys.ts'
 import { entryField, type RawEntry } from '../src/redis/streams.ts'
 import type { Marks } from './durable/program.ts'
 import type { Snapshot, StoredControl, StoredEvent, StoredKey, StoredLetter, StoredTask } from './evidence.ts'
+import { keysOf } from './servers.ts'
 
 const PRIORITIES: readonly Priority[] = ['high', 'normal', 'low']
 
 /** Copies out of Redis all that an audit looks at. */
 export async function takeSnapshot(
-  redis: Redis,
+  redis: Redis | Cluster,
   prefix: string,
   sessionIds: Iterable<string>,
   capabilities: readonly string[],
@@ -38,15 +39,13 @@ export async function takeSnapshot(
 }
 
 /** Every key of the prefix, also where a hash tag stands before it. */
-async function allKeys(redis: Redis, prefix: string): Promise<string[]> {
+async function allKeys(redis: Redis | Cluster, prefix: string): Promise<string[]> {
   const found = new Set<string>()
-  for await (const page of redis.scanStream({ match: `*${prefix}:*`, count: 1_000 })) {
-    for (const key of page as string[]) found.add(key)
-  }
+  for await (const page of keysOf(redis, `*${prefix}:*`)) for (const key of page) found.add(key)
   return [...found]
 }
 
-async function readSession(redis: Redis, keys: Keys, session: string): Promise<StoredEvent[]> {
+async function readSession(redis: Redis | Cluster, keys: Keys, session: string): Promise<StoredEvent[]> {
   const entries = (await redis.xrange(keys.data(session), '-', '+')) as RawEntry[]
   return entries.map((entry) => {
     const event = decodeEvent(entry[0], entryField(entry, 'data'))
@@ -60,7 +59,7 @@ async function readSession(redis: Redis, keys: Keys, session: string): Promise<S
   })
 }
 
-async function readTask(redis: Redis, key: string, session: string, task: string): Promise<StoredTask> {
+async function readTask(redis: Redis | Cluster, key: string, session: string, task: string): Promise<StoredTask> {
   const fields = await redis.hgetall(key)
   const [state = '', epoch = '0'] = (fields['fence'] ?? '').split(':')
   const result = parseObject(fields['result'])
@@ -79,7 +78,7 @@ function parseObject(text: string | undefined): Record<string, unknown> {
 }
 
 /** The groups of a control stream; nothing for a key that is none or does not exist. */
-async function readControl(redis: Redis, key: string): Promise<StoredControl[]> {
+async function readControl(redis: Redis | Cluster, key: string): Promise<StoredControl[]> {
   if ((await redis.type(key)) !== 'stream') return []
   const groups = (await redis.xinfo('GROUPS', key)) as unknown[][]
   if (groups.length === 0) return []
@@ -96,7 +95,7 @@ async function readControl(redis: Redis, key: string): Promise<StoredControl[]> 
   ]
 }
 
-async function readLetters(redis: Redis, keys: Keys, capability: string): Promise<StoredLetter[]> {
+async function readLetters(redis: Redis | Cluster, keys: Keys, capability: string): Promise<StoredLetter[]> {
   const entries = (await redis.xrange(keys.dead(capability), '-', '+')) as RawEntry[]
   return entries.map((entry) => {
     const text = (name: string) => entryField(entry, name) ?? ''

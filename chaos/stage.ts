@@ -2,20 +2,18 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createLogger, GatewayClient } from 'byclaw-gateway-sdk'
-import { Redis } from 'ioredis'
+import type { Cluster, Redis } from 'ioredis'
 import { Keys } from '../src/redis/keys.ts'
-import { type LocalRedis, startLocalRedis } from '../src/testing/servers/redis.ts'
-import { TcpProxy } from '../test/support/tcp-proxy.ts'
 import { Member } from './fleet.ts'
 import { Journal } from './journal.ts'
 import { Load } from './load.ts'
+import { Network, redisOf, type Way } from './network.ts'
 import type { Sabotage } from './sabotage.ts'
+import { Servers } from './servers.ts'
 import { CAPABILITY, MAX_ATTEMPTS, MAX_DELIVERIES, PIT, PIT_MAX_DELIVERIES } from './work.ts'
 import type { WorkerSettings } from './worker.ts'
 
 export const PREFIX = 'chaos'
-/** Every write is on disk before it is answered, so that even what was accepted a moment before a kill must be there. */
-const REDIS_ARGS = ['--appendonly', 'yes', '--appendfsync', 'always', '--loglevel', 'warning']
 const SHUTDOWN_MS = 1_000
 const CONCURRENCY = 24
 
@@ -32,6 +30,8 @@ export interface StageOptions {
   readonly sabotage?: Sabotage
   readonly workers: number
   readonly leaseMs: number
+  /** A Cluster in place of one server. Default false. */
+  readonly cluster?: boolean
   /** Tasks that a worker runs at a time. Default 24. */
   readonly concurrency?: number
 }
@@ -39,46 +39,43 @@ export interface StageOptions {
 /** All that a run needs: a Redis, the fleet, the senders and readers, each behind a network that can be troubled. */
 export class Stage {
   readonly folder: string
-  readonly server: LocalRedis
+  readonly servers: Servers
   readonly journal: Journal
   /** A connection that no trouble is made for, but that Redis itself may be away. */
-  readonly redis: Redis
-  readonly clientProxy: TcpProxy
+  readonly redis: Redis | Cluster
+  /** The way of those who send and read. */
+  readonly clientNetwork: Network
   readonly load: Load
   /** The workers, all alike; the last member is the pit. */
   readonly members: readonly Member[]
   readonly #client: GatewayClient
   #closed: Promise<void> | undefined
 
-  private constructor(folder: string, server: LocalRedis, clientProxy: TcpProxy, members: readonly Member[]) {
+  private constructor(folder: string, servers: Servers, clientNetwork: Network, members: readonly Member[]) {
     this.folder = folder
-    this.server = server
-    this.clientProxy = clientProxy
+    this.servers = servers
+    this.clientNetwork = clientNetwork
     this.members = members
     this.journal = new Journal(journalPath(folder))
-    this.redis = new Redis(server.port, '127.0.0.1', {
-      protocol: 2,
-      retryStrategy: () => 50,
-      maxRetriesPerRequest: null,
-    })
-    this.redis.on('error', () => undefined) // Redis is killed; it comes back
-    this.#client = new GatewayClient({ redis: clientProxy.url, keyPrefix: PREFIX, logger: createLogger('silent') })
+    this.redis = servers.connect()
+    const logger = createLogger('silent')
+    this.#client = new GatewayClient({ redis: redisOf(clientNetwork.way), keyPrefix: PREFIX, logger })
     this.load = new Load(this.#client, this.journal)
   }
 
   static async set(options: StageOptions): Promise<Stage> {
     const folder = mkdtempSync(join(tmpdir(), 'byclaw-chaos-'))
-    const server = await startLocalRedis({ fresh: true, args: REDIS_ARGS })
+    const servers = await Servers.start(options.cluster ?? false)
     const names = [...Array.from({ length: options.workers }, (_, index) => `w${index}`), PIT]
     const members = await Promise.all(
       names.map((name, index) =>
         Member.create({
-          ...{ name, redisPort: server.port, logPath: join(folder, `${name}.log`) },
+          ...{ name, servers, logPath: join(folder, `${name}.log`) },
           settings: (redis) => workerSettings({ redis, name, folder, index, ...options }),
         }),
       ),
     )
-    const stage = new Stage(folder, server, await TcpProxy.start(server.port), members)
+    const stage = new Stage(folder, servers, await Network.lay(servers), members)
     await Promise.all(members.map((member) => member.start()))
     return stage
   }
@@ -94,8 +91,8 @@ export class Stage {
 
   /** Lets everything work again. */
   calm(): void {
-    for (const { proxy } of this.members) proxy.pass()
-    this.clientProxy.pass()
+    for (const { network } of this.members) network.pass()
+    this.clientNetwork.pass()
   }
 
   /** Stops the workers in order. */
@@ -113,10 +110,10 @@ export class Stage {
     for (const member of this.members) member.abandon()
     this.load.giveUp()
     await this.#client.close()
-    await this.clientProxy.stop()
+    await this.clientNetwork.stop()
     this.redis.disconnect()
     this.journal.close()
-    await this.server.stop()
+    await this.servers.stop()
   }
 
   /** Removes journal and logs. */
@@ -131,7 +128,7 @@ function journalPath(folder: string): string {
 
 function workerSettings(
   options: StageOptions & {
-    readonly redis: string
+    readonly redis: Way
     readonly name: string
     readonly folder: string
     readonly index: number
@@ -143,9 +140,10 @@ function workerSettings(
   return {
     journal: journalPath(options.folder),
     capability: isPit ? PIT : CAPABILITY,
+    redis: options.redis,
     ...(options.sabotage === undefined ? {} : { sabotage: options.sabotage }),
     options: {
-      ...{ workerId: options.name, redis: options.redis, keyPrefix: PREFIX, leaseMs: options.leaseMs },
+      ...{ workerId: options.name, keyPrefix: PREFIX, leaseMs: options.leaseMs },
       maxConcurrency: isPit ? 1 : (options.concurrency ?? CONCURRENCY),
       maxDeliveries: isPit ? PIT_MAX_DELIVERIES : MAX_DELIVERIES,
       suspendAfterMs: SUSPEND_AFTER_MS[suspension],

@@ -1,5 +1,7 @@
+import type { LocalRedis } from '../src/testing/servers/redis.ts'
 import { sleep } from '../src/util/sleep.ts'
 import type { Member } from './fleet.ts'
+import type { Network } from './network.ts'
 import type { FaultKind, FaultPlan } from './plan.ts'
 import type { Stage } from './stage.ts'
 
@@ -19,15 +21,16 @@ export class Trouble {
 
   /** Resolves when the trouble is over. */
   async make({ kind, worker, durationMs }: FaultPlan): Promise<void> {
-    const { members, clientProxy, journal } = this.#stage
+    const { members, journal } = this.#stage
     const member = members[worker % (members.length - 1)] as Member
     const target = kind.startsWith('redis') ? 'redis' : kind.startsWith('client') ? 'client' : member.name
     journal.note({ kind: 'fault', fault: kind, target, detail: `${durationMs} ms` })
-    const made = await this.#carryOut(kind, member, durationMs, clientProxy)
+    const made = await this.#carryOut({ kind, worker, durationMs }, member)
     if (made) this.counts.set(kind, (this.counts.get(kind) ?? 0) + 1)
   }
 
-  async #carryOut(kind: FaultKind, member: Member, ms: number, clientProxy: Stage['clientProxy']): Promise<boolean> {
+  async #carryOut({ kind, worker, durationMs: ms }: Omit<FaultPlan, 'atMs'>, member: Member): Promise<boolean> {
+    const { clientNetwork } = this.#stage
     switch (kind) {
       case 'kill':
         return member.kill(ms)
@@ -38,16 +41,16 @@ export class Trouble {
       case 'roll':
         return this.#roll()
       case 'cut':
-        return member.proxy.cut() > 0
+        return member.network.cut() > 0
       case 'client-cut':
-        return clientProxy.cut() > 0
+        return clientNetwork.cut() > 0
       case 'hole':
-        return swallow(member.proxy, ms)
+        return swallow(member.network, ms)
       case 'client-hole':
-        return swallow(clientProxy, ms)
+        return swallow(clientNetwork, ms)
       case 'redis-kill':
       case 'redis-stop':
-        return this.#troubleRedis(kind, ms)
+        return this.#troubleRedis(kind, worker, ms)
     }
   }
 
@@ -61,8 +64,9 @@ export class Trouble {
     return true
   }
 
-  async #troubleRedis(kind: 'redis-kill' | 'redis-stop', ms: number): Promise<boolean> {
-    const { server } = this.#stage
+  async #troubleRedis(kind: 'redis-kill' | 'redis-stop', which: number, ms: number): Promise<boolean> {
+    const { nodes } = this.#stage.servers
+    const server = nodes[which % nodes.length] as LocalRedis
     const turn = this.#redisTurn.then(async () => {
       server.kill(kind === 'redis-kill' ? 'SIGKILL' : 'SIGSTOP')
       await sleep(ms)
@@ -76,9 +80,9 @@ export class Trouble {
 }
 
 /** Connections that are there fall into the hole for good, new ones until it closes. */
-async function swallow(proxy: Stage['clientProxy'], ms: number): Promise<boolean> {
-  proxy.blackHole()
+async function swallow(network: Network, ms: number): Promise<boolean> {
+  network.blackHole()
   await sleep(ms)
-  proxy.pass()
+  network.pass()
   return true
 }

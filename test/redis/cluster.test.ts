@@ -5,34 +5,22 @@ import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vit
 import { GatewayClient } from '../../src/client/client.ts'
 import { Keys } from '../../src/redis/keys.ts'
 import type { RedisOption } from '../../src/redis/options.ts'
-import { type LocalRedis, startLocalRedis } from '../../src/testing/servers/redis.ts'
+import type { LocalRedis } from '../../src/testing/servers/redis.ts'
 import { waitFor } from '../../src/testing/wait-for.ts'
 import { deferred } from '../../src/util/deferred.ts'
 import { runWorker } from '../../src/worker/run-worker.ts'
+import { formCluster, masterOf, startNodes } from '../support/cluster.ts'
 import { collect, envelope, FunctionWorker, memoryLogger } from '../worker/harness.ts'
 
 const NODES = 3
-const SLOTS = 16_384
 let servers: LocalRedis[] = []
 let nodes: { host: string; port: number }[] = []
 
 /** A Cluster of three masters that share the slots. */
 beforeAll(async () => {
-  const args = ['--cluster-enabled', 'yes', '--cluster-node-timeout', '2000']
-  servers = await Promise.all(Array.from({ length: NODES }, () => startLocalRedis({ fresh: true, args })))
+  servers = await startNodes(NODES, ['--cluster-node-timeout', '2000'])
+  await formCluster(servers)
   nodes = servers.map(({ port }) => ({ host: '127.0.0.1', port }))
-  const bare = nodes.map((node) => new Redis({ ...node, disconnectTimeout: 100 }))
-  await Promise.all(
-    bare.map((redis, index) => {
-      const [first, last] = [index, index + 1].map((part) => Math.floor((part * SLOTS) / NODES)) as [number, number]
-      return redis.call('CLUSTER', 'ADDSLOTSRANGE', first, last - 1)
-    }),
-  )
-  for (const { host, port } of nodes.slice(1)) await bare[0]?.call('CLUSTER', 'MEET', host, port)
-  const isWhole = async (redis: Redis) =>
-    /cluster_state:ok[\s\S]*cluster_known_nodes:3/.test((await redis.call('CLUSTER', 'INFO')) as string)
-  await waitFor(async () => (await Promise.all(bare.map(isWhole))).every(Boolean), { timeoutMs: 20_000 })
-  for (const redis of bare) redis.disconnect()
 }, 40_000)
 
 afterAll(async () => {
@@ -95,8 +83,7 @@ async function open(redis: RedisOption = { cluster: nodes }) {
 
 /** A name whose key lies on a node. */
 function onNodeOf(node: number, candidates: readonly string[], keyOf: (name: string) => string): string {
-  const nodeOf = (key: string) => Math.floor((calculateSlot(key) * NODES) / SLOTS)
-  return candidates.find((name) => nodeOf(keyOf(name)) === node) as string
+  return candidates.find((name) => masterOf(keyOf(name), NODES) === node) as string
 }
 
 function isRunning({ status }: { readonly status: string }): boolean {

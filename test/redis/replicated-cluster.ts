@@ -1,12 +1,12 @@
-import calculateSlot from 'cluster-key-slot'
 import { Redis } from 'ioredis'
 import { onTestFinished } from 'vitest'
-import { type LocalRedis, startLocalRedis } from '../../src/testing/servers/redis.ts'
+import type { LocalRedis } from '../../src/testing/servers/redis.ts'
 import { waitFor } from '../../src/testing/wait-for.ts'
+import { formCluster, masterOf, startNodes } from '../support/cluster.ts'
 
-const SLOTS = 16_384
+const MASTERS = 3
 const ARGS = [
-  ...['--cluster-enabled', 'yes', '--cluster-node-timeout', '1000', '--cluster-replica-validity-factor', '0'],
+  ...['--cluster-node-timeout', '1000', '--cluster-replica-validity-factor', '0'],
   ...['--repl-diskless-sync-delay', '0'],
 ]
 const PATIENCE = { timeoutMs: 30_000 }
@@ -27,21 +27,14 @@ export interface Shard {
 
 /** A Cluster of three masters that share the slots, each with one replica. It ends with the test. */
 export async function startReplicatedCluster(): Promise<Shard[]> {
-  const nodes = await Promise.all(Array.from({ length: 6 }, startNode))
-  const [first] = nodes as [Node]
-  const masters = nodes.slice(0, 3)
-  const firstSlotOf = (index: number) => Math.floor((index * SLOTS) / 3)
-  const shards = masters.map((master, index) => ({
-    ...{ master, replica: nodes[index + 3] as Node },
-    holds: (key: string) => Math.floor((calculateSlot(key) * 3) / SLOTS) === index,
+  const servers = await startNodes(2 * MASTERS, ARGS)
+  for (const server of servers) onTestFinished(() => server.stop())
+  await formCluster(servers, MASTERS)
+  const nodes = servers.map(connect)
+  const shards = nodes.slice(0, MASTERS).map((master, index) => ({
+    ...{ master, replica: nodes[index + MASTERS] as Node },
+    holds: (key: string) => masterOf(key, MASTERS) === index,
   }))
-  await Promise.all(
-    masters.map(({ bare }, index) =>
-      bare.call('CLUSTER', 'ADDSLOTSRANGE', firstSlotOf(index), firstSlotOf(index + 1) - 1),
-    ),
-  )
-  for (const { server } of nodes.slice(1)) await first.bare.call('CLUSTER', 'MEET', '127.0.0.1', server.port)
-  await allOf(nodes, ['CLUSTER', 'INFO'], /cluster_state:ok[\s\S]*cluster_known_nodes:6/)
   for (const { master, replica } of shards)
     await replica.bare.call('CLUSTER', 'REPLICATE', (await master.bare.call('CLUSTER', 'MYID')) as string)
   await allOf(
@@ -54,9 +47,7 @@ export async function startReplicatedCluster(): Promise<Shard[]> {
   return shards
 }
 
-async function startNode(): Promise<Node> {
-  const server = await startLocalRedis({ fresh: true, args: ARGS })
-  onTestFinished(() => server.stop())
+function connect(server: LocalRedis): Node {
   const bare = new Redis(server.url, { disconnectTimeout: 100 })
   bare.on('error', () => undefined)
   onTestFinished(() => bare.disconnect())
