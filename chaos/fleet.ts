@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { sleep } from '../src/util/sleep.ts'
-import { Network, type Way } from './network.ts'
+import { Network, type Way } from '../test/support/network.ts'
 import type { Servers } from './servers.ts'
 import type { WorkerSettings } from './worker.ts'
 

@@ -28,10 +28,17 @@ export class Servers {
   connect(): Redis | Cluster {
     const retryStrategy = () => 50
     const redisOptions = { protocol: 2, maxRetriesPerRequest: null } as const
+    // As good as for ever.
+    const maxRedirections = 1_000_000
     const [first] = this.nodes as [LocalRedis]
     const ways = this.nodes.map(({ port }) => ({ host: '127.0.0.1', port }))
     const redis = this.isCluster
-      ? new Cluster(ways, { redisOptions, clusterRetryStrategy: retryStrategy, retryDelayOnClusterDown: 50 })
+      ? new Cluster(ways, {
+          redisOptions,
+          clusterRetryStrategy: retryStrategy,
+          retryDelayOnClusterDown: 50,
+          maxRedirections,
+        })
       : new Redis(first.port, '127.0.0.1', { ...redisOptions, retryStrategy })
     redis.on('error', () => undefined) // a server is killed; it comes back
     return redis

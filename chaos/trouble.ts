@@ -1,7 +1,7 @@
 import type { LocalRedis } from '../src/testing/servers/redis.ts'
 import { sleep } from '../src/util/sleep.ts'
+import type { Network } from '../test/support/network.ts'
 import type { Member } from './fleet.ts'
-import type { Network } from './network.ts'
 import type { FaultKind, FaultPlan } from './plan.ts'
 import type { Stage } from './stage.ts'
 

@@ -1,10 +1,10 @@
 // A worker in a process of its own, to be killed. Its settings come as JSON in the first argument; it tells its parent
 // when it consumes, and goes when its parent does.
 import { createLogger, type RunWorkerOptions, runWorker } from 'byclaw-gateway-sdk'
+import { redisOf, type Way } from '../test/support/network.ts'
 import { ChaosAgent } from './agent.ts'
 import { arm, CRASH_VARIABLE, type CrashPoint } from './crash-switch.ts'
 import { Journal } from './journal.ts'
-import { redisOf, type Way } from './network.ts'
 import type { Sabotage } from './sabotage.ts'
 
 /** What a worker process is told at its start. */

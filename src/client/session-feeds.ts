@@ -149,11 +149,11 @@ export class SessionFeeds {
 
   /** A server that says no, to a password for instance, is not waited for; one that is away is. */
   #refuse(error: Error): void {
-    if (error.name !== 'ReplyError') return
+    if (!isRefusal(error)) return
     for (const { isAsked, heard } of this.#feeds.values()) if (!isAsked) heard.reject(this.#toError(error))
   }
 
-  /** Answers whether the server lets us. */
+  /** Answers whether the server lets us. One that is away is waited for: on a Cluster ioredis gives up after some tries. */
   async #hear(channel: string, feed: Feed): Promise<boolean> {
     feed.isAsked = true
     try {
@@ -162,7 +162,8 @@ export class SessionFeeds {
       return true
     } catch (error) {
       feed.isAsked = false
-      feed.heard.reject(error)
+      if (this.#closed || isRefusal(error)) feed.heard.reject(this.#toError(error))
+      else this.#askAt = Math.min(this.#askAt, performance.now() + ASK_AGAIN_MS)
       return false
     }
   }
@@ -196,11 +197,7 @@ export class SessionFeeds {
 
   async #subscribe(channel: string): Promise<void> {
     const subscriber = this.#connect()
-    try {
-      await (this.#connections.isCluster ? subscriber.ssubscribe(channel) : subscriber.subscribe(channel))
-    } catch (error) {
-      throw this.#toError(error)
-    }
+    await (this.#connections.isCluster ? subscriber.ssubscribe(channel) : subscriber.subscribe(channel))
   }
 
   #toError(cause: unknown): GatewayError {
@@ -248,4 +245,9 @@ export class SessionFeeds {
     feed.doubtAt = performance.now() + feed.pauseMs * (0.75 + Math.random() / 2)
     for (const listener of feed.listeners) listener.onDoubt()
   }
+}
+
+/** True if the server says no; one that is away says nothing. */
+function isRefusal(error: unknown): boolean {
+  return error instanceof Error && error.name === 'ReplyError'
 }

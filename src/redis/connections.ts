@@ -4,8 +4,10 @@ import { errorMessage, GatewayError } from '../errors.ts'
 import type { Logger } from '../logger.ts'
 import { RedisClient } from './client.ts'
 import { ConnectionState } from './connection-state.ts'
+import { onListener } from './listeners.ts'
 import type { ResolvedRedis } from './options.ts'
 import { isOnItsWay, Patience } from './patience.ts'
+import { hearResubscriptions } from './resubscriptions.ts'
 import { keepTalking, SILENCE_MS, watchSilence } from './watchdog.ts'
 
 /**
@@ -117,6 +119,8 @@ export class RedisConnections {
     for (const [redis, unwatch] of open) {
       unwatch()
       redis.disconnect()
+      // What a Cluster is about to send again would be put into a queue that nobody empties.
+      if ('nodes' in redis) redis.options.enableOfflineQueue = false
       rejectPending(redis)
     }
   }
@@ -136,8 +140,10 @@ export class RedisConnections {
       if (isOfSelect(error)) leaveDatabase(redis, state, this.#lastFault)
       else state.lost(this.#lastFault)
     })
-    if ('nodes' in redis) redis.on('+node', watchSockets)
-    else watchSockets(redis)
+    if ('nodes' in redis) {
+      redis.on('+node', watchSockets)
+      onListener(redis, watchSocketsFromNowOn)
+    } else watchSockets(redis)
     // A server that leaves in order closes the socket without an error.
     redis.on('close', () => state.lost('the server closed the connection'))
     redis.on('ready', () => {
@@ -189,6 +195,11 @@ function watchSockets(redis: Redis): void {
   }
 }
 
+/** The same for a connection that may be on its way already. */
+function watchSocketsFromNowOn(redis: Redis): void {
+  redis.on('connect', () => (redis as unknown as { stream: Socket }).stream.setMaxListeners(0).on('error', ignore))
+}
+
 /** True if the server does not let us have the database that was asked for. */
 function isOfSelect(error: Error & { readonly command?: { readonly name: string } }): boolean {
   return error.command?.name === 'select'
@@ -198,29 +209,6 @@ function isOfSelect(error: Error & { readonly command?: { readonly name: string 
 function leaveDatabase(redis: Redis | Cluster, state: ConnectionState, reason: string): void {
   state.refused(reason)
   redis.disconnect(true)
-}
-
-/**
- * ioredis 6.0 subscribes again after a loss, all channels by one call, and does not listen to what comes of it: its
- * rejection would end the process. (On a Cluster it does.)
- */
-function hearResubscriptions(
-  redis: Redis | Cluster,
-  onRefused: (channels: readonly string[], reason: string) => void,
-): void {
-  if ('nodes' in redis) return
-  const subscribe = redis.subscribe.bind(redis) as (...channels: unknown[]) => Promise<unknown>
-  redis.subscribe = (...channels: unknown[]) => {
-    const answer = subscribe(...channels)
-    const [all] = channels
-    if (Array.isArray(all)) {
-      answer.catch((error: unknown) => {
-        // A loss is told by the connection itself, and makes it subscribe once more.
-        if (error instanceof Error && error.name === 'ReplyError') onRefused(all, error.message)
-      })
-    }
-    return answer
-  }
 }
 
 interface Queued {

@@ -1,4 +1,5 @@
 import type { Cluster, Redis } from 'ioredis'
+import { listenersOf } from './listeners.ts'
 import { hasMoved, type Look, lookInto, socketOf, waitsFor } from './look.ts'
 import { probe } from './probe.ts'
 
@@ -84,7 +85,7 @@ export function watchSilence(redis: Redis | Cluster, listener: SilenceListener):
   const isCluster = 'nodes' in redis
   const timer = setInterval(() => {
     // A Cluster's connections come and go.
-    const connections = isCluster ? redis.nodes('all') : [redis]
+    const connections = isCluster ? [...redis.nodes('all'), ...listenersOf(redis)] : [redis]
     for (const connection of connections) {
       let state = states.get(connection)
       if (state === undefined) {
@@ -133,24 +134,26 @@ function forget(states: Map<Redis, State>, present: readonly Redis[]): void {
 }
 
 /**
- * Makes a pub/sub connection say something now and then, so that its silence can be told from its death. On a Cluster
- * ioredis hides these connections, and looks for others only when one closes or its server says that a slot has gone: a
- * server that falls silent does neither, and its replica, which has taken over, would be listened to by nobody.
+ * Makes a pub/sub connection say something now and then, so that its silence can be told from its death. On a Cluster it
+ * is several, and ioredis looks for others only when one closes or its server says that a slot has gone: a server that
+ * falls silent does neither, and its replica, which has taken over, would be listened to by nobody.
  *
  * @returns Ends the talk.
  */
 export function keepTalking(redis: Redis | Cluster): () => void {
-  const isCluster = 'nodes' in redis
-  // An answer that does not come is the watchdog's affair.
-  const talk = isCluster ? () => redis.refreshSlotsCache() : () => void redis.ping().catch(() => undefined)
-  const timer = setInterval(
-    () => {
-      if (redis.status === 'ready') talk()
-    },
-    isCluster ? MAP_EVERY_MS : TALK_EVERY_MS,
-  )
-  timer.unref()
-  return () => clearInterval(timer)
+  const talk = setInterval(() => {
+    for (const connection of 'nodes' in redis ? listenersOf(redis) : [redis]) {
+      // An answer that does not come is the watchdog's affair.
+      if (connection.status === 'ready') void connection.ping().catch(() => undefined)
+    }
+  }, TALK_EVERY_MS).unref()
+  const map = setInterval(() => {
+    if ('nodes' in redis && redis.status === 'ready') redis.refreshSlotsCache()
+  }, MAP_EVERY_MS).unref()
+  return () => {
+    clearInterval(talk)
+    clearInterval(map)
+  }
 }
 
 function look(connection: Redis, state: State): void {

@@ -1,7 +1,6 @@
 import { Cluster, type NatMap } from 'ioredis'
-import type { RedisOption } from '../src/redis/options.ts'
-import { TcpProxy } from '../test/support/tcp-proxy.ts'
-import type { Servers } from './servers.ts'
+import type { RedisOption } from '../../src/redis/options.ts'
+import { TcpProxy } from './tcp-proxy.ts'
 
 const HOST = '127.0.0.1'
 
@@ -27,7 +26,7 @@ export class Network {
     this.#proxies = proxies
   }
 
-  static async lay({ nodes, isCluster }: Servers): Promise<Network> {
+  static async lay({ nodes, isCluster }: { nodes: readonly { port: number }[]; isCluster: boolean }): Promise<Network> {
     const proxies = await Promise.all(nodes.map(({ port }) => TcpProxy.start(port)))
     const [first] = proxies as [TcpProxy]
     if (!isCluster) return new Network(first.url, proxies)

@@ -1,0 +1,114 @@
+import { Cluster } from 'ioredis'
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest'
+import { GatewayClient } from '../../src/client/client.ts'
+import { RedisConnections } from '../../src/redis/connections.ts'
+import { Keys } from '../../src/redis/keys.ts'
+import { resolveRedisOption } from '../../src/redis/options.ts'
+import type { LocalRedis } from '../../src/testing/servers/redis.ts'
+import { waitFor } from '../../src/testing/wait-for.ts'
+import { sleep } from '../../src/util/sleep.ts'
+import { formCluster, startNodes } from '../support/cluster.ts'
+import { Network, redisOf } from '../support/network.ts'
+import { unhandledRejections } from '../support/rejections.ts'
+import { memoryLogger } from '../worker/harness.ts'
+
+/** Enough for each master to have some. */
+const SESSIONS = Array.from({ length: 12 }, (_, index) => `s-${index}`)
+const keys = new Keys('queue')
+let servers: LocalRedis[] = []
+let bare: Cluster
+
+beforeAll(async () => {
+  servers = await startNodes(3, ['--cluster-node-timeout', '2000'])
+  await formCluster(servers)
+  bare = new Cluster(
+    servers.map(({ port }) => ({ host: '127.0.0.1', port })),
+    { redisOptions: { disconnectTimeout: 100 } },
+  )
+  bare.on('error', () => undefined)
+}, 40_000)
+
+afterAll(async () => {
+  bare?.disconnect()
+  await Promise.all(servers.map((server) => server.stop()))
+})
+
+/** A client behind a network of its own. */
+async function open(logger = memoryLogger(), user?: { username: string; password: string }) {
+  const network = await Network.lay({ nodes: servers, isCluster: true })
+  onTestFinished(() => network.stop())
+  const redis = redisOf(network.way) as Cluster
+  Object.assign(redis.options, { redisOptions: { ...redis.options.redisOptions, ...user } })
+  const client = new GatewayClient({ redis, logger })
+  onTestFinished(() => client.close())
+  return { network, client }
+}
+
+/** Reads all sessions from now on; answers what was read. */
+async function readAll(client: GatewayClient): Promise<Set<string>> {
+  const read = new Set<string>()
+  const subscriptions = SESSIONS.map((session) => client.subscribe(session))
+  await Promise.all(subscriptions.map((subscription) => subscription.opened()))
+  for (const subscription of subscriptions) {
+    void (async () => {
+      for await (const event of subscription) read.add(`${event.sessionId} ${event.type === 'chunk' && event.content}`)
+    })()
+  }
+  return read
+}
+
+/** How many of the sessions' channels somebody hears, with what the masters know. */
+async function heard(): Promise<number> {
+  const channels = SESSIONS.map((session) => keys.data(session))
+  const counts = await Promise.all(
+    bare.nodes('master').map(async (node) => (await node.call('PUBSUB', 'SHARDCHANNELS')) as string[]),
+  )
+  return counts.flat().filter((channel) => channels.includes(channel)).length
+}
+
+test('who listens behind a network that went away without a word listens anew, and who comes then is not kept waiting', async () => {
+  const { network, client } = await open()
+  await readAll(client)
+  expect(await heard()).toBe(SESSIONS.length)
+  network.blackHole()
+  network.pass()
+  // Nobody behind the hole hears of that.
+  for (const node of bare.nodes('master')) await node.call('CLIENT', 'KILL', 'TYPE', 'pubsub')
+  expect(await heard()).toBe(0)
+  const others = SESSIONS.map((session) => client.subscribe(`later-${session}`))
+  onTestFinished(() => void Promise.all(others.map((other) => other.return())))
+  await Promise.all(others.map((other) => other.opened()))
+  await waitFor(async () => (await heard()) === SESSIONS.length, { timeoutMs: 5_000, message: 'all to be heard again' })
+}, 20_000)
+
+test('channels that a master does not let us hear after a loss are heard again once it does', async () => {
+  const call = (...args: string[]) => Promise.all(bare.nodes('master').map((node) => node.call('ACL', ...args)))
+  await call('SETUSER', 'reader', 'on', '>secret', '~*', '&*', '+@all')
+  const rejections = unhandledRejections()
+  const logger = memoryLogger()
+  const { client } = await open(logger, { username: 'reader', password: 'secret' })
+  await readAll(client)
+  expect(await heard()).toBe(SESSIONS.length)
+  await call('SETUSER', 'reader', 'resetchannels')
+  const refused = () => logger.lines.filter(({ message }) => message.startsWith('Redis refused to push events again'))
+  await waitFor(() => refused().length > 0, { message: 'the refusal to be told' })
+  await call('SETUSER', 'reader', 'allchannels')
+  await waitFor(async () => (await heard()) === SESSIONS.length, { timeoutMs: 5_000, message: 'all to be heard again' })
+  expect(rejections).toEqual([])
+}, 20_000)
+
+test('what was to be sent again when a client is closed is given up then', async () => {
+  const network = await Network.lay({ nodes: servers, isCluster: true })
+  onTestFinished(() => network.stop())
+  const connections = new RedisConnections(resolveRedisOption(redisOf(network.way)), memoryLogger())
+  const client = connections.client('patient')
+  await Promise.all(SESSIONS.map((session) => client.call('GET', session)))
+  network.blackHole()
+  const answers = Promise.allSettled(SESSIONS.map((session) => client.call('GET', session)))
+  network.cut()
+  // ioredis waits 100 ms before it sends them again.
+  await sleep(30)
+  connections.close()
+  const isRefused = { status: 'rejected', reason: { code: 'GW_CLOSED' } }
+  expect(await answers).toMatchObject(SESSIONS.map(() => isRefused))
+})
