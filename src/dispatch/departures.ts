@@ -110,9 +110,13 @@ function twoSteps(control: ControlWriter, records: TaskRecords, ender: TaskEnder
 
 /** What those who hold tasks back need. */
 interface Holding {
-  readonly records: TaskRecords
   readonly agenda: Agenda
   readonly inboxes: InboxWriter
+}
+
+interface HoldingApart extends Holding {
+  readonly records: TaskRecords
+  readonly ender: TaskEnder
 }
 
 /** On a single Redis records and appointments are made together. */
@@ -130,7 +134,7 @@ async function holdInOneStep(
  * On a Cluster they lie in different slots. The record first: what is due without one would be struck out. Without its
  * appointment a record waits for the sender, who was not told that it is accepted, to send again, or for the doctor.
  */
-async function holdInTwoSteps(batch: readonly Departure[], parts: Holding): Promise<readonly AdmitAnswer[]> {
+async function holdInTwoSteps(batch: readonly Departure[], parts: HoldingApart): Promise<readonly AdmitAnswer[]> {
   const admitted = await parts.records.admit(batch.map(({ task }) => task))
   const goesOn = await Promise.all(
     batch.map(async ({ task }, index) => {
@@ -140,17 +144,20 @@ async function holdInTwoSteps(batch: readonly Departure[], parts: Holding): Prom
       return outline === null || (epochOf(outline.fence) === '0' && !isEnded(outline.fence))
     }),
   )
-  await note(
-    batch.filter((_, index) => goesOn[index]),
-    parts,
-  )
+  const noted = batch.filter((_, index) => goesOn[index])
+  await note(noted, parts)
+  await Promise.all(noted.map(({ task }) => tidyEnded(task, parts)))
   return admitted
 }
 
-async function note(
-  batch: readonly Departure[],
-  { agenda, inboxes }: Pick<Holding, 'agenda' | 'inboxes'>,
-): Promise<void> {
+/** Who cancelled the task between the two steps found nothing noted that he could take back. */
+async function tidyEnded(task: TaskAdmission, { records, ender }: HoldingApart): Promise<void> {
+  const outline = await records.peek(task)
+  if (outline !== null && isEnded(outline.fence) && ownerOf(outline.fence) === '')
+    await ender.tidy(outline, 'CANCELLED')
+}
+
+async function note(batch: readonly Departure[], { agenda, inboxes }: Holding): Promise<void> {
   if (batch.length > 0) await inboxes.wakeKeepers(await agenda.add(batch.flatMap(appointments)))
 }
 

@@ -1,10 +1,11 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import calculateSlot from 'cluster-key-slot'
 import { Cluster, type ClusterOptions, Redis } from 'ioredis'
-import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest'
 import { GatewayClient } from '../../src/client/client.ts'
 import { Keys } from '../../src/redis/keys.ts'
 import type { RedisOption } from '../../src/redis/options.ts'
+import { Agenda } from '../../src/store/agenda.ts'
 import type { LocalRedis } from '../../src/testing/servers/redis.ts'
 import { waitFor } from '../../src/testing/wait-for.ts'
 import { deferred } from '../../src/util/deferred.ts'
@@ -565,6 +566,21 @@ describe('on a Cluster', () => {
     }
     const ttls = () => Promise.all(tasks.map(({ sessionId, messageId }) => bare.pttl(keys.task(sessionId, messageId))))
     await waitFor(async () => Math.min(...(await ttls())) > 0, { message: 'all records to have a time to live' })
+  })
+
+  test('a delayed task that is cancelled between the two writes of its send leaves nothing behind', async () => {
+    const { client, bare, keys } = house
+    const ref = { sessionId: 's', messageId: 'cut-short' }
+    const spy = vi.spyOn(Agenda.prototype, 'add').mockImplementationOnce(async function (this: Agenda, items) {
+      expect(await client.cancelTask(ref)).toMatchObject({ status: 'CANCELLED' })
+      return this.add(items)
+    })
+    onTestFinished(() => spy.mockRestore())
+    await client.sendMessage({ ...ref, targetAgentType: 'agent_3', content: 'x', delayMs: 3_600_000 })
+    expect(spy).toHaveBeenCalledTimes(2)
+    expect(await bare.pttl(keys.task('s', 'cut-short'))).toBeGreaterThan(0)
+    const noted = await Promise.all([0, 1, 2, 3].map((shard) => bare.zrange(keys.agenda(shard).due, '0', '-1')))
+    expect(noted.flat().filter((member) => member.includes('cut-short'))).toEqual([])
   })
 
   test('a worker stops in good time', async () => {
