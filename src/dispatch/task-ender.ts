@@ -107,11 +107,12 @@ export class TaskEnder {
 
   /**
    * Takes an entry back that was written for a task which had its end by then, unless a worker was handed it: should nobody
-   * take it before the record expires, the task would run again.
+   * take it before the record expires, the task would run again. Not while the record waits for an entry: a record whose
+   * making was carried out twice, the first answer being lost, looks as if it had been there, and this one may be the only one.
    */
   async takeBack({ task, priority }: Pick<Departure, 'task' | 'priority'>, entryId: string): Promise<void> {
     const outline = await this.#records.peek(task)
-    if (outline === null || !isEnded(outline.fence)) return
+    if (outline === null || !isEnded(outline.fence) || outline.awaitsEntry) return
     await this.#leftEntries.withdraw({ capability: task.agentType, priority }, entryId)
   }
 

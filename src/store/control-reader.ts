@@ -1,6 +1,7 @@
 import type { RedisClient } from '../redis/client.ts'
 import { BLOCK_MS } from '../redis/connections.ts'
 import type { RawEntry } from '../redis/streams.ts'
+import { LET_GO_MS } from './control-leases.ts'
 import { type ControlStream, idsByStream, type TakenEntry } from './control-streams.ts'
 
 const CLUSTER_BLOCK_MS = 1_000
@@ -193,7 +194,9 @@ export class ControlReader {
         'XPENDING',
         ...[stream.key, this.#group, '-', '+', MOST_UNHEARD, this.#consumer],
       )
-      const unheard = pending.filter(([id, , , deliveries]) => deliveries === 1 && !has({ stream, id }))
+      // What was let go, by a former life for instance, is for those who look for that.
+      const isUnheard = (id: string, idleMs: number) => idleMs < LET_GO_MS && !has({ stream, id })
+      const unheard = pending.filter(([id, , idleMs, deliveries]) => deliveries === 1 && isUnheard(id, idleMs))
       if (unheard.length === 0) return []
       const ids = unheard.map(([id]) => id)
       // What somebody else has taken over since was silent for less.

@@ -58,6 +58,8 @@ export interface TaskOutline extends TaskRef, Pick<TaskFacts, 'lane' | 'laneVers
   readonly attempt: number
   /** It has a time by which it must have started; a redriven task has none any more. */
   readonly canExpire: boolean
+  /** It has its end, and its record stays until an entry of it is seen off. */
+  readonly awaitsEntry: boolean
 }
 
 /** The fields that a {@link TaskInfo} is made of: results and texts, which may be large, stay where they are. */
@@ -149,10 +151,10 @@ export class TaskRecords {
   async peek(ref: TaskRef): Promise<TaskOutline | null> {
     const names = [
       ...['fence', 'agent_type', 'trace_id', 'parent_message_id'],
-      ...['attempt', 'expires_at', 'lane', 'lane_version'],
+      ...['attempt', 'expires_at', 'lane', 'lane_version', 'keep_ms'],
     ]
     const values = await this.#redis.call<(string | null)[]>('HMGET', this.#key(ref), ...names)
-    const [fence, agentType, traceId, parentMessageId, attempt, expiresAt, lane, laneVersion] = values
+    const [fence, agentType, traceId, parentMessageId, attempt, expiresAt, lane, laneVersion, keepMs] = values
     if (typeof fence !== 'string') return null
     return {
       ...{ sessionId: ref.sessionId, messageId: ref.messageId, fence, agentType: agentType ?? '' },
@@ -161,6 +163,7 @@ export class TaskRecords {
       laneVersion: laneVersion ?? null,
       attempt: Number(attempt ?? 0),
       canExpire: typeof expiresAt === 'string',
+      awaitsEntry: typeof keepMs === 'string',
     }
   }
 

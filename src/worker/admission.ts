@@ -270,12 +270,22 @@ export class Admission {
     try {
       if (this.#late(entries).length > 0 && !(await this.#isOwnName())) return
       await this.#surrender(entries.filter((entry) => !isUnrun(entry)))
-      await this.#reader.release(entries.filter(isUnrun), inPlace)
+      await this.#release(entries.filter(isUnrun), inPlace)
     } catch (error) {
       this.#logger.warn(
         { err: error, entries: namesOf(entries) },
         'entries could not be given back; their leases run out',
       )
+    }
+  }
+
+  /** Until it is away from its place, an entry is here: it must not be taken for one that this worker was handed and did not hear of. */
+  async #release(entries: readonly TakenEntry[], inPlace: boolean): Promise<void> {
+    if (!inPlace) for (const entry of entries) this.#keeper.expect(entry)
+    try {
+      await this.#reader.release(entries, inPlace)
+    } finally {
+      if (!inPlace) for (const entry of entries) this.#keeper.drop(entry)
     }
   }
 

@@ -1,16 +1,19 @@
 import { Cluster } from 'ioredis'
-import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest'
+import { afterAll, beforeAll, expect, onTestFinished, test, vi } from 'vitest'
 import { GatewayClient } from '../../src/client/client.ts'
 import { RedisConnections } from '../../src/redis/connections.ts'
-import { Keys } from '../../src/redis/keys.ts'
+import { Keys, PRIORITIES } from '../../src/redis/keys.ts'
 import { resolveRedisOption } from '../../src/redis/options.ts'
+import { ControlReader } from '../../src/store/control-reader.ts'
 import type { LocalRedis } from '../../src/testing/servers/redis.ts'
 import { waitFor } from '../../src/testing/wait-for.ts'
+import { deferred } from '../../src/util/deferred.ts'
 import { sleep } from '../../src/util/sleep.ts'
+import { runWorker } from '../../src/worker/run-worker.ts'
 import { formCluster, startNodes } from '../support/cluster.ts'
 import { Network, redisOf } from '../support/network.ts'
 import { unhandledRejections } from '../support/rejections.ts'
-import { memoryLogger } from '../worker/harness.ts'
+import { FunctionWorker, memoryLogger } from '../worker/harness.ts'
 
 /** Enough for each master to have some. */
 const SESSIONS = Array.from({ length: 12 }, (_, index) => `s-${index}`)
@@ -111,4 +114,57 @@ test('what was to be sent again when a client is closed is given up then', async
   connections.close()
   const isRefused = { status: 'rejected', reason: { code: 'GW_CLOSED' } }
   expect(await answers).toMatchObject(SESSIONS.map(() => isRefused))
+})
+
+test('a task that is given back while connections are lost is not begun as well where it was', async () => {
+  const network = await Network.lay({ nodes: servers, isCluster: true })
+  onTestFinished(() => network.stop())
+  const ran: unknown[] = []
+  const gates = [deferred(), deferred()] as const
+  const worker = await runWorker({
+    ...{
+      redis: redisOf(network.way),
+      workerId: 'w',
+      maxConcurrency: 1,
+      shutdownTimeoutMs: 500,
+      logger: memoryLogger(),
+    },
+    worker: new FunctionWorker(['giver'], async ({ content }) => {
+      ran.push(content)
+      await gates[ran.length - 1]?.promise
+      return content
+    }),
+  })
+  onTestFinished(() => worker.stop())
+  const client = new GatewayClient({ redis: redisOf(network.way), logger: memoryLogger() })
+  onTestFinished(() => client.close())
+  const late = deferred()
+  const release = vi.spyOn(ControlReader.prototype, 'release')
+  release.mockImplementationOnce(async function (this: ControlReader, ...args) {
+    await late.promise
+    return this.release(...args)
+  })
+  const takeUnheard = vi.spyOn(ControlReader.prototype, 'takeUnheard')
+  onTestFinished(() => void vi.restoreAllMocks())
+  const to = { targetAgentType: 'giver', sessionId: 's' }
+  const asks = (['high', 'low'] as const).map((priority) => client.ask({ ...to, priority, content: priority }))
+  // Each lane is waited for by a read of its own, and there is room for one.
+  await waitFor(() => release.mock.calls.length === 1, { message: 'one to be given back' })
+  gates[0].resolve()
+  network.cut()
+  const looked = () => takeUnheard.mock.settledResults.filter(({ type }) => type === 'fulfilled').length
+  await waitFor(() => looked() >= 3, {
+    timeoutMs: 5_000,
+    message: 'all lanes to be looked at for what was not heard of',
+  })
+  await sleep(100)
+  late.resolve()
+  await waitFor(() => ran.length === 2)
+  await waitFor(() => release.mock.settledResults.every(({ type }) => type === 'fulfilled'))
+  const lanes = PRIORITIES.map((priority) => keys.control('giver', priority))
+  const pending = await Promise.all(lanes.map((lane) => bare.xpending(lane, 'agent_engines')))
+  expect(pending.map(([count]) => count as number).reduce((a, b) => a + b)).toBe(1)
+  gates[1].resolve()
+  expect((await Promise.all(asks)).map(({ data }) => data)).toEqual(['high', 'low'])
+  expect(ran).toHaveLength(2)
 })

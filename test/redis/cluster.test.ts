@@ -6,6 +6,7 @@ import { GatewayClient } from '../../src/client/client.ts'
 import { Keys } from '../../src/redis/keys.ts'
 import type { RedisOption } from '../../src/redis/options.ts'
 import { Agenda } from '../../src/store/agenda.ts'
+import { TaskRecords } from '../../src/store/task-records.ts'
 import type { LocalRedis } from '../../src/testing/servers/redis.ts'
 import { waitFor } from '../../src/testing/wait-for.ts'
 import { deferred } from '../../src/util/deferred.ts'
@@ -59,11 +60,11 @@ const names = Array.from({ length: 20 }, (_, index) => `agent_${index}`)
 /** What tasks wait for whose content says so. */
 let gate = deferred()
 
-async function open(redis: RedisOption = { cluster: nodes }) {
+async function open(redis: RedisOption = { cluster: nodes }, maxConcurrency = 50) {
   const keyPrefix = `c${Math.random().toString(36).slice(2)}`
   const logger = memoryLogger()
   const worker = await runWorker({
-    ...{ redis, keyPrefix, logger, workerId: 'w', shutdownTimeoutMs: 1_000 },
+    ...{ redis, keyPrefix, logger, workerId: 'w', maxConcurrency, shutdownTimeoutMs: 1_000 },
     worker: new FunctionWorker(names, async (command, context) => {
       await context.emitChunk(`said ${command.content}`)
       if (command.content === 'bad') throw new Error('bad')
@@ -581,6 +582,30 @@ describe('on a Cluster', () => {
     expect(await bare.pttl(keys.task('s', 'cut-short'))).toBeGreaterThan(0)
     const noted = await Promise.all([0, 1, 2, 3].map((shard) => bare.zrange(keys.agenda(shard).due, '0', '-1')))
     expect(noted.flat().filter((member) => member.includes('cut-short'))).toEqual([])
+  })
+
+  test('a task that is cancelled while the making of its record is repeated leaves no record for ever', async () => {
+    gate = deferred()
+    const { client, bare, keys, close } = await open(undefined, 1)
+    onTestFinished(close)
+    onTestFinished(() => gate.resolve())
+    await client.sendMessage({ targetAgentType: 'agent_3', sessionId: 'other', content: 'wait' })
+    await waitFor(async () => (await client.listTasks({ sessionId: 'other' })).some(isRunning))
+    const ref = { sessionId: 's', messageId: 'made-twice' }
+    const spy = vi.spyOn(TaskRecords.prototype, 'admit').mockImplementationOnce(async function (
+      this: TaskRecords,
+      all,
+    ) {
+      await this.admit(all)
+      expect(await client.cancelTask(ref)).toMatchObject({ status: 'CANCELLED' })
+      return this.admit(all)
+    })
+    onTestFinished(() => spy.mockRestore())
+    await client.sendMessage({ ...ref, targetAgentType: 'agent_3', content: 'x' })
+    expect(spy).toHaveBeenCalledTimes(3)
+    gate.resolve()
+    const ttl = () => bare.pttl(keys.task('s', 'made-twice'))
+    await waitFor(async () => (await ttl()) > 0, { message: 'its record to have a time to live' })
   })
 
   test('a worker stops in good time', async () => {

@@ -7,12 +7,14 @@
 -- to the end of its stream under a new id, for any worker to take at once; in place it waits for the next who looks for
 -- what was let go, and was not delivered. As it is not bound to a record, whichever entry begins first is the live one. What
 -- `take` has begun is undone: nobody has spoken as its owner.
--- Also in place stays what has more fields than fit on Lua's stack, some 8,000 values.
+-- Also in place stays what has more fields than fit on Lua's stack, some 8,000 values. What was delivered again is another
+-- one's by now, who may bear the same name; a call that came late would take the entry of a running task from him.
 local MOST_VALUES = 7000
 local released = 0
 for i = 5, #ARGV do
   local id = ARGV[i]
-  local entry = redis.call('XPENDING', KEYS[1], ARGV[1], id, id, 1, ARGV[2])[1] and redis.call('XRANGE', KEYS[1], id, id)
+  local pending = redis.call('XPENDING', KEYS[1], ARGV[1], id, id, 1, ARGV[2])[1]
+  local entry = pending and pending[4] <= 1 and redis.call('XRANGE', KEYS[1], id, id)
   local fields = entry and entry[1] and entry[1][2]
   if fields then
     local record = ARGV[3] ~= '' and fields[3] == 'task' and ARGV[3] .. fields[4]
