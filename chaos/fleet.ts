@@ -170,6 +170,7 @@ export class Member {
     const error = /^\w*Error: .*$/m.exec(said)?.[0] ?? 'nothing was said'
     if (/ is in use by a live worker/.test(error)) this.refused += 1
     else if (/ cannot be reached: /.test(error)) this.away += 1
+    else if (/ is shutting down/.test(error) && this.#asked.has(child)) this.unready += 1
     else this.deaths.push(`${this.name} (pid ${child.pid}, ${signal ?? code}): ${error}`)
   }
 

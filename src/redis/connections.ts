@@ -173,7 +173,8 @@ export class RedisConnections {
       }
       return instance.duplicate(own)
     }
-    return new Cluster(resolved.nodes, clusterBehaviour(role, own, resolved.options.redisOptions ?? {}))
+    const { nodes, options } = resolved
+    return new Cluster(nodes, { ...options, ...clusterBehaviour(role, own, options.redisOptions ?? {}) })
   }
 }
 

@@ -11,6 +11,7 @@ import type { Logger } from '../logger.ts'
 import { PluginRegistry } from '../plugins/registry.ts'
 import type { RedisClient } from '../redis/client.ts'
 import { RedisConnections } from '../redis/connections.ts'
+import { portable } from '../redis/portable.ts'
 import { slotGroups } from '../redis/slots.ts'
 import { ControlReader, type ControlReaderOptions } from '../store/control-reader.ts'
 import { type ControlStream, lanesOf, ownLanesOf, type TakenEntry } from '../store/control-streams.ts'
@@ -218,7 +219,7 @@ export class WorkerParts {
       capacity: this.slots.mostOpen + MOST_AWAY,
       ...{ redis: this.redis, streamKeys, logger: this.logger, running: () => this.slots.used },
       data: (table) => ({
-        ...{ redis, keyPrefix, group, table, streamKeys, leaseMs, blockedAfterMs, identity },
+        ...{ redis: portable(redis), keyPrefix, group, table, streamKeys, leaseMs, blockedAfterMs, identity },
         ...{ startedAt: this.registration.startedAt },
       }),
       onReplaced,

@@ -1,6 +1,7 @@
 import { spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { setTimeout as pause } from 'node:timers/promises'
+import { Redis } from 'ioredis'
 import { describe, expect, test } from 'vitest'
 import { waitFor } from '../../src/testing/wait-for.ts'
 import { onTestFinished } from '../support/on-test-finished.ts'
@@ -267,10 +268,13 @@ test('a worker that ended without a word disappears from the lists after its tim
   await waitFor(async () => (await house.redis.exists(house.keys.worker('w'))) === 0)
 })
 
-test('signs of life and leases come from a thread of their own, also where the source runs without a build', async () => {
+test.each([
+  ['where the source runs without a build', (url: string) => url],
+  ['where the worker was given a Redis client', (url: string) => new Redis(url, { lazyConnect: true })],
+])('signs of life and leases come from a thread of their own, also %s', async (_where, redisOf) => {
   const house = new House()
   const way = await watchedWay(house)
-  await house.work(() => null, { workerId: 'w', leaseMs: 800, redis: way.url })
+  await house.work(() => null, { workerId: 'w', leaseMs: 800, redis: redisOf(way.url) })
   await way.isPulsing()
   expect(house.logger.lines.filter(({ message }) => message.includes('main thread'))).toEqual([])
 })
