@@ -166,6 +166,15 @@ describe('settle, release, reclaim, renew, surrender, remove-consumers', () => {
     ])
   })
 
+  test('release comes too late for what was delivered again, be it to one of the same name', async () => {
+    await take('w', 2)
+    await bare.xclaim(a, GROUP, 'w', 0, ids[0] as string)
+    expect(await run('release', [a], [GROUP, 'w', '', 0, ids[0] as string, ids[1] as string])).toBe(1)
+    expect((await pending()).map(({ id, consumer }) => [id, consumer])).toEqual([[ids[0], 'w']])
+    expect(await run('release', [a], [GROUP, 'w', '', 1, ids[0] as string])).toBe(0)
+    expect((await pending())[0]?.deliveries).toBe(2)
+  })
+
   test('renew restarts the time of what is mine, and never steals back', async () => {
     await take('w', 2)
     await take('other', 1)

@@ -2,6 +2,7 @@ import type { Redis } from 'ioredis'
 import { beforeEach, expect, test, vi } from 'vitest'
 import type { RedisClient } from '../../src/redis/client.ts'
 import type { Keys } from '../../src/redis/keys.ts'
+import { ControlLeases } from '../../src/store/control-leases.ts'
 import { ControlReader } from '../../src/store/control-reader.ts'
 import { type ControlStream, lanesOf } from '../../src/store/control-streams.ts'
 import { ControlWriter } from '../../src/store/control-writer.ts'
@@ -193,6 +194,17 @@ test('what was handed out and never heard of is taken again, but not from one wh
     [first, 'other'],
     [second, 'w'],
   ])
+})
+
+test('what was let go is not taken for what was not heard of', async () => {
+  const key = keys.control('a')
+  await put(['a', '1'], ['a', '2'])
+  const own = reader()
+  await own.ensureGroups()
+  await bare.xreadgroup('GROUP', 'g', 'w', 'STREAMS', key, '>')
+  const [first, second] = (await bare.xrange(key, '-', '+')).map(([id]) => id)
+  expect(await new ControlLeases(redis, 'g', 'w').surrender(key, [first as string])).toBe(1)
+  expect((await own.takeUnheard(() => false)).map(({ id }) => id)).toEqual([second])
 })
 
 test('more streams than fit on the stack of a script are asked all the same', { timeout: 60_000 }, async () => {
