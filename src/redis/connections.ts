@@ -4,7 +4,7 @@ import { errorMessage, GatewayError } from '../errors.ts'
 import type { Logger } from '../logger.ts'
 import { RedisClient } from './client.ts'
 import { ConnectionState } from './connection-state.ts'
-import { onListener } from './listeners.ts'
+import { makeListenersAgain, onListener } from './listeners.ts'
 import type { ResolvedRedis } from './options.ts'
 import { isOnItsWay, Patience } from './patience.ts'
 import { hearResubscriptions } from './resubscriptions.ts'
@@ -141,6 +141,7 @@ export class RedisConnections {
       else state.lost(this.#lastFault)
     })
     if ('nodes' in redis) {
+      makeListenersAgain(redis)
       redis.on('+node', watchSockets)
       onListener(redis, watchSocketsFromNowOn)
     } else watchSockets(redis)

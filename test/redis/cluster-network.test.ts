@@ -3,6 +3,7 @@ import { afterAll, beforeAll, expect, onTestFinished, test, vi } from 'vitest'
 import { GatewayClient } from '../../src/client/client.ts'
 import { RedisConnections } from '../../src/redis/connections.ts'
 import { Keys, PRIORITIES } from '../../src/redis/keys.ts'
+import { listenersOf } from '../../src/redis/listeners.ts'
 import { resolveRedisOption } from '../../src/redis/options.ts'
 import { ControlReader } from '../../src/store/control-reader.ts'
 import type { LocalRedis } from '../../src/testing/servers/redis.ts'
@@ -167,4 +168,26 @@ test('a task that is given back while connections are lost is not begun as well 
   gates[1].resolve()
   expect((await Promise.all(asks)).map(({ data }) => data)).toEqual(['high', 'low'])
   expect(ran).toHaveLength(2)
+})
+
+test('who listens and loses all masters while connections are being made listens again', async () => {
+  const cluster = servers.map(({ port }) => ({ host: '127.0.0.1', port }))
+  const connections = new RedisConnections(resolveRedisOption({ cluster }), memoryLogger())
+  onTestFinished(() => connections.close())
+  const subscriber = connections.subscriber() as Cluster
+  await subscriber.connect()
+  for (const session of SESSIONS) await subscriber.ssubscribe(session)
+  const isBack = deferred()
+  subscriber.once('+subscriber', () => {
+    setImmediate(() => {
+      expect(listenersOf(subscriber).map(({ status }) => status)).toContain('connecting')
+      subscriber.once('ready', isBack.resolve)
+      // What ioredis does when it can ask none of them for its slots.
+      subscriber.disconnect(true)
+    })
+  })
+  for (const listener of listenersOf(subscriber)) listener.stream.destroy()
+  await isBack.promise
+  const hears = () => subscriber.ssubscribe('another').catch(() => undefined)
+  await waitFor(async () => (await hears()) !== undefined, { timeoutMs: 5_000, message: 'a channel to be heard' })
 })
