@@ -67,6 +67,12 @@ export class ProxiedConnection {
     this.#server.resetAndDestroy()
   }
 
+  /** Ends both sides at once: a reset waits for what is still to be written, or for the connection to be made. */
+  destroy(): void {
+    this.#client.destroy()
+    this.#server.destroy()
+  }
+
   #up(data: Buffer): void {
     this.#look(data.toString('latin1'))
     this.#forward('up', this.#client, this.#server, data)

@@ -104,7 +104,7 @@ export class TcpProxy {
   async stop(): Promise<void> {
     this.refuse()
     const open = this.connections()
-    this.cut()
+    for (const connection of open) connection.destroy()
     await Promise.all(open.map(({ closed }) => closed))
   }
 }
