@@ -134,12 +134,10 @@ export class CrashRun {
   #fork(): ChildProcess {
     const { call, when, folder } = this.#options
     const settings: WorkerSettings = {
-      ...{
-        journal: this.#journalPath,
-        capability: CAPABILITY,
-        redis: this.#url,
-        options: this.#workerOptions('mortal'),
-      },
+      journal: this.#journalPath,
+      capability: CAPABILITY,
+      redis: this.#url,
+      options: this.#workerOptions('mortal'),
     }
     const point: CrashPoint = { call, when, journal: this.#journalPath }
     const log = openSync(join(folder, `${this.#prefix}.log`), 'a')

@@ -73,17 +73,8 @@ function readOptions(): Options & { readonly keep: boolean } {
   }
 }
 
-function replayCommand({
-  seed,
-  seconds,
-  workers,
-  tasks,
-  faultEveryMs,
-  only,
-  workload,
-  suspension,
-  cluster,
-}: Options): string {
+function replayCommand(options: Options): string {
+  const { seed, seconds, workers, tasks, faultEveryMs, only, workload, suspension, cluster } = options
   const some = `${only.length > 0 ? ` --only ${only.join(',')}` : ''}${cluster ? ' --cluster' : ''}`
   const size = `--seconds ${seconds} --workers ${workers} --tasks ${tasks} --every ${faultEveryMs}`
   return `npm run chaos -- --seed ${seed} ${size} --workload ${workload} --suspend ${suspension}${some}`

@@ -174,17 +174,23 @@ test('acks that have waited long enough to be thousands go in one call', async (
   expect(await bare.xpending(key, 'g')).toEqual([0, null, null, null])
 })
 
-test('what was handed out and never heard of is taken again, but not from one who has taken it over meanwhile', async () => {
+/** Two entries that a consumer was handed, and a reader that bears its name. */
+async function unheardOf() {
   const key = keys.control('a')
   await put(['a', '1'], ['a', '2'])
   const own = reader()
   await own.ensureGroups()
   await bare.xreadgroup('GROUP', 'g', 'w', 'STREAMS', key, '>')
-  const [first, second] = (await bare.xrange(key, '-', '+')).map(([id]) => id)
+  const [first, second] = (await bare.xrange(key, '-', '+')).map(([id]) => id) as [string, string]
+  return { own, key, first, second }
+}
+
+test('what was handed out and never heard of is taken again, but not from one who has taken it over meanwhile', async () => {
+  const { own, key, first, second } = await unheardOf()
   await sleep(50)
   const call = redis.call.bind(redis)
   vi.spyOn(redis, 'call').mockImplementation(async (command, ...args) => {
-    if (command === 'XCLAIM') await bare.xclaim(key, 'g', 'other', 0, first as string)
+    if (command === 'XCLAIM') await bare.xclaim(key, 'g', 'other', 0, first)
     return call(command, ...args)
   })
   const taken = await own.takeUnheard(() => false)
@@ -197,13 +203,8 @@ test('what was handed out and never heard of is taken again, but not from one wh
 })
 
 test('what was let go is not taken for what was not heard of', async () => {
-  const key = keys.control('a')
-  await put(['a', '1'], ['a', '2'])
-  const own = reader()
-  await own.ensureGroups()
-  await bare.xreadgroup('GROUP', 'g', 'w', 'STREAMS', key, '>')
-  const [first, second] = (await bare.xrange(key, '-', '+')).map(([id]) => id)
-  expect(await new ControlLeases(redis, 'g', 'w').surrender(key, [first as string])).toBe(1)
+  const { own, key, first, second } = await unheardOf()
+  expect(await new ControlLeases(redis, 'g', 'w').surrender(key, [first])).toBe(1)
   expect((await own.takeUnheard(() => false)).map(({ id }) => id)).toEqual([second])
 })
 
