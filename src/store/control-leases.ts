@@ -170,5 +170,8 @@ function narrowed(clock: Clock | undefined, now: number, askedAt: number): Clock
 
 /** True if a stream or its consumer group does not exist any more. */
 export function isGroupGone(error: unknown): boolean {
-  return error instanceof Error && /NOGROUP|no such key|the stream key no longer exists/i.test(error.message)
+  return (
+    error instanceof Error &&
+    /NOGROUP|no such key|the stream key no longer exists|requires the key to exist/i.test(error.message)
+  )
 }

@@ -1,7 +1,7 @@
 import type { RedisClient } from '../redis/client.ts'
 import { BLOCK_MS } from '../redis/connections.ts'
 import type { RawEntry } from '../redis/streams.ts'
-import { LET_GO_MS } from './control-leases.ts'
+import { isGroupGone, LET_GO_MS } from './control-leases.ts'
 import { type ControlStream, idsByStream, type TakenEntry } from './control-streams.ts'
 
 const CLUSTER_BLOCK_MS = 1_000
@@ -84,14 +84,26 @@ export class ControlReader {
   }
 
   /** Makes the consumer groups that are missing; they start at 0, so that what was sent before counts too. */
-  async ensureGroups(streams: readonly ControlStream[] = this.streams): Promise<void> {
-    await Promise.all(
-      streams.map(({ key }) =>
-        this.#redis.call('XGROUP', 'CREATE', key, this.#group, '0', 'MKSTREAM').catch((error: unknown) => {
-          if (!(error instanceof Error && error.message.startsWith('BUSYGROUP'))) throw error
-        }),
-      ),
+  async ensureGroups(): Promise<void> {
+    await Promise.all(this.streams.map(({ key }) => this.#createGroup(key, 'MKSTREAM')))
+  }
+
+  /** The same on streams that only senders make: one that has gone meanwhile is not made again. */
+  async joinGroups(streams: readonly ControlStream[]): Promise<void> {
+    const joined = streams.map(({ key }) =>
+      this.#createGroup(key).catch((error: unknown) => {
+        if (!isGroupGone(error)) throw error
+      }),
     )
+    await Promise.all(joined)
+  }
+
+  async #createGroup(key: string, ...options: 'MKSTREAM'[]): Promise<void> {
+    try {
+      await this.#redis.call('XGROUP', 'CREATE', key, this.#group, '0', ...options)
+    } catch (error) {
+      if (!(error instanceof Error && error.message.startsWith('BUSYGROUP'))) throw error
+    }
   }
 
   /** Removes those streams that hold nothing; answers those that are there. For lanes of this worker's own only. */

@@ -127,8 +127,9 @@ export class OwnLanes extends Service {
   }
 
   /** What was left behind: by a former life, by an attempt that was not begun, by a read whose answer was lost. */
-  #takeBack(lanes: readonly ControlStream[], budget: number): Promise<Take> {
-    return this.#leases.reclaim(lanes, this.#leaseMs * IDLE_SHARE, budget, this.#cursors)
+  async #takeBack(lanes: readonly ControlStream[], budget: number): Promise<Take> {
+    const { entries, fault } = await this.#leases.reclaim(lanes, this.#leaseMs * IDLE_SHARE, budget, this.#cursors)
+    return { entries, fault: isGroupGone(fault) ? undefined : fault }
   }
 
   async #takeNew(streams: readonly ControlStream[], budget: number): Promise<Take> {
@@ -148,7 +149,7 @@ export class OwnLanes extends Service {
 
   /** Makes the groups of lanes that are new; in this worker's former life the leases ran for another. */
   async #open(lanes: readonly ControlStream[]): Promise<void> {
-    await this.#reader.ensureGroups(lanes)
+    await this.#reader.joinGroups(lanes)
     const fresh = lanes.filter(({ key }) => !this.#known.has(key))
     for (const { key } of fresh) this.#known.add(key)
     await Promise.all(fresh.map(({ key }) => this.#leases.surrender(key)))

@@ -4,6 +4,7 @@ import { ControlLeases } from '../../src/store/control-leases.ts'
 import { ControlReader } from '../../src/store/control-reader.ts'
 import { ownLanesOf } from '../../src/store/control-streams.ts'
 import { waitFor } from '../../src/testing/wait-for.ts'
+import { deferred } from '../../src/util/deferred.ts'
 import { OwnLanes } from '../../src/worker/own-lanes.ts'
 import { Slots } from '../../src/worker/slots.ts'
 import { openStore } from '../redis/harness.ts'
@@ -159,6 +160,29 @@ describe('a task for one worker', () => {
     await waitFor(async () => (await house.redis.keys(`${house.prefix}:own:*`)).length === 0)
     expect((await client.ask({ ...message, targetWorkerId: 'c' })).status).toBe('COMPLETED')
     expect(house.logger.lines.filter(({ level }) => level === 'error')).toEqual([])
+  })
+
+  test('whose lane goes while its worker looks at it does not bring an empty one back', async () => {
+    const house = new House()
+    const client = house.client()
+    const ref = { sessionId: 's', messageId: 'gone' }
+    const looked = deferred()
+    const look = vi.spyOn(ControlReader.prototype, 'joinGroups').mockImplementationOnce(async function (
+      this: ControlReader,
+      lanes,
+    ) {
+      // As a cancel does that ends it by force.
+      await house.redis.del(...lanes.map(({ key }) => key))
+      await this.joinGroups(lanes)
+      looked.resolve()
+    })
+    onTestFinished(() => look.mockRestore())
+    await house.work(() => 'done', { workerId: 'c' })
+    await client.sendMessage({ ...message, ...ref, targetWorkerId: 'c' })
+    await looked.promise
+    expect(await house.redis.keys(`${house.prefix}:own:*`)).toEqual([])
+    expect((await client.ask({ ...message, targetWorkerId: 'c' })).status).toBe('COMPLETED')
+    expect(house.logger.lines.filter(({ message: said }) => said.includes('own lanes'))).toEqual([])
   })
 
   test('is delayed, fails, is tried again and redriven, always there', async () => {
