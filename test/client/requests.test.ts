@@ -103,6 +103,7 @@ describe('a request that is at fault is answered with its field, and nothing is 
     [{ extraPayload: JSON.parse('{"__proto__":1}') }, /^extraPayload is invalid: .*'__proto__'/],
     [{ extraPayload: 1 }, /^extraPayload is invalid/],
     [{ userCode: 7 }, /^userCode is invalid/],
+    [{ userName: null }, /^userName is invalid/],
     [{ requireOnlineWorker: 'yes' }, /^requireOnlineWorker is invalid/],
     [{ typo: 1 }, /^typo is invalid/],
   ]
@@ -115,6 +116,12 @@ describe('a request that is at fault is answered with its field, and nothing is 
     expect(answer.error.message).toMatch(message)
     expect(answer.messageId).toEqual(expect.any(String))
     expect(await snapshot(house)).toEqual(new Map())
+  })
+
+  test.each(['targetAgentType', 'sessionId'] as const)('also without %s', async (name) => {
+    const { [name]: _, ...rest } = send
+    const answer = await new House().client().sendMessage(rest as unknown as SendMessageRequest)
+    expect(answer).toMatchObject({ error: { message: expect.stringMatching(new RegExp(`^${name} is invalid`)) } })
   })
 
   test('also content that throws when it is made JSON', async () => {
