@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { errorMessage } from '../errors.ts'
 import type { Schema } from './schema.ts'
 
 /** A JSON Schema (draft 2020-12), as a plain object. */
@@ -25,4 +26,13 @@ export function jsonSchemaOf(schema: Schema): JsonSchema | null {
 /** Some model APIs refuse `$schema`, and none needs it. */
 function withoutDialect({ $schema: _dialect, ...rest }: Record<string, unknown>): JsonSchema {
   return rest
+}
+
+/** Makes a check of a JSON Schema, or tells why none can be made of it: what it says is wrong, or beyond what zod reads. */
+export function checkerOf(schema: JsonSchema): { ok: true; checker: z.ZodType } | { ok: false; reason: string } {
+  try {
+    return { ok: true, checker: z.fromJSONSchema(schema as Parameters<typeof z.fromJSONSchema>[0]) }
+  } catch (error) {
+    return { ok: false, reason: errorMessage(error) }
+  }
 }

@@ -1,6 +1,7 @@
 import type { ReplyStatus } from '../dispatch/asks.ts'
 import { errorMessage, GatewayError } from '../errors.ts'
 import { checkRef, type TaskRef } from '../protocol/ids.ts'
+import { lossInJson } from '../protocol/json.ts'
 
 /** An answer to a question of a task. */
 export interface ReplyOptions extends TaskRef {
@@ -39,6 +40,8 @@ export function checkReply({ sessionId, messageId, askId, content }: ReplyOption
 function requireJson(content: unknown): void {
   const invalid = (reason: string, cause?: unknown) =>
     new GatewayError('GW_INVALID_ARGUMENT', { field: 'content', value: content, reason }, { cause })
+  const loss = lossInJson(content)
+  if (loss !== null) throw invalid(loss)
   let text: string | undefined
   try {
     text = JSON.stringify(content)

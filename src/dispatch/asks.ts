@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { isDeepStrictEqual } from 'node:util'
-import { z } from 'zod'
+import { checkerOf } from '../agent/json-schema.ts'
 import { errorMessage } from '../errors.ts'
 import { askIdOf, type TaskRef } from '../protocol/ids.ts'
 import { isObject, parseJson } from '../protocol/json.ts'
@@ -147,13 +147,10 @@ function contentFault({ schema, options }: PendingAsk, content: unknown): string
 }
 
 function schemaFault(schema: Record<string, unknown>, content: unknown): string | null {
-  let checked: ReturnType<z.ZodType['safeParse']>
-  try {
-    checked = z.fromJSONSchema(schema as Parameters<typeof z.fromJSONSchema>[0]).safeParse(content)
-  } catch {
-    // A schema that says what cannot be checked here is left to the agent, who has it in its own language.
-    return null
-  }
+  const made = checkerOf(schema)
+  // What cannot be checked here is left to the agent, who was told when he asked.
+  if (!made.ok) return null
+  const checked = made.checker.safeParse(content)
   if (checked.success) return null
   return checked.error.issues.map(({ path, message }) => [...path.map(String), message].join(': ')).join('; ')
 }

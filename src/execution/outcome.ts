@@ -1,6 +1,7 @@
 import type { HistoryContent } from '../agent/history.ts'
-import { errorMessage, GatewayError } from '../errors.ts'
+import { errorMessage, GatewayError, invalidArgument } from '../errors.ts'
 import type { TaskFault } from '../protocol/event.ts'
+import { lossInJson } from '../protocol/json.ts'
 import { isReadable } from '../util/loggable.ts'
 
 /** How an attempt came out: with a result (as JSON), with a fault, or not at all because it may not say. */
@@ -25,6 +26,8 @@ export type Failed = Outcome & { readonly status: 'FAILED' }
 
 /** What a handler returned, as a result that can be recorded; what cannot be recorded is a fault. */
 export function completed(value: unknown, maxBytes: number): Outcome {
+  const loss = lossInJson(value)
+  if (loss !== null) return failed(invalidArgument('the result of processCommand', value, loss))
   let json: string
   try {
     json = JSON.stringify(value ?? null) ?? 'null'

@@ -1,3 +1,5 @@
+import { lossInJson } from './json.ts'
+
 const NEITHER = 'must be a text, an array or an object'
 
 /** Why `content` cannot be sent, or null if it can. */
@@ -6,7 +8,7 @@ export function contentFault(content: unknown): string | null {
   if (Array.isArray(content)) return content.length === 0 ? 'must not be empty' : null
   if (typeof content !== 'object' || content === null) return NEITHER
   const becomes = 'toJSON' in content && typeof content.toJSON === 'function'
-  return becomes || isBoxed(content) ? fateFault(content) : null
+  return becomes || isBoxed(content) ? fateFault(content) : lossInJson(content)
 }
 
 /** True for what becomes a bare value in JSON, as `new String('')` does. */

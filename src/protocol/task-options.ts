@@ -8,7 +8,7 @@ export type BackoffRule =
       readonly type: 'exponential'
       /** Before the second attempt; doubled before each further one. */
       readonly delayMs: number
-      /** Default 60,000, or `delayMs` where that is more. */
+      /** Not below `delayMs`. Default 60,000, or `delayMs` where that is more. */
       readonly maxDelayMs?: number | undefined
       readonly jitter?: number | undefined
     }
@@ -25,7 +25,7 @@ export interface TaskOptions {
   /** An attempt that runs longer is aborted and counts as failed, in ms. */
   readonly timeoutMs?: number | undefined
   readonly retry?: RetryRule | undefined
-  /** The task ends as EXPIRED if it has not started after so long, in ms. */
+  /** The task ends as EXPIRED if it has not started so long after it was sent, in ms; longer than its `delayMs`, if it has one. */
   readonly expiresInMs?: number | undefined
 }
 
@@ -38,7 +38,12 @@ const timer = z.number().int().min(1).max(MOST_TIMER_MS)
 
 export const backoffRule = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('fixed'), delayMs: delay, jitter }),
-  z.strictObject({ type: z.literal('exponential'), delayMs: delay, maxDelayMs: delay.optional(), jitter }),
+  z
+    .strictObject({ type: z.literal('exponential'), delayMs: delay, maxDelayMs: delay.optional(), jitter })
+    .refine(({ delayMs, maxDelayMs }) => maxDelayMs === undefined || maxDelayMs >= delayMs, {
+      path: ['maxDelayMs'],
+      error: 'must not be below delayMs',
+    }),
 ])
 
 export const maxAttempts = z.number().int().min(1).max(1_000)

@@ -90,6 +90,7 @@ describe('a request that is at fault is answered with its field, and nothing is 
     [{ content: { toJSON: () => undefined } }, /^content is invalid: must be a text, an array or an object/],
     [{ content: new String('') }, /^content is invalid: must not be blank/],
     [{ content: new Number(7) }, /^content is invalid: must be a text, an array or an object/],
+    [{ content: new Map([['a', 1]]) }, /^content is invalid: JSON keeps nothing of a Map/],
     [{ content: new Boolean(true) }, /^content is invalid: must be a text, an array or an object/],
     [{ content: { toJSON: () => '' } }, /^content is invalid: must not be blank/],
     [{ target: 'agent' }, /^target is invalid: must be a contract.* targetAgentType \(got "agent"\)$/],
@@ -106,6 +107,11 @@ describe('a request that is at fault is answered with its field, and nothing is 
     [{ userName: null }, /^userName is invalid/],
     [{ requireOnlineWorker: 'yes' }, /^requireOnlineWorker is invalid/],
     [{ typo: 1 }, /^typo is invalid/],
+    [{ delayMs: 50, expiresInMs: 50 }, /^expiresInMs is invalid: must be longer than delayMs \(50\).*\(got 50\)$/],
+    [
+      { retry: { backoff: { type: 'exponential', delayMs: 50, maxDelayMs: 49 } } },
+      /^retry\.backoff\.maxDelayMs is invalid: must not be below delayMs \(got 49\)$/,
+    ],
   ]
   test.each(cases)('%j', async (change, message) => {
     const house = new House()

@@ -11,12 +11,26 @@ describe('what a handler returned', () => {
     ['', '""'],
     [null, 'null'],
     [undefined, 'null'],
-    [() => 1, 'null'],
-    [Symbol('s'), 'null'],
     [Number.NaN, 'null'],
-    [new Map([['a', 1]]), '{}'],
   ])('%s is recorded as %s', (value, resultJson) => {
     expect(completed(value, 1_000)).toMatchObject({ status: 'COMPLETED', resultJson })
+  })
+
+  test.each([
+    [() => 1, /^the result of processCommand is invalid: JSON cannot carry a function/],
+    [Symbol('s'), /JSON cannot carry a symbol/],
+    [new Map([['a', 1]]), /JSON keeps nothing of a Map/],
+    [new Set([1]), /JSON keeps nothing of a Set/],
+    [new Error('returned'), /JSON keeps nothing of an Error/],
+  ])('and JSON would lose without a word is a fault: %s', (value, message) => {
+    expect(completed(value, 1_000)).toMatchObject({
+      ...{ status: 'FAILED', fault: { code: 'GW_INVALID_ARGUMENT', message: expect.stringMatching(message) } },
+    })
+  })
+
+  test('but not what says itself what becomes of it', () => {
+    const error = Object.assign(new Error('returned'), { toJSON: () => 'told' })
+    expect(completed(error, 1_000)).toMatchObject({ status: 'COMPLETED', resultJson: '"told"' })
   })
 
   test('and JSON cannot carry is a fault', () => {
@@ -44,8 +58,6 @@ describe('what is kept of a result as what was said', () => {
     [Object(5), '5'],
     [undefined, ''],
     [null, ''],
-    [() => 1, ''],
-    [Symbol('s'), ''],
     [Number.NaN, ''],
     [{ toJSON: () => undefined }, ''],
     [{ toJSON: () => 'words' }, 'words'],

@@ -1,5 +1,5 @@
 import type { Question } from '../../agent/calls.ts'
-import { jsonSchemaOf } from '../../agent/json-schema.ts'
+import { checkerOf, jsonSchemaOf } from '../../agent/json-schema.ts'
 import { checkSchema, type Schema } from '../../agent/schema.ts'
 import { GatewayError, invalidArgument } from '../../errors.ts'
 import { type EventBody, eventEncoder } from '../../protocol/event.ts'
@@ -58,6 +58,7 @@ export async function askUser(task: DurableTask, question: string | Question): P
   const open = async () => {
     // What was said before is to stand before the question.
     await emitter.flushed()
+    if (op.entry === undefined) warnOfUnchecked(task, prompt, body.schema)
     const answer = op.entry === undefined ? await note(false) : await renew(task, askId, op.entry, note)
     if (timeoutMs !== undefined && answer.status === 'noted' && answer.text === '') {
       await task.deadlines.start(op, timeoutMs, '{"s":"TIMEOUT"}')
@@ -69,6 +70,16 @@ export async function askUser(task: DurableTask, question: string | Question): P
   if (s === 'TIMEOUT') throw new GatewayError('GW_TIMEOUT', { what: `the answer to '${prompt}'`, timeoutMs })
   if (timeoutMs !== undefined) task.deadlines.drop(op)
   return checkAnswer(given.schema, v)
+}
+
+/** A reply is checked by those who bring it, who know no more of the schema than its JSON form. */
+function warnOfUnchecked({ logger }: DurableTask, prompt: string, schema: unknown): void {
+  const made = isObject(schema) ? checkerOf(schema) : undefined
+  if (made === undefined || made.ok) return
+  logger.warn(
+    { prompt, reason: made.reason },
+    'replies to a question are not checked: its JSON Schema is not understood',
+  )
 }
 
 /** Notes a question of an earlier run again; its event is put again if what that run has said was taken back since. */

@@ -1,5 +1,5 @@
-import { errorMessage, GatewayError } from '../../errors.ts'
-import { isObject } from '../../protocol/json.ts'
+import { errorMessage, GatewayError, invalidArgument } from '../../errors.ts'
+import { isObject, lossInJson } from '../../protocol/json.ts'
 import type { RecordedResult } from '../../store/recorded-result.ts'
 import type { DurableTask } from './durable-task.ts'
 import { isFailure } from './entry.ts'
@@ -34,6 +34,8 @@ export async function outcomeOf(task: DurableTask, key: string, run: () => unkno
  * @throws GatewayError `GW_INVALID_ARGUMENT` for what JSON cannot carry, `GW_PAYLOAD_TOO_LARGE` for more than 1 MiB.
  */
 function recordable(key: string, value: unknown): unknown {
+  const loss = lossInJson(value)
+  if (loss !== null) throw invalidArgument(`the result of ${key}`, value, loss)
   let text: string
   try {
     text = JSON.stringify(value ?? null) ?? 'null'

@@ -163,6 +163,17 @@ describe('askUser', () => {
     expect((await client.result(ref)).data).toBe('Alice')
   })
 
+  test('with a JSON Schema that nobody understands: the log says that replies are not checked', async () => {
+    const { house, client, question } = await asking((context) =>
+      context.askUser({ prompt: 'Name?', schema: { type: 'strnig' } }),
+    )
+    expect(await client.reply({ ...ref, askId: question.askId, content: 7 })).toMatchObject({ status: 'ACCEPTED' })
+    expect((await client.result(ref)).data).toBe(7)
+    expect(house.logger.lines.filter(({ message }) => message.startsWith('replies to a question'))).toMatchObject([
+      { fields: { prompt: 'Name?', reason: expect.stringContaining('strnig') } },
+    ])
+  })
+
   test('gives up in time, also when suspended; an answer after that is too late', async () => {
     const { client, question } = await asking(
       async (context) => {

@@ -300,6 +300,7 @@ describe('step', () => {
   test.each([
     ['a name with a line break', 'a\nb', () => 1, 'GW_INVALID_ARGUMENT'],
     ['what JSON cannot carry', 'x', () => 1n, 'GW_INVALID_ARGUMENT'],
+    ['what JSON keeps nothing of', 'x', () => new Map([['a', 1]]), 'GW_INVALID_ARGUMENT'],
     ['more than a megabyte', 'x', () => 'x'.repeat(1_048_577), 'GW_PAYLOAD_TOO_LARGE'],
   ])('refuses %s', async (_, name, fn: () => unknown, code) => {
     const house = new House()
