@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { sleep } from '../src/util/sleep.ts'
-import { Network, type Way } from '../test/support/network.ts'
+import type { Network, Way } from '../test/support/network.ts'
 import type { Servers } from './servers.ts'
 import type { WorkerSettings } from './worker.ts'
 
@@ -61,7 +61,7 @@ export class Member {
   }
 
   static async create(options: MemberOptions): Promise<Member> {
-    return new Member(options, await Network.lay(options.servers))
+    return new Member(options, await options.servers.lay())
   }
 
   /** The process of this place consumes. */

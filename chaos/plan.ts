@@ -23,6 +23,8 @@ export const FAULTS = [
   'redis-kill',
   /** SIGSTOP to Redis, then SIGCONT. */
   'redis-stop',
+  /** Redis and its replica change places. */
+  'redis-failover',
 ] as const
 
 export type FaultKind = (typeof FAULTS)[number]
@@ -85,6 +87,8 @@ export interface PlanOptions {
   readonly workers: number
   readonly leaseMs: number
   readonly only: readonly FaultKind[]
+  /** Redis has a replica. Default false. */
+  readonly isPair?: boolean
   /** Mean time between two faults. */
   readonly faultEveryMs: number
   readonly workload: Workload
@@ -94,7 +98,7 @@ export interface PlanOptions {
 
 const FAULT_WEIGHTS: Readonly<Record<FaultKind, number>> = {
   ...{ kill: 24, stop: 16, usurp: 5, roll: 4, cut: 18, hole: 8 },
-  ...{ 'client-cut': 8, 'client-hole': 3, 'redis-kill': 4, 'redis-stop': 4 },
+  ...{ 'client-cut': 8, 'client-hole': 3, 'redis-kill': 4, 'redis-stop': 4, 'redis-failover': 8 },
 }
 
 const PLAIN_WEIGHTS = { quick: 40, chunks: 36, long: 8, deaf: 3, cpu: 1.5, flaky: 5, fail: 3, terminal: 2, killer: 0.4 }
@@ -197,7 +201,8 @@ function planReaders(options: PlanOptions, tasks: readonly TaskPlan[]): ReaderPl
 function planFaults(options: PlanOptions): FaultPlan[] {
   const random = new Random(options.seed, 'faults')
   const faults: FaultPlan[] = []
-  const wanted = options.only.length === 0 ? FAULTS : options.only
+  const all = FAULTS.filter((kind) => kind !== 'redis-failover' || options.isPair)
+  const wanted = options.only.length === 0 ? all : options.only
   const weights = Object.fromEntries(wanted.map((kind) => [kind, FAULT_WEIGHTS[kind]])) as Record<FaultKind, number>
   // The workers come up first.
   for (let atMs = 500; ; ) {

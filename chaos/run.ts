@@ -10,6 +10,7 @@ import { audit, tally } from './auditor.ts'
 import { conduct } from './conduct.ts'
 import type { Finding } from './evidence.ts'
 import { FAULTS, type FaultKind, makePlan, type PlanOptions, WORKLOADS } from './plan.ts'
+import { LAYOUTS, type Layout } from './servers.ts'
 import { Stage, type StageOptions, SUSPENSIONS } from './stage.ts'
 import type { Trouble } from './trouble.ts'
 
@@ -23,9 +24,9 @@ const MOST_SHOWN = 40
 
 const USAGE = `npm run chaos -- [--short] [--seconds <n>] [--seed <n>] [--workers <n>] [--tasks <n>] [--every <ms>]
                  [--workload <${WORKLOADS.join('|')}>] [--suspend <${SUSPENSIONS.join('|')}>]
-                 [--only <${FAULTS.join(',')}>] [--cluster] [--keep]`
+                 [--only <${FAULTS.join(',')}>] [--layout <${LAYOUTS.join('|')}>] [--keep]`
 
-type Options = Omit<PlanOptions, 'lanes'> & StageOptions
+type Options = Omit<PlanOptions, 'lanes'> & StageOptions & { readonly layout: Layout }
 
 function readOptions(): Options & { readonly keep: boolean } {
   const text = { type: 'string' } as const
@@ -34,7 +35,7 @@ function readOptions(): Options & { readonly keep: boolean } {
     options: {
       short: flag,
       keep: flag,
-      cluster: flag,
+      layout: text,
       seconds: text,
       seed: text,
       workers: text,
@@ -61,9 +62,13 @@ function readOptions(): Options & { readonly keep: boolean } {
   }
   const seconds = number(values.seconds, size.seconds)
   const workload = oneOf(WORKLOADS, values.workload as (typeof WORKLOADS)[number] | undefined)
+  const layout = oneOf(LAYOUTS, values.layout as Layout | undefined)
+  if (only.includes('redis-failover') && layout !== 'pair')
+    throw new Error(`redis-failover needs --layout pair\n${USAGE}`)
   const tasksPerSecond = size.tasksPerSecond * (workload === 'bursts' ? MORE_IN_BURSTS : 1)
   return {
-    ...{ seconds, keep: values.keep, cluster: values.cluster, only: only as FaultKind[], leaseMs: LEASE_MS },
+    ...{ seconds, keep: values.keep, only: only as FaultKind[], leaseMs: LEASE_MS },
+    ...{ layout, isPair: layout === 'pair' },
     ...{ workload, ...(workload === 'bursts' ? { concurrency: CONCURRENCY_IN_BURSTS } : {}) },
     suspension: oneOf(SUSPENSIONS, values.suspend as (typeof SUSPENSIONS)[number] | undefined),
     seed: number(values.seed, 1 + Math.floor(Math.random() * 1_000_000)),
@@ -74,10 +79,10 @@ function readOptions(): Options & { readonly keep: boolean } {
 }
 
 function replayCommand(options: Options): string {
-  const { seed, seconds, workers, tasks, faultEveryMs, only, workload, suspension, cluster } = options
-  const some = `${only.length > 0 ? ` --only ${only.join(',')}` : ''}${cluster ? ' --cluster' : ''}`
+  const { seed, seconds, workers, tasks, faultEveryMs, only, workload, suspension, layout } = options
+  const some = only.length > 0 ? ` --only ${only.join(',')}` : ''
   const size = `--seconds ${seconds} --workers ${workers} --tasks ${tasks} --every ${faultEveryMs}`
-  return `npm run chaos -- --seed ${seed} ${size} --workload ${workload} --suspend ${suspension}${some}`
+  return `npm run chaos -- --seed ${seed} ${size} --workload ${workload} --suspend ${suspension} --layout ${layout}${some}`
 }
 
 const began = performance.now()

@@ -4,12 +4,12 @@ import { join } from 'node:path'
 import { createLogger, GatewayClient } from 'byclaw-gateway-sdk'
 import type { Cluster, Redis } from 'ioredis'
 import { Keys } from '../src/redis/keys.ts'
-import { Network, redisOf, type Way } from '../test/support/network.ts'
+import { type Network, redisOf, type Way } from '../test/support/network.ts'
 import { Member } from './fleet.ts'
 import { Journal } from './journal.ts'
 import { Load } from './load.ts'
 import type { Sabotage } from './sabotage.ts'
-import { Servers } from './servers.ts'
+import { type Layout, Servers } from './servers.ts'
 import { CAPABILITY, MAX_ATTEMPTS, MAX_DELIVERIES, PIT, PIT_MAX_DELIVERIES } from './work.ts'
 import type { WorkerSettings } from './worker.ts'
 
@@ -30,8 +30,8 @@ export interface StageOptions {
   readonly sabotage?: Sabotage
   readonly workers: number
   readonly leaseMs: number
-  /** A Cluster in place of one server. Default false. */
-  readonly cluster?: boolean
+  /** Default one server. */
+  readonly layout?: Layout
   /** Tasks that a worker runs at a time. Default 24. */
   readonly concurrency?: number
 }
@@ -51,13 +51,19 @@ export class Stage {
   readonly #client: GatewayClient
   #closed: Promise<void> | undefined
 
-  private constructor(folder: string, servers: Servers, clientNetwork: Network, members: readonly Member[]) {
+  private constructor(
+    folder: string,
+    servers: Servers,
+    redis: Redis | Cluster,
+    clientNetwork: Network,
+    members: readonly Member[],
+  ) {
     this.folder = folder
     this.servers = servers
+    this.redis = redis
     this.clientNetwork = clientNetwork
     this.members = members
     this.journal = new Journal(journalPath(folder))
-    this.redis = servers.connect()
     const logger = createLogger('silent')
     this.#client = new GatewayClient({ redis: redisOf(clientNetwork.way), keyPrefix: PREFIX, logger })
     this.load = new Load(this.#client, this.journal)
@@ -65,7 +71,7 @@ export class Stage {
 
   static async set(options: StageOptions): Promise<Stage> {
     const folder = mkdtempSync(join(tmpdir(), 'byclaw-chaos-'))
-    const servers = await Servers.start(options.cluster ?? false)
+    const servers = await Servers.start(options.layout ?? 'single')
     const names = [...Array.from({ length: options.workers }, (_, index) => `w${index}`), PIT]
     const members = await Promise.all(
       names.map((name, index) =>
@@ -75,7 +81,7 @@ export class Stage {
         }),
       ),
     )
-    const stage = new Stage(folder, servers, await Network.lay(servers), members)
+    const stage = new Stage(folder, servers, await servers.connect(), await servers.lay(), members)
     await Promise.all(members.map((member) => member.start()))
     return stage
   }
@@ -110,7 +116,6 @@ export class Stage {
     for (const member of this.members) member.abandon()
     this.load.giveUp()
     await this.#client.close()
-    await this.clientNetwork.stop()
     this.redis.disconnect()
     this.journal.close()
     await this.servers.stop()

@@ -1,4 +1,3 @@
-import type { LocalRedis } from '../src/testing/servers/redis.ts'
 import { sleep } from '../src/util/sleep.ts'
 import type { Network } from '../test/support/network.ts'
 import type { Member } from './fleet.ts'
@@ -13,7 +12,7 @@ export class Trouble {
   readonly counts = new Map<FaultKind, number>()
   readonly #stage: Stage
   /** Troubles of Redis wait for each other: it cannot be killed while it comes back. */
-  #redisTurn: Promise<void> = Promise.resolve()
+  #redisTurn: Promise<unknown> = Promise.resolve()
 
   constructor(stage: Stage) {
     this.#stage = stage
@@ -50,7 +49,9 @@ export class Trouble {
         return swallow(clientNetwork, ms)
       case 'redis-kill':
       case 'redis-stop':
-        return this.#troubleRedis(kind, worker, ms)
+        return this.#inTurn(() => this.#troubleRedis(kind, worker, ms))
+      case 'redis-failover':
+        return this.#inTurn(() => this.#stage.servers.failOver(worker % 2 === 0))
     }
   }
 
@@ -65,17 +66,18 @@ export class Trouble {
   }
 
   async #troubleRedis(kind: 'redis-kill' | 'redis-stop', which: number, ms: number): Promise<boolean> {
-    const { nodes } = this.#stage.servers
-    const server = nodes[which % nodes.length] as LocalRedis
-    const turn = this.#redisTurn.then(async () => {
-      server.kill(kind === 'redis-kill' ? 'SIGKILL' : 'SIGSTOP')
-      await sleep(ms)
-      if (kind === 'redis-kill') await server.restart()
-      else server.kill('SIGCONT')
-    })
-    this.#redisTurn = turn
-    await turn
+    const server = this.#stage.servers.master(which)
+    server.kill(kind === 'redis-kill' ? 'SIGKILL' : 'SIGSTOP')
+    await sleep(ms)
+    if (kind === 'redis-kill') await server.restart()
+    else server.kill('SIGCONT')
     return true
+  }
+
+  #inTurn(make: () => Promise<boolean>): Promise<boolean> {
+    const turn = this.#redisTurn.then(make)
+    this.#redisTurn = turn
+    return turn
   }
 }
 

@@ -52,6 +52,11 @@ export class Network {
     for (const proxy of this.#proxies) proxy.pass()
   }
 
+  /** Leads new connections to another server, where there is one at a time. */
+  leadTo(port: number): void {
+    for (const proxy of this.#proxies) proxy.leadTo(port)
+  }
+
   async stop(): Promise<void> {
     await Promise.all(this.#proxies.map((proxy) => proxy.stop()))
   }

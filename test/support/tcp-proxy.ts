@@ -14,7 +14,7 @@ export class TcpProxy {
   readonly port: number
   /** How many connections were made to the proxy so far, refused ones not counted. */
   accepted = 0
-  readonly #targetPort: number
+  #targetPort: number
   readonly #server: Server
   readonly #connections = new Set<ProxiedConnection>()
   #flow: Flow = { up: 'pass', down: 'pass', delayMs: 0 }
@@ -86,6 +86,11 @@ export class TcpProxy {
   /** Lets new connections pass without trouble; those that are in a hole stay there, since bytes of theirs are gone. */
   pass(): void {
     this.#flow = { up: 'pass', down: 'pass', delayMs: 0 }
+  }
+
+  /** Leads new connections to another server; those that are there stay where they are. */
+  leadTo(targetPort: number): void {
+    this.#targetPort = targetPort
   }
 
   /** Refuses new connections, as a machine does on which nobody listens, until {@link listen}. */
