@@ -24,6 +24,8 @@ export class Servers {
   /** With a pair the one that is master stands first. */
   #nodes: readonly LocalRedis[]
   readonly #networks: Network[] = []
+  /** Those that always follow the master. */
+  readonly #quiet = new Set<Network>()
 
   private constructor(layout: Layout, nodes: readonly LocalRedis[]) {
     this.layout = layout
@@ -76,7 +78,7 @@ export class Servers {
     this.#nodes = [replica, master]
     for (const network of this.#networks) {
       network.leadTo(replica.port)
-      if (cuts) network.cut()
+      if (cuts || this.#quiet.has(network)) network.cut()
     }
     return true
   }
@@ -96,13 +98,15 @@ export class Servers {
               maxRedirections: 1_000_000, // as good as for ever
             },
           )
-        : new Redis((await this.lay()).way as string, {
-            ...redisOptions,
-            retryStrategy,
-            reconnectOnError: leavesReplica,
-          })
+        : new Redis(await this.#layQuiet(), { ...redisOptions, retryStrategy, reconnectOnError: leavesReplica })
     redis.on('error', () => undefined) // a server is killed; it comes back
     return redis
+  }
+
+  async #layQuiet(): Promise<string> {
+    const network = await this.lay()
+    this.#quiet.add(network)
+    return network.way as string
   }
 
   async stop(): Promise<void> {

@@ -61,13 +61,18 @@ export class ProxiedConnection {
     this.#flow = { ...this.#flow, ...flow }
   }
 
-  /** Ends both sides with a reset. */
+  /**
+   * Ends both sides with a reset. One that is being ended is just closed: a reset at that moment fails with EINVAL, and Node
+   * 20 leaves the socket open for ever. So is one that is being connected, whose reset would wait for that.
+   */
   cut(): void {
-    this.#client.resetAndDestroy()
-    this.#server.resetAndDestroy()
+    for (const socket of [this.#client, this.#server]) {
+      if (socket.connecting || (socket.writableEnded && !socket.writableFinished)) socket.destroy()
+      else socket.resetAndDestroy()
+    }
   }
 
-  /** Ends both sides at once: a reset waits for what is still to be written, or for the connection to be made. */
+  /** Ends both sides at once. */
   destroy(): void {
     this.#client.destroy()
     this.#server.destroy()

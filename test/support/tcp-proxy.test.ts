@@ -1,6 +1,9 @@
+import { once } from 'node:events'
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import { Redis } from 'ioredis'
 import { expect, onTestFinished, test } from 'vitest'
 import { waitFor } from '../../src/testing/wait-for.ts'
+import { ProxiedConnection } from './proxied-connection.ts'
 import { testRedisUrl } from './redis.ts'
 import { TcpProxy } from './tcp-proxy.ts'
 
@@ -91,4 +94,20 @@ test('refused is refused, until it listens again', async () => {
   await expect(redis().ping()).rejects.toThrow()
   await proxy.listen()
   expect(await redis().ping()).toBe('PONG')
+})
+
+test('a cut in the moment in which the client ends its connection closes that, too', async () => {
+  const server = createServer()
+  server.listen(0, '127.0.0.1')
+  onTestFinished(() => void server.close())
+  await once(server, 'listening')
+  const client = connect((server.address() as AddressInfo).port, '127.0.0.1')
+  client.on('error', () => undefined)
+  const [socket] = (await once(server, 'connection')) as [Socket]
+  const targetPort = Number(new URL(testRedisUrl()).port)
+  const connection = new ProxiedConnection(socket, targetPort, { up: 'pass', down: 'pass', delayMs: 0 })
+  client.end()
+  await once(socket, 'end')
+  connection.cut()
+  await connection.closed
 })
