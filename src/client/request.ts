@@ -137,10 +137,6 @@ export function checkRequest(request: SendMessageRequest | SendContractRequest):
     const reason = 'a task for one worker has no priority'
     return new GatewayError('GW_INVALID_ARGUMENT', { field: 'priority and targetWorkerId', value: priority, reason })
   }
-  if (delayMs !== undefined && expiresInMs !== undefined && expiresInMs <= delayMs) {
-    const reason = `must be longer than delayMs (${delayMs}): the task would expire before it is due`
-    return new GatewayError('GW_INVALID_ARGUMENT', { field: 'expiresInMs', value: expiresInMs, reason })
-  }
   const fault = contentFault(content)
   if (fault !== null)
     return new GatewayError('GW_INVALID_ARGUMENT', { field: 'content', value: content, reason: fault })

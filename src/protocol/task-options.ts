@@ -25,7 +25,7 @@ export interface TaskOptions {
   /** An attempt that runs longer is aborted and counts as failed, in ms. */
   readonly timeoutMs?: number | undefined
   readonly retry?: RetryRule | undefined
-  /** The task ends as EXPIRED if it has not started so long after it was sent, in ms; longer than its `delayMs`, if it has one. */
+  /** The task ends as EXPIRED if it has not started after so long, in ms. */
   readonly expiresInMs?: number | undefined
 }
 
