@@ -87,7 +87,7 @@ export class TaskEnder {
     const isTakenBack = became === 'taken-back'
     if (isTakenBack) await this.#records.retire(outline, isEnded(fence) ? fence : endedFence(fence, status))
     // What expires comes in crowds; the keeper sees to them together.
-    else if (status === 'CANCELLED') await this.#leftEntries.clearOne(outline)
+    else if (status === 'CANCELLED') await this.#leftEntries.clearOne(outline, became === 'not-noted')
     // The entry of its last run, if that has died before it was acked. Where another is on its way, this one still sees it off.
     if (entryId !== '' && (isTakenBack || isSuspended(fence))) await this.#leftEntries.forget(outline, entryId)
     if (isTakenBack) await this.#agenda.strikeOut(outline, { turn })

@@ -217,7 +217,8 @@ export class Agenda {
   /**
    * Takes back what is noted for a task that has its end, as far as no keeper has it in hand.
    *
-   * @param options.keepsExpiry - Its expiry stays noted. Default false.
+   * @param options.keepsExpiry - Its expiry stays noted. Default false: it goes; or it is noted for when the entry that a
+   * keeper has in hand has come, which then is seen off.
    */
   async cancel(
     ref: TaskRef,

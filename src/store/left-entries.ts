@@ -25,7 +25,7 @@ const MOST_TASKS = 1_000
 export interface LeftTask extends TaskRef {
   /** The lane on which its entry lies, if that is known. */
   readonly priority?: LaneName | undefined
-  /** Nothing that is noted will put an entry of it on its lane any more: one that is not there is gone. Default false. */
+  /** Nothing that is noted will put an entry of it on its lane any more: of an expired one what is not there is gone. Default false. */
   readonly hasCome?: boolean
 }
 
@@ -84,8 +84,8 @@ export class LeftEntries {
   }
 
   /** The same as {@link clear} for one task; what comes while others are seen to is seen to together. */
-  async clearOne({ sessionId, messageId, agentType }: TaskOutline): Promise<void> {
-    await this.#cleared.add({ sessionId, messageId, agentType })
+  async clearOne({ sessionId, messageId, agentType }: TaskOutline, hasCome: boolean): Promise<void> {
+    await this.#cleared.add({ sessionId, messageId, agentType, hasCome })
   }
 
   /**
@@ -133,8 +133,8 @@ export class LeftEntries {
     const isOffered = await this.#offers(found.filter((task) => task !== null))
     return found.flatMap((task, index): Left[] => {
       if (task === null || task.keepMs === null || !isEnded(task.fence.text)) return []
-      const { priority, hasCome = false } = items[index] as LeftTask
-      const keys = this.#keysOf(task, priority, isOffered)
+      const { hasCome = false } = items[index] as LeftTask
+      const keys = this.#keysOf(task, items[index] as LeftTask, isOffered)
       return keys.length === 0 ? [] : [{ task, hasCome, keys, entries: [], isWhole: true }]
     })
   }
@@ -142,7 +142,7 @@ export class LeftEntries {
   /** Tells whether a live worker would take a task, which may be for those of one version only. */
   async #offers(tasks: readonly TaskFacts[]): Promise<(task: TaskFacts) => boolean> {
     const offered = new Set<string>()
-    const capabilities = new Set(tasks.filter(isFirstSend).map(({ agentType }) => agentType))
+    const capabilities = new Set(tasks.filter(isForAnyVersion).map(({ agentType }) => agentType))
     const [workers] = await Promise.all([
       tasks.some(isOfVersion) ? this.#presence.list() : [],
       ...[...capabilities].map(async (capability) => {
@@ -155,11 +155,11 @@ export class LeftEntries {
         : workers.some((one) => one.capabilities.includes(agentType) && one.agentVersions.includes(laneVersion))
   }
 
-  #keysOf(task: TaskFacts, priority: LaneName | undefined, isOffered: (task: TaskFacts) => boolean): string[] {
+  #keysOf(task: TaskFacts, { priority, hasCome = false }: LeftTask, isOffered: (task: TaskFacts) => boolean): string[] {
     const { agentType, lane } = task
     if (lane !== null) return [this.#keys.control(agentType, lane)]
     if (hasExpired(task)) return priority === undefined ? [] : [this.#keys.control(agentType, priority)]
-    const isLeft = (isFirstSend(task) || isOfVersion(task)) && !isOffered(task)
+    const isLeft = (hasCome || isFirstSend(task) || isOfVersion(task)) && !isOffered(task)
     return isLeft ? lanesOfTask(this.#keys, task).map(({ key }) => key) : []
   }
 
@@ -205,12 +205,14 @@ export class LeftEntries {
   }
 
   #beginning(all: readonly Left[]): number {
-    const first = all.reduce(
-      (ms, { task: { dueAt, createdAt } }) => Math.min(ms, dueAt ?? createdAt),
-      Number.MAX_SAFE_INTEGER,
-    )
+    const first = all.reduce((ms, { task }) => Math.min(ms, firstAt(task)), Number.MAX_SAFE_INTEGER)
     return Math.max(first - this.#leewayMs, 0)
   }
+}
+
+/** When its first entry can have come; one that was cancelled may have been sent without its delay, too. */
+function firstAt(task: TaskFacts): number {
+  return (hasExpired(task) ? task.dueAt : null) ?? task.createdAt
 }
 
 function hasExpired({ fence }: TaskFacts): boolean {
@@ -220,6 +222,11 @@ function hasExpired({ fence }: TaskFacts): boolean {
 /** True for what any worker might have run, had it not been cancelled before its first start. */
 function isFirstSend({ fence, lane, dueAt }: TaskFacts): boolean {
   return fence.text === 'X:0::' && lane === null && dueAt === null
+}
+
+/** True for what a cancel has ended and workers of any version, as far as is known, would come for. */
+function isForAnyVersion(task: TaskFacts): boolean {
+  return !hasExpired(task) && task.lane === null && task.laneVersion === null
 }
 
 /** True for what only workers of one version go on with, as far as is known. */

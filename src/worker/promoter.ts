@@ -162,7 +162,11 @@ export class Promoter extends Service {
     await Promise.all(
       items.map(async (item) => {
         try {
-          if (item.kind === 'expiry') expired.push(...(await this.#expire(item)))
+          if (item.kind === 'expiry') {
+            const task = await this.#expire(item)
+            if (task === 'later') stuck.add(item)
+            else if (task !== undefined) expired.push(task)
+          }
           // Without its payload the item was struck out meanwhile.
           if (item.kind === 'answer' && item.result !== '') await this.#journals.answer(item, item.op, item.result)
         } catch (error) {
@@ -270,16 +274,19 @@ export class Promoter extends Service {
     }
   }
 
-  /** Answers the task if it was ended while nobody owned it, by this or by somebody else. */
-  async #expire({ sessionId, messageId, priority }: ExpiryItem): Promise<LeftTask[]> {
+  /**
+   * Answers the task if it was ended while nobody owned it, by this or by somebody else; `later` where its entry is still to
+   * be expected.
+   */
+  async #expire({ sessionId, messageId, priority }: ExpiryItem): Promise<LeftTask | 'later' | undefined> {
     const answer = await this.#ender.expire({ sessionId, messageId })
-    if (answer.status !== 'ended' && answer.status !== 'finished') return []
+    if (answer.status !== 'ended' && answer.status !== 'finished') return undefined
     const { status, outline } = answer
-    if (status === 'finished' && ownerOf(outline.fence) !== '') return []
+    if (status === 'finished' && ownerOf(outline.fence) !== '') return undefined
     if (status === 'ended')
       this.#logger.info({ sessionId, messageId }, 'a task that was not started in time has its end')
     const turn = await this.#ender.tidy(outline, 'EXPIRED')
-    return [{ sessionId, messageId, priority, hasCome: turn === 'not-noted' }]
+    return turn === 'in-hand' ? 'later' : { sessionId, messageId, priority, hasCome: turn === 'not-noted' }
   }
 }
 

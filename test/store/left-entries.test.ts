@@ -314,6 +314,57 @@ describe('a task whose entry was taken off by a call that is repeated, since its
   })
 })
 
+describe('a task that the agenda has put on a lane which nobody reads, and that is cancelled, leaves nothing there', () => {
+  const hasCome = (house: House, count = 1) =>
+    waitFor(async () => (await onLane(house)).length === count && (await agendaOf(house)).length === 0)
+  const leavesNothing = async (house: House) => {
+    await waitFor(async () => (await agendaOf(house)).length === 0, { timeoutMs: 15_000 })
+    expect([await onLane(house), (await ttl(house)) > 0]).toEqual([[], true])
+    expect(await house.dones('s', 'm')).toHaveLength(1)
+  }
+
+  test('after a delay, though somebody else has sent it without', async () => {
+    const house = new House()
+    await keep(house)
+    const client = house.client()
+    await client.sendMessage({ ...send, messageId: 'm', delayMs: 200 })
+    await house.redis.xadd(control(house), '*', 'data', envelope('m', 's'))
+    await hasCome(house, 2)
+    expect(await client.cancelTask(ref)).toMatchObject({ status: 'CANCELLED' })
+    await leavesNothing(house)
+  })
+
+  test('for another attempt', async () => {
+    const house = new House()
+    await keep(house)
+    const retry = { maxAttempts: 2, backoff: { type: 'fixed', delayMs: 1_000 } } as const
+    const fail = () => {
+      throw new Error('boom')
+    }
+    const worker = await house.work(fail, { retry })
+    const client = house.client()
+    await client.sendMessage({ ...send, messageId: 'm' })
+    await waitFor(async () => (await client.getTask(ref))?.status === 'RETRYING')
+    await worker.stop()
+    await hasCome(house)
+    expect(await client.cancelTask(ref)).toMatchObject({ status: 'CANCELLED' })
+    await leavesNothing(house)
+  })
+
+  test('while its keeper had it in hand', async () => {
+    const house = new House()
+    await keep(house)
+    const client = house.client()
+    await client.sendMessage({ ...send, messageId: 'm', delayMs: 450 })
+    const due = async (shard: number) => house.redis.zscore(house.keys.agenda(shard).due, 'ready 0 s m')
+    const isInHand = async () => (await Promise.all([0, 1, 2, 3].map(due))).some((at) => Number(at) % 1 > 0)
+    await waitFor(isInHand)
+    expect(await client.cancelTask(ref)).toMatchObject({ status: 'CANCELLED' })
+    await waitFor(async () => (await onLane(house)).length === 1)
+    await leavesNothing(house)
+  }, 30_000)
+})
+
 test('a delayed task whose cancel is broken off once it is off the agenda leaves nothing: the keeper goes on', async () => {
   const house = new House()
   const client = house.client()
