@@ -48,6 +48,11 @@ export function isUnbound(fence: string): boolean {
   return /^[QDTW]:/.test(fence)
 }
 
+/** True for a task that any entry of a first send begins. */
+export function awaitsFirst(fence: string): boolean {
+  return fence === 'Q:0::'
+}
+
 /** True for a task that was suspended and has no answer yet. */
 export function isSuspended(fence: string): boolean {
   return fence.startsWith('W:')

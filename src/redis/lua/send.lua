@@ -10,11 +10,11 @@
 --       how the key of its record goes on: `{<session>}:<message>`, agent type, trace id, parent message id, user code
 -- Answers per task what `make` says, or '' where the stream has as many entries as its limit allows: then nothing was
 -- written for that task. Nothing is ever trimmed to make room.
--- A message that was sent before gets another entry all the same, unless its task has its end: the first one may be gone.
+-- A message that was sent before gets another entry all the same while its task waits for its first one, which may be gone.
 
--- While nobody takes such an entry the record may expire, and then the task would run again.
+-- Nothing would begin by such an entry. While nobody takes it the record may expire, and then the task would run again.
 local function take_back_needless(stream, entry_id, record)
-  if not string.find('CFXE', string.sub(redis.call('HGET', record, 'fence'), 1, 1), 1, true) then return end
+  if redis.call('HGET', record, 'fence') == 'Q:0::' then return end
   redis.call('XDEL', stream, entry_id)
   if redis.call('XLEN', stream) == 0 and #redis.call('XINFO', 'GROUPS', stream) == 0 then redis.call('DEL', stream) end
 end
@@ -34,9 +34,9 @@ for i = 1, #KEYS do
     local record = ARGV[1] .. tail
     out[i] = make(now, record, ARGV[2] .. string.sub(tail, 1, brace), string.sub(tail, brace + 2), ARGV[at + 3],
       ARGV[at + 4], ARGV[at + 5], ARGV[at + 6], timing or '')
-    if out[i] == 0 then
+    if out[i] ~= 1 then
       take_back_needless(stream, entry_id, record)
-    elseif ARGV[3] ~= '' and out[i] == 1 then
+    elseif ARGV[3] ~= '' then
       note_newest(stream .. ' ' .. entry_id .. ' ' .. record)
     end
   end
