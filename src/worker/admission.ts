@@ -289,8 +289,11 @@ export class Admission {
     }
   }
 
+  /** What runs under this worker's name by now may be with the next of its name. */
   async #surrender(entries: readonly EntryRef[]): Promise<void> {
+    if (entries.length === 0) return
     try {
+      if (!(await this.#isOwnName())) return
       await Promise.all([...idsByStream(entries)].map(([key, ids]) => this.#leases.surrender(key, ids)))
     } catch (error) {
       this.#logger.warn({ err: error, entries: namesOf(entries) }, 'entries could not be let go; their leases run out')

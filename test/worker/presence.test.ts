@@ -92,6 +92,27 @@ test('who has lost a connection takes up nothing that the next of its name was h
   expect(await house.pending()).toBe(1)
 })
 
+test('who has to stop at once, because the next of its name is there, does not let go of what that one runs', async () => {
+  const house = new House()
+  const gate = new Gate()
+  // It looks at its tasks less often than it gives a sign of life.
+  const worker = await house.work(() => gate.pass(), { workerId: 'w', leaseMs: 4_000, shutdownTimeoutMs: 0 })
+  await house.client().sendMessage({ ...send, messageId: 'm' })
+  await gate.reached(1)
+  const key = house.keys.control('agent')
+  const [[id = ''] = []] = await house.redis.xrange(key, '-', '+')
+  // As the next one does who finds it silent.
+  await house.redis.hset(house.keys.worker('w'), 'incarnation', 'the next')
+  await house.redis.xclaim(key, 'agent_engines', 'w', 0, id)
+  await house.redis.hset(house.keys.task('s', 'm'), 'fence', `R:2:${id}:w`)
+  await worker.stopped
+  const [[, , idleMs = Number.POSITIVE_INFINITY] = []] = (await house.redis.xpending(
+    ...([key, 'agent_engines', '-', '+', 1] as const),
+  )) as [id: string, consumer: string, idleMs: number][]
+  expect(idleMs).toBeLessThan(30_000)
+  gate.open()
+})
+
 /** Runs a program as a container does: with process ids of its own, under the same host's name. */
 const CONTAINER = ['unshare', '--user', '--map-root-user', '--pid', '--fork', '--kill-child', '--mount-proc']
 
