@@ -4,7 +4,7 @@ import type { TaskRef } from '../protocol/ids.ts'
 import type { Agenda, TurnAfterCancel } from '../store/agenda.ts'
 import type { Departure } from '../store/control-writer.ts'
 import type { CommitAnswer, DataWriter } from '../store/data-writer.ts'
-import { awaitsFirst, endedFence, entryOf, epochOf, isEnded, isSuspended, isUnbound } from '../store/fence.ts'
+import { endedFence, entryOf, epochOf, isEnded, isHeldBack, isSuspended, isUnbound } from '../store/fence.ts'
 import type { LeftEntries } from '../store/left-entries.ts'
 import type { TaskOutline, TaskRecords } from '../store/task-records.ts'
 
@@ -106,14 +106,15 @@ export class TaskEnder {
   }
 
   /**
-   * Takes an entry back that was written for a task which had begun, waited for its time, or had its end by then, unless a
-   * worker was handed it: should nobody take it before the record expires, the task would run again. Not while the record
-   * waits for an entry: a record whose making was carried out twice, the first answer being lost, looks as if it had been
-   * there, and this one may be the only one.
+   * Takes an entry back that was written for a task which was held back or had its end by then, unless a worker was handed
+   * it: should nobody take it before the record expires, the task would run again. Not while the record waits for an entry: a
+   * record whose making was carried out twice, the first answer being lost, looks as if it had been there, and this one may be
+   * the only one.
    */
   async takeBack({ task, priority }: Pick<Departure, 'task' | 'priority'>, entryId: string): Promise<void> {
     const outline = await this.#records.peek(task)
-    if (outline === null || awaitsFirst(outline.fence) || outline.awaitsEntry) return
+    if (outline === null || outline.awaitsEntry) return
+    if (!isEnded(outline.fence) && !isHeldBack(outline.fence)) return
     await this.#leftEntries.withdraw({ capability: task.agentType, priority }, entryId)
   }
 

@@ -48,9 +48,9 @@ export function isUnbound(fence: string): boolean {
   return /^[QDTW]:/.test(fence)
 }
 
-/** True for a task that any entry of a first send begins. */
-export function awaitsFirst(fence: string): boolean {
-  return fence === 'Q:0::'
+/** True for a task that is not due yet: no entry begins it but the one that the agenda puts on its stream. */
+export function isHeldBack(fence: string): boolean {
+  return fence.startsWith('D:')
 }
 
 /** True for a task that was suspended and has no answer yet. */

@@ -6,7 +6,7 @@ import { LeftEntries } from '../../src/store/left-entries.ts'
 import { TaskRecords } from '../../src/store/task-records.ts'
 import { waitFor } from '../../src/testing/wait-for.ts'
 import { openStore } from '../redis/harness.ts'
-import { agendaOf, envelope, Gate, House } from '../worker/harness.ts'
+import { agendaOf, envelope, House } from '../worker/harness.ts'
 
 const send = { targetAgentType: 'agent', sessionId: 's', content: 'hi' }
 const ref = { sessionId: 's', messageId: 'm' }
@@ -291,26 +291,6 @@ test('what is sent again without its delay and then cancelled never runs', async
   await house.work(() => (runs += 1))
   await client.ask({ ...send, messageId: 'next' })
   expect(runs).toBe(1)
-})
-
-test('what is sent again while it runs does not run once more, should its record have gone before the lane is read', async () => {
-  const house = new House()
-  const client = house.client()
-  const gate = new Gate()
-  const worker = await house.work(() => gate.pass(), { maxConcurrency: 1 })
-  await client.sendMessage({ ...send, messageId: 'm' })
-  await gate.reached(1)
-  await client.sendMessage({ ...send, messageId: 'next' })
-  expect(await client.sendMessage({ ...send, messageId: 'm' })).toMatchObject({ success: true })
-  const stopped = worker.stop()
-  gate.open()
-  await stopped
-  expect(await client.result(ref)).toMatchObject({ status: 'COMPLETED' })
-  await house.redis.del(house.keys.task('s', 'm'))
-  await house.work(() => gate.pass())
-  await client.result({ sessionId: 's', messageId: 'next' })
-  await house.settled()
-  expect([gate.arrived, (await house.dones('s', 'm')).length]).toEqual([2, 1])
 })
 
 describe('a task whose entry was taken off by a call that is repeated, since its answer was lost,', () => {

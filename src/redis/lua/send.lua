@@ -10,11 +10,12 @@
 --       how the key of its record goes on: `{<session>}:<message>`, agent type, trace id, parent message id, user code
 -- Answers per task what `make` says, or '' where the stream has as many entries as its limit allows: then nothing was
 -- written for that task. Nothing is ever trimmed to make room.
--- A message that was sent before gets another entry all the same while its task waits for its first one, which may be gone.
+-- A message that was sent before gets another entry all the same, unless its task has its end or is held back: the first one
+-- may be gone, and a command of another kind for a task that waits is not passed over in silence.
 
 -- Nothing would begin by such an entry. While nobody takes it the record may expire, and then the task would run again.
 local function take_back_needless(stream, entry_id, record)
-  if redis.call('HGET', record, 'fence') == 'Q:0::' then return end
+  if not string.find('CFXED', string.sub(redis.call('HGET', record, 'fence'), 1, 1), 1, true) then return end
   redis.call('XDEL', stream, entry_id)
   if redis.call('XLEN', stream) == 0 and #redis.call('XINFO', 'GROUPS', stream) == 0 then redis.call('DEL', stream) end
 end
