@@ -30,10 +30,15 @@ test('a plan without some faults has the same tasks and readers', () => {
 })
 
 test('a long plan has every kind of work and of fault, within its time', () => {
-  const { tasks, faults } = makePlan({ ...OPTIONS, seconds: 600, tasks: 2_000 })
+  const { tasks, faults } = makePlan({ ...OPTIONS, isPair: true, seconds: 600, tasks: 2_000 })
   expect(new Set(tasks.map(({ work }) => work.kind)).size).toBe(10)
   expect(new Set(faults.map(({ kind }) => kind))).toEqual(new Set(FAULTS))
   expect(Math.max(...faults.map(({ atMs }) => atMs), ...tasks.map(({ atMs }) => atMs))).toBeLessThan(600_000)
+})
+
+test('only where Redis has a replica the two change places', () => {
+  const { faults } = makePlan({ ...OPTIONS, seconds: 600 })
+  expect(new Set(faults.map(({ kind }) => kind))).toEqual(new Set(FAULTS.filter((kind) => kind !== 'redis-failover')))
 })
 
 test('tasks that come in bursts come at few moments, and most are short', () => {
