@@ -339,6 +339,33 @@ describe('one message id runs once', () => {
     expect(await house.dones('s', 'm')).toHaveLength(1)
   })
 
+  test('sent at once to several lanes, whose entries have one millisecond', async () => {
+    const house = new House()
+    const client = house.client()
+    const messageIds = Array.from({ length: 20 }, (_, i) => `m-${i}`)
+    const lanes = ['high', 'normal', 'low', 'high', 'low'] as const
+    const sends = messageIds.flatMap((messageId) =>
+      lanes.map((priority) => client.sendMessage({ ...send, messageId, priority })),
+    )
+    for (const answer of await Promise.all(sends)) expect(answer).toMatchObject({ status: 'QUEUED' })
+    const ran: string[] = []
+    const gate = new Gate()
+    const handler = ({ header }: { header: { messageId: string } }) => {
+      ran.push(header.messageId)
+      return gate.pass()
+    }
+    await house.work(handler, { maxConcurrency: 100 })
+    const entries = async () => {
+      const lengths = lanes.slice(0, 3).map((lane) => house.redis.xlen(house.keys.control('agent', lane)))
+      return (await Promise.all(lengths)).reduce((sum, length) => sum + length)
+    }
+    await waitFor(async () => (await entries()) === 20, { message: 'the duplicates to be gone' })
+    gate.open()
+    await Promise.all(messageIds.map((messageId) => client.result({ sessionId: 's', messageId })))
+    await house.settled()
+    expect(ran.sort()).toEqual(messageIds.sort())
+  })
+
   test('the same id in another session is another task', async () => {
     const house = new House()
     const client = house.client()

@@ -61,6 +61,17 @@ test('lanes are streams of their own', async () => {
   ])
 })
 
+test('what is written to several lanes in one millisecond has an id for each, also where the clock has gone back', async () => {
+  const [ahead] = await bare.time()
+  await bare.xadd(keys.control('c'), `${Number(ahead) + 60}000-7`, 'data', '0')
+  const lanes = ['a', 'b', 'c'].flatMap((capability) =>
+    (['high', 'normal', 'low'] as const).map((priority) => ({ capability, priority, data: '1' })),
+  )
+  const ids = await writer.enqueue([...lanes, ...lanes])
+  expect(new Set(ids).size).toBe(18)
+  expect(ids[7]).toBe(`${Number(ahead) + 60}000-8`)
+})
+
 test('groups are made once, at the beginning of the stream, also by several at once', async () => {
   await put(['a', 'before'])
   await Promise.all([reader().ensureGroups(), reader('x').ensureGroups(), reader('y').ensureGroups()])

@@ -4,6 +4,7 @@
 -- include index
 -- include make
 -- include newest
+-- include own-id
 -- KEYS  per task: control stream
 -- ARGV  1: what the keys of records begin with, 2: what those of session indexes begin with, 3: key of the newest sends
 --       (see `begin-newest`) or '' if this is not to be noted there; then per task: envelope, `<limit> <timing>` or '',
@@ -13,11 +14,16 @@
 -- A message that was sent before gets another entry all the same, unless its task has its end or is held back: the first one
 -- may be gone, and a command of another kind for a task that waits is not passed over in silence.
 
--- Nothing would begin by such an entry. While nobody takes it the record may expire, and then the task would run again.
-local function take_back_needless(stream, entry_id, record)
-  if not string.find('CFXED', string.sub(redis.call('HGET', record, 'fence'), 1, 1), 1, true) then return end
-  redis.call('XDEL', stream, entry_id)
-  if redis.call('XLEN', stream) == 0 and #redis.call('XINFO', 'GROUPS', stream) == 0 then redis.call('DEL', stream) end
+local function sent_again(stream, entry_id, record, data, tail)
+  local ms, number = string.match(entry_id, '^(%d+)-(%d+)$')
+  if string.find('CFXED', string.sub(redis.call('HGET', record, 'fence'), 1, 1), 1, true) then
+    -- Nothing would begin by such an entry. While nobody takes it the record may expire, and then the task would run again.
+    redis.call('XDEL', stream, entry_id)
+    if redis.call('XLEN', stream) == 0 and #redis.call('XINFO', 'GROUPS', stream) == 0 then redis.call('DEL', stream) end
+  elseif tonumber(number) < first_number(stream) then
+    redis.call('XDEL', stream, entry_id)
+    redis.call('XADD', stream, string.format('%s-%.0f', ms, first_number(stream)), 'data', data, 'task', tail)
+  end
 end
 
 local now = clock()
@@ -36,7 +42,7 @@ for i = 1, #KEYS do
     out[i] = make(now, record, ARGV[2] .. string.sub(tail, 1, brace), string.sub(tail, brace + 2), ARGV[at + 3],
       ARGV[at + 4], ARGV[at + 5], ARGV[at + 6], timing or '')
     if out[i] ~= 1 then
-      take_back_needless(stream, entry_id, record)
+      sent_again(stream, entry_id, record, ARGV[at], tail)
     elseif ARGV[3] ~= '' then
       note_newest(stream .. ' ' .. entry_id .. ' ' .. record)
     end
