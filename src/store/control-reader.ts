@@ -211,16 +211,10 @@ export class ControlReader {
       const unheard = pending.filter(([id, , idleMs, deliveries]) => deliveries === 1 && isUnheard(id, idleMs))
       if (unheard.length === 0) return []
       const ids = unheard.map(([id]) => id)
-      // What somebody else has taken over since was silent for less.
-      const silentMs = Math.min(...unheard.map(([, , idleMs]) => idleMs))
-      // It counts as the first delivery still: nobody has begun it.
       const askedAt = performance.now()
-      const claim = [stream.key, this.#group, this.#consumer, silentMs, ...ids, 'RETRYCOUNT', 1]
-      const entries = await this.#redis.call<(RawEntry | null)[]>('XCLAIM', ...claim)
-      // Before 7.0 the server hands out deleted entries as nil.
-      return entries.flatMap((raw) =>
-        raw?.[1] ? [{ stream, id: raw[0], raw, deliveries: 1, askedAt, maybeBegun: true }] : [],
-      )
+      const about = [this.#group, this.#consumer, ...ids]
+      const entries = await this.#redis.script<RawEntry[]>('takeUnheard', [stream.key], about)
+      return entries.map((raw) => ({ stream, id: raw[0], raw, deliveries: 1, askedAt, maybeBegun: true }))
     })
     return (await Promise.all(taken)).flat()
   }

@@ -177,7 +177,9 @@ export class Admission {
     let held = entries
     try {
       held = await this.#stillHeld(entries)
+      const askedAt = performance.now()
       received = await this.#reception.receive(this.#asOfNow(held))
+      received = await this.#stillOwn(received, askedAt)
     } catch (error) {
       if (held.length > 1 && isOfOneItem(error)) {
         await Promise.all(held.map((entry) => this.#process([entry])))
@@ -201,22 +203,36 @@ export class Admission {
   }
 
   /**
-   * Those that are still this worker's. An event loop that was busy for long reads late what it was handed before, when
-   * others, also another process under this name, may have taken it over; the leases are kept only from here on.
+   * Those that are still this worker's. An event loop that was busy for long reads late what it was handed before; the
+   * leases are kept only from here on.
    */
   async #stillHeld(entries: readonly TakenEntry[]): Promise<readonly TakenEntry[]> {
     const late = this.#late(entries)
     if (late.length === 0) return entries
-    const [lost, isOwnName] = await Promise.all([this.#leases.renewAll(late), this.#isOwnName()])
-    const gone = isOwnName ? lost : new Set(late)
-    if (gone.size === 0) return entries
+    const gone = await this.#dropGone(late)
+    return entries.filter((entry) => !gone.has(entry))
+  }
+
+  /** What was begun by a call that was held up for as long, its connection lost for instance, is to be run only if it still is. */
+  async #stillOwn(received: Received[], askedAt: number): Promise<Received[]> {
+    if (performance.now() - askedAt < this.#leaseMs * LATE_SHARE) return received
+    const begun = received.filter(({ assignment }) => assignment !== null)
+    const gone = await this.#dropGone(begun.map(({ entry }) => entry))
+    return received.filter(({ entry }) => !gone.has(entry))
+  }
+
+  /** Drops and answers those that others, also another process under this name, may have taken over. */
+  async #dropGone(entries: readonly TakenEntry[]): Promise<ReadonlySet<TakenEntry>> {
+    const [lost, isOwnName] = await Promise.all([this.#leases.renewAll(entries), this.#isOwnName()])
+    const gone = isOwnName ? lost : new Set(entries)
+    if (gone.size === 0) return gone
     this.#logger.info({ entries: namesOf([...gone]) }, 'what was taken was heard of too late: others have it')
     for (const entry of gone) {
       this.#keeper.drop(entry)
       this.#slots.give()
       this.#slots.close()
     }
-    return entries.filter((entry) => !gone.has(entry))
+    return gone
   }
 
   /**

@@ -198,11 +198,11 @@ async function unheardOf() {
 
 test('what was handed out and never heard of is taken again, but not from one who has taken it over meanwhile', async () => {
   const { own, key, first, second } = await unheardOf()
-  await sleep(50)
-  const call = redis.call.bind(redis)
-  vi.spyOn(redis, 'call').mockImplementation(async (command, ...args) => {
-    if (command === 'XCLAIM') await bare.xclaim(key, 'g', 'other', 0, first)
-    return call(command, ...args)
+  const script = redis.script.bind(redis)
+  vi.spyOn(redis, 'script').mockImplementation(async (...call) => {
+    await bare.xclaim(key, 'g', 'other', 0, first)
+    await sleep(50)
+    return script(...call)
   })
   const taken = await own.takeUnheard(() => false)
   expect(taken.map(({ id, deliveries }) => [id, deliveries])).toEqual([[second, 1]])

@@ -3,6 +3,7 @@ import { expect, test } from 'vitest'
 import type { TakenEntry } from '../../src/store/control-streams.ts'
 import { waitFor } from '../../src/testing/wait-for.ts'
 import { deferred } from '../../src/util/deferred.ts'
+import { sleep } from '../../src/util/sleep.ts'
 import { Admission, type AdmissionOptions } from '../../src/worker/admission.ts'
 import { Ahead } from '../../src/worker/ahead.ts'
 import { LeaseKeeper } from '../../src/worker/lease-keeper.ts'
@@ -44,6 +45,27 @@ test('of a batch that cannot be begun each slot is given once, also where a part
   await waitFor(() => logger.lines.some(({ level }) => level === 'error'))
   expect([slots.used, slots.free]).toEqual([0, 2])
   expect(entries.some((entry) => keeper.has(entry))).toBe(false)
+})
+
+test('what was begun by a call that was held up is run only where it is still its own', async () => {
+  const ran: unknown[] = []
+  const { admission, keeper, slots } = open({
+    leaseMs: 100,
+    reception: {
+      receive: async (entries: readonly TakenEntry[]) => {
+        await sleep(60)
+        return entries.map((entry) => ({ entry, assignment: entry }))
+      },
+    } as never,
+    leases: { renewAll: async ([first]: readonly TakenEntry[]) => new Set([first]) } as never,
+    run: (assignment) => {
+      ran.push((assignment as unknown as TakenEntry).id)
+      return new Promise(() => undefined)
+    },
+  })
+  const entries = [taken('1-0', performance.now()), taken('1-1', performance.now())]
+  await admission.take(entries)
+  expect([ran, entries.map((entry) => keeper.has(entry)), slots.free]).toEqual([['1-1'], [false, true], 1])
 })
 
 test('an entry whose end nobody saw to is let go, and said so', async () => {
