@@ -15,7 +15,8 @@ for i = 1, #KEYS do
   elseif turn == '' then
     local own = redis.pcall('XADD', KEYS[i], string.format('%s-%.0f', now, first_number(KEYS[i])), 'data', data)
     -- An error: that one is there, or the clock has gone back.
-    out[i] = own.err and redis.call('XADD', KEYS[i], '*', 'data', data) or own
+    if own.err then own = under_own_id(KEYS[i], redis.call('XADD', KEYS[i], '*', 'data', data), 'data', data) end
+    out[i] = own
   else
     out[i] = redis.call('XADD', KEYS[i], '*', 'data', data, 'turn', turn)
   end

@@ -15,14 +15,12 @@
 -- may be gone, and a command of another kind for a task that waits is not passed over in silence.
 
 local function sent_again(stream, entry_id, record, data, tail)
-  local ms, number = string.match(entry_id, '^(%d+)-(%d+)$')
   if string.find('CFXED', string.sub(redis.call('HGET', record, 'fence'), 1, 1), 1, true) then
     -- Nothing would begin by such an entry. While nobody takes it the record may expire, and then the task would run again.
     redis.call('XDEL', stream, entry_id)
     if redis.call('XLEN', stream) == 0 and #redis.call('XINFO', 'GROUPS', stream) == 0 then redis.call('DEL', stream) end
-  elseif tonumber(number) < first_number(stream) then
-    redis.call('XDEL', stream, entry_id)
-    redis.call('XADD', stream, string.format('%s-%.0f', ms, first_number(stream)), 'data', data, 'task', tail)
+  else
+    under_own_id(stream, entry_id, 'data', data, 'task', tail)
   end
 end
 

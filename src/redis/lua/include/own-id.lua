@@ -6,3 +6,12 @@
 local function first_number(stream)
   return tonumber(string.sub(redis.sha1hex(stream), 1, 12), 16)
 end
+
+-- Gives what was just added with these fields an id of its stream's own, if it has none: Redis' clock went on, or has gone back.
+local function under_own_id(stream, entry_id, ...)
+  local ms, number = string.match(entry_id, '^(%d+)-(%d+)$')
+  local first = first_number(stream)
+  if tonumber(number) >= first then return entry_id end
+  redis.call('XDEL', stream, entry_id)
+  return redis.call('XADD', stream, string.format('%s-%.0f', ms, first), ...)
+end
