@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import type { Cluster, Redis } from 'ioredis'
 import { Keys } from '../src/redis/keys.ts'
+import { isRefusedForNow } from '../src/redis/patience.ts'
 import { sleep } from '../src/util/sleep.ts'
 import type { Evidence } from './evidence.ts'
 import { Journal } from './journal.ts'
@@ -14,6 +15,7 @@ import { CAPABILITY, PIT } from './work.ts'
 /** How long a run may take to come to rest after the last trouble. */
 const REST_MS = 60_000
 const READ_MS = 20_000
+const POISON_AGAIN_MS = 100
 /** So much of what is left is told at once; the audit tells the rest. */
 const MOST_SAID = 20
 
@@ -61,6 +63,15 @@ async function perform(steps: [number, () => unknown][]): Promise<unknown[]> {
 /** Puts bytes that are no command on the control stream. */
 export async function sendPoison(redis: Redis | Cluster, prefix: string, journal: Journal): Promise<void> {
   const mark = randomUUID()
-  const entryId = await redis.xadd(new Keys(prefix).control(CAPABILITY), '*', 'data', `{ "no command": "${mark}"`)
+  const add = () => redis.xadd(new Keys(prefix).control(CAPABILITY), '*', 'data', `{ "no command": "${mark}"`)
+  let entryId: string | null | undefined
+  while (entryId === undefined) {
+    entryId = await add().catch(async (error) => {
+      // Nothing was written then.
+      if (!isRefusedForNow(error)) throw error
+      await sleep(POISON_AGAIN_MS)
+      return undefined
+    })
+  }
   journal.note({ kind: 'poison', mark, entryId: entryId ?? '' })
 }

@@ -16,13 +16,23 @@ export const FAULTS = [
   'cut',
   /** The connections of a worker stay open and carry nothing. */
   'hole',
-  /** The same two for those who send and read. */
+  /** What a worker says is carried out, and it hears no answer. */
+  'mute',
+  /** The network of a worker is slow. */
+  'lag',
+  /** The same four for those who send and read. */
   'client-cut',
   'client-hole',
+  'client-mute',
+  'client-lag',
   /** SIGKILL to Redis, which comes back with its append-only file. */
   'redis-kill',
   /** SIGSTOP to Redis, then SIGCONT. */
   'redis-stop',
+  /** Redis has no memory for writes. */
+  'redis-full',
+  /** Redis forgets its scripts. */
+  'redis-forget',
   /** Redis and its replica change places. */
   'redis-failover',
 ] as const
@@ -97,8 +107,9 @@ export interface PlanOptions {
 }
 
 const FAULT_WEIGHTS: Readonly<Record<FaultKind, number>> = {
-  ...{ kill: 24, stop: 16, usurp: 5, roll: 4, cut: 18, hole: 8 },
-  ...{ 'client-cut': 8, 'client-hole': 3, 'redis-kill': 4, 'redis-stop': 4, 'redis-failover': 8 },
+  ...{ kill: 24, stop: 16, usurp: 5, roll: 4, cut: 18, hole: 8, mute: 8, lag: 6 },
+  ...{ 'client-cut': 8, 'client-hole': 3, 'client-mute': 3, 'client-lag': 3 },
+  ...{ 'redis-kill': 4, 'redis-stop': 4, 'redis-full': 4, 'redis-forget': 2, 'redis-failover': 8 },
 }
 
 const PLAIN_WEIGHTS = { quick: 40, chunks: 36, long: 8, deaf: 3, cpu: 1.5, flaky: 5, fail: 3, terminal: 2, killer: 0.4 }
@@ -222,8 +233,8 @@ function duration(kind: FaultKind, random: Random, { leaseMs }: PlanOptions): nu
   if (kind === 'stop') return Math.round(leaseMs * (0.5 + random.next() * 2.5))
   // The other one has to come up, and to wait for the end of the lease.
   if (kind === 'usurp') return Math.round(leaseMs * (3 + random.next() * 2))
-  if (kind === 'hole' || kind === 'client-hole') return random.integer(500, 4_000)
-  if (kind === 'redis-stop') return random.integer(200, 2_500)
+  if (/hole$|mute$|lag$/.test(kind)) return random.integer(500, 4_000)
+  if (kind === 'redis-stop' || kind === 'redis-full') return random.integer(200, 2_500)
   return random.integer(0, 800) // before it comes back
 }
 

@@ -83,6 +83,21 @@ export class Servers {
     return true
   }
 
+  /** A master takes no writes for a while, for want of memory. */
+  async fill(which: number, ms: number): Promise<boolean> {
+    const master = this.master(which)
+    await order(master, 'CONFIG', 'SET', 'maxmemory', 1)
+    await sleep(ms)
+    await order(master, 'CONFIG', 'SET', 'maxmemory', 0)
+    return true
+  }
+
+  /** A master forgets the scripts that it was given. */
+  async forgetScripts(which: number): Promise<boolean> {
+    await order(this.master(which), 'SCRIPT', 'FLUSH')
+    return true
+  }
+
   /** A connection that no trouble is made for, but that a server itself may be away. */
   async connect(): Promise<Redis | Cluster> {
     const retryStrategy = () => 50

@@ -6,6 +6,8 @@ import type { Stage } from './stage.ts'
 
 const COME_BACK_MOST_MS = 5_000
 const LOOK_EVERY_MS = 50
+/** How much later each thing comes, as a share of the time for which the network is slow. */
+const LAG_SHARE = 0.1
 
 /** Makes the trouble of a plan, and counts what was really made. */
 export class Trouble {
@@ -45,11 +47,23 @@ export class Trouble {
         return clientNetwork.cut() > 0
       case 'hole':
         return swallow(member.network, ms)
+      case 'mute':
+        return swallow(member.network, ms, 'down')
+      case 'lag':
+        return slow(member.network, ms)
       case 'client-hole':
         return swallow(clientNetwork, ms)
+      case 'client-mute':
+        return swallow(clientNetwork, ms, 'down')
+      case 'client-lag':
+        return slow(clientNetwork, ms)
       case 'redis-kill':
       case 'redis-stop':
         return this.#inTurn(() => this.#troubleRedis(kind, worker, ms))
+      case 'redis-full':
+        return this.#inTurn(() => this.#stage.servers.fill(worker, ms))
+      case 'redis-forget':
+        return this.#inTurn(() => this.#stage.servers.forgetScripts(worker))
       case 'redis-failover':
         return this.#inTurn(() => this.#stage.servers.failOver(worker % 2 === 0))
     }
@@ -82,9 +96,17 @@ export class Trouble {
 }
 
 /** Connections that are there fall into the hole for good, new ones until it closes. */
-async function swallow(network: Network, ms: number): Promise<boolean> {
-  network.blackHole()
+async function swallow(network: Network, ms: number, direction: 'down' | 'both' = 'both'): Promise<boolean> {
+  network.blackHole(direction)
   await sleep(ms)
   network.pass()
+  return true
+}
+
+/** The longer it lasts the slower it is. */
+async function slow(network: Network, ms: number): Promise<boolean> {
+  network.delay(ms * LAG_SHARE)
+  await sleep(ms)
+  network.delay(0)
   return true
 }

@@ -30,8 +30,13 @@ export interface DurableWork {
 
 export type WorkKind = Work['kind']
 
-/** So often the process of the `pit` may die of one task before the task goes to the dead letters. */
-export const PIT_MAX_DELIVERIES = 3
+/** A task that is to kill its process this often never ends otherwise. */
+const ENDLESS_KILLS = 3
+/**
+ * So often the process of the `pit` may die of one task before the task goes to the dead letters. More than it takes: one
+ * task may kill the process before the end of another, which has returned, could be written.
+ */
+export const PIT_MAX_DELIVERIES = ENDLESS_KILLS + 3
 /** The same for all other workers; more than a run can kill them. */
 export const MAX_DELIVERIES = 200
 export const MAX_ATTEMPTS = 3
@@ -67,6 +72,6 @@ export function naturalEnd(work: Work): 'COMPLETED' | 'FAILED' {
   if (work.kind === 'durable') return fails(work) ? 'FAILED' : 'COMPLETED'
   if (work.kind === 'fail' || work.kind === 'terminal') return 'FAILED'
   if (work.kind === 'flaky') return work.times < MAX_ATTEMPTS ? 'COMPLETED' : 'FAILED'
-  if (work.kind === 'killer') return work.times < PIT_MAX_DELIVERIES ? 'COMPLETED' : 'FAILED'
+  if (work.kind === 'killer') return work.times < ENDLESS_KILLS ? 'COMPLETED' : 'FAILED'
   return 'COMPLETED'
 }

@@ -42,9 +42,14 @@ export class Network {
     return this.#proxies.reduce((sum, proxy) => sum + proxy.cut(), 0)
   }
 
-  /** Connections that are there carry nothing any more, and new ones nothing until {@link pass}. */
-  blackHole(): void {
-    for (const proxy of this.#proxies) proxy.blackHole()
+  /** Connections that are there carry nothing any more, or nothing back, and so do new ones until {@link pass}. */
+  blackHole(direction: 'down' | 'both' = 'both'): void {
+    for (const proxy of this.#proxies) proxy.blackHole(undefined, direction)
+  }
+
+  /** Everything comes so much later, in both directions, on the connections that are there and on new ones. */
+  delay(delayMs: number): void {
+    for (const proxy of this.#proxies) proxy.delay(delayMs)
   }
 
   /** Lets new connections through. */

@@ -9,6 +9,12 @@ export interface Flow {
   readonly upRate?: number
 }
 
+/** News that has not come yet. */
+interface Late {
+  readonly at: number
+  readonly act: () => void
+}
+
 /** What a connection to Redis is used for, as far as its commands have told. */
 export type ConnectionUse = 'blocking' | 'subscriber' | 'commands' | 'unknown'
 
@@ -25,6 +31,7 @@ export class ProxiedConnection {
   readonly closed: Promise<void>
   readonly #client: Socket
   readonly #server: Socket
+  readonly #late: Record<'up' | 'down', Late[]> = { up: [], down: [] }
   #flow: Flow
   #blocks = false
 
@@ -36,8 +43,8 @@ export class ProxiedConnection {
     client.on('data', (data: Buffer) => this.#up(data))
     this.#server.on('data', (data: Buffer) => this.#forward('down', this.#server, client, data))
     // A side that goes takes the other one with it, unless the news falls into the hole.
-    client.on('close', () => this.#carry(this.#flow.up, () => this.#server.destroy()))
-    this.#server.on('close', () => this.#carry(this.#flow.down, () => client.destroy()))
+    client.on('close', () => this.#carry('up', () => this.#server.destroy()))
+    this.#server.on('close', () => this.#carry('down', () => client.destroy()))
   }
 
   /** What the connection is used for. */
@@ -92,7 +99,7 @@ export class ProxiedConnection {
   }
 
   #forward(direction: 'up' | 'down', from: Socket, to: Socket, data: Buffer): void {
-    this.#carry(this.#flow[direction], () => {
+    this.#carry(direction, () => {
       const { upRate } = this.#flow
       if (direction === 'up' && upRate !== undefined) {
         from.pause()
@@ -104,11 +111,28 @@ export class ProxiedConnection {
     })
   }
 
-  /** Does now or later what the network does with a piece of news, or never. */
-  #carry(fate: 'pass' | 'hole', act: () => void): void {
-    if (fate === 'hole') return
-    if (this.#flow.delayMs === 0) act()
-    else setTimeout(act, this.#flow.delayMs)
+  /** Does now or later what the network does with a piece of news, or never; never before what came first. */
+  #carry(direction: 'up' | 'down', act: () => void): void {
+    if (this.#flow[direction] === 'hole') return
+    const late = this.#late[direction]
+    if (this.#flow.delayMs === 0 && late.length === 0) {
+      act()
+      return
+    }
+    late.push({ at: performance.now() + this.#flow.delayMs, act })
+    if (late.length === 1) this.#handOn(late)
+  }
+
+  #handOn(late: Late[]): void {
+    const [next] = late
+    if (next === undefined) return
+    setTimeout(() => {
+      for (let first = late[0]; first !== undefined && first.at <= performance.now(); first = late[0]) {
+        first.act()
+        late.shift()
+      }
+      this.#handOn(late)
+    }, next.at - performance.now())
   }
 }
 

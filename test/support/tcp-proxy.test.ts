@@ -88,6 +88,18 @@ test('a delay keeps the order', async () => {
   expect(performance.now() - before).toBeGreaterThan(190)
 })
 
+test('what comes when a delay is over does not come before what was delayed', async () => {
+  const { proxy, redis } = await open()
+  const client = redis()
+  await client.ping()
+  proxy.delay(100)
+  const delayed = client.incr('tcp-proxy-delay')
+  await waitFor(() => proxy.connections()[0]?.commands.get('INCR') === 1)
+  proxy.delay(0)
+  const later = client.incr('tcp-proxy-delay')
+  expect(await Promise.all([delayed, later, client.del('tcp-proxy-delay')])).toEqual([1, 2, 1])
+})
+
 test('refused is refused, until it listens again', async () => {
   const { proxy, redis } = await open()
   proxy.refuse()
