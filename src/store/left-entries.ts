@@ -58,6 +58,7 @@ export class LeftEntries {
   readonly #survey: ControlSurvey
   readonly #repairs: ControlRepairs
   readonly #presence: Presence
+  readonly #isCluster: boolean
   readonly #leewayMs: number
   readonly #cleared: Batchers<LeftTask & Pick<TaskFacts, 'agentType'>, undefined>
 
@@ -70,10 +71,12 @@ export class LeftEntries {
     this.#survey = new ControlSurvey(redis, '')
     this.#repairs = new ControlRepairs(redis, '')
     this.#presence = new Presence(redis, keys)
-    this.#leewayMs = redis.isCluster ? CLUSTER_LEEWAY_MS : LEEWAY_MS
+    this.#isCluster = redis.isCluster
+    this.#leewayMs = this.#isCluster ? CLUSTER_LEEWAY_MS : LEEWAY_MS
     // While a node of a Cluster is away, only what has to go there waits for it.
-    const isApart = redis.isCluster
-    this.#cleared = new Batchers(({ agentType, sessionId }) => (isApart ? `${agentType} ${sessionId}` : agentType), {
+    const placeOf = ({ agentType, sessionId }: TaskRef & Pick<TaskFacts, 'agentType'>) =>
+      this.#isCluster ? `${agentType} ${sessionId}` : agentType
+    this.#cleared = new Batchers(placeOf, {
       maxItems: MOST_TASKS,
       run: (all) =>
         runApart(all, async (refs) => {
@@ -159,7 +162,7 @@ export class LeftEntries {
     const { agentType, lane } = task
     if (lane !== null) return [this.#keys.control(agentType, lane)]
     if (hasExpired(task)) return priority === undefined ? [] : [this.#keys.control(agentType, priority)]
-    const isLeft = (hasCome || isFirstSend(task) || isOfVersion(task)) && !isOffered(task)
+    const isLeft = (hasCome || isFirstSend(task) || isOfVersion(task)) && (this.#mayHaveNone(task) || !isOffered(task))
     return isLeft ? lanesOfTask(this.#keys, task).map(({ key }) => key) : []
   }
 
@@ -186,7 +189,7 @@ export class LeftEntries {
     const { task, hasCome, entries, isWhole } = left
     if (!isWhole) return
     // Who took that of an expired task off died before the next step. That of a cancelled one may be older than its record.
-    if (entries.length === 0 && !(hasExpired(task) && hasCome)) return
+    if (entries.length === 0 && !(hasCome && (hasExpired(task) || this.#mayHaveNone(task)))) return
     const isForOne = task.lane !== null
     const became = await Promise.all(entries.map(({ key, id }) => this.#repairs.withdraw(key, id, isForOne)))
     if (became.includes('held')) return
@@ -194,6 +197,11 @@ export class LeftEntries {
     if (became.includes('gone') && !hasExpired(task) && !(await this.#findsNone(left))) return
     const { sessionId, messageId, fence } = task
     await this.#records.retire({ sessionId, messageId }, fence.text)
+  }
+
+  /** True for what was held back on a Cluster: its sender may have come no further than to its record. */
+  #mayHaveNone({ fence, dueAt }: TaskFacts): boolean {
+    return this.#isCluster && fence.text === 'X:0::' && dueAt !== null
   }
 
   /** True if another walk finds none. */

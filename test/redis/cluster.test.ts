@@ -584,6 +584,19 @@ describe('on a Cluster', () => {
     expect(noted.flat().filter((member) => member.includes('cut-short'))).toEqual([])
   })
 
+  test('a delayed task of which its sender could write the record alone, and that is cancelled, leaves nothing behind', async () => {
+    const { client, bare, keys } = house
+    const ref = { sessionId: 's', messageId: 'half-sent' }
+    const request = { ...ref, targetAgentType: 'agent_3', content: 'x', delayMs: 3_600_000 }
+    const spy = vi.spyOn(Agenda.prototype, 'add').mockRejectedValueOnce(new Error('OOM command not allowed'))
+    onTestFinished(() => spy.mockRestore())
+    await expect(client.sendMessage(request)).rejects.toMatchObject({ code: 'GW_REDIS_FAILED' })
+    expect(await client.cancelTask(ref)).toMatchObject({ status: 'CANCELLED' })
+    expect(await bare.pttl(keys.task('s', 'half-sent'))).toBeGreaterThan(0)
+    expect(await client.sendMessage(request)).toMatchObject({ status: 'QUEUED' })
+    expect(await client.getTask(ref)).toMatchObject({ status: 'CANCELLED' })
+  })
+
   test('a task that is cancelled while the making of its record is repeated leaves no record for ever', async () => {
     gate = deferred()
     const { client, bare, keys, close } = await open(undefined, 1)
